@@ -1,0 +1,1 @@
+"""edgecap: says in one sentence what a microphone hears."""

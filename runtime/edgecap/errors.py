@@ -1,0 +1,89 @@
+"""Every error that edgecap raises on purpose, and the exit code that each one means.
+
+    EdgecapError                 1   something edgecap knows how to explain
+    ├── AudioError               3   the sound cannot be used (file, format, samples)
+    ├── BundleError              4   the model cannot be used
+    │   ├── ManifestError            the manifest is not one, or of another version
+    │   └── IntegrityError           a file is missing, changed or outside the folder
+    ├── MissingDependencyError   5   a library or an extra is not installed
+    ├── DeviceError              6   a microphone is missing, busy or refused
+    ├── OutputError              7   a result could not be written
+    ├── CheckpointError          8   a checkpoint cannot be imported (names the tensor)
+    └── VerificationError        9   an exported graph does not do what PyTorch does
+        ├── ShapeMismatchError       an output has another shape
+        └── ToleranceError           an output differs by more than it may
+
+Exit code 0 is success and 2 a wrong command line. 130 and 143 follow a second Ctrl-C or SIGTERM.
+A message says what happened, why, and what to type next; `str(error)` is one line.
+"""
+
+from __future__ import annotations
+
+
+class EdgecapError(Exception):
+    """Base of all errors edgecap explains; `exit_code` is what a command returns for it."""
+
+    exit_code = 1
+
+
+class AudioError(EdgecapError):
+    """A sound cannot be used: unreadable, empty, not finite, not audio."""
+
+    exit_code = 3
+
+
+class BundleError(EdgecapError):
+    """A model bundle cannot be used."""
+
+    exit_code = 4
+
+
+class ManifestError(BundleError):
+    """The manifest is missing, not JSON, incomplete, or of a format version edgecap does not read."""
+
+
+class IntegrityError(BundleError):
+    """A file of the bundle is missing, altered, or lies outside the bundle's folder."""
+
+
+class MissingDependencyError(EdgecapError):
+    """A library or an optional extra is needed and not installed."""
+
+    exit_code = 5
+
+    @classmethod
+    def for_extra(cls, what: str, extra: str) -> MissingDependencyError:
+        """The error for `what` needing the extra `extra`; its message says what to type."""
+        return cls(f"{what} needs packages that are not installed; type: pip install \"edgecap[{extra}]\"")
+
+
+class DeviceError(EdgecapError):
+    """A capture device is missing, busy, or refuses the request."""
+
+    exit_code = 6
+
+
+class OutputError(EdgecapError):
+    """A result could not be written (disk full, read-only, not permitted)."""
+
+    exit_code = 7
+
+
+class CheckpointError(EdgecapError):
+    """A checkpoint is incomplete or wrong; the message names the first tensor at fault."""
+
+    exit_code = 8
+
+
+class VerificationError(EdgecapError):
+    """An exported graph does not reproduce the PyTorch model."""
+
+    exit_code = 9
+
+
+class ShapeMismatchError(VerificationError):
+    """An output of an exported graph has another shape than PyTorch's."""
+
+
+class ToleranceError(VerificationError):
+    """An output of an exported graph differs from PyTorch's by more than its tolerance."""
