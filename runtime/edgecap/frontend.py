@@ -128,9 +128,9 @@ def mel_frames(padded: Samples, front_end: FrontEnd) -> Samples:
 def compress(mel: Samples, front_end: FrontEnd) -> Samples:
     """Mel energies of one clip to log-mel, with that clip's own floor. Any shape, float32."""
     if front_end.compression == "log":
-        return np.log(mel + np.float32(front_end.log_offset))
+        return np.asarray(np.log(mel + np.float32(front_end.log_offset)))
     decibel = 10.0 * np.log10(np.maximum(mel, np.float32(front_end.amin)))
-    return np.maximum(decibel, decibel.max() - np.float32(front_end.top_db))
+    return np.asarray(np.maximum(decibel, decibel.max() - np.float32(front_end.top_db)))
 
 
 def log_mel(samples: Samples, front_end: FrontEnd) -> Samples:

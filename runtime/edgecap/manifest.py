@@ -164,7 +164,7 @@ def parse_manifest(text: bytes) -> Manifest:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"manifest.json is not JSON ({error}); copy the bundle again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ManifestError('manifest.json is not of an edgecap bundle (no "format": "edgecap-bundle"); '
@@ -173,6 +173,7 @@ def parse_manifest(text: bytes) -> Manifest:
     if version != FORMAT_VERSION:
         raise ManifestError(f"the bundle has format version {version!r} and this edgecap reads {FORMAT_VERSION}; "
                             "type: pip install --upgrade edgecap, or export the model again")
+    _refuse_paths(document)
     try:
         manifest = msgspec.convert(document, Manifest)
     except msgspec.ValidationError as error:
@@ -193,7 +194,17 @@ def manifest_schema() -> dict[str, Any]:
     return msgspec.json.schema(Manifest)
 
 
-def _unknown_key(given: Any, known: Any, place: str) -> str | None:
+def _refuse_paths(document: dict[str, object]) -> None:
+    """Tell a listed file outside the folder for what it is, before the pattern of names is looked at."""
+    files = document.get("files")
+    for entry in files if isinstance(files, list) else []:
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str) and ("/" in name or "\\" in name or name.startswith("..")):
+            raise ManifestError(f"manifest.json lists {name!r}, a path; a bundle's files lie in its own folder, "
+                                "so this bundle is not used; get it again from where it was published")
+
+
+def _unknown_key(given: object, known: object, place: str) -> str | None:
     """The first key of `given` that the parsed document dropped, as a path; None where there is none."""
     if isinstance(given, dict) and isinstance(known, dict):
         for key, value in given.items():
