@@ -80,18 +80,15 @@ def hertz_to_mel(hertz: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.asarray(2595.0 * np.log10(1.0 + np.asarray(hertz, np.float64) / 700.0))
 
 
-def mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse of `hertz_to_mel`."""
-    return np.asarray(700.0 * (10.0 ** (np.asarray(mel, np.float64) / 2595.0) - 1.0))
-
-
-def mel_bank(front_end: FrontEnd) -> NDArray[np.float64]:
+def mel_bank(front_end: FrontEnd) -> NDArray[np.float32]:
     """Triangular mel filters, shape (n_mels, n_fft // 2 + 1), peak 1, no area normalisation."""
     bins = np.linspace(0.0, front_end.sample_rate / 2, front_end.n_fft // 2 + 1)
-    edges = np.linspace(hertz_to_mel(front_end.f_min), hertz_to_mel(front_end.f_max), front_end.n_mels + 2)
+    lowest, highest = hertz_to_mel(front_end.f_min), hertz_to_mel(front_end.f_max)
     if front_end.mel_slopes == "hertz":
-        edges = mel_to_hertz(edges)
+        edges = _published_edges(float(lowest), float(highest), front_end.n_mels + 2)
+        bins = bins.astype(np.float32)
     else:
+        edges = np.linspace(lowest, highest, front_end.n_mels + 2)
         bins = hertz_to_mel(bins)
     width = np.diff(edges)
     rising = (bins[None, :] - edges[:-2, None]) / width[:-1, None]
@@ -99,7 +96,22 @@ def mel_bank(front_end: FrontEnd) -> NDArray[np.float64]:
     bank = np.maximum(0.0, np.minimum(rising, falling))
     if front_end.mel_slopes == "mel":
         bank[:, 0] = 0.0  # TensorFlow leaves the constant component out of every band
-    return np.asarray(bank)
+    return np.asarray(bank, np.float32)
+
+
+def _published_edges(lowest: float, highest: float, count: int) -> NDArray[np.float32]:
+    """Band edges in hertz, rounded to float32 after each operation as torchaudio rounds them.
+
+    The foot of a triangle is a difference of nearly equal numbers: with exact edges a spectrum whose energy
+    sits there would differ by hundredths of a decibel from the one the published weights were trained on.
+    """
+    step = np.float32(highest - lowest) / np.float32(count - 1)
+    index = np.arange(count)
+    from_below = (np.float64(np.float32(lowest)) + np.float64(step) * index).astype(np.float32)
+    from_above = (np.float64(np.float32(highest)) - np.float64(step) * (count - 1 - index)).astype(np.float32)
+    mel = np.where(index < count // 2, from_below, from_above)
+    ratio = np.power(10.0, (mel / np.float32(2595.0)).astype(np.float64)).astype(np.float32)
+    return np.asarray(np.float32(700.0) * (ratio - np.float32(1.0)))
 
 
 @lru_cache(maxsize=8)
@@ -108,7 +120,7 @@ def _tables(front_end: FrontEnd) -> tuple[Samples, Samples, int]:
     bank = mel_bank(front_end)
     used = int(np.flatnonzero(bank.any(axis=0))[-1]) + 1
     window = hann_window(front_end.win_length, front_end.n_fft)
-    return window.astype(np.float32), np.ascontiguousarray(bank[:, :used].T.astype(np.float32)), used
+    return window.astype(np.float32), np.ascontiguousarray(bank[:, :used].T), used
 
 
 def mel_frames(padded: Samples, front_end: FrontEnd) -> Samples:

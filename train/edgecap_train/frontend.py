@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from edgecap.frontend import FrontEnd, hann_window, mel_bank
+from edgecap.frontend import FrontEnd, mel_bank
 
 
 class LogMel(nn.Module):
@@ -18,8 +19,10 @@ class LogMel(nn.Module):
     def __init__(self, front_end: FrontEnd) -> None:
         super().__init__()
         self.front_end = front_end
-        window = torch.from_numpy(hann_window(front_end.win_length, front_end.n_fft)).float()
-        bank = torch.from_numpy(mel_bank(front_end).T.copy()).float()
+        # PyTorch's own window, to its last bit: bins 100 dB below the clip's loudest show a difference of 1e-7
+        spare = front_end.n_fft - front_end.win_length
+        window = functional.pad(torch.hann_window(front_end.win_length), (spare // 2, spare - spare // 2))
+        bank = torch.from_numpy(mel_bank(front_end).T.copy())
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("bank", bank, persistent=False)
         self.window: Tensor
