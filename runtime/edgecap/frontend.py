@@ -82,14 +82,16 @@ def hertz_to_mel(hertz: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 def mel_bank(front_end: FrontEnd) -> NDArray[np.float32]:
     """Triangular mel filters, shape (n_mels, n_fft // 2 + 1), peak 1, no area normalisation."""
-    bins = np.linspace(0.0, front_end.sample_rate / 2, front_end.n_fft // 2 + 1)
+    hertz = np.linspace(0.0, front_end.sample_rate / 2, front_end.n_fft // 2 + 1)
+    bins: NDArray[np.floating]
+    edges: NDArray[np.floating]
     lowest, highest = hertz_to_mel(front_end.f_min), hertz_to_mel(front_end.f_max)
     if front_end.mel_slopes == "hertz":
         edges = _published_edges(float(lowest), float(highest), front_end.n_mels + 2)
-        bins = bins.astype(np.float32)
+        bins = hertz.astype(np.float32)
     else:
         edges = np.linspace(lowest, highest, front_end.n_mels + 2)
-        bins = hertz_to_mel(bins)
+        bins = hertz_to_mel(hertz)
     width = np.diff(edges)
     rising = (bins[None, :] - edges[:-2, None]) / width[:-1, None]
     falling = (edges[2:, None] - bins[None, :]) / width[1:, None]
