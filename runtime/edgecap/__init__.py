@@ -1,1 +1,77 @@
-"""edgecap: says in one sentence what a microphone hears."""
+"""edgecap: says in one sentence what a microphone hears.
+
+    from edgecap import Captioner
+    captioner = Captioner.load()
+    for caption in captioner.caption_file("rain.wav"):
+        print(caption.start, caption.end, caption.text)
+
+Names are loaded when they are first used, so importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from edgecap._version import __version__
+from edgecap.errors import (
+    AudioError,
+    BundleError,
+    CheckpointError,
+    DeviceError,
+    EdgecapError,
+    IntegrityError,
+    ManifestError,
+    MissingDependencyError,
+    OutputError,
+    ShapeMismatchError,
+    ToleranceError,
+    VerificationError,
+)
+
+if TYPE_CHECKING:
+    from edgecap.bundle import Bundle, load_bundle
+    from edgecap.caption import Beam, Caption
+    from edgecap.captioner import Captioner
+
+__all__ = [
+    "AudioError",
+    "Beam",
+    "Bundle",
+    "BundleError",
+    "Caption",
+    "Captioner",
+    "CheckpointError",
+    "DeviceError",
+    "EdgecapError",
+    "IntegrityError",
+    "ManifestError",
+    "MissingDependencyError",
+    "OutputError",
+    "ShapeMismatchError",
+    "ToleranceError",
+    "VerificationError",
+    "__version__",
+    "load_bundle",
+]
+
+_LAZY = {
+    "Beam": "edgecap.caption",
+    "Bundle": "edgecap.bundle",
+    "Caption": "edgecap.caption",
+    "Captioner": "edgecap.captioner",
+    "load_bundle": "edgecap.bundle",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'edgecap' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

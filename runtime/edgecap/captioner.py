@@ -1,0 +1,198 @@
+"""From a sound to a sentence: the API.
+
+The way of a sound: mono float32 → the model's sample rate → windows → is it silent? → log-mel →
+encoder → beam search → text. Nothing here knows which runtime does the arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from edgecap.audio import AudioFile
+from edgecap.bundle import Bundle, load_bundle
+from edgecap.caption import Beam, Caption
+from edgecap.decoding import beam_search
+from edgecap.errors import AudioError
+from edgecap.frontend import Samples, log_mel
+from edgecap.manifest import Manifest
+from edgecap.models import find_model
+from edgecap.resample import check_rate, resampled
+from edgecap.samples import as_float, check_values, loudest_level, to_mono
+from edgecap.session import Session, open_session
+from edgecap.text import sentence
+from edgecap.windows import Window, count, walk
+
+SHORTEST_TAIL_SECONDS = 1.0
+"""What is left at the end of a long sound is captioned from this much new sound on."""
+SHORTEST_WINDOW_SECONDS = 0.5
+LARGEST_BEAM = 32
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a long sound is walked; lengths in samples at the model's rate."""
+
+    length: int
+    hop: int
+    shortest_tail: int
+    beam: int
+
+
+class Captioner:
+    """A loaded model. It holds no state between calls, so threads may share it."""
+
+    def __init__(self, bundle: Bundle, session: Session) -> None:
+        self._bundle = bundle
+        self._session = session
+        encoder, front_end = self.manifest.encoder, self.manifest.front_end
+        self._rate = front_end.sample_rate
+        self._longest = encoder.window_frames * front_end.hop_length - 1
+        self._shortest = max((encoder.frames_per_memory - 1) * front_end.hop_length, front_end.n_fft // 2 + 1)
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Self:
+        """Load a model: the one inside the package, one named as `edgecap models` lists it, or a folder.
+
+        `threads` is what one caption may use; without it, all cores up to four. Raises BundleError.
+        """
+        bundle = load_bundle(find_model(model))
+        return cls(bundle, open_session(bundle, threads))
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model says about itself."""
+        return self._bundle.manifest
+
+    @property
+    def window(self) -> float:
+        """Seconds that the model hears at once."""
+        return (self.manifest.encoder.window_frames - 1) * self.manifest.front_end.hop_length / self._rate
+
+    @property
+    def shortest(self) -> float:
+        """Seconds below which a sound is padded with zeros before it is captioned."""
+        return self._shortest / self._rate
+
+    def caption(self, samples: ArrayLike, sample_rate: float, *, beam: int | None = None) -> Caption:
+        """Caption one sound that fits into the model's window.
+
+        `samples` (n,) or (n, channels) of float in [-1, 1], int16, int32 or uint8 at `sample_rate` hertz.
+        A short sound is fine: one below `shortest` is padded with zeros. `beam` of 1 is greedy search,
+        None the model's own (3). Raises AudioError for samples that cannot be used and for more than the
+        window holds (`caption_windows` takes any length).
+        """
+        check_rate(sample_rate)
+        array = as_float(samples)
+        # Compared in the model's samples: up to one hop more than the window gives no further frame.
+        if len(array) * self._rate / sample_rate > self._longest:
+            raise AudioError(f"the sound has {len(array) / sample_rate:.2f} s and the model hears {self.window:.2f} s "
+                             "at once; use caption_windows or caption_file, which walk it window by window")
+        check_values(array, sample_rate)
+        blocks = list(resampled([to_mono(array)], sample_rate, self._rate))
+        return self._caption(Window(0, np.concatenate(blocks)), len(array) / sample_rate, self._beam(beam))
+
+    def caption_windows(
+        self, samples: ArrayLike, sample_rate: float, *, window: float | None = None, hop: float | None = None,
+        beam: int | None = None,
+    ) -> Iterator[Caption]:
+        """Caption samples of any length window by window, as `caption_file` does with a file."""
+        plan = self._plan(window, hop, beam)
+        check_rate(sample_rate)
+        array = as_float(samples)
+        check_values(array, sample_rate)
+        return self._walk([to_mono(array)], sample_rate, len(array) / sample_rate, plan)
+
+    def caption_file(
+        self, sound: str | Path | AudioFile, *, window: float | None = None, hop: float | None = None,
+        beam: int | None = None,
+    ) -> Iterator[Caption]:
+        """Caption a sound file of any length window by window, without loading it whole.
+
+        `sound` is a wav, flac, ogg, opus or mp3 file, "-" for standard input, or an `AudioFile` (closed at
+        the end). `window` is the seconds
+        captioned at once, at most the model's and by default just that (10 s); `hop` the seconds from one
+        window to the next, by default `window`. What is left at the end is captioned where it brings at
+        least 1 s that no window had, and where it is all there is. Raises ValueError at once for a window
+        or hop that cannot be, AudioError as soon as the walk meets the fault.
+        """
+        plan = self._plan(window, hop, beam)
+        return self._walk_file(sound, plan)
+
+    def windows(self, duration: float, *, window: float | None = None, hop: float | None = None) -> int:
+        """How many captions a sound of `duration` seconds gets."""
+        plan = self._plan(window, hop, None)
+        return count(round(duration * self._rate), length=plan.length, hop=plan.hop, shortest_tail=plan.shortest_tail)
+
+    def _walk_file(self, path: str | Path | AudioFile, plan: _Plan) -> Iterator[Caption]:
+        with path if isinstance(path, AudioFile) else AudioFile(path) as sound:
+            mono = (to_mono(block) for block in sound.blocks())
+            yield from self._walk(mono, sound.sample_rate, sound.duration, plan)
+
+    def _walk(
+        self, blocks: Iterable[Samples], rate: float, duration: float | None, plan: _Plan
+    ) -> Iterator[Caption]:
+        chunks = resampled(blocks, rate, self._rate)
+        for window in walk(chunks, length=plan.length, hop=plan.hop, shortest_tail=plan.shortest_tail):
+            yield self._caption(window, duration, plan.beam)
+
+    def _caption(self, window: Window, duration: float | None, beam: int) -> Caption:
+        """Caption one window; `duration` is that of the whole sound, which resampling rounds."""
+        samples = window.samples
+        end = (window.start + samples.size) / self._rate
+        if duration is not None and abs(end - duration) * self._rate < 1.0:
+            end = duration
+        start = window.start / self._rate
+        level = loudest_level(samples, self._rate)
+        if level < self.manifest.silence.threshold_dbfs:
+            return Caption(self.manifest.silence.caption, None, start, end, level, True, ())
+        beams = self._beams(samples, beam)
+        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams)
+
+    def _beams(self, samples: Samples, beam: int) -> tuple[Beam, ...]:
+        """The model's hypotheses for mono samples at its rate, best first."""
+        manifest, vocabulary = self.manifest, self._bundle.vocabulary
+        if samples.size < self._shortest:
+            samples = np.pad(samples, (0, self._shortest - samples.size))
+        frames = log_mel(samples, manifest.front_end)
+        length = manifest.encoder.memory_length(frames.shape[1])
+        # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
+        missing = manifest.encoder.window_frames - frames.shape[1]
+        frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
+        decode = self._session.decoder(self._session.encode(frames, length), beam)
+        hypotheses = beam_search(
+            decode,
+            beam=beam,
+            max_tokens=manifest.decoder.max_tokens,
+            start=manifest.vocabulary.start,
+            end=manifest.vocabulary.end,
+        )
+        return tuple(
+            Beam(sentence(found.tokens, vocabulary, manifest.vocabulary), found.score, found.tokens)
+            for found in hypotheses[:beam]
+        )
+
+    def _beam(self, beam: int | None) -> int:
+        if beam is None:
+            return self.manifest.decoder.default_beam
+        if not 1 <= beam <= LARGEST_BEAM:
+            raise ValueError(f"the beam size must be between 1 and {LARGEST_BEAM}, not {beam}")
+        return beam
+
+    def _plan(self, window: float | None, hop: float | None, beam: int | None) -> _Plan:
+        """How to walk a long sound. Raises ValueError."""
+        window = self.window if window is None else window
+        hop = window if hop is None else hop
+        if not SHORTEST_WINDOW_SECONDS <= window <= self.window:
+            raise ValueError(f"the window must be between {SHORTEST_WINDOW_SECONDS:g} s and the model's "
+                             f"{self.window:g} s, not {window:g} s")
+        if not (math.isfinite(hop) and hop * self._rate >= 1.0):
+            raise ValueError(f"the hop must be longer than nothing, not {hop:g} s")
+        tail = round(SHORTEST_TAIL_SECONDS * self._rate)
+        return _Plan(round(window * self._rate), round(hop * self._rate), tail, self._beam(beam))

@@ -1,0 +1,60 @@
+"""The command line. A command parses, calls and prints; everything it calls is in the API.
+
+Results go to standard output, all else to standard error. An error is one line and an exit code
+(`edgecap.errors`); a traceback appears only where EDGECAP_DEBUG is set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from edgecap.cli.console import full_disk, prepare_streams, say
+from edgecap.errors import EdgecapError
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    prepare_streams()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit code."""
+    from edgecap.cli.app import build_app
+
+    try:
+        build_app(arguments)(list(arguments), prog_name="edgecap")
+    except SystemExit as end:  # how typer ends, with success as well
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except EdgecapError as error:
+        return report(error)
+    except OSError as error:
+        known = full_disk(error)
+        return report(known) if known else _report_unexpected(error)
+    except Exception as error:  # the last resort; no traceback for whoever just wants a caption
+        return _report_unexpected(error)
+    return 0
+
+
+def report(error: EdgecapError) -> int:
+    """Print an error as one line; its exit code."""
+    say("error", str(error))
+    _trace()
+    return error.exit_code
+
+
+def _report_unexpected(error: Exception) -> int:
+    name = type(error).__name__
+    say("error", f"unexpected {name}: {error}; this is a fault of edgecap: set EDGECAP_DEBUG=1 and run it again for "
+                 "the traceback")
+    _trace()
+    return 1
+
+
+def _trace() -> None:
+    if os.environ.get("EDGECAP_DEBUG"):
+        traceback.print_exc()

@@ -1,0 +1,33 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def _model_names() -> list[str]:
+    from edgecap.models import list_models
+
+    return [model.name for model in list_models()]
+
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME|FOLDER", autocompletion=_model_names,
+                 help="Model as edgecap models lists it, or a bundle's folder. [default: the one in the package]"),
+]
+BeamSize = Annotated[
+    int | None,
+    typer.Option("--beam", "-b", min=1, max=32, metavar="N", help="Beam size; 1 is greedy. [default: the model's, 3]"),
+]
+WindowLength = Annotated[
+    float | None,
+    typer.Option("--window", "-w", metavar="SECONDS", help="Seconds captioned at once. [default: the model's, 10]"),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", "-t", min=1, metavar="N", help="Processor threads. [default: the cores, at most 4]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]

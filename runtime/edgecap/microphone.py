@@ -1,0 +1,186 @@
+"""Microphones: which there are, and one that is open.
+
+PortAudio is loaded when a microphone is first asked for, so that a machine without it can still
+caption files. A microphone is opened at its own rate, since many refuse any other; the callback does
+nothing but copy into a ring that keeps the newest sound.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from edgecap.errors import DeviceError, MissingDependencyError
+from edgecap.frontend import Samples
+
+FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
+"""Rates tried, in hertz, where a microphone refuses the one it calls its own."""
+USUAL_CHANNELS = 2
+"""Channels opened at first: sound servers offer 32 and mix them up from one."""
+
+
+@dataclass(frozen=True)
+class InputDevice:
+    """A capture device as PortAudio lists it."""
+
+    index: int
+    name: str
+    channels: int
+    """Most channels it can be opened with."""
+    sample_rate: float
+    """Its own rate, in hertz."""
+    host: str
+    """The sound system it belongs to ("ALSA", "JACK Audio Connection Kit")."""
+    default: bool
+    """Whether it is what a program gets that names none."""
+
+
+class Ring:
+    """A bounded buffer between the audio callback and a slower reader. When full, the newest sound wins."""
+
+    def __init__(self, frames: int, channels: int) -> None:
+        self._data = np.zeros((frames, channels), np.float32)
+        self._written = self._read = self._dropped = 0
+        self._lock = threading.Lock()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were overwritten before they were read."""
+        return self._dropped
+
+    def write(self, block: Samples) -> None:
+        """Append a block of shape (n, channels)."""
+        frames = len(self._data)
+        with self._lock:
+            self._written += len(block)
+            block = block[-frames:]
+            start = (self._written - len(block)) % frames
+            first = min(len(block), frames - start)
+            self._data[start : start + first] = block[:first]
+            self._data[: len(block) - first] = block[first:]
+
+    def read(self) -> tuple[Samples, int]:
+        """All that was written and not read yet, and the number of frames lost just before it."""
+        frames = len(self._data)
+        with self._lock:
+            lost = max(0, self._written - self._read - frames)
+            start, size = (self._read + lost) % frames, self._written - self._read - lost
+            self._read, self._dropped = self._written, self._dropped + lost
+            return np.concatenate((self._data[start : start + size], self._data[: max(0, start + size - frames)])), lost
+
+
+class Microphone:
+    """An open microphone. Use it as a context manager."""
+
+    def __init__(self, device: InputDevice, ring_seconds: float) -> None:
+        """Open a device at its own rate. Raises DeviceError where no rate and number of channels works."""
+        self.device = device
+        self.overflows = 0
+        """Times that PortAudio lost sound before the callback."""
+        portaudio = _portaudio()
+        refusals = []
+        for rate, channels in _settings(device):
+            self.sample_rate, self.ring = rate, Ring(round(ring_seconds * rate), channels)
+            try:
+                self._stream = portaudio.InputStream(
+                    device=device.index, samplerate=rate, channels=channels, dtype="float32", callback=self._heard
+                )
+                try:
+                    self._stream.start()
+                except BaseException:
+                    self._stream.close(ignore_errors=True)
+                    raise
+            except (portaudio.PortAudioError, ValueError) as error:
+                refusals.append(_first_line(error))
+                continue
+            return
+        raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); see whether another "
+                          "program holds it, or choose another: edgecap devices")
+
+    @property
+    def active(self) -> bool:
+        """Whether sound still comes; an unplugged microphone ends without an error."""
+        return bool(self._stream.active)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stream.close(ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _heard(self, block: Samples, _frames: int, _time: object, status: Any) -> None:  # noqa: ANN401
+        """PortAudio's callback: copies and counts, nothing else."""
+        if status.input_overflow:
+            self.overflows += 1
+        self.ring.write(block)
+
+
+def list_devices() -> list[InputDevice]:
+    """All capture devices. Raises MissingDependencyError without PortAudio."""
+    portaudio = _portaudio()
+    try:
+        hosts = [host["name"] for host in portaudio.query_hostapis()]
+        found = list(portaudio.query_devices())
+        default = portaudio.default.device[0]
+    except portaudio.PortAudioError as error:
+        raise DeviceError(f"the sound system does not answer ({_first_line(error)}); see whether it runs") from error
+    return [
+        InputDevice(index, device["name"], device["max_input_channels"], device["default_samplerate"],
+                    hosts[device["hostapi"]], index == default)
+        for index, device in enumerate(found)
+        if device["max_input_channels"] > 0
+    ]
+
+
+def find_device(query: str | None = None) -> InputDevice:
+    """A device by number, by name, or by a part of its name in any case; the default one for None.
+
+    Raises DeviceError where none or more than one fits, MissingDependencyError without PortAudio.
+    """
+    devices = list_devices()
+    if not devices:
+        raise DeviceError("there is no microphone; plug one in and see edgecap devices")
+    if query is None:
+        return next((device for device in devices if device.default), devices[0])
+    for fits in (
+        [device for device in devices if str(device.index) == query],
+        [device for device in devices if device.name == query],
+        [device for device in devices if query.casefold() in device.name.casefold()],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            names = ", ".join(f"{device.index} {device.name!r}" for device in fits)
+            raise DeviceError(f"{query!r} fits more than one microphone ({names}); give the number")
+    raise DeviceError(f"no microphone is called {query!r}; see edgecap devices")
+
+
+def _settings(device: InputDevice) -> Iterator[tuple[float, int]]:
+    """Rates and channels to try, the likeliest first."""
+    rates = dict.fromkeys([device.sample_rate, *map(float, FALLBACK_RATES)])
+    channels = dict.fromkeys([min(USUAL_CHANNELS, device.channels), 1, device.channels])
+    yield from ((rate, count) for rate in rates for count in channels)
+
+
+def _portaudio() -> Any:  # noqa: ANN401 - sounddevice has no types
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError("using a microphone needs PortAudio, which was not found; type: sudo apt install "
+                                     "libportaudio2") from error
+    return sounddevice
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,165 @@
+"""ONNX Runtime as the backend of a session.
+
+The graphs' inputs and outputs are held to the manifest when they are loaded, so that a wrong graph is
+told by its name and shape and not by a crash in the middle of a caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.bundle import Bundle
+from edgecap.decoding import DecodeStep
+from edgecap.errors import BundleError, MissingDependencyError
+from edgecap.frontend import Samples
+from edgecap.manifest import Manifest
+from edgecap.session import Encoded
+
+Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
+"""Name → (element type, shape with None where any size is taken)."""
+_FLOAT, _INT = "tensor(float)", "tensor(int64)"
+_LOG_ERRORS_ONLY = 3
+
+
+class OnnxSession:
+    """The two graphs of a bundle in ONNX Runtime."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        """Load and check both graphs. Raises BundleError, MissingDependencyError without onnxruntime."""
+        manifest = bundle.manifest
+        self._spec = manifest.decoder
+        self._encode = _load(bundle.path("encode"), threads)
+        self._decode = _load(bundle.path("decode"), threads)
+        _check_signature(bundle.path("encode"), self._encode, *encode_signature(manifest))
+        _check_signature(bundle.path("decode"), self._decode, *decode_signature(manifest))
+
+    def encode(self, log_mel: Samples, memory_length: int) -> Encoded:
+        """See `Session.encode`."""
+        feed = {"log_mel": log_mel[None], "memory_length": np.array([memory_length], np.int64)}
+        keys, values, embedding = self._encode.run(["cross_keys", "cross_values", "clip_embedding"], feed)
+        return Encoded(keys, values, embedding[0], memory_length)
+
+    def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
+        """See `Session.decoder`."""
+        rows = self._spec.beams or beam
+        if beam > rows:
+            raise BundleError(f"this model's decoder takes at most {rows} beams, not {beam}; ask for fewer")
+        shape = (self._spec.layers, rows, self._spec.heads, self._spec.max_tokens, self._spec.head_dim)
+        return _OnnxDecoder(self._decode, encoded, beam, np.zeros(shape, np.float32))
+
+
+class _OnnxDecoder:
+    """A decoder in the middle of a caption: the graph and its cache."""
+
+    def __init__(self, session: Any, encoded: Encoded, beam: int, empty: NDArray[np.float32]) -> None:  # noqa: ANN401
+        self._session = session
+        self._beam = beam
+        self._unmoved = np.arange(beam)
+        self._feed: dict[str, NDArray[Any]] = {
+            "memory_length": np.array([encoded.memory_length], np.int64),
+            "cross_keys": encoded.cross_keys,
+            "cross_values": encoded.cross_values,
+            "self_keys": empty,
+            "self_values": empty,
+        }
+
+    def __call__(self, tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._feed["self_keys"].shape[1]
+        if rows > self._beam:  # a graph fixed to more beams than asked for: the last rows are idle copies
+            tokens = np.pad(tokens, (0, rows - self._beam), mode="edge")
+        if position > 0 and not np.array_equal(parents, self._unmoved):
+            order = np.pad(parents, (0, rows - self._beam), mode="edge") if rows > self._beam else parents
+            for name in ("self_keys", "self_values"):
+                self._feed[name] = np.ascontiguousarray(self._feed[name][:, order])
+        self._feed["tokens"] = tokens
+        self._feed["position"] = np.array([position], np.int64)
+        log_probs, self._feed["self_keys"], self._feed["self_values"] = self._session.run(
+            ["log_probs", "new_self_keys", "new_self_values"], self._feed
+        )
+        return np.asarray(log_probs[: self._beam])
+
+
+def encode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
+    """Inputs and outputs that the `encode` graph must have."""
+    encoder, decoder = manifest.encoder, manifest.decoder
+    cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
+    inputs: Signature = {
+        "log_mel": (_FLOAT, (1, manifest.front_end.n_mels, encoder.window_frames)),
+        "memory_length": (_INT, (1,)),
+    }
+    outputs: Signature = {
+        "cross_keys": (_FLOAT, cross),
+        "cross_values": (_FLOAT, cross),
+        "clip_embedding": (_FLOAT, (1, encoder.embedding_dim)),
+    }
+    return inputs, outputs
+
+
+def decode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
+    """Inputs and outputs that the `decode` graph must have."""
+    encoder, decoder = manifest.encoder, manifest.decoder
+    beams = decoder.beams or None
+    cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
+    cache = (decoder.layers, beams, decoder.heads, decoder.max_tokens, decoder.head_dim)
+    inputs: Signature = {
+        "tokens": (_INT, (beams,)),
+        "position": (_INT, (1,)),
+        "memory_length": (_INT, (1,)),
+        "self_keys": (_FLOAT, cache),
+        "self_values": (_FLOAT, cache),
+        "cross_keys": (_FLOAT, cross),
+        "cross_values": (_FLOAT, cross),
+    }
+    outputs: Signature = {
+        "log_probs": (_FLOAT, (beams, manifest.vocabulary.size)),
+        "new_self_keys": (_FLOAT, cache),
+        "new_self_values": (_FLOAT, cache),
+    }
+    return inputs, outputs
+
+
+def _load(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("running this model needs onnxruntime, which does not load "
+                                     f"({error}); type: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    # Threads that spin between captions keep a board at 100 % for nothing.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"{path} does not load in ONNX Runtime ({reason}); export the model again") from error
+
+
+def _check_signature(path: Path, session: Any, inputs: Signature, outputs: Signature) -> None:  # noqa: ANN401
+    """Raise BundleError where a graph takes or gives something other than its manifest says."""
+    for kind, found, expected in (("input", session.get_inputs(), inputs), ("output", session.get_outputs(), outputs)):
+        graph = {node.name: (node.type, tuple(node.shape)) for node in found}
+        for name in sorted(graph.keys() ^ expected.keys()):
+            fault = "lacks" if name in expected else "has an unknown"
+            raise BundleError(f"{path} {fault} {kind} {name!r}; export the model again")
+        for name, (element, shape) in expected.items():
+            if graph[name][0] != element or not _fits(graph[name][1], shape):
+                raise BundleError(f"{path}: {kind} {name!r} is {graph[name][0]} {list(graph[name][1])} and the "
+                                  f"manifest makes it {element} {list(shape)}; export the model again")
+
+
+def _fits(found: tuple[int | str | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a graph's shape can be the expected one; a name or None in the graph is any size."""
+    if len(found) != len(expected):
+        return False
+    pairs = zip(found, expected, strict=True)
+    return all(not isinstance(size, int) if wanted is None else size in (wanted, None) or isinstance(size, str)
+               for size, wanted in pairs)

@@ -1,0 +1,73 @@
+"""What a backend must do, whatever runs the graphs.
+
+A `Session` runs the two graphs of a bundle; which class does so is chosen by `manifest.runtime`.
+Search, text, windows and silence lie above it and know no backend.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.bundle import Bundle
+from edgecap.decoding import DecodeStep
+from edgecap.errors import BundleError
+from edgecap.frontend import Samples
+
+MOST_THREADS = 4
+"""Threads used at most where the caller does not say: the cores of a Raspberry Pi."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One window as the decoder needs it."""
+
+    cross_keys: NDArray[np.float32]
+    """Shape (layers, heads, memory_frames, head_dim)."""
+    cross_values: NDArray[np.float32]
+    """Same shape."""
+    clip_embedding: NDArray[np.float32]
+    """Shape (embedding_dim,)."""
+    memory_length: int
+    """Memory frames that belong to the sound; the rest is padding and masked."""
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    def encode(self, log_mel: Samples, memory_length: int) -> Encoded:
+        """Run the encoder on one log-mel spectrogram, shape (n_mels, window_frames) float32."""
+        ...
+
+    def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
+        """A decoder of that window with `beam` rows and an empty cache.
+
+        Raises BundleError where the graph is fixed to fewer beams.
+        """
+        ...
+
+
+def default_threads() -> int:
+    """Cores this process may use, at most four."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_THREADS, cores)
+
+
+def open_session(bundle: Bundle, threads: int | None = None) -> Session:
+    """Load the graphs of a bundle into the runtime that its manifest names.
+
+    Raises BundleError for a graph that does not load or does not match its manifest and for a runtime
+    that this edgecap does not drive.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"a session needs at least 1 thread, not {threads}")
+    if bundle.manifest.runtime == "onnx":
+        from edgecap.onnx_session import OnnxSession
+
+        return OnnxSession(bundle, threads or default_threads())
+    raise BundleError(f"{bundle.folder} is made for the runtime {bundle.manifest.runtime!r}, which this edgecap does "
+                      "not drive yet; export the model for onnx")
