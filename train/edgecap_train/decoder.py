@@ -29,6 +29,20 @@ def length_mask(length: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=length.device)[None, :] < length[:, None]
 
 
+Cache = tuple[Tensor, Tensor]
+"""Keys and values."""
+
+
+def attention(query: Tensor, cache: Cache, bias: Tensor) -> Tensor:
+    """Scaled dot-product attention in plain products, which every exporter turns into plain nodes.
+
+    `query` (…, N, head_dim), keys and values (…, S, head_dim), `bias` added to the scores (…, N, S).
+    """
+    keys, values = cache
+    scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2) + bias
+    return torch.matmul(scores.softmax(dim=-1), values)
+
+
 class DecoderLayer(nn.Module):
     """Self-attention, cross-attention, feed-forward; the norm comes after each sum."""
 
@@ -63,33 +77,40 @@ class DecoderLayer(nn.Module):
         out = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, dropout_p=drop)
         return out.transpose(1, 2).flatten(2)
 
-    def after_attention(self, x: Tensor, attended: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """All that follows self-attention: (B, N, d_model) → (B, N, d_model)."""
-        x = self.self_norm(x + self.dropout(self.self_output(attended)))
-        crossed = self.attend(self.split(self.cross_query(x)), keys, values, mask)
-        x = self.cross_norm(x + self.dropout(self.cross_output(crossed)))
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The last third of a layer: (…, d_model) → (…, d_model)."""
         wide = self.dropout(functional.relu(self.widen(x)))
         return torch.as_tensor(self.feed_forward_norm(x + self.dropout(self.narrow(wide))))
 
     def forward(self, x: Tensor, causal: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Whole captions: `x` (B, N, d_model) → the same shape."""
         query, key, value = (self.split(part) for part in self.self_query_key_value(x).chunk(3, dim=-1))
-        return self.after_attention(x, self.attend(query, key, value, causal), keys, values, mask)
+        x = self.self_norm(x + self.dropout(self.self_output(self.attend(query, key, value, causal))))
+        crossed = self.attend(self.split(self.cross_query(x)), keys, values, mask)
+        x = self.cross_norm(x + self.dropout(self.cross_output(crossed)))
+        return self.feed_forward(x)
 
     def step(  # noqa: PLR0917
-        self, x: Tensor, here: Tensor, past: Tensor, self_keys: Tensor, self_values: Tensor,
-        keys: Tensor, values: Tensor, mask: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """One token a row: `x` (B, 1, d_model) → the same shape, and the two caches with this position filled in.
+        self, x: Tensor, here: Tensor, past: Tensor, cache: Cache, cross: Cache, seen: Tensor
+    ) -> tuple[Tensor, Cache]:
+        """One token a row: `x` (B, d_model) → the same shape, and the cache with this position filled in.
 
-        `here` and `past` (max_tokens,) are True at this position, and at this and all earlier ones.
+        `here` (max_tokens, 1) is True at this position; `past` and `seen` are 0 where a row may attend to its
+        own past and to the memory, else minus infinity. `cross` has one clip for each row, or one for all.
         """
-        query, key, value = (self.split(part) for part in self.self_query_key_value(x).chunk(3, dim=-1))
-        place = here[:, None]
-        self_keys = torch.where(place, key, self_keys)
-        self_values = torch.where(place, value, self_values)
-        attended = self.attend(query, self_keys, self_values, past[None, :])
-        return self.after_attention(x, attended, keys, values, mask), self_keys, self_values
+        query, key, value = (
+            part.reshape(-1, self.heads, 1, self.head_dim) for part in self.self_query_key_value(x).chunk(3, dim=-1)
+        )
+        cache = torch.where(here, key, cache[0]), torch.where(here, value, cache[1])
+        attended = attention(query, cache, past).reshape(-1, self.heads * self.head_dim)
+        x = self.self_norm(x + self.self_output(attended))
+        query = self.cross_query(x).reshape(-1, self.heads, 1, self.head_dim)
+        if cross[0].shape[0] == 1:  # all rows ask the same clip: one product for each head instead of one for each row
+            crossed = attention(query.transpose(0, 2), cross, seen).transpose(0, 2)
+        else:
+            crossed = attention(query, cross, seen)
+        x = self.cross_norm(x + self.cross_output(crossed.reshape(-1, self.heads * self.head_dim)))
+        return self.feed_forward(x), cache
 
 
 class CaptionDecoder(nn.Module):
@@ -153,22 +174,21 @@ class CaptionDecoder(nn.Module):
         """One token for each of B rows, all at the same position.
 
         `tokens` (B,) int64; `position` an int or (1,) int64, 0 for the start token; `memory_length` (B,) or (1,);
-        self caches (layers, B, heads, max_tokens, head_dim), whatever they hold at later positions is ignored;
+        self caches (layers, B, heads, max_tokens, head_dim), finite numbers at later positions are ignored;
         cross caches (layers, B or 1, heads, S, head_dim) → log-probabilities (B, vocabulary) and the new self caches.
         """
         device = tokens.device
         at = torch.as_tensor(position, device=device).reshape(1)
         places = torch.arange(self_keys.shape[3], device=device)
-        here, past = places == at, places <= at
-        mask = length_mask(memory_length, cross_keys.shape[3])[:, None, None, :]
-        x = (self.embedding(tokens) * self.scale + self.positions.index_select(0, at))[:, None, :]
-        new_keys, new_values = [], []
+        forbidden = torch.tensor(-math.inf, device=device)
+        past = torch.where(places <= at, 0.0, forbidden)
+        seen = torch.where(length_mask(memory_length, cross_keys.shape[3]), 0.0, forbidden)[:, None, None, :]
+        x = self.embedding(tokens) * self.scale + self.positions.index_select(0, at)
+        caches = []
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            x, keys, values = layer.step(
-                x, here, past, self_keys[index], self_values[index], cross_keys[index], cross_values[index], mask
-            )
-            new_keys.append(keys)
-            new_values.append(values)
-        log_probs = functional.log_softmax(self.logits(x[:, 0]), dim=-1)
-        return log_probs, torch.stack(new_keys), torch.stack(new_values)
+            cache, cross = (self_keys[index], self_values[index]), (cross_keys[index], cross_values[index])
+            x, cache = layer.step(x, (places == at)[:, None], past, cache, cross, seen)
+            caches.append(cache)
+        log_probs = functional.log_softmax(self.logits(x), dim=-1)
+        return log_probs, torch.stack([keys for keys, _ in caches]), torch.stack([values for _, values in caches])
