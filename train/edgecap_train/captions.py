@@ -1,0 +1,137 @@
+"""Captions: reading them, their words, and the vocabulary made of them.
+
+Words are lower-case Penn-Treebank tokens without punctuation, as the published students use.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecap.errors import AudioError
+
+PAD, START, END, UNK = range(4)
+SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+
+_CLITIC = re.compile(r"(\w)('s|'re|'ve|'ll|'d|'m|n't)\b")
+_WORD = re.compile(r"'?[a-z0-9]+(?:[-'.][a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class LabelledCaption:
+    """One human caption with the AudioSet labels of its clip."""
+
+    clip: str
+    """Identifier of the clip (YouTube id)."""
+    words: tuple[str, ...]
+    labels: tuple[str, ...]
+    """AudioSet display names."""
+
+
+def tokenize(text: str) -> tuple[str, ...]:
+    """Lower-case tokens of a sentence: clitics split off, punctuation dropped.
+
+    "A man's dog, barking." → ("a", "man", "'s", "dog", "barking")
+    """
+    return tuple(_WORD.findall(_CLITIC.sub(r"\1 \2", text.lower().replace("’", "'"))))
+
+
+def read_audiocaps(path: Path, without: Collection[str] = ()) -> list[LabelledCaption]:
+    """AudioCaps captions joined with labels (columns `youtube_id`, `caption`, `labels`).
+
+    Clips named in `without` are left out: a development clip must not teach. Raises AudioError for a
+    file without those columns.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        for column in ("youtube_id", "caption", "labels"):
+            if column not in (reader.fieldnames or ()):
+                raise AudioError(f"{path.name} has no column {column!r}; it needs youtube_id, caption and labels")
+        return [
+            LabelledCaption(row["youtube_id"], tokenize(row["caption"]), tuple(row["labels"].split(";")))
+            for row in reader
+            if row["youtube_id"] not in without
+        ]
+
+
+def build_vocabulary(captions: Iterable[tuple[str, ...]], least: int) -> tuple[str, ...]:
+    """Special tokens, then every word that occurs `least` times or more, the commonest first."""
+    counts = Counter(word for words in captions for word in words)
+    kept = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+    return (*SPECIALS, *kept)
+
+
+class Encoder:
+    """Words to ids of one vocabulary."""
+
+    def __init__(self, vocabulary: tuple[str, ...]) -> None:
+        self.ids = {word: index for index, word in enumerate(vocabulary)}
+
+    def encode(self, words: tuple[str, ...], max_tokens: int) -> list[int] | None:
+        """Ids with the end token, or None where a word is unknown or the caption is longer than `max_tokens`."""
+        ids = [self.ids.get(word, UNK) for word in words]
+        if not ids or UNK in ids or len(ids) + 1 > max_tokens:
+            return None
+        return [*ids, END]
+
+
+HEARD_IN_WORDS = {
+    "music": "Music", "guitar": "Guitar", "piano": "Piano", "drum": "Drum", "drums": "Drum", "violin": "Violin, fiddle",
+    "flute": "Flute", "organ": "Organ", "harmonica": "Harmonica", "trumpet": "Trumpet", "singing": "Singing",
+    "sings": "Singing", "sing": "Singing", "choir": "Choir", "bell": "Bell", "bells": "Bell", "static": "Static",
+    "silence": "Silence", "echo": "Echo", "echoes": "Echo",
+}  # fmt: skip
+"""Words that prove an AudioSet class which AudioCaps' own labels leave out (its clips were chosen without music)."""
+
+SPEAKERS = {
+    "man": "Male speech, man speaking", "men": "Male speech, man speaking", "male": "Male speech, man speaking",
+    "woman": "Female speech, woman speaking", "women": "Female speech, woman speaking",
+    "female": "Female speech, woman speaking", "child": "Child speech, kid speaking",
+    "children": "Child speech, kid speaking", "kid": "Child speech, kid speaking", "boy": "Child speech, kid speaking",
+    "girl": "Child speech, kid speaking", "kids": "Child speech, kid speaking",
+}  # fmt: skip
+
+INSTRUMENTS = {
+    "a piano": "Piano", "an electric piano": "Electric piano", "a guitar": "Guitar", "an acoustic guitar": "Acoustic guitar",
+    "an electric guitar": "Electric guitar", "a bass guitar": "Bass guitar", "a banjo": "Banjo", "a sitar": "Sitar",
+    "a mandolin": "Mandolin", "an organ": "Organ", "a keyboard": "Keyboard (musical)", "a synthesizer": "Synthesizer",
+    "a harpsichord": "Harpsichord", "a drum": "Drum", "a snare drum": "Snare drum", "a bass drum": "Bass drum",
+    "a drum kit": "Drum kit", "a drum machine": "Drum machine", "a cymbal": "Cymbal", "a hi-hat": "Hi-hat",
+    "a tambourine": "Tambourine", "maracas": "Maraca", "a gong": "Gong", "a tubular bell": "Tubular bells",
+    "a marimba": "Marimba, xylophone", "a xylophone": "Marimba, xylophone", "a glockenspiel": "Glockenspiel",
+    "a vibraphone": "Vibraphone", "a trumpet": "Trumpet", "a trombone": "Trombone", "a french horn": "French horn",
+    "a violin": "Violin, fiddle", "a cello": "Cello", "a double bass": "Double bass", "a flute": "Flute",
+    "a saxophone": "Saxophone", "a clarinet": "Clarinet", "a harp": "Harp", "an accordion": "Accordion",
+    "a harmonica": "Harmonica", "a bagpipe": "Bagpipes", "an orchestra": "Orchestra", "a choir": "Choir",
+    "an oboe": "Woodwind instrument", "a ukulele": "Ukulele", "a church organ": "Pipe organ",
+    "a wind chime": "Wind chime",
+}  # fmt: skip
+
+
+MUSIC = ("music is playing", "music plays", "music is being played", "a song is playing", "instrumental music plays")
+NOISE = ("static noise", "loud static", "static noise hisses", "a constant hiss of static")
+NOISE_CLASSES = ("White noise", "Pink noise", "Static")
+
+
+def with_heard_labels(caption: LabelledCaption, speakers: bool) -> LabelledCaption:
+    """The caption with the labels that its own words prove; with who speaks, too, where `speakers`."""
+    heard = [HEARD_IN_WORDS[word] for word in caption.words if word in HEARD_IN_WORDS]
+    if speakers and "Speech" in caption.labels:
+        heard += [SPEAKERS[word] for word in caption.words if word in SPEAKERS]
+    return LabelledCaption(caption.clip, caption.words, tuple(dict.fromkeys((*caption.labels, *heard))))
+
+
+def own_captions() -> list[LabelledCaption]:
+    """Captions of our own for music and noise, which AudioCaps hardly has: several for each class."""
+    made = []
+    for phrase, label in INSTRUMENTS.items():
+        verb = "are" if phrase == "maracas" else "is"
+        for text in (f"{phrase} {verb} playing", f"{phrase} {verb} being played", f"music is playing on {phrase}"):
+            made.append(LabelledCaption("", tokenize(text), (label, "Musical instrument", "Music")))
+    made += [LabelledCaption("", tokenize(text), ("Music",)) for text in MUSIC]
+    made += [LabelledCaption("", tokenize(text), (label,)) for text in NOISE for label in NOISE_CLASSES]
+    return made

