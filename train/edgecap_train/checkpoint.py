@@ -48,6 +48,8 @@ class SavedStudent:
     path: Path
     sha256: str
     """Of the file, in hex."""
+    published: bool
+    """Whether it is a published student, and not one of our own training."""
     notes: tuple[str, ...] = ()
     """What had to be assumed in reading it, in sentences for people."""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -82,11 +84,11 @@ def load_checkpoint(path: Path, vocabulary: Path | None = None) -> SavedStudent:
         if vocabulary is not None:
             words = read_vocabulary(vocabulary)
         check_size(words, student.config.vocabulary_size, path.name)
-        return SavedStudent(student, words, path, digest, metadata=metadata)
+        return SavedStudent(student, words, path, digest, published=False, metadata=metadata)
     published = published_student(content.tensors, source=path.name, training=content.training)
     words = _published_vocabulary(path, vocabulary, content.tokenizer)
     check_size(words, published.student.config.vocabulary_size, path.name)
-    return SavedStudent(published.student, words, path, digest, published.notes)
+    return SavedStudent(published.student, words, path, digest, published=True, notes=published.notes)
 
 
 def load_student(path: Path) -> SavedStudent:
@@ -97,7 +99,7 @@ def load_student(path: Path) -> SavedStudent:
                               "published ones")
     student, words, metadata = _own_student(content.tensors, content.own, path)
     check_size(words, student.config.vocabulary_size, path.name)
-    return SavedStudent(student, words, path, _sha256(path), metadata=metadata)
+    return SavedStudent(student, words, path, _sha256(path), published=False, metadata=metadata)
 
 
 def save_student(
@@ -172,7 +174,7 @@ def _read_pickle(path: Path) -> _Content:
     except Exception as error:  # a damaged pickle can raise nearly anything
         code = CODE_IN_PICKLE.search(str(error))
         if code:
-            raise CheckpointError(f"{path} wants to run code ({code[1]}) and edgecap runs none from a checkpoint; where "
+            raise CheckpointError(f"{path} wants to run code ({code[1]}) and edgecap runs none of a checkpoint; where "
                                   "you trust it, convert it to .safetensors") from error
         raise CheckpointError(f"{path} is damaged or no PyTorch file ({type(error).__name__}); download or copy it "
                               "again") from error
