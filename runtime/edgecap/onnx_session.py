@@ -6,6 +6,7 @@ told by its name and shape and not by a crash in the middle of a caption.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
 """Name → (element type, shape with None where any size is taken)."""
 _FLOAT, _INT = "tensor(float)", "tensor(int64)"
 _LOG_ERRORS_ONLY = 3
+_NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
+"""The released name (1.29 on) and the one of later sources."""
 
 
 class OnnxSession:
@@ -123,12 +126,25 @@ def decode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
     return inputs, outputs
 
 
-def _load(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """The module onnxruntime, told to send nothing home. All of edgecap imports it through here.
+
+    From 1.29 on, the official Linux packages report each process, session and model to Microsoft and keep
+    an identifier on disk unless the environment says otherwise before the library starts. Raises
+    MissingDependencyError.
+    """
+    os.environ.update(dict.fromkeys(_NO_TELEMETRY, "1"))
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("running this model needs onnxruntime, which does not load "
                                      f"({error}); type: pip install onnxruntime") from error
+    onnxruntime.disable_telemetry_events()  # for a program that had loaded it before
+    return onnxruntime
+
+
+def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

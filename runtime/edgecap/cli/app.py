@@ -62,15 +62,19 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        write(f"edgecap {__version__}")
+        raise typer.Exit(0)
+
+
 def _root(
+    *,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
     """Says in one sentence what a sound is: audio captioning on this device, with no network."""
-    if version:
-        write(f"edgecap {__version__}")
-        raise typer.Exit(0)
 
 
 def _load(entry: EntryPoint) -> Callable[..., None] | None:

@@ -1,0 +1,77 @@
+"""Parts that many tests need: a tiny real model, real sound files, the command line as a child process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_model import write_tiny_bundle
+
+from edgecap.captioner import Captioner
+
+RATE = 16_000
+
+
+def noise(seconds: float, rate: int = RATE, seed: int = 0, level: float = 0.1) -> np.ndarray:
+    return (np.random.default_rng(seed).standard_normal(round(seconds * rate)) * level).astype(np.float32)
+
+
+def tone(seconds: float, rate: int = RATE, frequency: float = 440.0, level: float = 0.3) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with tiny real graphs. Do not change it; write your own where you must."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").folder
+
+
+@pytest.fixture(scope="session")
+def captioner(tiny_folder: Path) -> Captioner:
+    return Captioner.load(tiny_folder, threads=1)
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with noise.wav (3 s), tone.flac (3 s, stereo, 44.1 kHz), silence.wav (3 s) and long.wav (25 s)."""
+    folder = tmp_path_factory.mktemp("sounds")
+    soundfile.write(folder / "noise.wav", noise(3), RATE)
+    soundfile.write(folder / "tone.flac", np.stack([tone(3, 44_100)] * 2, axis=1), 44_100)
+    soundfile.write(folder / "silence.wav", np.zeros(3 * RATE, np.float32), RATE)
+    soundfile.write(folder / "long.wav", np.concatenate([noise(10), np.zeros(10 * RATE), tone(5)]), RATE)
+    return folder
+
+
+@pytest.fixture
+def edgecap(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `edgecap` as a child process, away from the user's own models."""
+
+    def run(*arguments: object, env: dict[str, str] | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "EDGECAP_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "error", **(env or {})}
+        if "stdout" not in more:
+            more["capture_output"] = True
+        if "input" not in more and "stdin" not in more:
+            more["stdin"] = subprocess.DEVNULL
+        text = not isinstance(more.get("input"), bytes)
+        done = subprocess.run([sys.executable, "-m", "edgecap", *map(str, arguments)], env=environment, text=text,
+                              timeout=120, check=False, **more)
+        if not text:
+            done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder that EDGECAP_SHARED names: fixtures too large or not free enough for the repository."""
+    folder = os.environ.get("EDGECAP_SHARED")
+    if not folder:
+        pytest.skip("EDGECAP_SHARED is not set (a folder with reference/, parity/, data/, models/)")
+    return Path(folder)
