@@ -1,0 +1,299 @@
+"""Listening to a microphone: the ring and the loop by themselves, then all of it on a real PulseAudio."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from ctypes.util import find_library
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, noise, tone
+
+from edgecap.captioner import Captioner
+from edgecap.errors import DeviceError
+from edgecap.listening import Listener
+from edgecap.microphone import InputDevice, Ring
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def ramp(start: int, size: int, channels: int = 2) -> np.ndarray:
+    return np.repeat(np.arange(start, start + size, dtype=np.float32)[:, None], channels, axis=1)
+
+
+def test_a_ring_gives_back_what_was_written_in_order() -> None:
+    ring, position = Ring(100, 2), 0
+    for size in (30, 50, 70, 1, 99, 100, 0, 64):
+        ring.write(ramp(position, size))
+        found, lost = ring.read()
+        assert lost == 0
+        assert np.array_equal(found, ramp(position, size))
+        position += size
+    assert ring.dropped == 0
+
+
+def test_a_full_ring_keeps_the_newest_and_counts_what_it_lost() -> None:
+    ring = Ring(100, 1)
+    ring.write(ramp(0, 80, 1))
+    ring.write(ramp(80, 90, 1))
+    found, lost = ring.read()
+    assert lost == 70
+    assert np.array_equal(found, ramp(70, 100, 1))
+    ring.write(ramp(170, 1000, 1))
+    assert np.array_equal(ring.read()[0], ramp(1070, 100, 1))
+    assert ring.dropped == 970
+
+
+def test_a_ring_may_be_written_and_read_at_once() -> None:
+    ring, written = Ring(5_000, 1), 200_000
+    writer = threading.Thread(target=lambda: [ring.write(ramp(at, 64, 1)) for at in range(0, written, 64)])
+    writer.start()
+    position = 0
+    while writer.is_alive() or position < written:
+        found, lost = ring.read()
+        position += lost
+        assert np.array_equal(found, ramp(position, len(found), 1))
+        position += len(found)
+    writer.join()
+    assert position == written
+
+
+class FedMicrophone:
+    """A microphone whose sound the test writes into the ring itself."""
+
+    def __init__(self, seconds: float) -> None:
+        self.device = InputDevice(0, "fed by the test", 1, RATE, "none", True)
+        self.sample_rate, self.active = float(RATE), True
+        self.ring = Ring(round(seconds * RATE), 1)
+
+    def hear(self, samples: np.ndarray) -> None:
+        self.ring.write(samples[:, None])
+
+
+def test_each_hop_gets_a_caption_of_the_newest_window(captioner: Captioner) -> None:
+    microphone, sound = FedMicrophone(10), noise(6)
+    listener = Listener(captioner, microphone, window=3, hop=1)  # type: ignore[arg-type]
+    captions = listener.captions(threading.Event(), duration=6)
+    found = []
+    for second in range(6):
+        microphone.hear(sound[second * RATE : (second + 1) * RATE])
+        found.append(next(captions))
+    assert [(caption.start, caption.end) for caption in found] == [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6)]
+    assert found[-1].beams == captioner.caption(sound[3 * RATE :], RATE).beams
+    assert list(captions) == []
+
+
+def test_whoever_is_slow_skips_hops_and_counts_them(captioner: Captioner) -> None:
+    microphone = FedMicrophone(4)
+    listener = Listener(captioner, microphone, window=2, hop=1)  # type: ignore[arg-type]
+    captions = listener.captions(threading.Event(), duration=9)
+    microphone.hear(noise(1))
+    assert next(captions).end == 1
+    microphone.hear(noise(5, seed=1))  # five seconds went by, and the ring holds four
+    assert next(captions).end == 6
+    microphone.hear(noise(1, seed=2))
+    assert next(captions).end == 7
+    assert (listener.counts.captions, listener.counts.skipped) == (3, 4)
+    assert listener.counts.dropped == pytest.approx(1.0)
+
+
+def test_stopping_ends_the_captions_at_once(captioner: Captioner) -> None:
+    microphone, stop = FedMicrophone(4), threading.Event()
+    captions = Listener(captioner, microphone, window=2, hop=1).captions(stop)  # type: ignore[arg-type]
+    microphone.hear(noise(1))
+    next(captions)
+    stop.set()
+    assert list(captions) == []
+
+
+def test_a_microphone_that_went_away_is_an_error(captioner: Captioner) -> None:
+    microphone = FedMicrophone(4)
+    microphone.active = False
+    with pytest.raises(DeviceError, match="'fed by the test' gives no more sound"):
+        list(Listener(captioner, microphone, window=2, hop=1).captions(threading.Event()))  # type: ignore[arg-type]
+
+
+def _missing_parts() -> str:
+    """What a machine lacks for a real microphone without a sound card; empty where it lacks nothing."""
+    if not shutil.which("pulseaudio") or not shutil.which("paplay"):
+        return "pulseaudio and pulseaudio-utils are not installed"
+    if not find_library("portaudio"):
+        return "libportaudio2 is not installed"
+    if not list(Path("/usr/lib").glob("*/alsa-lib/libasound_module_pcm_pulse.so")):
+        return "libasound2-plugins is not installed"
+    return ""
+
+
+@dataclass
+class Room:
+    """A PulseAudio with one sink whose sound is what the microphone hears."""
+
+    environment: dict[str, str]
+
+    def control(self, *arguments: str) -> str:
+        return subprocess.run(["pactl", *arguments], env=self.environment, check=True, capture_output=True, text=True,
+                              timeout=20).stdout.strip()
+
+    def play(self, path: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["paplay", "--device=room", str(path)], env=self.environment)
+
+    def listen(self, model: Path, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "edgecap", "listen", "--model", str(model), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    if _missing_parts():
+        pytest.skip(_missing_parts())
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    # PortAudio reaches PulseAudio through ALSA's plugin.
+    (home / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+    (home / "room.pa").write_text(
+        f"load-module module-native-protocol-unix socket={home}/socket auth-anonymous=1\n"
+        "load-module module-null-sink sink_name=room rate=48000 channels=2\n"
+        "set-default-source room.monitor\n"
+    )
+    environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PULSE_SERVER": f"unix:{home}/socket",
+                   "PULSE_RUNTIME_PATH": str(home), "EDGECAP_HOME": str(home)}
+    environment.pop("XDG_CONFIG_HOME", None)
+    with (tmp_path / "pulse.log").open("wb") as log:
+        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "-F", str(home / "room.pa")]
+        daemon = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        room = Room(environment)
+        for _ in range(200):
+            if (home / "socket").exists():
+                break
+            assert daemon.poll() is None, (tmp_path / "pulse.log").read_text()
+            time.sleep(0.05)
+        assert "room.monitor" in room.control("list", "short", "sources")
+        yield room
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=20)
+
+
+@pytest.fixture
+def long_noise(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "noise.wav", noise(60, 48_000), 48_000)
+    return tmp_path / "noise.wav"
+
+
+def test_devices_lists_the_microphone(room: Room, edgecap: Run) -> None:
+    found = [json.loads(line) for line in edgecap("devices", "--json", env=room.environment).stdout.splitlines()]
+    (default,) = (device for device in found if device["default"])
+    assert default["name"] == "default"
+    assert default["channels"] >= 1
+    assert default["sample_rate"] >= 16_000
+    lines = edgecap("devices", env=room.environment).stdout.splitlines()
+    assert lines[0].split() == ["NUMBER", "NAME", "CHANNELS", "RATE", "SYSTEM"]
+    assert any(line.startswith(f"{default['index']} *") for line in lines)
+
+
+def test_what_is_played_in_the_room_comes_through_the_microphone(room: Room, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", tone(20, 48_000), 48_000)
+    script = """
+import time, numpy
+from edgecap.microphone import Microphone, find_device
+with Microphone(find_device("default"), ring_seconds=2.0) as microphone:
+    heard = numpy.empty((0, microphone.ring.read()[0].shape[1]), numpy.float32)
+    while len(heard) < 2 * microphone.sample_rate:
+        time.sleep(0.1)
+        heard = numpy.concatenate((heard, microphone.ring.read()[0]))
+    spectrum = numpy.abs(numpy.fft.rfft(heard[:, 0]))
+    print(round(spectrum.argmax() * microphone.sample_rate / len(heard)), microphone.ring.dropped)
+"""
+    with room.play(tmp_path / "tone.wav") as player:
+        command = [sys.executable, "-c", script]
+        heard = subprocess.run(command, env=room.environment, capture_output=True, text=True, check=True, timeout=60)
+        player.kill()
+    assert heard.stdout.split() == ["440", "0"]
+
+
+def test_a_room_is_captioned_each_hop(room: Room, tiny_folder: Path, long_noise: Path) -> None:
+    with room.play(long_noise) as player:
+        listening = room.listen(tiny_folder, "--json", "--hop", 1, "--window", 2, "--duration", 4)
+        out, error = listening.communicate(timeout=60)
+        player.kill()
+    assert listening.returncode == 0, error
+    found = [json.loads(line) for line in out.splitlines()]
+    assert len(found) == 4
+    assert [round(line["end"]) for line in found] == [1, 2, 3, 4]
+    assert found[-1]["end"] - found[-1]["start"] == pytest.approx(2.0)
+    assert not found[-1]["silent"]
+    assert found[-1]["text"]
+    third_of_the_band = 10 * np.log10(16 / 48)  # white noise of -20 dBFS at 48 kHz, heard at 16 kHz
+    assert found[-1]["level_dbfs"] == pytest.approx(-20.0 + third_of_the_band, abs=1.0)
+    assert "stopped after 4 captions, 0 hops skipped, 0.0 s of sound dropped" in error
+
+
+def test_a_silent_room_is_silence(room: Room, tiny_folder: Path) -> None:
+    listening = room.listen(tiny_folder, "--hop", 1, "--duration", 2)
+    out, _ = listening.communicate(timeout=60)
+    assert [line.split(maxsplit=1)[1] for line in out.splitlines()] == ["silence", "silence"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_cleanly(room: Room, tiny_folder: Path, number: signal.Signals) -> None:
+    listening = room.listen(tiny_folder, "--hop", 0.5)
+    assert listening.stdout is not None
+    assert "silence" in listening.stdout.readline()
+    listening.send_signal(number)
+    _, error = listening.communicate(timeout=30)
+    assert listening.returncode == 0
+    assert "stopped after" in error
+    assert "Traceback" not in error
+
+
+def test_unplugging_the_microphone_is_told(room: Room, tiny_folder: Path) -> None:
+    listening = room.listen(tiny_folder, "--hop", 0.5)
+    assert listening.stdout is not None
+    listening.stdout.readline()
+    room.control("unload-module", "module-null-sink")
+    _, error = listening.communicate(timeout=30)
+    assert listening.returncode == 6
+    assert "edgecap: error: the microphone 'default' gives no more sound" in error
+
+
+@pytest.mark.parametrize(("device", "code"), [("default", 0), ("DEFAU", 0), ("nothing like this", 6), ("999", 6)])
+def test_a_microphone_is_chosen_by_name_or_a_part_of_it(room: Room, tiny_folder: Path, device: str, code: int) -> None:
+    listening = room.listen(tiny_folder, "--hop", 0.5, "--duration", 0.5, "--device", device)
+    _, error = listening.communicate(timeout=60)
+    assert listening.returncode == code
+    assert ("no microphone is called" in error) == (code == 6)
+
+
+def test_a_microphone_is_chosen_by_number(room: Room, tiny_folder: Path, edgecap: Run) -> None:
+    found = [json.loads(line) for line in edgecap("devices", "--json", env=room.environment).stdout.splitlines()]
+    (number,) = (device["index"] for device in found if device["name"] == "default")
+    listening = room.listen(tiny_folder, "--hop", 0.5, "--duration", 0.5, "--device", number)
+    assert listening.communicate(timeout=60)[0]
+    assert listening.returncode == 0
+
+
+def test_a_machine_without_a_microphone_says_so(room: Room, tiny_folder: Path) -> None:
+    (Path(room.environment["HOME"]) / ".asoundrc").unlink()
+    room.environment["PULSE_SERVER"] = "unix:/nowhere"
+    listening = room.listen(tiny_folder)
+    _, error = listening.communicate(timeout=60)
+    assert listening.returncode == 6
+    assert [line for line in error.splitlines() if line.startswith("edgecap: error: ")] == error.splitlines()
+
+
+@pytest.mark.parametrize("arguments", [["--hop", "0"], ["--window", "99"], ["--hop", "often"]])
+def test_a_wrong_hop_or_window_is_a_wrong_command_line(edgecap: Run, tiny_folder: Path, arguments: list[str]) -> None:
+    assert edgecap("listen", "--model", tiny_folder, *arguments).returncode == 2
