@@ -96,7 +96,8 @@ SPEAKERS = {
 }  # fmt: skip
 
 INSTRUMENTS = {
-    "a piano": "Piano", "an electric piano": "Electric piano", "a guitar": "Guitar", "an acoustic guitar": "Acoustic guitar",
+    "a piano": "Piano", "an electric piano": "Electric piano", "a guitar": "Guitar",
+    "an acoustic guitar": "Acoustic guitar",
     "an electric guitar": "Electric guitar", "a bass guitar": "Bass guitar", "a banjo": "Banjo", "a sitar": "Sitar",
     "a mandolin": "Mandolin", "an organ": "Organ", "a keyboard": "Keyboard (musical)", "a synthesizer": "Synthesizer",
     "a harpsichord": "Harpsichord", "a drum": "Drum", "a snare drum": "Snare drum", "a bass drum": "Bass drum",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from edgecap.errors import AudioError, MissingDependencyError
-from edgecap.frontend import log_mel
 from numpy.typing import NDArray
 
+from edgecap.errors import AudioError, MissingDependencyError
+from edgecap.frontend import log_mel
 from edgecap_train.captions import tokenize
 from edgecap_train.pool import decode_clip
 from edgecap_train.search import search
@@ -75,7 +75,9 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed
     return Score(float(scores.mean()), float(low), float(high), len(scores))
 
 
-def read_log_mels(references: Sequence[Reference], student: Student, seconds: float = 10.0) -> list[NDArray[np.float32]]:
+def read_log_mels(
+    references: Sequence[Reference], student: Student, seconds: float = 10.0
+) -> list[NDArray[np.float32]]:
     """Log-mel of the first `seconds` of every recording, at its own length."""
     front_end = student.config.front_end
     longest = int(seconds * front_end.sample_rate)
@@ -83,7 +85,9 @@ def read_log_mels(references: Sequence[Reference], student: Student, seconds: fl
 
 
 @torch.inference_mode()
-def caption_all(student: Student, log_mels: Sequence[NDArray[np.float32]], vocabulary: Sequence[str], beam: int) -> list[str]:
+def caption_all(
+    student: Student, log_mels: Sequence[NDArray[np.float32]], vocabulary: Sequence[str], beam: int
+) -> list[str]:
     """The best caption for each log-mel spectrogram (n_mels, T)."""
     captions = []
     for spectrogram in log_mels:

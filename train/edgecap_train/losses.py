@@ -11,7 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from edgecap_train.captions import PAD
 from edgecap_train.decoder import length_mask
@@ -19,7 +19,7 @@ from edgecap_train.decoder import length_mask
 
 def caption_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """L_sup and L_seq: cross-entropy of `logits` (B, N, V) with `targets` (B, N), padding left out."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)
+    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)
 
 
 def tag_loss(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -28,13 +28,13 @@ def tag_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     The entropy is taken off so that 0 means "as the teacher"; summed over classes, averaged over clips.
     """
     scores = torch.sigmoid(teacher)
-    per_class = F.binary_cross_entropy_with_logits(logits.float(), scores, reduction="none")
-    entropy = F.binary_cross_entropy_with_logits(teacher, scores, reduction="none")
+    per_class = functional.binary_cross_entropy_with_logits(logits.float(), scores, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(teacher, scores, reduction="none")
     return (per_class - entropy).sum(1).mean()
 
 
 def frame_loss(frames: Tensor, teacher: Tensor, length: Tensor) -> Tensor:
-    """Squared error between projected memory and teacher frames, both (B, S, D), over the first `length` (B,) frames."""
+    """Squared error between projected memory and teacher frames, both (B, S, D), over each clip's `length` (B,)."""
     mask = length_mask(length, frames.shape[1]).float()
     error = (frames.float() - teacher).square().mean(2)
     return (error * mask).sum() / mask.sum()
@@ -50,14 +50,14 @@ class ClipLoss(nn.Module):
         self.kind, self.exponentiate = kind, exponentiate
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """`student` (B, student), `teacher` (B, teacher) → a scalar: symmetric InfoNCE over the batch, or squared error."""
+        """`student` (B, student), `teacher` (B, teacher) → symmetric InfoNCE over the batch, or squared error."""
         ours, theirs = self.student(student.float()), self.teacher(teacher)
         if self.kind == "mse":
-            return F.mse_loss(ours, theirs)
+            return functional.mse_loss(ours, theirs)
         scale = self.logit_scale.exp() if self.exponentiate else self.logit_scale
-        similarity = scale * F.normalize(ours, dim=1) @ F.normalize(theirs, dim=1).T
+        similarity = scale * functional.normalize(ours, dim=1) @ functional.normalize(theirs, dim=1).T
         which = torch.arange(len(similarity), device=similarity.device)
-        return (F.cross_entropy(similarity, which) + F.cross_entropy(similarity.T, which)) / 2
+        return (functional.cross_entropy(similarity, which) + functional.cross_entropy(similarity.T, which)) / 2
 
 
 class TeachingHeads(nn.Module):

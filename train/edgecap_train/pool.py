@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from edgecap.errors import AudioError
 from numpy.typing import NDArray
+
+from edgecap.errors import AudioError
 
 SAMPLE_RATE = 32_000
 """Samples per second of a decoded pool: the tagger's rate; the student's front end halves it."""
@@ -77,7 +78,7 @@ def decode_clip(path: Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
 def decode_pool(folder: Path, cache: Path, rows: Iterable[dict[str, str]] | None = None) -> Pool:
     """Decode every clip of a pool into `cache`; a cache that is complete is opened as it is.
 
-    A clip that cannot be read is skipped, counted and named in the log.
+    A clip that cannot be read is skipped, counted and named in the log. Raises AudioError where none can.
     """
     index_path, data_path = cache / "pool.json", cache / "pool.s16"
     if not index_path.is_file():
@@ -94,6 +95,8 @@ def decode_pool(folder: Path, cache: Path, rows: Iterable[dict[str, str]] | None
                 out.write((np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes())
                 clips.append(PoolClip(row["file"], row["set"], row["label"], start, samples.size))
                 start += samples.size
+        if not clips:
+            raise AudioError(f"no clip of {folder} could be read; the log names them")
         if skipped:
             log.warning("%d clips of the pool could not be read", skipped)
         index_path.write_text(json.dumps([vars(clip) for clip in clips]))  # last: its presence says "complete"

@@ -14,7 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from edgecap_train.captions import (
-    Encoder, LabelledCaption, build_vocabulary, own_captions, read_audiocaps, with_heard_labels,
+    Encoder,
+    LabelledCaption,
+    build_vocabulary,
+    own_captions,
+    read_audiocaps,
+    with_heard_labels,
 )  # fmt: skip
 from edgecap_train.consensus import ConsensusConfig, ConsensusIndex
 from edgecap_train.pool import decode_pool

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from edgecap.errors import EdgecapError
 
+from edgecap.errors import EdgecapError
 from edgecap_train.student import EncoderName
 
 

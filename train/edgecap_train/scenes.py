@@ -9,6 +9,7 @@ matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import soxr
@@ -99,7 +100,8 @@ class SceneMaker:
             samples = self._noise(self._length)
         elif kind < config.noise_only + config.concatenated:
             cut = int(self._length * self.rng.uniform(0.35, 0.65))
-            parts = (self._finish(self._mix(self._events(1), cut)), self._finish(self._mix(self._events(1), self._length - cut)))
+            first, second = (self._mix(self._events(1), length) for length in (cut, self._length - cut))
+            parts = (self._finish(first), self._finish(second))
             samples = np.concatenate(parts)
         elif kind < config.noise_only + config.concatenated + config.from_caption:
             caption, events, sequential = self._caption_events()
@@ -141,7 +143,7 @@ class SceneMaker:
         clip = clip / max(float(np.sqrt(np.mean(clip**2))), 1e-4) * 0.05
         if clip.size >= length:
             start = int(self.rng.integers(clip.size - length + 1))
-            return clip[start : start + length]
+            return np.asarray(clip[start : start + length])
         out = np.zeros(length, np.float32)
         if self.rng.random() < 0.6:
             pause, at = self.rng.exponential(0.5) * SAMPLE_RATE, 0
@@ -163,14 +165,15 @@ class SceneMaker:
     def _sequence(self, events: list[int]) -> Samples:
         cuts = np.sort(self.rng.uniform(0.15, 0.85, len(events) - 1)) * self._length
         edges = [0, *cuts.astype(int).tolist(), self._length]
-        return np.concatenate([self._mix([e], max(1600, b - a)) for e, a, b in zip(events, edges, edges[1:], strict=False)])
+        lengths = [max(1_600, after - before) for before, after in pairwise(edges)]
+        return np.concatenate([self._mix([event], length) for event, length in zip(events, lengths, strict=True)])
 
     def _noise(self, length: int) -> Samples:
         """White to brown noise, or a hum, (length,) float32 of RMS 0.05."""
         spectrum = np.fft.rfft(self.rng.standard_normal(length))
         frequency = np.maximum(np.arange(spectrum.size), 20.0)
         noise = np.fft.irfft(spectrum / frequency ** self.rng.uniform(0.0, 1.1), length)
-        return (noise / np.sqrt(np.mean(noise**2)) * 0.05).astype(np.float32)
+        return np.asarray(noise / np.sqrt(np.mean(noise**2)) * 0.05, np.float32)
 
     def _finish(self, samples: Samples) -> Samples:
         """Ambience, hiss, room, band limits and level: what a real recording adds."""
@@ -178,7 +181,8 @@ class SceneMaker:
         if rng.random() < config.reverb:
             samples = self._reverberate(samples)
         if self._ambience.size and rng.random() < config.ambience:
-            samples = samples + self._event(int(rng.choice(self._ambience)), samples.size) * 10 ** (rng.uniform(-28, -12) / 20)
+            ambience = self._event(int(rng.choice(self._ambience)), samples.size)
+            samples = samples + ambience * 10 ** (rng.uniform(-28, -12) / 20)
         if rng.random() < config.hiss:
             samples = samples + self._noise(samples.size) * 10 ** (rng.uniform(-35, -10) / 20)
         if rng.random() < config.band_limit:
@@ -188,7 +192,7 @@ class SceneMaker:
         blocks = samples[: samples.size // block * block].reshape(-1, block)
         loudest = float(np.sqrt((blocks.astype(np.float64) ** 2).mean(1)).max())
         level = rng.triangular(config.quietest, -14.0, config.loudest)
-        return np.clip(samples * (10 ** (level / 20) / max(loudest, 1e-6)), -1.0, 1.0).astype(np.float32)
+        return np.asarray(np.clip(samples * (10 ** (level / 20) / max(loudest, 1e-6)), -1.0, 1.0), np.float32)
 
     def _reverberate(self, samples: Samples) -> Samples:
         """A synthetic room: noise that decays by 60 dB in 0.1 to 0.7 s, mixed with the dry sound."""

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from edgecap.errors import CheckpointError
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
+
+from edgecap.errors import CheckpointError
 
 SAMPLE_RATE = 32_000
 N_FFT, WINDOW, HOP, N_MELS, F_MAX = 1024, 800, 320, 128, 15_000.0
@@ -61,7 +62,9 @@ class SqueezeExcite(nn.Module):
         return x * gate[:, :, None, None]
 
 
-def _unit(channels_in: int, channels_out: int, kernel: int, stride: int, groups: int, act: nn.Module | None) -> nn.Module:
+def _unit(  # noqa: PLR0917
+    channels_in: int, channels_out: int, kernel: int, stride: int, groups: int, act: nn.Module | None
+) -> nn.Module:
     padding = (kernel - 1) // 2
     conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
     layers = [conv, nn.BatchNorm2d(channels_out, eps=1e-3)]
@@ -105,7 +108,7 @@ class Tagger(nn.Module):
         self.top = _unit(channels, 384, 1, 1, 1, nn.Hardswish())
         self.head = nn.Sequential(nn.Linear(384, 512), nn.Hardswish(), nn.Linear(512, 527))
         left = (N_FFT - WINDOW) // 2
-        window = F.pad(torch.hann_window(WINDOW, periodic=False), (left, N_FFT - WINDOW - left))
+        window = functional.pad(torch.hann_window(WINDOW, periodic=False), (left, N_FFT - WINDOW - left))
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("bank", torch.from_numpy(kaldi_mel_bank()).float(), persistent=False)
 
@@ -149,7 +152,8 @@ def load_tagger(folder: Path) -> Tagger:
         raise CheckpointError(f"{path.name} has {len(source)} tensors where the tagger has {len(ours)}")
     for (name, tensor), (theirs, value) in zip(ours.items(), source.items(), strict=True):
         if tensor.shape != value.shape:
-            raise CheckpointError(f"{path.name}: {theirs} has shape {tuple(value.shape)}, {name} needs {tuple(tensor.shape)}")
+            raise CheckpointError(f"{path.name}: {theirs} has shape {tuple(value.shape)}, "
+                                  f"{name} needs {tuple(tensor.shape)}")
     tagger.load_state_dict(dict(zip(ours, source.values(), strict=True)))
     return tagger.eval()
 

@@ -40,7 +40,7 @@ class Shard:
 
 @torch.inference_mode()
 def score_pool(tagger: Tagger, pool: Pool, seconds: float = 10.0) -> NDArray[np.float32]:
-    """Tag scores of every clip of a pool: (clips, 527) sigmoids; a long clip by its middle, a short one padded to 1 s."""
+    """Tag scores of a pool's clips: (clips, 527) sigmoids; a long clip by its middle, a short one padded to 1 s."""
     scores = np.zeros((len(pool.clips), CLASSES), np.float32)
     for index in range(len(pool.clips)):
         samples, longest = pool.read(index), int(seconds * 32_000)
@@ -54,7 +54,9 @@ def score_pool(tagger: Tagger, pool: Pool, seconds: float = 10.0) -> NDArray[np.
 class TargetMaker:
     """Turns scenes into training targets."""
 
-    def __init__(self, tagger: Tagger, index: ConsensusIndex, valid: NDArray[np.bool_], rate: int, seconds: float) -> None:
+    def __init__(
+        self, tagger: Tagger, index: ConsensusIndex, valid: NDArray[np.bool_], rate: int, seconds: float
+    ) -> None:
         """`valid` (captions,): captions that the vocabulary can write; `rate`: the student's, in hertz."""
         self.tagger, self.index, self.valid, self.rate = tagger, index, valid, rate
         self.length = int(rate * seconds)

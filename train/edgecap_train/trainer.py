@@ -19,10 +19,10 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 import torch
-from edgecap.errors import EdgecapError
-from edgecap.frontend import FrontEnd
 from torch import Tensor
 
+from edgecap.errors import EdgecapError
+from edgecap.frontend import FrontEnd
 from edgecap_train.captions import PAD, START, Encoder
 from edgecap_train.frontend import LogMel
 from edgecap_train.losses import ClipLoss, TeachingHeads, caption_loss, frame_loss, tag_loss
@@ -86,7 +86,7 @@ class ShardStream:
 class Trainer:
     """One run of one recipe."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self, recipe: Recipe, student: Student, heads: TeachingHeads, stream: ShardStream, folder: Path,
         evaluate: Callable[[Student], dict[str, float]], save: Callable[[Student, dict[str, float]], None],
     ) -> None:  # fmt: skip
@@ -94,9 +94,7 @@ class Trainer:
         self.recipe, self.student, self.heads, self.stream, self.folder = recipe, student, heads, stream, folder
         self.evaluate, self.save = evaluate, save
         self.log_mel = LogMel(student.config.front_end)
-        self.average = torch.optim.swa_utils.AveragedModel(
-            student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.optimizer.average)
-        )
+        self.average = torch.optim.swa_utils.AveragedModel(student, avg_fn=self._averaged)
         optimizer = recipe.optimizer
         groups = [
             {"params": [p for p in student.encoder.parameters() if p.requires_grad], "peak": optimizer.encoder_rate},
@@ -132,7 +130,8 @@ class Trainer:
         self.student.train()
         samples = batch.samples * self._gain(len(batch.samples))
         with torch.no_grad():
-            log_mel = spec_augment(self.log_mel(samples, batch.lengths), recipe.augment, self.rng, self.student.config.front_end)
+            plain = self.log_mel(samples, batch.lengths)
+            log_mel = spec_augment(plain, recipe.augment, self.rng, self.student.config.front_end)
         memory_length = self.student.memory_length(self.log_mel.frames(batch.lengths))
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.optimizer.bf16):
             memory = self.student.encode(log_mel)
@@ -144,7 +143,8 @@ class Trainer:
         if loss_recipe.frames:
             shared = min(memory.shape[1], MEMORY_FRAMES)
             target = self.heads.standardise(batch.frames[:, :shared])
-            losses["frames"] = loss_recipe.frames * frame_loss(self.heads.frames(memory)[:, :shared], target, memory_length)
+            ours = self.heads.frames(memory)[:, :shared]
+            losses["frames"] = loss_recipe.frames * frame_loss(ours, target, memory_length)
         if loss_recipe.clip and self.heads.clip is not None:
             losses["clip"] = loss_recipe.clip * self.heads.clip(embedding, batch.frames.mean(1))
         if loss_recipe.caption:
@@ -152,8 +152,8 @@ class Trainer:
             losses["caption"] = loss_recipe.caption * self._caption_loss(batch, heard, memory_length)
         total = torch.stack(list(losses.values())).sum()
         if not bool(torch.isfinite(total)):
-            raise TrainingError(f"the loss is not a number at step {self.step}: "
-                                f"{ {name: float(value) for name, value in losses.items()} }; lower the learning rate")
+            parts = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in losses.items())
+            raise TrainingError(f"the loss is not a number at step {self.step} ({parts}); lower the learning rate")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(
@@ -190,6 +190,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
 
+    def _averaged(self, average: Tensor, latest: Tensor, count: Tensor | int) -> Tensor:
+        """Exponential moving average whose memory grows with the run, so that it forgets the untrained weights."""
+        decay = min(self.recipe.optimizer.average, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(latest, 1 - decay)
+
     def _gain(self, count: int) -> Tensor:
         level = self.rng.uniform(-self.recipe.augment.gain, self.recipe.augment.gain, (count, 1))
         return torch.from_numpy((10 ** (level / 20)).astype(np.float32))
@@ -207,7 +212,8 @@ class Trainer:
             self.best = scores["cider_d"]
             self.save(averaged, scores)
         state = {
-            "step": self.step, "best": self.best, "student": self.student.state_dict(), "heads": self.heads.state_dict(),
+            "step": self.step, "best": self.best,
+            "student": self.student.state_dict(), "heads": self.heads.state_dict(),
             "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
         partial = self.folder / "last.pt.partial"

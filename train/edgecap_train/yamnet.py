@@ -8,14 +8,16 @@ of 0.96 s one by one, this network runs over the whole spectrogram once and aver
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor, nn
+
 from edgecap.errors import CheckpointError
 from edgecap.frontend import FrontEnd
-from torch import Tensor, nn
 
 FRONT_END = FrontEnd(
     win_length=400, power=1, f_min=125.0, f_max=7_500.0, mel_slopes="mel", compression="log", log_offset=1e-3
@@ -68,7 +70,7 @@ class YamNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         blocks: list[nn.Module] = [SamePadded(1, LAYERS[0][0], LAYERS[0][1])]
-        for (channels_in, _), (channels_out, stride) in zip(LAYERS[:-1], LAYERS[1:], strict=True):
+        for (channels_in, _), (channels_out, stride) in itertools.pairwise(LAYERS):
             blocks.append(Separable(channels_in, channels_out, stride))
         self.blocks = nn.Sequential(*blocks)
 
@@ -78,7 +80,7 @@ class YamNet(nn.Module):
         The spectrogram goes in as (B, 1, T, n_mels): time is the first image axis, as in YAMNet.
         """
         maps = self.blocks(log_mel.transpose(1, 2).unsqueeze(1))
-        return maps.mean(dim=3).transpose(1, 2)
+        return torch.as_tensor(maps.mean(dim=3).transpose(1, 2))
 
 
 def _convolutions(network: YamNet) -> list[nn.Conv2d]:

@@ -1,0 +1,53 @@
+"""Consensus captions: the right neighbours, and the most central of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgecap_train.captions import LabelledCaption, tokenize
+from edgecap_train.consensus import ConsensusConfig, ConsensusIndex
+
+CLASSES = ["Dog", "Rain", "Speech"]
+TEXTS = [
+    ("a dog barks", "Dog"), ("a dog is barking", "Dog"), ("a dog barks loudly", "Dog"), ("zebra crossing", "Dog"),
+    ("rain falls", "Rain"), ("rain falls hard", "Rain"), ("rain falls on a roof", "Rain"), ("hail", "Rain"),
+    ("a man speaks", "Speech"), ("a man speaks as a dog barks", "Speech;Dog"), ("a woman speaks", "Speech"),
+]  # fmt: skip
+CAPTIONS = [LabelledCaption(str(n), tokenize(text), tuple(labels.split(";"))) for n, (text, labels) in enumerate(TEXTS)]
+
+
+def index(**options: float) -> ConsensusIndex:
+    return ConsensusIndex(CAPTIONS, CLASSES, ConsensusConfig(neighbours=4, **options))  # type: ignore[arg-type]
+
+
+def scores(**values: float) -> np.ndarray:
+    return np.array([values.get(name, 0.01) for name in CLASSES], np.float32)
+
+
+def test_the_caption_picked_is_about_what_was_scored() -> None:
+    words = [CAPTIONS[index().pick(scores(**{name: 0.9})).captions[0]].words for name in ("Dog", "Rain")]
+    assert "dog" in words[0]
+    assert "rain" in words[1]
+
+
+def test_the_odd_one_out_is_never_the_most_central() -> None:
+    picked = index().pick(scores(Dog=0.9), most=4).captions
+    assert CAPTIONS[picked[-1]].words == ("zebra", "crossing")
+
+
+def test_two_sounds_pick_the_caption_of_both() -> None:
+    fits = index().fits(scores(Dog=0.9, Speech=0.9))
+    assert CAPTIONS[int(np.argmax(fits))].words == tokenize("a man speaks as a dog barks")
+
+
+def test_a_caption_that_the_vocabulary_cannot_write_votes_and_is_not_picked() -> None:
+    valid = np.array([caption.words[-1] != "barks" for caption in CAPTIONS])
+    picked = index().pick(scores(Dog=0.9), most=4, valid=valid).captions
+    assert picked
+    assert all(valid[number] for number in picked)
+
+
+def test_the_same_caption_is_picked_once() -> None:
+    twice = ConsensusIndex([*CAPTIONS, CAPTIONS[0]], CLASSES, ConsensusConfig(neighbours=6))
+    texts = [twice.captions[number].words for number in twice.pick(scores(Dog=0.9)).captions]
+    assert len(texts) == len(set(texts))

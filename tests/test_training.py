@@ -1,0 +1,163 @@
+"""A whole training run on a few made scenes: it learns, stops, goes on, and refuses what cannot be learnt from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgecap_train.captions import SPECIALS, Encoder
+from edgecap_train.checkpoint import load_student, save_student
+from edgecap_train.fit import build_student
+from edgecap_train.recipe import (
+    AugmentRecipe,
+    LossRecipe,
+    ModelRecipe,
+    OptimizerRecipe,
+    Recipe,
+    RecipeError,
+    read_recipe,
+)
+from edgecap_train.student import Student
+from edgecap_train.trainer import ShardStream, Trainer, TrainingError, teaching_heads
+
+VOCABULARY = (*SPECIALS, "a", "low", "high", "tone")
+RECIPE = Recipe(
+    name="test",
+    model=ModelRecipe(d_model=32, heads=2, layers=1, feed_forward=64, dropout=0.0),
+    loss=LossRecipe(captions_per_clip=1, tags=0.02, clip=0.1, clip_kind="mse"),
+    optimizer=OptimizerRecipe(
+        steps=24, batch=4, encoder_rate=1e-3, decoder_rate=1e-2, warm_up=4, encoder_alone=2, average=0.8, bf16=False
+    ),
+    augment=AugmentRecipe(chance=0.0, gain=0.0),
+    evaluate_every=12,
+)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """One shard of eight one-second tones, four low and four high, each captioned as what it is."""
+    folder = tmp_path / "shards" / "0000"
+    folder.mkdir(parents=True)
+    time = np.arange(16_000) / 16_000
+    pitches = [300.0] * 4 + [3_000.0] * 4
+    audio = np.stack([np.sin(2 * np.pi * pitch * time) * 8_000 for pitch in pitches]).astype(np.int16)
+    np.save(folder / "audio.npy", audio)
+    np.save(folder / "frames.npy", np.random.default_rng(0).standard_normal((8, 32, 384)).astype(np.float16))
+    np.save(folder / "logits.npy", np.full((8, 527), -6.0, np.float16))
+    np.save(folder / "lengths.npy", np.full(8, 16_000))
+    texts = [[["a", "low", "tone"]]] * 4 + [[["a", "high", "tone"]]] * 4
+    (folder / "texts.json").write_text(json.dumps(texts))
+    (tmp_path / "shards" / "0001.partial").mkdir()
+    return tmp_path / "shards"
+
+
+class Judge:
+    """Counts evaluations and keeps the students it is given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.asked, self.saved = folder, 0, 0
+
+    def evaluate(self, student: Student) -> dict[str, float]:
+        assert not student.training
+        self.asked += 1
+        return {"cider_d": float(self.asked)}
+
+    def save(self, student: Student, scores: dict[str, float]) -> None:
+        self.saved += 1
+        save_student(self.folder / "student.safetensors", student, VOCABULARY, {"cider_d": str(scores["cider_d"])})
+
+
+def trainer(recipe: Recipe, shards: Path, run: Path) -> tuple[Trainer, Judge]:
+    torch.manual_seed(0)
+    student, judge = build_student(recipe, VOCABULARY), Judge(run)
+    stream = ShardStream(shards, Encoder(VOCABULARY), 20, np.random.default_rng(0))
+    return Trainer(recipe, student, teaching_heads(student, recipe), stream, run, judge.evaluate, judge.save), judge
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_lowers_its_losses_and_keeps_the_best_student(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    made, judge = trainer(RECIPE, shards, run)
+    batch = next(made.stream.batches(8))
+    before = made._learn(batch)
+    made.run()
+    after = made._learn(batch)
+    assert after["caption"] < 0.6 * before["caption"]
+    assert after["tags"] < before["tags"]
+    assert (judge.asked, judge.saved) == (2, 2)
+    saved = load_student(run / "student.safetensors")
+    assert saved.vocabulary == VOCABULARY
+    assert saved.metadata["cider_d"] == "2.0"
+
+
+def test_a_run_goes_on_where_it_was_saved(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first, _ = trainer(replace(RECIPE, optimizer=replace(RECIPE.optimizer, steps=12)), shards, run)
+    first.run()
+    second, judge = trainer(RECIPE, shards, run)
+    second.run()
+    assert second.step == 24
+    assert judge.asked == 1
+    assert [entry["step"] for entry in losses(run) if "cider_d" in entry] == [12, 24]
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first, _ = trainer(replace(RECIPE, optimizer=replace(RECIPE.optimizer, steps=12)), shards, run)
+    first.run()
+    kept = (run / "student.safetensors").read_bytes()
+    second, _ = trainer(RECIPE, shards, run)
+    second._resume()
+    with torch.no_grad():
+        second.student.decoder.embedding.weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="step 12"):
+        second._learn(next(second.stream.batches(4)))
+    assert (run / "student.safetensors").read_bytes() == kept
+
+
+def test_frozen_blocks_keep_their_weights(shards: Path, tmp_path: Path) -> None:
+    made, _ = trainer(RECIPE, shards, tmp_path / "run")
+    made.student.encoder.blocks[:2].requires_grad_(False)  # type: ignore[operator, index, union-attr]
+    frozen = next(made.student.encoder.parameters()).clone()
+    made._learn(next(made.stream.batches(4)))
+    torch.testing.assert_close(next(made.student.encoder.parameters()), frozen)
+
+
+def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0000.partial").mkdir()
+    stream = ShardStream(tmp_path, Encoder(VOCABULARY), 20, np.random.default_rng(0))
+    with pytest.raises(TrainingError, match="no shards"):
+        next(stream.batches(4))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('name = "x"\nspeed = 3\n', "speed"),
+        ('name = "x"\n[optimizer]\nstep = 3\n', "optimizer.step"),
+        ('name = "x"\n[optimizer]\nsteps = "many"\n', "steps"),
+        ("seed = 1\n", "name"),
+        ("name = \n", "recipe"),
+    ],
+)
+def test_a_recipe_with_a_wrong_key_is_refused_with_its_place(text: str, place: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=place):
+        read_recipe(path)
+
+
+def test_the_bundled_models_recipe_reads_and_is_under_five_million_parameters() -> None:
+    import edgecap_train
+
+    recipe = read_recipe(Path(edgecap_train.__file__).parent / "recipes" / "tiny.toml")
+    student = build_student(recipe, (*SPECIALS, *map(str, range(2_300))))
+    assert sum(parameter.numel() for parameter in student.parameters()) < 5_000_000
