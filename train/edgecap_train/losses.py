@@ -19,7 +19,9 @@ from edgecap_train.decoder import length_mask
 
 def caption_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """L_sup and L_seq: cross-entropy of `logits` (B, N, V) with `targets` (B, N), padding left out."""
-    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)
+    return functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing
+    )
 
 
 def tag_loss(logits: Tensor, teacher: Tensor) -> Tensor:

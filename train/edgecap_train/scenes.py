@@ -72,7 +72,7 @@ class Scene:
 class SceneMaker:
     """Draws scenes; the same seed draws the same ones."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         pool: Pool,
         scores: NDArray[np.float32],
