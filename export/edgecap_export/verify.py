@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgecap.errors import ShapeMismatchError, ToleranceError, VerificationError
 from edgecap.frontend import Samples, log_mel
+from edgecap.onnx_session import import_onnxruntime
 from edgecap_export.graphs import (
     DECODE_INPUTS,
     DECODE_OUTPUTS,
@@ -101,8 +102,7 @@ def verify_graphs(
 
 def onnx_runner(graph: bytes) -> GraphRunner:
     """A graph in ONNX Runtime on one thread. Raises VerificationError where it does not load."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
