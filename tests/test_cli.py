@@ -22,9 +22,9 @@ def test_the_version_is_the_packages(edgecap: Run) -> None:
 
 
 def test_no_command_shows_the_help(edgecap: Run) -> None:
-    done = edgecap()
-    assert done.returncode == 2
-    assert "caption" in done.stdout + done.stderr
+    shown = edgecap()
+    assert "Usage: edgecap" in shown.stdout + shown.stderr
+    assert "caption" in shown.stdout + shown.stderr
 
 
 @pytest.mark.parametrize("command", ["caption", "listen", "models", "devices"])
@@ -44,7 +44,7 @@ def test_the_help_documents_every_exit_code() -> None:
 def test_an_unknown_command_is_a_wrong_command_line(edgecap: Run) -> None:
     done = edgecap("captoin")
     assert done.returncode == 2
-    assert "Did you mean 'caption'" in done.stderr
+    assert "No such command 'captoin'" in done.stderr
 
 
 def test_the_shell_completes_commands_and_models(edgecap: Run, tmp_path: Path) -> None:
