@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Positive = Annotated[int, Meta(gt=0)]
 Samples = NDArray[np.float32]
+BLOCK_FRAMES = 64
+"""Frames transformed at once: few enough to stay in a processor's cache (some 400 kB)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +134,15 @@ def mel_frames(padded: Samples, front_end: FrontEnd) -> Samples:
     """
     window, bank, used = _tables(front_end)
     frames = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)[:: front_end.hop_length]
-    spectrum = np.fft.rfft(frames * window, axis=1)[:, :used]
-    energy = spectrum.real**2 + spectrum.imag**2
-    if front_end.power == 1:
-        energy = np.sqrt(energy)
-    return np.asarray(energy.astype(np.float32, copy=False) @ bank)
+    mel = np.empty((len(frames), front_end.n_mels), np.float32)
+    # One transform of a whole clip spends most of its time on fetching fresh memory from the system.
+    for start in range(0, len(frames), BLOCK_FRAMES):
+        spectrum = np.fft.rfft(frames[start : start + BLOCK_FRAMES] * window, axis=1)[:, :used]
+        energy = spectrum.real**2 + spectrum.imag**2
+        if front_end.power == 1:
+            energy = np.sqrt(energy)
+        np.matmul(energy.astype(np.float32, copy=False), bank, out=mel[start : start + BLOCK_FRAMES])
+    return mel
 
 
 def compress(mel: Samples, front_end: FrontEnd) -> Samples:
