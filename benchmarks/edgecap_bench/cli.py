@@ -20,6 +20,9 @@ from edgecap_bench.machine import this_machine, versions
 from edgecap_bench.report import HEADER, heading, rows
 from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
 
+PIPE_WIDTH = 120
+"""Columns of the table where it does not go to a terminal."""
+
 
 def bench(
     *,
@@ -82,13 +85,13 @@ def bench(
 def _show(result: Result) -> None:
     """Print a result as a table."""
     from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Table
 
     title = f"NO RESULT, the machine was busy: {heading(result)}" if result.noisy else heading(result)
-    table = Table(*(Column(name, no_wrap=True) for name in HEADER), title=title, title_justify="left")
+    table = Table(*HEADER, title=title, title_justify="left")
     for row in rows(result):
         table.add_row(*row)
-    Console(file=sys.stdout).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
     if result.others_during is None:
         say("note", "this system does not tell what other programs take, so make sure that the machine was idle")
 

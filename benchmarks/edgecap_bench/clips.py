@@ -49,7 +49,7 @@ def made_clips(rate: int, length: int) -> list[Clip]:
     sounds = (
         0.3 * np.sin(2 * np.pi * 100 * time) + 0.1 * np.sin(2 * np.pi * 300 * time),
         0.1 * noise,
-        0.5 * noise * np.exp(-40 * (time % 0.5)),
+        0.15 * noise * np.exp(-40 * (time % 0.5)),
         0.3 * np.sin(2 * np.pi * (300 + 100 * time) * time),
     )
     return [Clip(name, sound.astype(np.float32)) for name, sound in zip(MADE, sounds, strict=True)]

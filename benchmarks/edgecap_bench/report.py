@@ -43,8 +43,8 @@ def results_page(results: Sequence[Result]) -> str:
         "# Measured",
         "",
         "Written by `python -m edgecap_bench.report` from the files in `results/`, which hold every single value.",
-        "Stages take turns; the interval is that of the median, from order statistics. A run during which other programs",
-        "took more than a tenth of a core is not taken in.",
+        "Stages take turns; the interval is that of the median, from order statistics. A run during which other",
+        "programs took more than a tenth of a core is not taken in.",
     ]
     for result in sorted(results, key=lambda result: (result.subject.name, result.settings.threads, result.date)):
         if result.noisy:
