@@ -24,7 +24,7 @@ from edgecap_train.decoder import sinusoids
 from edgecap_train.efficientnet import static_padding
 from edgecap_train.frontend import LogMel
 from edgecap_train.published import published_student
-from edgecap_train.search import search
+from edgecap_train.search import search_samples
 from edgecap_train.student import Student, StudentConfig
 
 CLIPS = ("noise_10s", "chirp_5s", "quiet_2s", "bursts_7s")
@@ -83,9 +83,7 @@ class TestAuthorsNumbers:
 
     @pytest.mark.parametrize(("kind", "beam"), [("greedy", 1), ("beam", 3)])
     def test_tokens_are_equal(self, clip, kind, beam, fixtures, student):
-        with torch.inference_mode():
-            memory = student.encode(LogMel(FrontEnd())(torch.from_numpy(fixtures[f"{clip}/waveform"])[None]))
-        tokens = search(student, memory, torch.from_numpy(fixtures[f"{clip}/memory_length"]), beam=beam)[0].tokens
+        tokens = search_samples(student, torch.from_numpy(fixtures[f"{clip}/waveform"]), beam=beam)[0].tokens
         expected = fixtures[f"{clip}/{kind}"].tolist()
         assert list(tokens) + [2] * (len(expected) - len(tokens)) == expected
 
@@ -229,6 +227,15 @@ def test_memory_beyond_its_length_is_never_seen(tiny, memory):
 def test_memory_length_is_floored_and_never_nothing():
     student = Student(StudentConfig(encoder="yamnet", front_end=FrontEnd(), vocabulary_size=8))
     assert student.memory_length(torch.tensor([1001, 501, 63, 31, 1])).tolist() == [31, 15, 1, 1, 1]
+
+
+def test_a_clip_too_short_for_one_memory_frame_is_padded_with_zeros(tiny):
+    samples = torch.randn(800, generator=torch.Generator().manual_seed(6)) * 0.1
+    padded = nn.functional.pad(samples, (0, 4_960 - 800))
+    for beam in (1, 3):
+        short, whole = (search_samples(tiny, clip, beam=beam) for clip in (samples, padded))
+        assert short == whole
+        assert np.isfinite(short[0].score)
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-b2", "yamnet"])

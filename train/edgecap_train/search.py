@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from edgecap.decoding import Hypothesis, beam_search
 from edgecap.manifest import VocabularySpec
 from edgecap_train.decoder import CaptionDecoder
-from edgecap_train.student import Student
+from edgecap_train.frontend import LogMel
+from edgecap_train.student import FRAMES_PER_MEMORY, Student
 
 SPECIALS = VocabularySpec(size=4)
 """Ids of the special tokens: the same in the published vocabularies and in ours."""
@@ -41,6 +43,23 @@ class CachedSteps:
         )  # fmt: skip
         found: NDArray[np.float32] = log_probs.float().cpu().numpy()
         return found
+
+
+def search_samples(student: Student, samples: Tensor, *, beam: int) -> list[Hypothesis]:
+    """Captions of one clip of any length at its own length, best first.
+
+    `samples` (n,) float32 in [-1, 1] at the student's sample rate; a clip too short for one whole memory
+    frame (below 4,960 samples, published front end) is padded with zeros, since attention over nothing is
+    not a number. The student must be in eval mode.
+    """
+    front_end = student.config.front_end
+    shortest = max((FRAMES_PER_MEMORY - 1) * front_end.hop_length, front_end.n_fft // 2 + 1)
+    samples = functional.pad(samples, (0, max(0, shortest - len(samples))))
+    with torch.inference_mode():
+        log_mel = LogMel(front_end).to(samples.device)(samples[None])
+        memory = student.encode(log_mel)
+        length = student.memory_length(torch.tensor([log_mel.shape[2]], device=samples.device))
+    return search(student, memory, length, beam=beam)
 
 
 @torch.inference_mode()
