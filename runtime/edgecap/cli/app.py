@@ -57,6 +57,9 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
             if entry.name not in OWN:
                 # What does not load must still take its arguments, to say what is missing instead of "no such option".
                 command = _load(entry)
+                if isinstance(command, typer.Typer):
+                    app.add_typer(command, name=entry.name)
+                    continue
                 loose = {"allow_extra_args": True, "ignore_unknown_options": True} if command is None else None
                 app.command(entry.name, context_settings=loose)(command or _missing(entry))
     return app
@@ -77,10 +80,10 @@ def _root(
     """Says in one sentence what a sound is: audio captioning on this device, with no network."""
 
 
-def _load(entry: EntryPoint) -> Callable[..., None] | None:
-    """A command of another folder; None where it does not load."""
+def _load(entry: EntryPoint) -> typer.Typer | Callable[..., None] | None:
+    """A command of another folder, or a group of commands; None where it does not load."""
     try:
-        command: Callable[..., None] = entry.load()
+        command: typer.Typer | Callable[..., None] = entry.load()
     except ImportError:
         return None
     return command
@@ -91,6 +94,6 @@ def _missing(entry: EntryPoint) -> Callable[..., None]:
 
     def command() -> None:
         """(Needs packages that are not installed.)"""
-        raise MissingDependencyError.for_extra(f"edgecap {entry.name}", "export")
+        raise MissingDependencyError.for_extra(f"edgecap {entry.name}", next(iter(entry.extras), "dev"))
 
     return command
