@@ -13,7 +13,8 @@
         ├── ShapeMismatchError       an output has another shape
         └── ToleranceError           an output differs by more than it may
 
-Exit code 0 is success and 2 a wrong command line. 130 and 143 follow a second Ctrl-C or SIGTERM.
+Exit code 0 is success and 2 a wrong command line. 130 and 143 follow a second Ctrl-C or SIGTERM. `edgecap bench` adds
+10 for a machine that is too busy to measure on (`edgecap_bench.load`).
 A message says what happened, why, and what to type next; `str(error)` is one line.
 """
 

@@ -33,7 +33,7 @@ Exit codes:
   2 a wrong command line        7 a result could not be written
   3 a sound cannot be used      8 a checkpoint cannot be imported
   4 a model cannot be used      9 an exported graph is not exact
-  5 a library is not installed  130 stopped by Ctrl-C
+  5 a library is not installed  10 bench: the machine is busy; 130 stopped by Ctrl-C
 
 Nothing is sent anywhere, and no sound is stored. EDGECAP_HOME names the folder with your own models; EDGECAP_DEBUG=1
 shows the traceback of an error."""
