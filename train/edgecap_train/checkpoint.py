@@ -91,6 +91,11 @@ def load_checkpoint(path: Path, vocabulary: Path | None = None) -> SavedStudent:
     return SavedStudent(published.student, words, path, digest, published=True, notes=published.notes)
 
 
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of any file by name, and nothing else of it. Raises CheckpointError."""
+    return _read(path).tensors
+
+
 def load_student(path: Path) -> SavedStudent:
     """A student that `save_student` wrote. Raises CheckpointError for any other file."""
     content = _read(_file(path))

@@ -1,0 +1,131 @@
+"""Teachers behind one small interface: an embedding of a clip, and captions of it.
+
+Two stand here: HTSAT-BART, the published one, with weights that the user has (academic use only for WavCaps' own),
+and the tagger with consensus captions, which taught the bundled model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgecap.errors import AudioError, CheckpointError
+from edgecap.frontend import Samples
+from edgecap_train.bart_words import BartWords, read_bart_words
+from edgecap_train.consensus import ConsensusIndex
+from edgecap_train.htsat_bart import BEAM, HtsatBart
+from edgecap_train.htsat_checkpoint import load_htsat_bart
+from edgecap_train.htsat_frontend import SAMPLE_RATE as HTSAT_RATE
+from edgecap_train.prepare import CONSENSUS, Sources, labelled_captions
+from edgecap_train.tagger import SAMPLE_RATE as TAGGER_RATE
+from edgecap_train.tagger import Tagger, class_names, load_tagger
+
+SHORTEST_SECONDS = 1.0
+"""The tagger pads what is shorter with zeros."""
+
+
+class Teacher(Protocol):
+    """What a student learns from."""
+
+    name: str
+    sample_rate: int
+    """Of the samples it takes, in hertz."""
+    embedding_dim: int
+    notes: tuple[str, ...]
+    """What whoever uses it must know (licences), in sentences for people."""
+
+    def embedding(self, samples: Samples) -> NDArray[np.float32]:
+        """`samples` (n,) float32 in [-1, 1] → (embedding_dim,). Raises AudioError for what is no clip."""
+        ...
+
+    def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
+        """At least one and at most `most` captions, the best first. Raises AudioError for what is no clip."""
+        ...
+
+
+class HtsatBartTeacher:
+    """HTSAT-BART: beam-3 captions of the first ten seconds of a clip, 2 to 30 tokens."""
+
+    name = "htsat-bart"
+    sample_rate = HTSAT_RATE
+
+    def __init__(self, model: HtsatBart, words: BartWords | None = None, notes: tuple[str, ...] = ()) -> None:
+        """`model` in eval mode. Without `words` it embeds and cannot caption."""
+        self._model, self._words, self.notes = model, words, notes
+        self.embedding_dim = model.config.embedding_dim
+
+    @classmethod
+    def load(cls, checkpoint: Path, vocabulary: Path | None = None) -> HtsatBartTeacher:
+        """From a checkpoint in the WavCaps layout and BART-base's `vocab.json`. Raises CheckpointError."""
+        saved = load_htsat_bart(checkpoint)
+        size = saved.teacher.config.vocabulary_size
+        words = None if vocabulary is None else read_bart_words(vocabulary, size)
+        return cls(saved.teacher, words, saved.notes)
+
+    @torch.inference_mode()
+    def embedding(self, samples: Samples) -> NDArray[np.float32]:
+        """Mean of HTSAT's 32 frames, (768,)."""
+        found: NDArray[np.float32] = self._model.embedding(self._frames(samples))[0].cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
+        """Captions by beam search, at most 3."""
+        if self._words is None:
+            raise CheckpointError("captions of the teacher HTSAT-BART need BART's words; give the vocab.json of "
+                                  "BART-base")
+        memory = self._model.memory(self._frames(samples))
+        found = self._model.search(memory, count=min(most, BEAM))
+        return tuple(self._words.text(ids) for ids in found.tolist())
+
+    def _frames(self, samples: Samples) -> torch.Tensor:
+        return self._model.frames(_clip(samples))
+
+
+class TaggerTeacher:
+    """The AudioSet tagger: its scores pick what people wrote of clips with such labels, the most central first."""
+
+    name = "tagger"
+    sample_rate = TAGGER_RATE
+    embedding_dim = 384
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, tagger: Tagger, index: ConsensusIndex) -> None:
+        """`tagger` in eval mode; `index` over labelled captions."""
+        self._tagger, self._index = tagger, index
+
+    @classmethod
+    def load(cls, sources: Sources) -> TaggerTeacher:
+        """From the tagger's folder and the captions of `sources`. Raises CheckpointError, AudioError."""
+        index = ConsensusIndex(labelled_captions(sources), class_names(sources.tagger), CONSENSUS)
+        return cls(load_tagger(sources.tagger), index)
+
+    @torch.inference_mode()
+    def embedding(self, samples: Samples) -> NDArray[np.float32]:
+        """Mean of the tagger's last feature map, (384,)."""
+        found: NDArray[np.float32] = self._tagger(self._padded(samples)).embedding[0].cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
+        """Consensus captions; no beams are searched, the candidates are sentences."""
+        scores = torch.sigmoid(self._tagger(self._padded(samples)).logits[0]).cpu().numpy()
+        picked = self._index.pick(scores, most).captions
+        return tuple(" ".join(self._index.captions[caption].words) for caption in picked)
+
+    def _padded(self, samples: Samples) -> torch.Tensor:
+        clip = _clip(samples)
+        return torch.nn.functional.pad(clip, (0, max(0, round(SHORTEST_SECONDS * TAGGER_RATE) - clip.shape[1])))
+
+
+def _clip(samples: Samples) -> torch.Tensor:
+    """(n,) → (1, n). Raises AudioError."""
+    array = np.asarray(samples, np.float32)
+    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        raise AudioError(f"a teacher takes one channel of at least one finite sample, not shape {array.shape}; "
+                         "mix the channels first")
+    return torch.from_numpy(array)[None]
