@@ -25,7 +25,7 @@ from edgecap.manifest import Manifest
 from edgecap.models import find_model
 from edgecap.resample import check_rate, resampled
 from edgecap.samples import as_float, check_values, loudest_level, to_mono
-from edgecap.session import Session, open_session
+from edgecap.session import Encoded, Session, open_session
 from edgecap.text import sentence
 from edgecap.windows import Window, count, walk
 
@@ -125,6 +125,33 @@ class Captioner:
         plan = self._plan(window, hop, beam)
         return self._walk_file(sound, plan)
 
+    def encode(self, frames: Samples) -> Encoded:
+        """Run the encoder on a log-mel spectrogram, shape (n_mels, n), n at most `manifest.encoder.window_frames`.
+
+        For callers that make the spectrogram themselves, as a stream does; `decode` turns the result into words.
+        """
+        manifest = self.manifest
+        length = manifest.encoder.memory_length(frames.shape[1])
+        # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
+        missing = manifest.encoder.window_frames - frames.shape[1]
+        frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
+        return self._session.encode(frames, length)
+
+    def decode(self, encoded: Encoded, beam: int | None = None) -> tuple[Beam, ...]:
+        """The hypotheses for an encoded window, best first. `beam` as in `caption`."""
+        manifest, vocabulary, beam = self.manifest, self._bundle.vocabulary, self._beam(beam)
+        hypotheses = beam_search(
+            self._session.decoder(encoded, beam),
+            beam=beam,
+            max_tokens=manifest.decoder.max_tokens,
+            start=manifest.vocabulary.start,
+            end=manifest.vocabulary.end,
+        )
+        return tuple(
+            Beam(sentence(found.tokens, vocabulary, manifest.vocabulary), found.score, found.tokens)
+            for found in hypotheses[:beam]
+        )
+
     def windows(self, duration: float, *, window: float | None = None, hop: float | None = None) -> int:
         """How many captions a sound of `duration` seconds gets."""
         plan = self._plan(window, hop, None)
@@ -157,26 +184,9 @@ class Captioner:
 
     def _beams(self, samples: Samples, beam: int) -> tuple[Beam, ...]:
         """The model's hypotheses for mono samples at its rate, best first."""
-        manifest, vocabulary = self.manifest, self._bundle.vocabulary
         if samples.size < self._shortest:
             samples = np.pad(samples, (0, self._shortest - samples.size))
-        frames = log_mel(samples, manifest.front_end)
-        length = manifest.encoder.memory_length(frames.shape[1])
-        # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
-        missing = manifest.encoder.window_frames - frames.shape[1]
-        frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
-        decode = self._session.decoder(self._session.encode(frames, length), beam)
-        hypotheses = beam_search(
-            decode,
-            beam=beam,
-            max_tokens=manifest.decoder.max_tokens,
-            start=manifest.vocabulary.start,
-            end=manifest.vocabulary.end,
-        )
-        return tuple(
-            Beam(sentence(found.tokens, vocabulary, manifest.vocabulary), found.score, found.tokens)
-            for found in hypotheses[:beam]
-        )
+        return self.decode(self.encode(log_mel(samples, self.manifest.front_end)), beam)
 
     def _beam(self, beam: int | None) -> int:
         if beam is None:

@@ -145,12 +145,23 @@ def mel_frames(padded: Samples, front_end: FrontEnd) -> Samples:
     return mel
 
 
-def compress(mel: Samples, front_end: FrontEnd) -> Samples:
-    """Mel energies of one clip to log-mel, with that clip's own floor. Any shape, float32."""
+def logarithm(mel: Samples, front_end: FrontEnd) -> Samples:
+    """Logarithm of mel energies, frame by frame: what of the compression needs no other frame. Any shape, float32."""
     if front_end.compression == "log":
         return np.asarray(np.log(mel + np.float32(front_end.log_offset)))
-    decibel = 10.0 * np.log10(np.maximum(mel, np.float32(front_end.amin)))
-    return np.asarray(np.maximum(decibel, decibel.max() - np.float32(front_end.top_db)))
+    return np.asarray(10.0 * np.log10(np.maximum(mel, np.float32(front_end.amin))))
+
+
+def floored(log_mel: Samples, front_end: FrontEnd) -> Samples:
+    """Log-mel of one clip with its own floor, `top_db` below its maximum ("decibel" only). Any shape, float32."""
+    if front_end.compression == "log":
+        return log_mel
+    return np.asarray(np.maximum(log_mel, log_mel.max() - np.float32(front_end.top_db)))
+
+
+def compress(mel: Samples, front_end: FrontEnd) -> Samples:
+    """Mel energies of one clip to log-mel, with that clip's own floor. Any shape, float32."""
+    return floored(logarithm(mel, front_end), front_end)
 
 
 def log_mel(samples: Samples, front_end: FrontEnd) -> Samples:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +22,8 @@ from edgecap.frontend import Samples
 
 FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
 """Rates tried, in hertz, where a microphone refuses the one it calls its own."""
+NEAR = 0.5
+"""Likeness (difflib) from which on a device's name is offered for a wrong one."""
 USUAL_CHANNELS = 2
 """Channels opened at first: sound servers offer 32 and mix them up from one."""
 
@@ -163,7 +167,19 @@ def find_device(query: str | None = None) -> InputDevice:
         if fits:
             names = ", ".join(f"{device.index} {device.name!r}" for device in fits)
             raise DeviceError(f"{query!r} fits more than one microphone ({names}); give the number")
-    raise DeviceError(f"no microphone is called {query!r}; see edgecap devices")
+    known = {device.name.casefold(): device.name for device in devices}
+    near = [known[name] for name in get_close_matches(query.casefold(), known, n=3, cutoff=NEAR)]
+    hint = f"; near it: {', '.join(map(repr, near))}" if near else ""
+    raise DeviceError(f"no microphone is called {query!r}{hint}; see edgecap devices")
+
+
+def rescan() -> None:
+    """Let PortAudio look for devices anew; it lists them once only. Every open stream must be closed before."""
+    portaudio = _portaudio()
+    with suppress(portaudio.PortAudioError):
+        portaudio._terminate()
+    with suppress(portaudio.PortAudioError):
+        portaudio._initialize()
 
 
 def _settings(device: InputDevice) -> Iterator[tuple[float, int]]:

@@ -1,0 +1,81 @@
+"""When the next window is due: a hop that grows by itself on a machine that is too slow or too hot.
+
+A caption may take `SHARE_LIMIT` of its hop. Two in a row that take longer make the hop half as long again (or as
+long as the captions need), up to `longest`; a run of captions that would fit into a third of the hop brings it
+back, step by step, to what was asked for. A hot board keeps at least twice the hop asked for.
+"""
+
+from __future__ import annotations
+
+SHARE_LIMIT = 0.8
+SHARE_EASY = 0.35
+SLOW_IN_A_ROW = 2
+EASY_IN_A_ROW = 5
+GROWTH = 1.5
+LONGEST_HOP = 60.0
+
+
+class Pace:
+    """The hop of one stream. Knows no clock: it is told how much was heard and how long captions took."""
+
+    def __init__(self, hop: float, longest: float = LONGEST_HOP) -> None:
+        """`hop` is what was asked for, seconds."""
+        self.asked = hop
+        self.hop = hop
+        self.late = 0
+        """Hops that passed without a window because nobody looked in time."""
+        self._longest = max(hop, longest)
+        self._due = hop
+        self._slow = self._easy = 0
+        self._hot = False
+
+    def due(self, heard: float) -> bool:
+        """Whether a window is due after `heard` seconds of sound; if so, the next one is a hop later."""
+        if heard + 1e-9 < self._due:
+            return False
+        late = int((heard - self._due + 1e-9) // self.hop)
+        self.late += late
+        self._due += (late + 1) * self.hop
+        return True
+
+    @property
+    def next(self) -> float:
+        """Seconds of sound after which the next window is due."""
+        return self._due
+
+    def restart(self, heard: float) -> None:
+        """Begin anew after a gap: the next window is one hop away."""
+        self._due = heard + self.hop
+
+    def restart_at(self, heard: float) -> None:
+        """The next window is due after `heard` seconds of sound: when something new is worth a look."""
+        self._due = heard
+
+    def took(self, seconds: float) -> str:
+        """A caption took so long, in seconds of the stream's own time; what to tell, or nothing."""
+        self._slow = self._slow + 1 if seconds > SHARE_LIMIT * self.hop else 0
+        self._easy = self._easy + 1 if seconds < SHARE_EASY * self.hop else 0
+        floor = 2.0 * self.asked if self._hot else self.asked
+        if self._slow >= SLOW_IN_A_ROW and self.hop < self._longest:
+            self._slow = 0
+            self._set(min(self._longest, max(self.hop * GROWTH, seconds / SHARE_LIMIT)))
+            return f"a caption takes {seconds:.1f} s, so one comes every {self.hop:.1f} s instead of {self.asked:g} s"
+        if self._easy >= EASY_IN_A_ROW and self.hop > floor:
+            self._easy = 0
+            self._set(max(floor, self.hop / GROWTH))
+            return f"captions are faster again: one every {self.hop:.1f} s"
+        return ""
+
+    def heat(self, hot: bool) -> str:
+        """Whether the board is hot or throttled; what to tell, or nothing."""
+        if hot == self._hot:
+            return ""
+        self._hot = hot
+        if hot and self.hop < 2.0 * self.asked:
+            self._set(2.0 * self.asked)
+            return f"the board is hot, so a caption comes every {self.hop:g} s instead of {self.asked:g} s"
+        return "" if hot else "the board has cooled down"
+
+    def _set(self, hop: float) -> None:
+        self._due += hop - self.hop
+        self.hop = hop

@@ -1,0 +1,42 @@
+"""How hot the board is and whether it is throttled, from the files of the kernel alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HOT_CELSIUS = 80.0
+"""Where a Raspberry Pi begins to slow down."""
+THROTTLED_NOW = 0b1110
+"""Bits of the Pi firmware's word: frequency capped, throttled, soft temperature limit (bit 0 is the voltage)."""
+ROOT = Path("/sys")
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A look at the board."""
+
+    celsius: float | None
+    """The hottest thermal zone; None where there is none."""
+    throttled: bool
+    undervoltage: bool
+
+    @property
+    def hot(self) -> bool:
+        """Whether captions should be made less often."""
+        return self.throttled or (self.celsius is not None and self.celsius >= HOT_CELSIUS)
+
+
+def look(root: Path = ROOT) -> Heat:
+    """Read the temperature and the throttle word; what cannot be read counts as unknown and fine."""
+    zones = [_number(path, 10) for path in root.glob("class/thermal/thermal_zone*/temp")]
+    known = [zone / 1000.0 for zone in zones if zone is not None]
+    word = _number(root / "devices/platform/soc/soc:firmware/get_throttled", 16) or 0
+    return Heat(max(known, default=None), bool(word & THROTTLED_NOW), bool(word & 1))
+
+
+def _number(path: Path, base: int) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii").strip(), base)
+    except (OSError, ValueError):
+        return None
