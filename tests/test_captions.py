@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,15 @@ from edgecap_train.captions import (
     Encoder,
     LabelledCaption,
     build_vocabulary,
-    own_captions,
     read_audiocaps,
     tokenize,
     with_heard_labels,
 )  # fmt: skip
+from edgecap_train.lexicon import CLAIMS, PROOF
+from edgecap_train.plain import plain_captions
+from edgecap_train.tagger import class_names
+
+SHARED = os.environ.get("EDGECAP_SHARED")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,15 @@ def test_words_prove_labels_that_the_table_leaves_out() -> None:
     assert "Male speech, man speaking" in with_heard_labels(caption, speakers=True).labels
 
 
-def test_our_own_captions_are_about_music_and_noise() -> None:
-    labels = {label for caption in own_captions() for label in caption.labels}
-    assert {"Music", "Piano", "White noise"} <= labels
-    assert all(caption.words and not caption.clip for caption in own_captions())
+def test_our_own_captions_are_plain_and_about_what_audiocaps_lacks() -> None:
+    labels = {label for caption in plain_captions() for label in caption.labels}
+    assert {"Music", "Piano", "White noise", "Cattle, bovinae", "Knock"} <= labels
+    assert all(caption.words and not caption.clip for caption in plain_captions())
+
+
+@pytest.mark.skipif(SHARED is None, reason="EDGECAP_SHARED names no folder with AudioSet's class names")
+def test_every_class_in_the_lexicon_and_in_our_captions_is_one_of_audiosets() -> None:
+    known = set(class_names(Path(str(SHARED)) / "models" / "efficientat"))
+    assert {name for claim in CLAIMS for name in claim.classes} <= known
+    assert set(PROOF.values()) <= known
+    assert {label for caption in plain_captions() for label in caption.labels} <= known

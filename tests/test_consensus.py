@@ -51,3 +51,18 @@ def test_the_same_caption_is_picked_once() -> None:
     twice = ConsensusIndex([*CAPTIONS, CAPTIONS[0]], CLASSES, ConsensusConfig(neighbours=6))
     texts = [twice.captions[number].words for number in twice.pick(scores(Dog=0.9)).captions]
     assert len(texts) == len(set(texts))
+
+
+def test_a_caption_that_claims_what_was_not_heard_is_not_picked() -> None:
+    """AudioCaps' dogs mostly bark while somebody speaks; a dog alone must not get a speaker."""
+    talked = [LabelledCaption(str(n), tokenize("a dog barks while a man speaks"), ("Dog",)) for n in range(6)]
+    alone = ConsensusIndex([*talked, *CAPTIONS], CLASSES, ConsensusConfig(neighbours=8))
+    with_voice = alone.pick(scores(Dog=0.9, Speech=0.5)).captions
+    without = alone.pick(scores(Dog=0.9)).captions
+    assert "man" in alone.captions[with_voice[0]].words
+    assert all("man" not in alone.captions[number].words for number in without)
+
+
+def test_what_is_false_is_told_by_the_scores_alone() -> None:
+    false = index().false(scores(Dog=0.9))
+    assert [bool(false[n]) for n in (0, 4, 8, 9)] == [False, True, True, True]

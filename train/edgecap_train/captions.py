@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecap.errors import AudioError
+from edgecap_train.lexicon import PROOF
 
 PAD, START, END, UNK = range(4)
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
@@ -79,14 +80,6 @@ class Encoder:
         return [*ids, END]
 
 
-HEARD_IN_WORDS = {
-    "music": "Music", "guitar": "Guitar", "piano": "Piano", "drum": "Drum", "drums": "Drum", "violin": "Violin, fiddle",
-    "flute": "Flute", "organ": "Organ", "harmonica": "Harmonica", "trumpet": "Trumpet", "singing": "Singing",
-    "sings": "Singing", "sing": "Singing", "choir": "Choir", "bell": "Bell", "bells": "Bell", "static": "Static",
-    "silence": "Silence", "echo": "Echo", "echoes": "Echo",
-}  # fmt: skip
-"""Words that prove an AudioSet class which AudioCaps' own labels leave out (its clips were chosen without music)."""
-
 SPEAKERS = {
     "man": "Male speech, man speaking", "men": "Male speech, man speaking", "male": "Male speech, man speaking",
     "woman": "Female speech, woman speaking", "women": "Female speech, woman speaking",
@@ -95,44 +88,9 @@ SPEAKERS = {
     "girl": "Child speech, kid speaking", "kids": "Child speech, kid speaking",
 }  # fmt: skip
 
-INSTRUMENTS = {
-    "a piano": "Piano", "an electric piano": "Electric piano", "a guitar": "Guitar",
-    "an acoustic guitar": "Acoustic guitar",
-    "an electric guitar": "Electric guitar", "a bass guitar": "Bass guitar", "a banjo": "Banjo", "a sitar": "Sitar",
-    "a mandolin": "Mandolin", "an organ": "Organ", "a keyboard": "Keyboard (musical)", "a synthesizer": "Synthesizer",
-    "a harpsichord": "Harpsichord", "a drum": "Drum", "a snare drum": "Snare drum", "a bass drum": "Bass drum",
-    "a drum kit": "Drum kit", "a drum machine": "Drum machine", "a cymbal": "Cymbal", "a hi-hat": "Hi-hat",
-    "a tambourine": "Tambourine", "maracas": "Maraca", "a gong": "Gong", "a tubular bell": "Tubular bells",
-    "a marimba": "Marimba, xylophone", "a xylophone": "Marimba, xylophone", "a glockenspiel": "Glockenspiel",
-    "a vibraphone": "Vibraphone", "a trumpet": "Trumpet", "a trombone": "Trombone", "a french horn": "French horn",
-    "a violin": "Violin, fiddle", "a cello": "Cello", "a double bass": "Double bass", "a flute": "Flute",
-    "a saxophone": "Saxophone", "a clarinet": "Clarinet", "a harp": "Harp", "an accordion": "Accordion",
-    "a harmonica": "Harmonica", "a bagpipe": "Bagpipes", "an orchestra": "Orchestra", "a choir": "Choir",
-    "an oboe": "Woodwind instrument", "a ukulele": "Ukulele", "a church organ": "Pipe organ",
-    "a wind chime": "Wind chime",
-}  # fmt: skip
-
-
-MUSIC = ("music is playing", "music plays", "music is being played", "a song is playing", "instrumental music plays")
-NOISE = ("static noise", "loud static", "static noise hisses", "a constant hiss of static")
-NOISE_CLASSES = ("White noise", "Pink noise", "Static")
-
-
 def with_heard_labels(caption: LabelledCaption, speakers: bool) -> LabelledCaption:
     """The caption with the labels that its own words prove; with who speaks, too, where `speakers`."""
-    heard = [HEARD_IN_WORDS[word] for word in caption.words if word in HEARD_IN_WORDS]
+    heard = [PROOF[word] for word in caption.words if word in PROOF]
     if speakers and "Speech" in caption.labels:
         heard += [SPEAKERS[word] for word in caption.words if word in SPEAKERS]
     return LabelledCaption(caption.clip, caption.words, tuple(dict.fromkeys((*caption.labels, *heard))))
-
-
-def own_captions() -> list[LabelledCaption]:
-    """Captions of our own for music and noise, which AudioCaps hardly has: several for each class."""
-    made = []
-    for phrase, label in INSTRUMENTS.items():
-        verb = "are" if phrase == "maracas" else "is"
-        for text in (f"{phrase} {verb} playing", f"{phrase} {verb} being played", f"music is playing on {phrase}"):
-            made.append(LabelledCaption("", tokenize(text), (label, "Musical instrument", "Music")))
-    made += [LabelledCaption("", tokenize(text), ("Music",)) for text in MUSIC]
-    made += [LabelledCaption("", tokenize(text), (label,)) for text in NOISE for label in NOISE_CLASSES]
-    return made

