@@ -163,9 +163,19 @@ def collect(folder: Path) -> Iterator[str]:
         for example in EXAMPLES:
             data = example.make(_original(example, Path(packages)))
             known = HERE / example.name
-            same = known.is_file() and known.read_bytes() == data
+            likeness = compared(data, known.read_bytes()) if known.is_file() else "new"
             (folder / example.name).write_bytes(data)
-            yield f"{example.name}: {'the same bytes' if same else 'OTHER BYTES'} as in {HERE.name}/"
+            yield f"{example.name}: {likeness}"
+
+
+def compared(made: bytes, known: bytes) -> str:
+    """How a sound made again compares with the one of this folder; an Ogg stream's number is drawn by chance."""
+    if made == known:
+        return "the same bytes"
+    samples = [soundfile.read(io.BytesIO(data))[0] for data in (made, known)]
+    if samples[0].shape == samples[1].shape and np.abs(samples[0] - samples[1]).max() < 1e-3:
+        return "the same sound in other bytes"
+    return "ANOTHER SOUND"
 
 
 def _original(example: Example, packages: Path) -> bytes:

@@ -88,6 +88,15 @@ def test_a_cut_sound_is_mono_and_as_long_as_asked(collect: ModuleType) -> None:
     assert np.allclose(cut, 0.15, atol=1e-3)
 
 
+def test_a_sound_made_again_is_compared_by_ear_and_not_by_bytes(collect: ModuleType) -> None:
+    made = collect.siren(b"")
+    wave, same = io.BytesIO(), soundfile.read(io.BytesIO(made))
+    soundfile.write(wave, *same, format="WAV")
+    assert collect.compared(made, made) == "the same bytes"
+    assert collect.compared(wave.getvalue(), made) == "the same sound in other bytes"
+    assert collect.compared((EXAMPLES / "dog.ogg").read_bytes(), made) == "ANOTHER SOUND"
+
+
 def test_a_file_is_found_inside_a_qt_resource_file(collect: ModuleType) -> None:
     names = b"".join(struct.pack(">HI", len(name), 0) + name.encode("utf-16-be") for name in ("sounds", "a.ogg"))
     folder, file = 0, 6 + 2 * len("sounds")
