@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from edgecap.errors import CheckpointError
 from edgecap_train.captions import SPECIALS, Encoder
 from edgecap_train.checkpoint import load_student, save_student
-from edgecap_train.fit import build_student
+from edgecap_train.fit import build_student, start_from_run
 from edgecap_train.recipe import (
     AugmentRecipe,
     LossRecipe,
@@ -161,3 +162,29 @@ def test_the_bundled_models_recipe_reads_and_is_under_five_million_parameters() 
     recipe = read_recipe(Path(edgecap_train.__file__).parent / "recipes" / "tiny.toml")
     student = build_student(recipe, (*SPECIALS, *map(str, range(2_300))))
     assert sum(parameter.numel() for parameter in student.parameters()) < 5_000_000
+
+
+def test_a_run_starts_from_another_runs_weights_word_by_word(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first, _ = trainer(RECIPE, shards, run)
+    first.run()
+    vocabulary = (*SPECIALS, "tone", "bell", "a")
+    student = build_student(RECIPE, vocabulary)
+    start_from_run(student, teaching_heads(student, RECIPE), run, vocabulary)
+    averaged = first.average.module
+    rows = student.decoder.embedding.weight
+    torch.testing.assert_close(rows[4], averaged.decoder.embedding.weight[VOCABULARY.index("tone")])
+    torch.testing.assert_close(rows[6], averaged.decoder.embedding.weight[VOCABULARY.index("a")])
+    torch.testing.assert_close(next(student.encoder.parameters()), next(averaged.encoder.parameters()))
+
+
+def test_a_run_without_a_checkpoint_or_of_another_shape_cannot_be_started_from(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    student = build_student(RECIPE, VOCABULARY)
+    with pytest.raises(CheckpointError):
+        start_from_run(student, teaching_heads(student, RECIPE), run, VOCABULARY)
+    trainer(RECIPE, shards, run)[0].run()
+    wider = replace(RECIPE, model=replace(RECIPE.model, d_model=64))
+    other = build_student(wider, VOCABULARY)
+    with pytest.raises(CheckpointError, match="another shape"):
+        start_from_run(other, teaching_heads(other, wider), run, VOCABULARY)

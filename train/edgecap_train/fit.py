@@ -70,10 +70,10 @@ def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary
     averaged = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
     words = {word: index for index, word in enumerate(earlier.vocabulary)}
     embedding = student.decoder.embedding.weight.detach().clone()
-    for index, word in enumerate(vocabulary):
-        if word in words:
-            embedding[index] = averaged["decoder.embedding.weight"][words[word]]
     try:
+        for index, word in enumerate(vocabulary):
+            if word in words:
+                embedding[index] = averaged["decoder.embedding.weight"][words[word]]
         student.load_state_dict(averaged | {"decoder.embedding.weight": embedding})
         heads.load_state_dict(state["heads"])
     except RuntimeError as error:
