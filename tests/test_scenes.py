@@ -92,6 +92,16 @@ def test_a_concatenation_keeps_its_two_parts(pool: Pool) -> None:
     np.testing.assert_array_equal(np.concatenate(scene.parts), scene.samples)
 
 
+def test_everyday_sounds_are_drawn_from_our_own_sentences(pool: Pool) -> None:
+    scores = np.array([[0.9, 0.0], [0.0, 0.9]], np.float32)
+    config = SceneConfig(**{**PLAIN, "from_caption": 0.0, "everyday": 1.0})  # type: ignore[arg-type]
+    captions = [LabelledCaption("a", ("a", "dog", "barks"), ("Dog",))]
+    drawn = SceneMaker(pool, scores, ["Dog", "Theremin"], captions, config, 1)
+    tone = np.abs(np.fft.rfft(drawn.draw().samples))
+    peak = int(np.argmax(tone)) / 10  # hertz: ten seconds; the class "Dog" stands for the tone of 440 Hz here
+    assert 430 < peak < 450
+
+
 def test_some_scenes_are_cut_short(pool: Pool) -> None:
     lengths = {maker(pool, seed, shortened=1.0, from_caption=1.0).draw().samples.size for seed in range(4)}
     assert max(lengths) < 10 * SAMPLE_RATE

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfilt
 
 from edgecap_train.captions import LabelledCaption
+from edgecap_train.plain import SOUNDS
 from edgecap_train.pool import SAMPLE_RATE, Pool
 
 Samples = NDArray[np.float32]
@@ -40,6 +41,8 @@ class SceneConfig:
     """Share of scenes made for a human caption."""
     concatenated: float = 0.12
     """Share made of two parts, one after the other."""
+    everyday: float = 0.2
+    """Share, of the scenes of no other kind, with one or two of the sounds that `edgecap_train.plain` tells of."""
     noise_only: float = 0.03
     """Share with nothing but synthetic noise or near silence."""
     shortened: float = 0.12
@@ -89,6 +92,8 @@ class SceneMaker:
         self._candidates = [self._stand_for(scores[:, index]) for index in range(len(classes))]
         narrow = [index for name, index in self._class.items() if name not in BROAD and self._candidates[index].size]
         self._narrow = np.array(narrow)
+        plain = {self._class[name] for *_, names in SOUNDS for name in names[:1] if name in self._class}
+        self._everyday = np.array(sorted(plain & set(narrow)), np.int64)
         self._ambience = np.array([i for i, clip in enumerate(pool.clips) if clip.set in AMBIENCE_SETS], np.int64)
         self._chance = _caption_chance(captions)
 
@@ -106,6 +111,8 @@ class SceneMaker:
         elif kind < config.noise_only + config.concatenated + config.from_caption:
             caption, events, sequential = self._caption_events()
             samples = self._sequence(events) if sequential else self._mix(events, self._length)
+        elif self._everyday.size and self.rng.random() < config.everyday:
+            samples = self._mix(self._events(int(self.rng.choice([1, 2], p=[0.8, 0.2])), self._everyday), self._length)
         else:
             samples = self._mix(self._events(int(self.rng.choice([1, 2, 3], p=[0.55, 0.35, 0.1]))), self._length)
         if parts is None and self.rng.random() < config.shortened:
@@ -118,9 +125,11 @@ class SceneMaker:
         enough = np.flatnonzero(scores >= self.config.least_score)
         return np.union1d(enough, best[scores[best] >= self.config.least_score / 3])
 
-    def _events(self, count: int) -> list[int]:
-        """Clips of `count` classes drawn evenly."""
-        return [int(self.rng.choice(self._candidates[c])) for c in self.rng.choice(self._narrow, count, replace=False)]
+    def _events(self, count: int, among: NDArray[np.int64] | None = None) -> list[int]:
+        """Clips of `count` classes drawn evenly, from all that say something where none are named."""
+        among = self._narrow if among is None else among
+        classes = self.rng.choice(among, min(count, among.size), replace=False)
+        return [int(self.rng.choice(self._candidates[c])) for c in classes]
 
     def _caption_events(self) -> tuple[int, list[int], bool]:
         """A human caption, a clip for each of its (narrow) labels, and whether it tells a sequence."""
