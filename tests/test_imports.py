@@ -20,9 +20,9 @@ SLOW = {"numpy", "onnxruntime", "soundfile", "sounddevice", "soxr", "typer", "ri
 
 
 PUBLIC = [
-    "AudioError", "Beam", "Bundle", "BundleError", "Caption", "Captioner", "CheckpointError", "DeviceError",
-    "EdgecapError", "IntegrityError", "ManifestError", "MissingDependencyError", "OutputError", "ShapeMismatchError",
-    "ToleranceError", "VerificationError", "__version__", "load_bundle",
+    "AudioError", "Beam", "Bundle", "BundleError", "Caption", "Captioner", "CheckpointError", "ConfigError",
+    "DeviceError", "EdgecapError", "Event", "IntegrityError", "ManifestError", "MissingDependencyError", "OutputError",
+    "ShapeMismatchError", "ToleranceError", "VerificationError", "__version__", "listen", "load_bundle",
 ]
 
 

@@ -18,6 +18,7 @@ from edgecap.errors import (
     AudioError,
     BundleError,
     CheckpointError,
+    ConfigError,
     DeviceError,
     EdgecapError,
     IntegrityError,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from edgecap.bundle import Bundle, load_bundle
     from edgecap.caption import Beam, Caption
     from edgecap.captioner import Captioner
+    from edgecap.live.api import listen
+    from edgecap.live.event import Event
 
 __all__ = [
     "AudioError",
@@ -42,8 +45,10 @@ __all__ = [
     "Caption",
     "Captioner",
     "CheckpointError",
+    "ConfigError",
     "DeviceError",
     "EdgecapError",
+    "Event",
     "IntegrityError",
     "ManifestError",
     "MissingDependencyError",
@@ -52,6 +57,7 @@ __all__ = [
     "ToleranceError",
     "VerificationError",
     "__version__",
+    "listen",
     "load_bundle",
 ]
 
@@ -60,6 +66,8 @@ _LAZY = {
     "Bundle": "edgecap.bundle",
     "Caption": "edgecap.caption",
     "Captioner": "edgecap.captioner",
+    "Event": "edgecap.live.event",
+    "listen": "edgecap.live.api",
     "load_bundle": "edgecap.bundle",
 }
 

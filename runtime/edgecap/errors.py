@@ -1,6 +1,7 @@
 """Every error that edgecap raises on purpose, and the exit code that each one means.
 
     EdgecapError                 1   something edgecap knows how to explain
+    ├── ConfigError              2   a configuration file or a value in it is wrong (names the line)
     ├── AudioError               3   the sound cannot be used (file, format, samples)
     ├── BundleError              4   the model cannot be used
     │   ├── ManifestError            the manifest is not one, or of another version
@@ -25,6 +26,12 @@ class EdgecapError(Exception):
     """Base of all errors edgecap explains; `exit_code` is what a command returns for it."""
 
     exit_code = 1
+
+
+class ConfigError(EdgecapError):
+    """A configuration cannot be used; the message names the key, and the line where it came from a file."""
+
+    exit_code = 2
 
 
 class AudioError(EdgecapError):

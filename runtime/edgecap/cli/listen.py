@@ -1,23 +1,26 @@
-"""`edgecap listen`: the microphone to the console."""
+"""`edgecap listen`: a microphone, a file or a pipe to events, and where they go."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from datetime import datetime
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecap.captioner import Captioner
-from edgecap.cli.caption import document
-from edgecap.cli.console import as_json, say, write
-from edgecap.cli.options import BeamSize, Json, Model, Threads, WindowLength
-from edgecap.listening import Listener
-from edgecap.microphone import Microphone, find_device
+from edgecap.cli.console import say, write
+from edgecap.cli.options import BeamSize, Model, WindowLength
+from edgecap.live.config import ListenConfig, load_config, render_config
+from edgecap.live.event import Change
+from edgecap.live.session import Session
+from edgecap.live.sinks.base import Sink
+from edgecap.live.sinks.lines import JsonLines, PeopleLines
+from edgecap.live.status import Status
 
-DEFAULT_HOP = 2.0
+if TYPE_CHECKING:
+    from edgecap.cli.live_view import LiveView
 
 
 def listen(
@@ -27,47 +30,200 @@ def listen(
         typer.Option("--device", "-d", metavar="NUMBER|NAME",
                      help="Microphone by number, name or a part of its name. [default: the system's]"),
     ] = None,
-    hop: Annotated[float, typer.Option("--hop", metavar="SECONDS", help="Seconds between captions.")] = DEFAULT_HOP,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="Wait for a microphone that is not there at the start.")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE", help="Listen to a sound file as if it were live.")
+    ] = None,
+    stdin: Annotated[
+        bool | None, typer.Option("--stdin", help="Listen to raw s16le samples on standard input.")
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option("--rate", metavar="HERTZ", help="Sample rate of --stdin. [default: 16000]")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", metavar="N", help="Channels of --stdin. [default: 1]")
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", metavar="X", help="Play --file X times as fast; 0 is as fast as captions are made, and "
+                                                  "drops nothing (--stdin too). [default: 1]"),
+    ] = None,
+    hop: Annotated[float | None, typer.Option("--hop", metavar="SECONDS", help="Seconds between captions. It grows by "
+                                              "itself on a machine that is too slow or hot. [default: 2]")] = None,
     window: WindowLength = None,
     duration: Annotated[
         float | None, typer.Option("--duration", metavar="SECONDS", help="Stop after so much sound. [default: never]")
     ] = None,
-    json: Json = False,
+    gate: Annotated[
+        str | None,
+        typer.Option("--gate", metavar="auto|off|DBFS", help="Ask the model only above a running noise floor, always, "
+                                                             "or above a level such as -45. [default: auto]"),
+    ] = None,
+    novelty: Annotated[
+        float | None,
+        typer.Option("--novelty", metavar="COSINE", help="Likeness of two windows from which a caption is kept; "
+                                                         "above 1 every window is decoded. [default: 0.998]"),
+    ] = None,
+    close_after: Annotated[
+        float | None, typer.Option("--close-after", metavar="SECONDS", help="An event ends when unheard for so long. "
+                                                                            "[default: 8]")
+    ] = None,
+    longest: Annotated[
+        float | None, typer.Option("--longest", metavar="SECONDS", help="No event goes on for longer. [default: 600]")
+    ] = None,
+    cooldown: Annotated[
+        float | None, typer.Option("--cooldown", metavar="SECONDS", help="The same is not told again so soon after its "
+                                                                         "end. [default: 8]")
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", metavar="SCORE", help="Captions with a lower score begin no event. "
+                                                                        "[default: -1.5]")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="WORD", help="Tell only events with this word (repeatable).")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="WORD", help="Tell no event with this word (repeatable).")
+    ] = None,
+    json: Annotated[
+        bool | None, typer.Option("--json", help="Print one JSON object for the beginning and the end of an event.")
+    ] = None,
+    updates: Annotated[
+        bool | None, typer.Option("--updates", help="Print every caption of an event.")
+    ] = None,
+    plain: Annotated[
+        bool | None, typer.Option("--plain", help="On a terminal too, print lines instead of the live view.")
+    ] = None,
+    srt: Annotated[str | None, typer.Option("--srt", metavar="FILE", help="Write subtitles.")] = None,
+    vtt: Annotated[str | None, typer.Option("--vtt", metavar="FILE", help="Write WebVTT subtitles.")] = None,
+    csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Append a table of events.")] = None,
+    exec_: Annotated[
+        str | None,
+        typer.Option("--exec", metavar="CMD", help="Run a shell command for each event: JSON on its standard input, "
+                                                   "EDGECAP_TEXT and more in its environment."),
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="URL", help="Post each event as JSON; tried five times.")
+    ] = None,
+    hook_on: Annotated[
+        str | None,
+        typer.Option("--hook-on", metavar="begin|end|both", help="When --exec and --webhook run. [default: begin]"),
+    ] = None,
+    journal: Annotated[
+        str | None, typer.Option("--journal", metavar="FILE", help="Keep events in a SQLite file.")
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option("--keep", metavar="TIME", help="How long the journal keeps them: 90m, 12h, 30d, 4w. "
+                                                                "[default: 30d]")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics, on this machine "
+                                                                          "alone unless a host is named.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", metavar="FILE", help="Read a TOML file; options win over it.")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the configuration that would be used, and exit.")
+    ] = False,
     beam: BeamSize = None,
     model: Model = None,
-    threads: Threads = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", min=1, metavar="N", help="Processor threads. [default: 1]")
+    ] = None,
 ) -> None:
-    """Say what the microphone hears, one line each hop, until Ctrl-C or SIGTERM.
+    """Say what is heard, one line for each event, until Ctrl-C or SIGTERM.
 
-    Each caption is of the newest window; the first come from shorter ones. Sound is held in memory for as long as a
-    window and is never stored.
+    Captions that say the same are one event, with a beginning and an end. In quiet the model is not asked. A microphone
+    that is unplugged is waited for and opened again. Sound is held in memory for as long as a window and never stored.
+    On a terminal a live view shows level, gate, caption and recent events.
 
     \b
     Examples:
       edgecap listen
-      edgecap listen --device "USB Audio" --hop 5
-      edgecap listen --json --duration 60 > minute.jsonl
+      edgecap listen --device "USB Audio" --only dog --exec 'notify-send "$EDGECAP_TEXT"'
+      edgecap listen --json --wait --journal events.db --metrics 9100
+      edgecap listen --file walk.flac --speed 0 --srt walk.srt
+      ffmpeg -i rtsp://camera/1 -f s16le -ac 1 -ar 16000 - | edgecap listen --stdin
+      edgecap listen --print-config > listen.toml
     """
-    captioner = Captioner.load(model, threads=threads)
-    length = captioner.window if window is None else window
-    try:
-        captioner.windows(0.0, window=length, hop=hop)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    stop = _stop_on_signals()
-    with Microphone(find_device(device), ring_seconds=length) as microphone:
-        say("note", f"listening to {microphone.device.name} at {microphone.sample_rate:g} Hz; Ctrl-C stops")
-        listener = Listener(captioner, microphone, window=length, hop=hop, beam=beam)
-        for caption in listener.captions(stop, duration):
-            now = datetime.now().astimezone()
-            if json:
-                more = {"time": now.isoformat(timespec="milliseconds"), "device": microphone.device.name}
-                write(as_json(document(caption, **more, model=captioner.manifest.name)))
-            else:
-                write(f"{now:%H:%M:%S}  {caption.text}")
-    counts = listener.counts
-    say("note", f"stopped after {counts.captions} captions, {counts.skipped} hops skipped, {counts.dropped:.1f} s of "
-                f"sound dropped, {microphone.overflows} overflows")
+    level: str | float | None = gate
+    if gate is not None and gate not in {"auto", "off"}:
+        try:
+            level = float(gate)
+        except ValueError as error:
+            raise typer.BadParameter(f"--gate takes auto, off or a level in dBFS, not {gate!r}") from error
+    found = load_config(config, {
+        "source": {"device": device, "wait": wait, "file": file, "stdin": stdin, "rate": rate, "channels": channels,
+                   "speed": speed},
+        "model": {"name": model, "threads": threads, "beam": beam},
+        "stream": {"hop": hop, "window": window, "duration": duration, "gate": level, "novelty": novelty},
+        "events": {"close_after": close_after, "longest": longest, "cooldown": cooldown, "min_score": min_score,
+                   "only": only or None, "ignore": ignore or None},
+        "output": {"json": json, "updates": updates, "plain": plain, "srt": srt, "vtt": vtt, "csv": csv, "exec": exec_,
+                   "webhook": webhook, "hook_on": hook_on, "journal": journal, "keep": keep, "metrics": metrics},
+    })
+    if print_config:
+        write(render_config(found).rstrip("\n"))
+        return
+    status = _run(found)
+    say("note", summary(status))
+
+
+def _run(config: ListenConfig) -> Status:
+    """Listen until the end; what was counted."""
+    stop, console = _stop_on_signals(), _Console()
+    with Session(config, console.tell, sinks=[console]) as session:
+        console.open(config, session)
+        for _ in session.changes(stop):
+            pass
+        return session.status
+
+
+class _Console(Sink):
+    """What is seen: lines, JSON or the live view. Opened last, so that no error appears inside a view."""
+
+    def __init__(self) -> None:
+        self._sink = Sink()
+        self._view: LiveView | None = None
+
+    def open(self, config: ListenConfig, session: Session) -> None:
+        """Choose the view."""
+        output = config.output
+        say("note", f"listening to {session.source}; Ctrl-C stops")
+        if output.json:
+            self._sink = JsonLines(write, source=lambda: session.source, model=session.model, updates=output.updates)
+        elif output.plain or not sys.stdout.isatty():
+            self._sink = PeopleLines(write, updates=output.updates)
+        else:
+            from edgecap.cli.live_view import LiveView
+
+            self._sink = self._view = LiveView()
+
+    def tell(self, kind: str, message: str) -> None:
+        """Print what people should know, above the view where there is one."""
+        (self._view.tell if self._view else say)(kind, message)
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`."""
+        self._sink.change(change)
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`."""
+        self._sink.tick(status)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._sink.close()
+        self._view = None
+
+
+def summary(status: Status) -> str:
+    """What happened, in one line."""
+    return (f"stopped after {status.events} events, {status.captions} captions, {status.quiet} hops quiet, "
+            f"{status.dropped} hops skipped, {status.lost:.1f} s of sound dropped, {status.overflows} overflows")
 
 
 def _stop_on_signals() -> threading.Event:

@@ -41,8 +41,8 @@ LEAD_IN = 0.5
 """Quiet kept before a sound, seconds."""
 SHORTEST_WINDOW = 1.0
 """Least that a window reaches back, seconds."""
-SHORTEST_TAIL = 1.0
-"""What is left when a file ends is captioned where it brings so many seconds."""
+SHORTEST_TAIL = 0.5
+"""What is left when the sound ends is captioned where it brings so many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Listener:
         self._loud = False
         self._onset = self._sounded = self._looked_at = 0.0
         self._offered = -settings.hop
-        self._next_heat = clock()
+        self._next_heat, self._began = clock(), wall()
         self._dead = False
         self.status = Status(source=source.name, hop=settings.hop, asked_hop=settings.hop)
         """What goes on, for views; replaced in place, so read it freely from other threads."""
@@ -98,7 +98,12 @@ class Listener:
         return self._samples / self._rate
 
     def changes(self, stop: threading.Event, duration: float | None = None) -> Iterator[Change]:
-        """Changes of events until `stop` is set, the source ends, or `duration` seconds were heard.
+        """Changes of events, as `steps` gives them."""
+        for changes in self.steps(stop, duration):
+            yield from changes
+
+    def steps(self, stop: threading.Event, duration: float | None = None) -> Iterator[list[Change]]:
+        """What each step brought, until `stop` is set, the source ends, or `duration` seconds were heard.
 
         Whatever ends it, the open event is closed. Raises DeviceError and AudioError from the source, BundleError
         from the model.
@@ -106,13 +111,13 @@ class Listener:
         failure: EdgecapError | None = None
         try:
             while not (stop.is_set() or self._source.ended or (duration is not None and self.heard >= duration)):
-                yield from self.step()
+                yield self.step()
         except EdgecapError as error:
             failure = error
         except BaseException:
             self._worker.close(LAST_GASP)
             raise
-        yield from self.finish(whole=failure is None and not stop.is_set(), answers=failure is None)
+        yield self.finish(whole=failure is None and not stop.is_set(), answers=failure is None)
         if failure is not None:
             raise failure
 
@@ -193,10 +198,14 @@ class Listener:
         frames = self._mel.window(self._frames_since_onset(end))
         start = max(0.0, end - min(self._settings.window, (frames.shape[1] + 1) * self._mel.frame_seconds))
         sounded = end if end - self._sounded < LEVEL_BLOCK_SECONDS else self._sounded
-        self._worker.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._wall(), self._clock(),
-                                      sounded))
+        self._worker.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(),
+                                      self._clock(), sounded))
         if self._source.lossless:
             self._worker.wait()
+
+    def _wall_now(self) -> float:
+        """Unix time of the newest sound; a file played faster is dated as if it had been played at its own speed."""
+        return self._wall() if self._source.speed == 1.0 else self._began + self.heard
 
     def _frames_since_onset(self, end: float) -> int | None:
         """Frames that a window needs to reach back to the quiet before the gate opened; None for all.

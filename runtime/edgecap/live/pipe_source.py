@@ -48,7 +48,7 @@ class PipeSource:
             if self._bytes == 0:
                 raise AudioError(f"{self.name} is empty; pipe raw samples into it, as in: arecord -t raw -f S16_LE "
                                  "-r 16000 | edgecap listen --stdin --rate 16000")
-            return Chunk(NOTHING)
+            return Chunk(self._intake.flush())
         self._bytes += len(data)
         data = self._rest + data
         whole = len(data) // self._frame * self._frame

@@ -45,16 +45,23 @@ class Intake:
             block = np.clip(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0), -LARGEST_SAMPLE, LARGEST_SAMPLE)
         return self._resampler.push(to_mono(block))
 
+    def flush(self) -> Samples:
+        """What the low-pass still holds when the input has ended."""
+        return self._resampler.push(NOTHING, last=True)
+
 
 class Source(Protocol):
     """A stream of sound."""
 
-    name: str
-    """For people."""
     lossless: bool
     """Whether it waits for whoever reads it; else it goes on and the newest sound wins."""
     speed: float
     """Seconds of sound in a second of time; 0 where it comes as fast as it is read."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
 
     @property
     def ended(self) -> bool:

@@ -1,0 +1,118 @@
+"""The live view of `edgecap listen` on a terminal: level, gate, caption, recent events, counts."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from edgecap.cli.console import clock
+from edgecap.live.event import Change, Event
+from edgecap.live.sinks.base import Sink
+from edgecap.live.sinks.lines import clock_time
+from edgecap.live.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+LOWEST, HIGHEST = -90.0, 0.0
+"""Ends of the level meter, dBFS."""
+METER = 40
+RECENT = 8
+PER_SECOND = 8
+
+
+class LiveView(Sink):
+    """Redraws itself some times a second; events that ended scroll up as plain lines."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console as RichConsole
+        from rich.live import Live
+
+        self._status: Status | None = None
+        self._recent: deque[Event] = deque(maxlen=RECENT)
+        self._console = console or RichConsole()
+        self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=PER_SECOND,
+                          transient=True)
+        self._live.start()
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`."""
+        if change.kind == "begin":
+            self._recent.append(change.event)
+        elif self._recent and self._recent[-1].id == change.event.id:
+            self._recent[-1] = change.event
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`."""
+        self._status = status
+
+    def tell(self, kind: str, message: str) -> None:
+        """Print a line above the view."""
+        from rich.text import Text
+
+        style = "yellow" if kind == "warning" else "dim"
+        self._console.print(Text(f"edgecap: {kind}: {' '.join(message.split())}", style))
+
+    def close(self) -> None:
+        """Take the view off the terminal and leave the recent events there."""
+        self._live.stop()
+        for event in self._recent:
+            self._console.print(f"{clock_time(event.began)}  {event.text}", markup=False, highlight=False)
+
+    def render(self) -> RenderableType:
+        """What is shown now."""
+        from rich.console import Group
+        from rich.text import Text
+
+        status = self._status
+        if status is None:
+            return Text("waiting for sound …", "dim")
+        lines = [Text.assemble(("listening to ", "dim"), status.source, ("  for ", "dim"), clock(round(status.heard))),
+                 _meter(status)]
+        if status.fault:
+            lines.append(Text(f"fault: {status.fault}", "bold red"))
+        said = status.event.text if status.event else ""
+        lines.append(Text(said or ("…" if status.gate_open else "quiet"), "bold" if said else "dim"))
+        if status.beams:
+            lines.append(Text("   ".join(f"{score:.2f} {text}" for text, score in status.beams[:3]), "dim",
+                              no_wrap=True, overflow="ellipsis"))
+        lines += [_row(event) for event in reversed(self._recent)]
+        lines.append(Text(_counts(status), "dim"))
+        return Group(*lines)
+
+
+def _meter(status: Status) -> RenderableType:
+    """The level as a bar, with the floor's place marked."""
+    from rich.text import Text
+
+    filled = round(METER * _share(status.level))
+    bar = ["█" if place < filled else "·" for place in range(METER)]
+    if status.floor is not None:
+        bar[min(METER - 1, round(METER * _share(status.floor)))] = "│"
+    state = "open" if status.gate_open else "quiet"
+    style = "green" if status.gate_open else "dim"
+    return Text.assemble(("".join(bar), style), f" {status.level:6.1f} dBFS  gate {state}")
+
+
+def _share(level: float) -> float:
+    return min(1.0, max(0.0, (level - LOWEST) / (HIGHEST - LOWEST)))
+
+
+def _row(event: Event) -> RenderableType:
+    from rich.text import Text
+
+    length = f"{event.end - event.start:5.0f} s"
+    return Text(f"{clock_time(event.began)} {length}  {event.text}", "" if event.open else "dim", no_wrap=True,
+                overflow="ellipsis")
+
+
+def _counts(status: Status) -> str:
+    """One line of figures."""
+    parts = [f"hop {status.hop:g} s",
+             f"a caption takes {1000 * status.seconds:.0f} ms ({100 * status.load:.1f} % of a hop)",
+             f"dropped {status.dropped}"]
+    if status.lost or status.overflows:
+        parts.append(f"lost {status.lost:.1f} s, {status.overflows} overflows")
+    if status.celsius is not None:
+        parts.append(f"{status.celsius:.0f} °C" + (" throttled" if status.throttled else ""))
+    return "   ".join(parts)

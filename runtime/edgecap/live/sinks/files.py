@@ -1,0 +1,100 @@
+"""Events as subtitles (SRT, WebVTT) and as a table (CSV), written when they end.
+
+Each event is one write and is flushed, so a file is whole after every event. Subtitles begin anew, since their times
+count from the start of listening; a table is appended to.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from edgecap.errors import OutputError
+from edgecap.live.event import Change, Event, iso
+from edgecap.live.sinks.base import Sink
+from edgecap.live.source import Tell
+
+COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates")
+
+
+class TextFile(Sink):
+    """A file that gets one piece of text for each event that ended."""
+
+    def __init__(self, path: str, render: Callable[[Event], str], tell: Tell, *, header: str = "",
+                 append: bool = False) -> None:
+        """Open it. Raises OutputError where that cannot be."""
+        self._path, self._render, self._tell, self._failing = path, render, tell, False
+        try:
+            self._file = Path(path).expanduser().open("a" if append else "w", encoding="utf-8", newline="")
+            if header and self._file.tell() == 0:
+                self._put(header)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`. A full disk is told, and the next event tried again."""
+        if change.kind != "end":
+            return
+        try:
+            self._put(self._render(change.event))
+        except OSError as error:
+            if not self._failing:
+                self._tell("warning", f"{self._path} cannot be written ({error.strerror}); free space, and later "
+                                      "events will be written")
+            self._failing = True
+        else:
+            self._failing = False
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self._tell("warning", f"{self._path} may lack its end ({error.strerror})")
+
+    def _put(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()
+
+
+def srt(path: str, tell: Tell) -> TextFile:
+    """Subtitles that players take."""
+    numbers = iter(range(1, 1 << 62))
+    return TextFile(path, lambda event: f"{next(numbers)}\n{span(event, ',')}\n{event.text}\n\n", tell)
+
+
+def vtt(path: str, tell: Tell) -> TextFile:
+    """Subtitles for web pages; the format's own signs in a caption are escaped."""
+    def cue(event: Event) -> str:
+        text = event.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return f"{span(event, '.')}\n{text}\n\n"
+
+    return TextFile(path, cue, tell, header="WEBVTT\n\n")
+
+
+def table(path: str, tell: Tell) -> TextFile:
+    """Comma-separated values with a header, appended to."""
+    def row(event: Event) -> str:
+        return _csv([iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}", event.text,
+                     f"{event.score:.4f}", f"{event.level_dbfs:.1f}", event.updates])
+
+    return TextFile(path, row, tell, header=_csv(COLUMNS), append=True)
+
+
+def span(event: Event, point: str) -> str:
+    """START --> END of a subtitle; one that would last no time lasts a tenth of a second."""
+    return f"{_stamp(event.start, point)} --> {_stamp(max(event.end, event.start + 0.1), point)}"
+
+
+def _stamp(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+
+
+def _csv(values: object) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)  # type: ignore[arg-type]
+    return text.getvalue()

@@ -1,0 +1,104 @@
+"""Events to a program (`--exec`) and to a web address (`--webhook`), each in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException, HTTPMessage
+from signal import SIGKILL
+from typing import IO, Literal
+from urllib.parse import urlsplit
+
+from edgecap._version import __version__
+from edgecap.errors import ConfigError
+from edgecap.live.event import Change
+from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink
+from edgecap.live.sinks.lines import document_line
+from edgecap.live.source import Tell
+
+When = Literal["begin", "end", "both"]
+EXEC_SECONDS = 30.0
+"""A program that runs longer is ended."""
+WEB_SECONDS = 10.0
+WORTH_ANOTHER_TRY = {408, 425, 429}
+"""Refusals that pass, beside those of 500 and more."""
+
+
+class Hook(Sink):
+    """Hands the changes that are asked for to an outbox."""
+
+    def __init__(self, outbox: Outbox[Change], when: When) -> None:
+        self.outbox = outbox
+        self._kinds = {"begin", "end"} if when == "both" else {when}
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`."""
+        if change.kind in self._kinds:
+            self.outbox.put(change)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self.outbox.close()
+
+
+def program(command: str, when: When, tell: Tell, *, source: Callable[[], str], limit: float = EXEC_SECONDS) -> Hook:
+    """Runs `command` with /bin/sh, one event after the other.
+
+    The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE in
+    the environment. A caption is never put into the command itself, so it cannot be taken for one.
+    """
+    def run(change: Change) -> None:
+        fields = change.event.document(kind=change.kind, source=source())
+        environment = {f"EDGECAP_{key.upper()}": str(value) for key, value in fields.items()}
+        environment["EDGECAP_OPEN"] = str(int(change.event.open))
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            env={**os.environ, **environment}, start_new_session=True, text=True, encoding="utf-8",
+        )
+        try:
+            child.communicate(document_line(change, source=source()) + "\n", timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, SIGKILL)
+            child.communicate()
+            raise NotDeliveredError(f"it ran for more than {limit:g} s and was ended", again=False) from None
+        if child.returncode:
+            raise NotDeliveredError(f"it ended with code {child.returncode}", again=False)
+
+    return Hook(Outbox("--exec", run, tell, tries=1), when)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would turn a POST into a GET, and send events to a place nobody named."""
+
+    def redirect_request(  # noqa: PLR0917 - the library's signature
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        """Follow nothing."""
+
+
+def webhook(url: str, when: When, tell: Tell, *, source: Callable[[], str], model: str, tries: int = 5,
+            first_delay: float = 1.0, grace: float = 5.0) -> Hook:
+    """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for what is no web address."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"{url!r} is no web address; a webhook begins with http:// or https://")
+    opener = urllib.request.build_opener(_NoRedirect)
+    headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
+
+    def post(change: Change) -> None:
+        body = document_line(change, source=source(), model=model).encode()
+        try:
+            with opener.open(urllib.request.Request(url, body, headers, method="POST"), timeout=WEB_SECONDS) as answer:
+                answer.read(1 << 16)
+        except urllib.error.HTTPError as error:
+            with error:
+                again = error.code >= 500 or error.code in WORTH_ANOTHER_TRY
+                raise NotDeliveredError(f"{parts.hostname} answers {error.code} {error.reason}", again=again) from error
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise NotDeliveredError(f"{parts.hostname} cannot be reached ({reason})", again=True) from error
+
+    return Hook(Outbox("--webhook", post, tell, tries=tries, first_delay=first_delay, grace=grace), when)

@@ -1,0 +1,120 @@
+"""Events in a SQLite file that keeps them for a while.
+
+An event is stored when it begins, before anything else tells of it, so that none that was announced is lost; it is
+brought up to date every half minute and when it ends. What a killed listener left open is closed at the next start.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from edgecap.errors import ConfigError, OutputError
+from edgecap.live.event import Change, Event
+from edgecap.live.sinks.base import Sink
+from edgecap.live.source import Tell
+
+APPLICATION = 0x65646763
+"""SQLite's application_id of a journal: "edgc"."""
+VERSION = 1
+UPDATE_SECONDS = 30.0
+CLEAN_SECONDS = 3600.0
+UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+SCHEMA = """
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    began REAL NOT NULL, ended REAL NOT NULL, start REAL NOT NULL, stop REAL NOT NULL,
+    text TEXT NOT NULL, score REAL NOT NULL, level_dbfs REAL NOT NULL, updates INTEGER NOT NULL,
+    open INTEGER NOT NULL, source TEXT NOT NULL, model TEXT NOT NULL
+);
+CREATE INDEX events_by_time ON events (began);
+"""
+
+
+class Journal(Sink):
+    """Stores events in the table `events`: times `began` and `ended` are Unix time, `start` and `stop` seconds."""
+
+    def __init__(self, path: str, keep: str, tell: Tell, *, source: Callable[[], str], model: str,
+                 wall: Callable[[], float] = time.time) -> None:
+        """Open or create it. Raises OutputError where it cannot be written or is something else."""
+        self._path, self._tell, self._source, self._model, self._wall = path, tell, source, model, wall
+        self._keep = duration(keep)
+        self._rows: dict[int, int] = {}
+        self._failing = False
+        self._cleaned = self._stored = float("-inf")
+        try:
+            self._database = sqlite3.connect(Path(path).expanduser(), timeout=2.0, isolation_level=None)
+            try:
+                self._prepare()
+                self._clean()
+            except BaseException:
+                self._database.close()
+                raise
+        except sqlite3.Error as error:
+            raise OutputError(f"the journal {path} cannot be used ({error}); choose another place or free "
+                              "space") from error
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`. What cannot be stored is told, and the next change tried again."""
+        if change.kind == "update" and self._wall() - self._stored < UPDATE_SECONDS:
+            return
+        try:
+            self._store(change.event)
+            if self._wall() - self._cleaned > CLEAN_SECONDS:
+                self._clean()
+        except sqlite3.Error as error:
+            if not self._failing:
+                self._tell("warning", f"the journal {self._path} cannot be written ({error}); free space, and later "
+                                      "events will be stored")
+            self._failing = True
+        else:
+            self._failing = False
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._database.close()
+
+    def _prepare(self) -> None:
+        """Create the table in a new file, check an old one, close what was left open."""
+        database = self._database
+        (application,), (version,) = (database.execute(f"PRAGMA {name}").fetchone()
+                                      for name in ("application_id", "user_version"))
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION}; "
+                                   f"PRAGMA user_version = {VERSION}; COMMIT;")
+        elif (application, version) != (APPLICATION, VERSION):
+            raise OutputError(f"{self._path} is no journal that this edgecap writes; name another file")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("UPDATE events SET open = 0 WHERE open = 1")
+
+    def _store(self, event: Event) -> None:
+        values = (event.began, event.ended, event.start, event.end, event.text, event.score, event.level_dbfs,
+                  event.updates, int(event.open), self._source(), self._model)
+        row = self._rows.get(event.id)
+        if row is None:
+            cursor = self._database.execute(
+                "INSERT INTO events (began, ended, start, stop, text, score, level_dbfs, updates, open, source, model) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._rows = {event.id: int(cursor.lastrowid or 0)}
+        else:
+            self._database.execute(
+                "UPDATE events SET began = ?, ended = ?, start = ?, stop = ?, text = ?, score = ?, level_dbfs = ?, "
+                "updates = ?, open = ?, source = ?, model = ? WHERE id = ?", (*values, row))
+        self._stored = self._wall()
+
+    def _clean(self) -> None:
+        """Forget what is older than it is kept, and give the space back."""
+        self._cleaned = self._wall()
+        self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._cleaned - self._keep,))
+        self._database.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+def duration(text: str) -> float:
+    """"90m", "12h", "30d" or "4w" in seconds. Raises ConfigError."""
+    if text[-1:] not in UNITS or not text[:-1].isdecimal():
+        raise ConfigError(f"{text!r} is no length of time; write a number and m, h, d or w, as in 30d")
+    return int(text[:-1]) * UNITS[text[-1]]

@@ -1,0 +1,50 @@
+"""Events as lines: for people, one for each event; for programs, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+from edgecap.live.event import Change
+from edgecap.live.sinks.base import Sink
+
+
+class PeopleLines(Sink):
+    """One line when an event begins; with `updates` also when its caption gets better and when it ends."""
+
+    def __init__(self, write: Callable[[str], None], *, updates: bool = False) -> None:
+        self._write, self._updates = write, updates
+        self._text = ""
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`."""
+        event = change.event
+        if change.kind == "begin" or (self._updates and change.kind == "update" and event.text != self._text):
+            self._write(f"{clock_time(event.began)}  {event.text}")
+            self._text = event.text
+        elif self._updates and change.kind == "end":
+            self._write(f"{clock_time(event.ended)}  (end of: {event.text}, {event.end - event.start:.0f} s)")
+
+
+class JsonLines(Sink):
+    """One JSON object for the beginning and the end of each event; with `updates` for each caption."""
+
+    def __init__(self, write: Callable[[str], None], *, source: Callable[[], str], model: str,
+                 updates: bool = False) -> None:
+        self._write, self._updates, self._source, self._model = write, updates, source, model
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`."""
+        if change.kind != "update" or self._updates:
+            self._write(document_line(change, source=self._source(), model=self._model))
+
+
+def document_line(change: Change, **more: object) -> str:
+    """A change as one line of JSON."""
+    return json.dumps(change.event.document(kind=change.kind, **more), ensure_ascii=False, allow_nan=False)
+
+
+def clock_time(unix: float) -> str:
+    """Unix time as HH:MM:SS in local time."""
+    return f"{datetime.fromtimestamp(unix).astimezone():%H:%M:%S}"

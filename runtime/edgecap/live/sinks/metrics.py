@@ -1,0 +1,110 @@
+"""Counts for Prometheus at http://HOST:PORT/metrics, on this machine alone unless a host is named."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from edgecap.errors import ConfigError, OutputError
+from edgecap.live.sinks.base import Sink
+from edgecap.live.status import Status
+
+LOOPBACK = "127.0.0.1"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_COUNTERS = {
+    "heard_seconds": ("heard", "Sound heard."),
+    "windows": ("windows", "Hops that passed."),
+    "captions": ("captions", "Windows captioned."),
+    "captions_reused": ("reused", "Captions for which the decoder was skipped because nothing had changed."),
+    "quiet_windows": ("quiet", "Hops that were quiet, so that the model was not asked."),
+    "dropped_windows": ("dropped", "Hops without a caption because the one before took too long."),
+    "lost_seconds": ("lost", "Sound that was never looked at."),
+    "overflows": ("overflows", "Times that the system lost sound before edgecap saw it."),
+    "events": ("events", "Events begun."),
+    "suppressed_captions": ("suppressed", "Captions filtered, too unsure, or said just before."),
+}
+_GAUGES = {
+    "level_dbfs": ("level", "Level of the newest 100 ms, dB relative to full scale."),
+    "noise_floor_dbfs": ("floor", "The gate's noise floor."),
+    "gate_open": ("gate_open", "Whether the gate is open."),
+    "hop_seconds": ("hop", "Seconds from one caption to the next now."),
+    "caption_seconds": ("seconds", "Time that the last caption took."),
+    "latency_seconds": ("latency", "From the end of the last window to its caption."),
+    "temperature_celsius": ("celsius", "The hottest thermal zone."),
+    "throttled": ("throttled", "Whether the board slows itself down."),
+}
+
+
+class Metrics(Sink):
+    """A small web server with one page."""
+
+    def __init__(self, address: str) -> None:
+        """Serve at "PORT" or "HOST:PORT". Raises ConfigError, OutputError where the port is taken."""
+        host, port = parse_address(address)
+        self._status: Status | None = None
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 10.0
+
+            def do_GET(self) -> None:
+                """Give the page."""
+                found = self.path.partition("?")[0] == "/metrics"
+                body = (render(sink._status) if sink._status else "") if found else "see /metrics\n"
+                self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+                self.send_header("Content-Type", CONTENT_TYPE if found else "text/plain")
+                self.send_header("Content-Length", str(len(body.encode())))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing of each visit."""
+
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            daemon_threads = True
+
+        try:
+            self._server = Server((host, port), Handler)
+        except OSError as error:
+            raise OutputError(f"metrics cannot be served at {host}:{port} ({error.strerror or error}); choose another "
+                              "port") from error
+        self.port = int(self._server.server_address[1])
+        """The port, also where 0 asked for any."""
+        self._thread = threading.Thread(target=self._server.serve_forever, name="edgecap metrics", daemon=True)
+        self._thread.start()
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`."""
+        self._status = status
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5.0)
+
+
+def render(status: Status) -> str:
+    """The status in Prometheus's text format; what is not known is left out."""
+    lines = []
+    for kind, table in (("counter", _COUNTERS), ("gauge", _GAUGES)):
+        for name, (field, meaning) in table.items():
+            value = getattr(status, field)
+            if value is None:
+                continue
+            full = f"edgecap_{name}" + ("_total" if kind == "counter" else "")
+            lines += [f"# HELP {full} {meaning}", f"# TYPE {full} {kind}", f"{full} {float(value):.10g}"]
+    lines += ["# HELP edgecap_source_fault Whether the source gives no usable sound.",
+              "# TYPE edgecap_source_fault gauge", f"edgecap_source_fault {int(bool(status.fault))}"]
+    return "\n".join(lines) + "\n"
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """"[HOST:]PORT" to host and port; the host is this machine alone where none is named. Raises ConfigError."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError(f"{address!r} is no address; write PORT or HOST:PORT")
+    return host.strip("[]") or LOOPBACK, int(port)
