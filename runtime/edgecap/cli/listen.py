@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -122,6 +123,11 @@ def listen(
         str | None, typer.Option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics, on this machine "
                                                                           "alone unless a host is named.")
     ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option("--mqtt", metavar="[USER@]HOST[:PORT]", help="Send events to an MQTT broker, announced to Home "
+                                                                  "Assistant. Password: [mqtt] in --config."),
+    ] = None,
     config: Annotated[
         str | None, typer.Option("--config", "-c", metavar="FILE", help="Read a TOML file; options win over it.")
     ] = None,
@@ -155,6 +161,10 @@ def listen(
             level = float(gate)
         except ValueError as error:
             raise typer.BadParameter(f"--gate takes auto, off or a level in dBFS, not {gate!r}") from error
+    broker = re.fullmatch(r"(?:([^@]+)@)?([^@:]+|\[[^]]+\])(?::(\d+))?", mqtt or "localhost")
+    if broker is None:
+        raise typer.BadParameter(f"--mqtt takes [USER@]HOST[:PORT], not {mqtt!r}")
+    user, host, port = broker.groups() if mqtt else (None, None, None)
     found = load_config(config, {
         "source": {"device": device, "wait": wait, "file": file, "stdin": stdin, "rate": rate, "channels": channels,
                    "speed": speed},
@@ -164,6 +174,7 @@ def listen(
                    "only": only or None, "ignore": ignore or None},
         "output": {"json": json, "updates": updates, "plain": plain, "srt": srt, "vtt": vtt, "csv": csv, "exec": exec_,
                    "webhook": webhook, "hook_on": hook_on, "journal": journal, "keep": keep, "metrics": metrics},
+        "mqtt": {"host": host and host.strip("[]"), "user": user, "port": int(port) if port else None},
     })
     if print_config:
         write(render_config(found).rstrip("\n"))

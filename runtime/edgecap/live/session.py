@@ -133,6 +133,10 @@ def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence
         from edgecap.live.sinks.metrics import Metrics
 
         yield Metrics(output.metrics)
+    if config.mqtt.host is not None:
+        from edgecap.live.sinks.mqtt import Mqtt
+
+        yield Mqtt(config.mqtt, tell, source=name, model=session.model)
     if output.exec or output.webhook:
         from edgecap.live.sinks import hooks
 

@@ -1,0 +1,194 @@
+"""Events to an MQTT broker, announced to Home Assistant.
+
+Topics, below "TOPIC/NODE": `availability` ("online", or "offline" as the last will), `caption` (the event as JSON,
+when it begins and when it ends), `state` (level, gate and hop as JSON, every ten seconds); all retained, at QoS 1 but
+for the state. While the broker is away the captions wait in a bounded queue, the oldest going first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecap._version import __version__
+from edgecap.errors import ConfigError, MissingDependencyError, OutputError
+from edgecap.live.config import MqttConfig
+from edgecap.live.event import Change
+from edgecap.live.sinks.base import Sink
+from edgecap.live.source import Tell
+from edgecap.live.status import Status
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+STATE_SECONDS = 10.0
+FIRST_SECONDS = 5.0
+"""Time that the broker has for its first answer; then listening goes on without it."""
+LAST_SECONDS = 3.0
+"""Time for what is on its way at the end."""
+LONGEST_STATE = 255
+"""Characters that Home Assistant takes as a state."""
+REFUSED = {"Not authorized", "Bad user name or password", "Client identifier not valid", "Banned"}
+"""Answers that trying again will not change."""
+
+
+class Mqtt(Sink):
+    """A connection to a broker, kept by the library's own thread."""
+
+    def __init__(self, config: MqttConfig, tell: Tell, *, source: Callable[[], str], model: str,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """Connect. A broker that is away is told and waited for.
+
+        Raises OutputError where it refuses us, ConfigError for a password file that cannot be read,
+        MissingDependencyError without paho-mqtt.
+        """
+        try:
+            from paho.mqtt import client
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError as error:
+            raise MissingDependencyError.for_extra("sending events by MQTT", "mqtt") from error
+        assert config.host is not None
+        self._config, self._tell, self._source, self._model, self._clock = config, tell, source, model, clock
+        self.node = config.node or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "edgecap"
+        self._base = f"{config.topic}/{self.node}"
+        self._waiting: deque[str] = deque(maxlen=config.queue)
+        self.lost = 0
+        """Messages that were given up because the queue was full."""
+        self._lock = threading.Lock()
+        self._answered = threading.Event()
+        self._refusal = ""
+        self._connected = self._told = False
+        self._next_state = 0.0
+        self._where = f"{config.host}:{config.port or (8883 if config.tls else 1883)}"
+        self._client: Client = client.Client(CallbackAPIVersion.VERSION2, client_id=f"edgecap-{self.node}")
+        self._client.will_set(f"{self._base}/availability", "offline", qos=1, retain=True)
+        self._client.reconnect_delay_set(1, 60)
+        if config.user is not None:
+            self._client.username_pw_set(config.user, _password(config))
+        if config.tls:
+            self._client.tls_set()
+        self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_disconnect = self._on_disconnect
+        self._client.connect_async(config.host, config.port or (8883 if config.tls else 1883), keepalive=30)
+        self._client.loop_start()
+        self._answered.wait(FIRST_SECONDS)
+        if self._refusal:
+            self._client.loop_stop()
+            raise OutputError(f"the MQTT broker {self._where} refuses edgecap ({self._refusal}); check "
+                              "user and password")
+        if not self._connected:
+            self._away("does not answer")
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`."""
+        if change.kind == "update":
+            return
+        fields = change.event.document(kind=change.kind, source=self._source(), model=self._model)
+        fields["state"] = change.event.text[:LONGEST_STATE]
+        message = json.dumps(fields, ensure_ascii=False, allow_nan=False)
+        with self._lock:
+            if not self._connected:
+                self.lost += len(self._waiting) == self._waiting.maxlen
+                self._waiting.append(message)
+                return
+        self._publish("caption", message, qos=1)
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`."""
+        if self._clock() < self._next_state or not self._connected:
+            return
+        self._next_state = self._clock() + STATE_SECONDS
+        self._publish("state", json.dumps({
+            "level_dbfs": round(status.level, 1), "sound": "ON" if status.gate_open else "OFF", "hop": status.hop,
+            "fault": status.fault, "dropped": status.dropped, "celsius": status.celsius,
+        }), qos=0)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if self._connected:
+            self._publish("availability", "offline", qos=1, wait=True)
+        elif self._waiting:
+            self._tell("warning", f"the MQTT broker {self._where} is away; {len(self._waiting)} messages were not sent")
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def discovery(self) -> dict[str, dict[str, Any]]:
+        """Home Assistant's announcements, topic → payload: caption, level and whether there is sound."""
+        prefix = self._config.discovery
+        device = {"identifiers": [f"edgecap-{self.node}"], "name": f"edgecap {self.node}", "manufacturer": "edgecap",
+                  "model": self._model, "sw_version": __version__}
+        common = {"availability_topic": f"{self._base}/availability", "device": device}
+        caption = {"name": "Caption", "unique_id": f"edgecap-{self.node}-caption", "icon": "mdi:ear-hearing",
+                   "state_topic": f"{self._base}/caption", "value_template": "{{ value_json.state }}",
+                   "json_attributes_topic": f"{self._base}/caption"}
+        level = {"name": "Level", "unique_id": f"edgecap-{self.node}-level", "state_topic": f"{self._base}/state",
+                 "value_template": "{{ value_json.level_dbfs }}", "unit_of_measurement": "dBFS",
+                 "state_class": "measurement", "icon": "mdi:volume-high"}
+        sound = {"name": "Sound", "unique_id": f"edgecap-{self.node}-sound", "state_topic": f"{self._base}/state",
+                 "value_template": "{{ value_json.sound }}", "device_class": "sound"}
+        return {
+            f"{prefix}/sensor/edgecap-{self.node}/caption/config": {**common, **caption},
+            f"{prefix}/sensor/edgecap-{self.node}/level/config": {**common, **level},
+            f"{prefix}/binary_sensor/edgecap-{self.node}/sound/config": {**common, **sound},
+        }
+
+    def _publish(self, topic: str, message: str, *, qos: int, wait: bool = False) -> None:
+        sent = self._client.publish(f"{self._base}/{topic}", message, qos=qos, retain=True)
+        if wait:
+            with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile
+                sent.wait_for_publish(LAST_SECONDS)
+
+    def _on_connect(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:  # noqa: ANN401
+        """In the library's thread: announce, say that we are here, send what waited."""
+        if reason.is_failure:
+            if str(reason) in REFUSED:
+                self._refusal = str(reason)
+            self._away(f"refuses edgecap ({reason})", quiet=not self._answered.is_set())
+            self._answered.set()
+            return
+        if self._config.discovery:
+            for topic, payload in self.discovery().items():
+                self._client.publish(topic, json.dumps(payload), qos=1, retain=True)
+        self._client.publish(f"{self._base}/availability", "online", qos=1, retain=True)
+        with self._lock:
+            while self._waiting:
+                self._publish("caption", self._waiting.popleft(), qos=1)
+            self._connected = True
+        if self._told:
+            self._told = False
+            self._tell("note", f"the MQTT broker {self._where} is there")
+        self._answered.set()
+
+    def _on_connect_fail(self, _client: Client, _data: object) -> None:
+        self._answered.set()
+
+    def _on_disconnect(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:  # noqa: ANN401
+        self._connected = False
+        if reason.is_failure and not self._refusal:
+            self._away(f"is gone ({reason})")
+
+    def _away(self, what: str, *, quiet: bool = False) -> None:
+        if not self._told and not quiet:
+            self._told = True
+            self._tell("warning", f"the MQTT broker {self._where} {what}; captions wait for it, at most "
+                                  f"{self._config.queue}")
+
+
+def _password(config: MqttConfig) -> str | None:
+    """The password, from its file where one is named. Raises ConfigError."""
+    if config.password_file is None:
+        return config.password
+    try:
+        return Path(config.password_file).expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the password file {config.password_file} cannot be read; check its name and "
+                          "permissions") from error
