@@ -14,12 +14,14 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.cli.options import BeamSize, Model
+from edgecap_bench import compare as comparison
 from edgecap_bench import load
 from edgecap_bench.figures import Plan, Progress, measure
 from edgecap_bench.machine import this_machine, versions
 from edgecap_bench.report import HEADER, heading, rows
 from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
 
+ROUNDS, CONTEST_ROUNDS = 60, 12
 PIPE_WIDTH = 120
 """Columns of the table where it does not go to a terminal."""
 
@@ -31,7 +33,19 @@ def bench(
         Path | None,
         typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four that are computed]"),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Captions to time.")] = 60,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option("--compare", metavar="NAME", help="Run against others, in turns: teacher (HTSAT-BART), reference "
+                     "(the student as published), or a bundle's name or folder. May be given several times."),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", min=1, metavar="N", help=f"Captions to time. [default: {ROUNDS}; with --compare "
+                     f"{CONTEST_ROUNDS}]"),
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, max=20, metavar="N", help="Tokens of every caption, with --compare.")
+    ] = 12,
     starts: Annotated[int, typer.Option("--starts", min=1, metavar="N", help="New processes to time.")] = 7,
     threads: Annotated[int, typer.Option("--threads", "-t", min=1, metavar="N", help="Processor threads.")] = 1,
     beam: BeamSize = None,
@@ -40,6 +54,9 @@ def bench(
     ] = 3600,
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the result, with every single time, to FILE.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="With --compare: the tables as a .md or .html file.")
     ] = None,
     even_busy: Annotated[
         bool, typer.Option("--even-busy", help="Measure on a busy machine too; what comes out is marked as no result.")
@@ -55,7 +72,15 @@ def bench(
       edgecap bench
       edgecap bench --clips examples --json result.json
       edgecap bench --model ./my-bundle --threads 2 --long 0
+      edgecap bench --compare teacher --compare reference --report comparison.html
     """
+    if compare:
+        _compare(compare, model, clips=clips, rounds=rounds or CONTEST_ROUNDS, tokens=tokens, beam=beam or 3,
+                 threads=threads, json=json, report=report, even_busy=even_busy)
+        return
+    if report is not None:
+        raise typer.BadParameter("only comparisons are reported; give --compare too", param_hint="--report")
+    rounds = rounds or ROUNDS
     try:
         plan = Plan(model=model, clips=clips, rounds=rounds, starts=starts, threads=threads, cores=load.cores(threads),
                     beam=beam, long_seconds=long)
@@ -80,6 +105,36 @@ def bench(
     _show(result)
     if not even_busy:
         load.refuse_if_busy(during)
+
+
+def _compare(
+    others: list[str], model: str | None, *, clips: Path | None, rounds: int, tokens: int, beam: int, threads: int,
+    json: Path | None, report: Path | None, even_busy: bool,
+) -> None:  # fmt: skip
+    """A comparison: checked, run, shown, kept; exit code 130 for one that Ctrl-C cut short."""
+    try:
+        load.cores(threads)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--threads") from error
+    comparison.check(others, report)
+    words = ["edgecap", "bench", *(["--model", Path(model).name] if model else [])]
+    for name in others:
+        words += ["--compare", Path(name).name]
+    words += ["--clips", clips.name] if clips else []
+    words += ["--rounds", str(rounds), "--tokens", str(tokens), "--beam", str(beam), "--threads", str(threads)]
+    words += ["--even-busy"] if even_busy else []
+    with _progress() as progress:
+        contest = comparison.run(
+            others, model, clips=clips, rounds=rounds, tokens=tokens, beam=beam, threads=threads, even_busy=even_busy,
+            command=shlex.join(words), progress=progress,
+        )  # fmt: skip
+    comparison.show(contest)
+    comparison.keep(contest, json, report)
+    if contest.partial:
+        say("note", "cut short; what was measured until then is shown and kept as partial")
+        raise typer.Exit(130)
+    if not even_busy:
+        load.refuse_if_busy(contest.others_during)
 
 
 def _show(result: Result) -> None:

@@ -42,10 +42,10 @@ def this_machine() -> Machine:
     )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that do the work."""
+def versions(*more: str) -> dict[str, str]:
+    """Versions of Python, of the packages that do the work, and of `more`."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

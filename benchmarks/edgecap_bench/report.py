@@ -12,6 +12,7 @@ from pathlib import Path
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
 from edgecap_bench.figures import EXPLANATIONS
+from edgecap_bench.machine import Machine
 from edgecap_bench.results import Figure, Result, ResultError, Unit, read_result, write_whole
 
 BENCHMARKS = Path(__file__).parents[1]
@@ -37,6 +38,14 @@ def amount(value: float, unit: Unit) -> str:
     return f"{value / factor:.3g} {name}" if abs(value) < 1000 * factor else f"{value / factor:.0f} {name}"
 
 
+def place(machine: Machine) -> str:
+    """A machine and its system, in a line."""
+    return ", ".join(part for part in (
+        machine.board, machine.processor, f"{machine.cores} cores", f"{machine.memory_bytes / 2**30:.0f} GiB",
+        machine.system, machine.kernel, f"governor {machine.governor}" if machine.governor else "",
+    ) if part)  # fmt: skip
+
+
 def results_page(results: Sequence[Result]) -> str:
     """The text of RESULTS.md. Raises ResultError for a noisy result."""
     lines = [
@@ -54,11 +63,7 @@ def results_page(results: Sequence[Result]) -> str:
 
 
 def _section(result: Result) -> list[str]:
-    machine, settings = result.machine, result.settings
-    place = ", ".join(part for part in (
-        machine.board, machine.processor, f"{machine.cores} cores", f"{machine.memory_bytes / 2**30:.0f} GiB",
-        machine.system, machine.kernel, f"governor {machine.governor}" if machine.governor else "",
-    ) if part)  # fmt: skip
+    settings = result.settings
     clips = f"{len(settings.clips)} clips, {min(settings.steps)} to {max(settings.steps)} decoder steps each"
     used = ", ".join(f"{name} {number}" for name, number in result.versions.items())
     table: list[tuple[str, ...]] = [(*HEADER, "What it is"), ("---",) * 7]
@@ -69,7 +74,7 @@ def _section(result: Result) -> list[str]:
         *(f"| {' | '.join(line)} |" for line in table),
         "",
         f"- {result.date}, `{result.command}`",
-        f"- {place}",
+        f"- {place(result.machine)}",
         f"- {used}",
         f"- {settings.rounds} rounds, {settings.starts} starts, beam {settings.beam}, {clips}",
     ]
@@ -95,11 +100,16 @@ _SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
 
 def main() -> int:
     """Write RESULTS.md; the exit code."""
+    from edgecap_bench.contest_report import contests_section
+    from edgecap_bench.contest_results import is_contest, read_contest
+
     try:
-        results = [read_result(path) for path in sorted((BENCHMARKS / "results").glob("*.json"))]
-        if not results:
+        paths = sorted((BENCHMARKS / "results").glob("*.json"))
+        if not paths:
             raise ResultError(f"{BENCHMARKS / 'results'} holds no results; make one with edgecap bench --json")
-        write_whole(BENCHMARKS / "RESULTS.md", results_page(results).encode())
+        contests = [read_contest(path) for path in paths if is_contest(path)]
+        page = results_page([read_result(path) for path in paths if not is_contest(path)])
+        write_whole(BENCHMARKS / "RESULTS.md", (page + contests_section(contests)).encode())
     except EdgecapError as error:
         say("error", str(error))
         return error.exit_code

@@ -9,7 +9,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from edgecap_bench.timing import Summary, summarise
 
 FORMAT: Literal["edgecap-bench"] = "edgecap-bench"
 FORMAT_VERSION = 1
+Document = TypeVar("Document")
 Unit = Literal["s", "B"]
 """Seconds or bytes."""
 
@@ -124,17 +125,26 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def read_result(path: Path) -> Result:
     """Read a result file. Raises ResultError for one that cannot be read, or is of another format or version."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ResultError(f"{path} cannot be read ({error.strerror or error}); check its name") from error
+    return read_document(path, FORMAT, FORMAT_VERSION, Result)
+
+
+def read_document(path: Path, document_format: str, version: int, kind: type[Document]) -> Document:
+    """Read a file of the given format and version. Raises ResultError."""
+    content = _content(path)
     try:
         head = msgspec.json.decode(content)
-        if not isinstance(head, dict) or head.get("format") != FORMAT:
+        if not isinstance(head, dict) or head.get("format") != document_format:
             raise ResultError(f"{path} is no result of edgecap bench; give a file that edgecap bench --json wrote")
-        if head.get("format_version") != FORMAT_VERSION:
+        if head.get("format_version") != version:
             raise ResultError(f"{path} has format version {head.get('format_version')!r} and this edgecap reads "
-                              f"{FORMAT_VERSION}; measure again with edgecap bench --json")
-        return msgspec.json.decode(content, type=Result)
+                              f"{version}; measure again with edgecap bench --json")
+        return msgspec.json.decode(content, type=kind)
     except msgspec.DecodeError as error:
         raise ResultError(f"{path} is damaged ({error}); measure again with edgecap bench --json") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read ({error.strerror or error}); check its name") from error

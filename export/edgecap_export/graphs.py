@@ -101,17 +101,17 @@ def onnx_graphs(student: Student, window_frames: int) -> OnnxGraphs:
     """Export both graphs of a student in eval mode for windows of `window_frames` log-mel frames."""
     beams = torch.export.Dim("beams", min=1, max=64)
     cache = {1: beams}
-    encode = _onnx(
+    encode = onnx_model(
         EncodeGraph(student), example_encode_inputs(student, window_frames), ENCODE_INPUTS, ENCODE_OUTPUTS, None
     )
-    decode = _onnx(
+    decode = onnx_model(
         DecodeGraph(student), example_decode_inputs(student, memory_frames(student, window_frames), EXPORT_BEAMS),
         DECODE_INPUTS, DECODE_OUTPUTS, ({0: beams}, None, None, cache, cache, None, None),
     )  # fmt: skip
     return OnnxGraphs(encode.SerializeToString(), decode.SerializeToString())
 
 
-def _onnx(
+def onnx_model(
     module: nn.Module, inputs: tuple[Tensor, ...], input_names: tuple[str, ...], output_names: tuple[str, ...],
     dynamic_shapes: tuple[dict[int, Any] | None, ...] | None,
 ) -> onnx.ModelProto:  # fmt: skip

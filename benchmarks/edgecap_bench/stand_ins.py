@@ -1,0 +1,51 @@
+"""Random weights in the files of the published models, for measuring their speed where their own are not at hand.
+
+A model's speed does not depend on the values of its weights: the same products are made. The values here are
+drawn by the networks' own initialisations, so nothing overflows or vanishes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from edgecap.frontend import FrontEnd
+from edgecap.manifest import Licence, Provenance
+from edgecap_bench.teacher_graphs import write_teacher_graphs
+from edgecap_export.bundles import created_by, export_bundle
+from edgecap_train.checkpoint import save_student
+from edgecap_train.htsat_bart import HtsatBart
+from edgecap_train.htsat_checkpoint import teacher_slots
+from edgecap_train.student import Student, StudentConfig
+
+PUBLISHED_WORDS = 4_981
+"""Vocabulary of the published AudioCaps student."""
+SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+STUDENT_NAME = "effb2-trm"
+
+
+def make_teacher(checkpoint: Path, graphs: Path | None, tokens: int) -> None:
+    """Write a teacher in the WavCaps layout and, where `graphs` names a folder, its two graphs for `tokens` steps."""
+    torch.manual_seed(0)
+    teacher = HtsatBart().eval()
+    own = teacher.state_dict()
+    save_file({slot.name: torch.cat([own[part] for part in slot.parts]) if len(slot.parts) > 1 else own[slot.parts[0]]
+               for slot in teacher_slots(teacher)}, checkpoint)  # fmt: skip
+    if graphs is not None:
+        graphs.mkdir()
+        write_teacher_graphs(teacher, graphs, tokens)
+
+
+def make_student(checkpoint: Path, bundle: Path) -> None:
+    """Write the published student's architecture as a checkpoint, and the same weights as edgecap's fp32 bundle."""
+    torch.manual_seed(0)
+    config = StudentConfig(encoder="efficientnet-b2", front_end=FrontEnd(), vocabulary_size=PUBLISHED_WORDS)
+    student = Student(config).eval()
+    words = (*SPECIALS, *(f"word{number}" for number in range(PUBLISHED_WORDS - len(SPECIALS))))
+    save_student(checkpoint, student, words)
+    export_bundle(
+        student, words, bundle, name=STUDENT_NAME, licence=Licence(name="CC0-1.0"),
+        provenance=Provenance(source="random weights, to measure speed", created_by=created_by()),
+    )

@@ -1,0 +1,211 @@
+"""`edgecap bench --compare`: contestants in turns, their work counted, their ratios, and runs that go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import noise
+
+from edgecap.errors import BundleError, MissingDependencyError
+from edgecap_bench import cli, compare, contest, load
+from edgecap_bench.contest_report import contests_section, html, markdown, sheets, title
+from edgecap_bench.contest_results import FORMAT, FORMAT_VERSION, STAGES, Contest, Entrant, read_contest, write_contest
+from edgecap_bench.load import BusyMachineError
+from edgecap_bench.machine import this_machine
+from edgecap_bench.results import ResultError
+from edgecap_bench.runners import BundleRunner
+from edgecap_bench.workers import ContestantError, Worker
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def entrant(key: str, seconds: list[float], **more: object) -> Entrant:
+    fields = {
+        "key": key, "kind": "bundle", "label": key, "precision": "fp32", "random_weights": False,
+        "size_bytes": 1_000_000, "load_seconds": 0.5, "peak_bytes": 50_000_000, "parameters": 5_000_000,
+        "encoder_multiply_adds": 7, "decoder_multiply_adds": 3, "seconds": dict.fromkeys(STAGES, seconds),
+    }  # fmt: skip
+    return msgspec.convert({**fields, **more}, Entrant)
+
+
+@pytest.fixture
+def measured() -> Contest:
+    """A comparison whose teacher takes 1 s, 2 s, … and whose bundle a hundredth of that, save one slow round."""
+    teacher = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    ours = [seconds / 100 for seconds in teacher[:-1]] + [0.6]
+    return Contest(
+        format=FORMAT, format_version=FORMAT_VERSION, date="2026-11-23T04:00:00+00:00", command="edgecap bench",
+        machine=this_machine(), versions={"python": "3.11"}, threads=1, beam=3, tokens=12, clips=["hum"],
+        clip_seconds=10.0, rounds=6, others_before=0.0, others_during=0.0, noisy=False, partial=False,
+        entrants=[
+            entrant("teacher", teacher, kind="teacher", parameters=171_000_000, size_bytes=690_000_000,
+                    random_weights=True),
+            entrant("tiny", ours),
+            entrant("tiny int8", ours, precision="int8", size_bytes=20_000_000),
+        ],
+    )  # fmt: skip
+
+
+def test_bundles_are_compared_in_turns_and_kept(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    file, report = tmp_path / "contest.json", tmp_path / "contest.md"
+    done = edgecap("bench", "--model", tiny_folder, "--compare", tiny_folder, "--rounds", 3, "--tokens", 5,
+                   "--even-busy", "--json", file, "--report", report)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = read_contest(file)
+    name = tiny_folder.name
+    assert [each.key for each in found.entrants] == [name, f"{name} (2)"]
+    assert (found.rounds, found.tokens, found.beam, found.partial) == (3, 5, 3, False)
+    for each in found.entrants:
+        assert {stage: len(times) for stage, times in each.seconds.items()} == dict.fromkeys(STAGES, 3)
+        assert each.load_seconds > 0
+        assert each.peak_bytes > 20e6
+        assert each.parameters
+        assert each.decoder_multiply_adds
+        parts = zip(*(each.seconds[stage] for stage in STAGES[:3]), strict=True)
+        np.testing.assert_allclose([sum(part) for part in parts], each.seconds["caption"])
+    assert found.entrants[0].parameters == found.entrants[1].parameters
+    assert f"| {name} (2) |" in report.read_text()
+    assert str(tiny_folder.parent) not in file.read_text()
+    assert found.command.startswith(f"edgecap bench --model {name} --compare {name} --rounds 3 --tokens 5")
+
+
+def test_control_c_keeps_the_whole_rounds_marked_partial(tiny_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "contest.json"
+    command = [sys.executable, "-m", "edgecap", "bench", "--model", str(tiny_folder), "--compare", str(tiny_folder),
+               "--rounds", "1000000", "--even-busy", "--json", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, "EDGECAP_HOME": str(tmp_path)}) as process:  # fmt: skip
+        time.sleep(8)
+        process.send_signal(signal.SIGINT)
+        out, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert "PARTIAL" in out
+    assert "Traceback" not in complaint
+    found = read_contest(file)
+    assert found.partial
+    assert found.entrants[0].parameters is None
+    assert len({len(times) for each in found.entrants for times in each.seconds.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("--compare", "nobody"), 4, "no model called 'nobody'"),
+        (("--compare", "{tiny}", "--clips", "nowhere"), 3, "no folder nowhere"),
+        (("--compare", "{tiny}", "--clips", "{empty}"), 3, "holds no sound files"),
+        (("--compare", "{tiny}", "--report", "table.txt"), 7, "neither .md nor .html"),
+        (("--compare", "{tiny}", "--threads", 10_000), 2, "do not fit"),
+        (("--report", "table.md"), 2, "only comparisons are reported"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_a_line(  # noqa: PLR0917
+    edgecap: Run, tiny_folder: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, complaint: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    words = [str(word).format(tiny=tiny_folder, empty=tmp_path / "empty") for word in arguments]
+    done = edgecap("bench", "--model", tiny_folder, "--rounds", 1, "--even-busy", *words)
+    assert done.returncode == code
+    assert complaint in re.sub(r"[\s│]+", " ", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_missing_extra_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "find_spec", lambda name: None if name == "transformers" else object())
+    with pytest.raises(MissingDependencyError, match=r"--compare teacher needs transformers.*edgecap\[bench\]"):
+        compare.check(["teacher"], None)
+    compare.check(["some-bundle"], None)
+
+
+def test_a_busy_machine_is_not_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(load, "look", lambda: 1.5)
+    monkeypatch.setattr(compare, "contest", lambda *_: pytest.fail("measured"))
+    with pytest.raises(BusyMachineError, match=r"take 1\.50 processor cores"):
+        cli.bench(compare=["tiny"], json=tmp_path / "contest.json")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_comparison_that_was_disturbed_is_kept_but_called_no_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measured: Contest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load, "look", lambda: 0.0)
+    monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.7)
+    monkeypatch.setattr(compare, "contest", lambda *_: contest.Contested(measured.entrants, ["hum"], 10.0, False))
+    with pytest.raises(BusyMachineError, match=r"take 0\.70 processor cores"):
+        cli.bench(compare=["tiny"], json=tmp_path / "contest.json")
+    assert read_contest(tmp_path / "contest.json").noisy
+    assert "NO RESULT" in capsys.readouterr().out
+
+
+def test_ratios_are_formed_round_by_round(measured: Contest) -> None:
+    teacher, tiny, _ = measured.entrants
+    ratio = tiny.times_faster_than(teacher)
+    assert (ratio.median, ratio.low, ratio.count) == (pytest.approx(100.0), pytest.approx(10.0), 6)
+
+
+def test_tables_say_what_is_kept_and_what_is_missed(measured: Contest) -> None:
+    by_title = {sheet.title: sheet.rows for sheet in sheets(measured)}
+    ratios = {row[0]: row for row in by_title["Ratios, round by round"]}
+    assert ratios["tiny"][1:] == ("teacher", "100.0", "10.0 to 100.0", "too wide", "at least 40", "yes")
+    assert ratios["tiny int8"][5:] == ("at least 80", "yes")
+    shares = [row for row in by_title["Shares of the teacher"] if row[0] == "tiny int8"]
+    assert shares == [("tiny int8", "bytes", "2.90%", "at most 2.0%", "NO"),
+                      ("tiny int8", "parameters, as published", "2.92%", "at most 6.8%", "yes")]
+    page, text = html(measured), markdown(measured)
+    assert "<td class=no>NO</td>" in page
+    assert "Random weights: teacher." in text
+    assert "<script" not in page
+
+
+def test_a_comparison_comes_back_from_its_file_and_others_do_not(measured: Contest, tmp_path: Path) -> None:
+    file = tmp_path / "contest.json"
+    write_contest(file, measured)
+    assert read_contest(file) == measured
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "format_version": 99}))
+    with pytest.raises(ResultError, match="format version 99"):
+        read_contest(file)
+    file.write_text(json.dumps({"format": "edgecap-bench"}))
+    with pytest.raises(ResultError, match="no result of edgecap bench"):
+        read_contest(file)
+
+
+def test_only_whole_results_of_a_quiet_machine_are_published(measured: Contest) -> None:
+    assert title(measured) in contests_section([measured])
+    for bad, fault in (({"noisy": True}, "busy"), ({"partial": True}, "cut short")):
+        with pytest.raises(ResultError, match=fault):
+            contests_section([replace(measured, **bad)])
+
+
+def test_a_bundle_makes_as_many_tokens_as_it_is_told(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = BundleRunner(str(tiny_folder), 1)
+    encoded = runner.encode(runner.front_end(noise(runner.length / runner.rate)))
+    steps = []
+    decoder = runner._session.decoder(encoded, 3)
+    monkeypatch.setattr(runner._session, "decoder", lambda *_: lambda *step: (steps.append(step), decoder(*step))[1])
+    runner.decode(encoded, 3, 7)
+    assert len(steps) == 7
+    with pytest.raises(BundleError, match="--tokens"):
+        runner.decode(encoded, 3, 10_000)
+
+
+def test_a_contestant_that_dies_says_why(tmp_path: Path) -> None:
+    spec = {"entry": {"key": "x", "kind": "reference", "path": str(tmp_path / "none.safetensors")}, "beam": 3,
+            "tokens": 2, "threads": 1, "clips": None}
+    with Worker("run", spec, [], 1) as worker, pytest.raises(ContestantError, match="cannot be read") as error:
+        worker.answer()
+    assert error.value.exit_code == 8
+    with Worker("dance", {}, [], 1) as worker, pytest.raises(ContestantError, match="process ended"):
+        worker.answer()
