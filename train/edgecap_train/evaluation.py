@@ -64,8 +64,9 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed
     try:
         from aac_metrics.functional import cider_d as metric
     except ImportError as error:
-        raise MissingDependencyError("CIDEr-D needs aac-metrics, whose own pins do not resolve; "
-                                     "type: pip install --no-deps aac-metrics==0.4.6") from error
+        raise MissingDependencyError("CIDEr-D needs aac-metrics, whose own pins do not resolve; type: pip install "
+                                     "sentence-transformers requests && pip install --no-deps "
+                                     "aac-metrics==0.4.6") from error
     plain = [" ".join(tokenize(text)) for text in candidates]
     _, local = metric(plain, [[" ".join(tokenize(text)) for text in clip] for clip in references])
     scores = np.asarray(local["cider_d"], np.float64)
