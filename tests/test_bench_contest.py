@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +14,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import typer
 from conftest import noise
 
 from edgecap.errors import BundleError, MissingDependencyError
-from edgecap_bench import cli, compare, contest, load
+from edgecap_bench import cli, compare, contest, load, report
 from edgecap_bench.contest_report import contests_section, html, markdown, sheets, title
 from edgecap_bench.contest_results import FORMAT, FORMAT_VERSION, STAGES, Contest, Entrant, read_contest, write_contest
 from edgecap_bench.load import BusyMachineError
@@ -81,22 +80,40 @@ def test_bundles_are_compared_in_turns_and_kept(edgecap: Run, tiny_folder: Path,
     assert found.command.startswith(f"edgecap bench --model {name} --compare {name} --rounds 3 --tokens 5")
 
 
-def test_control_c_keeps_the_whole_rounds_marked_partial(tiny_folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "contest.json"
-    command = [sys.executable, "-m", "edgecap", "bench", "--model", str(tiny_folder), "--compare", str(tiny_folder),
-               "--rounds", "1000000", "--even-busy", "--json", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, "EDGECAP_HOME": str(tmp_path)}) as process:  # fmt: skip
-        time.sleep(8)
-        process.send_signal(signal.SIGINT)
-        out, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130, complaint
-    assert "PARTIAL" in out
-    assert "Traceback" not in complaint
-    found = read_contest(file)
+def test_control_c_keeps_the_whole_rounds_marked_partial(
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask, asked = Worker.ask, []
+
+    def interrupted(worker: Worker, word: object) -> dict:
+        asked.append(word)
+        if len(asked) == 6:  # in the middle of the third round; the terminal tells the children too
+            worker._process.send_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return ask(worker, word)
+
+    monkeypatch.setattr(Worker, "ask", interrupted)
+    with pytest.raises(typer.Exit) as ended:
+        cli.bench(model=str(tiny_folder), compare=[str(tiny_folder)], rounds=50, even_busy=True,
+                  json=tmp_path / "contest.json")
+    assert ended.value.exit_code == 130
+    assert "PARTIAL, 2 of 50 rounds" in capsys.readouterr().out
+    found = read_contest(tmp_path / "contest.json")
     assert found.partial
     assert found.entrants[0].parameters is None
-    assert len({len(times) for each in found.entrants for times in each.seconds.values()}) == 1
+    assert {len(times) for each in found.entrants for times in each.seconds.values()} == {2}
+
+
+def test_results_of_both_kinds_make_one_page(
+    monkeypatch: pytest.MonkeyPatch, measured: Contest, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(report, "BENCHMARKS", tmp_path)
+    (tmp_path / "results").mkdir()
+    write_contest(tmp_path / "results" / "comparison.json", measured)
+    assert report.main() == 0
+    assert "### Ratios, round by round" in (tmp_path / "RESULTS.md").read_text()
+    write_contest(tmp_path / "results" / "busy.json", replace(measured, noisy=True))
+    assert report.main() == 1
 
 
 @pytest.mark.parametrize(
@@ -199,6 +216,22 @@ def test_a_bundle_makes_as_many_tokens_as_it_is_told(tiny_folder: Path, monkeypa
     assert len(steps) == 7
     with pytest.raises(BundleError, match="--tokens"):
         runner.decode(encoded, 3, 10_000)
+
+
+def test_times_are_kept_where_work_cannot_be_counted(
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = Worker.ask
+
+    def unable(worker: Worker, word: object) -> dict:
+        if word == "size":
+            raise ContestantError("a node QGemm is not known", 4)
+        return ask(worker, word)
+
+    monkeypatch.setattr(Worker, "ask", unable)
+    cli.bench(model=str(tiny_folder), compare=[str(tiny_folder)], rounds=1, even_busy=True, json=tmp_path / "c.json")
+    assert "QGemm" in capsys.readouterr().out
+    assert {each.parameters for each in read_contest(tmp_path / "c.json").entrants} == {None}
 
 
 def test_a_contestant_that_dies_says_why(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from edgecap.bundle import load_bundle
 from edgecap.models import find_model
 from edgecap_bench.contest_results import STAGES, Entrant
 from edgecap_bench.runners import Entry
-from edgecap_bench.workers import Worker
+from edgecap_bench.workers import ContestantError, Worker
 
 Progress = Callable[[str, int, int], None]
 LABELS = {
@@ -71,6 +71,7 @@ def contest(plan: ContestPlan, progress: Progress) -> Contested:
             workers.append((entry, worker, worker.answer()))
         turns: list[dict[str, dict[str, Any]]] = []
         sizes: dict[str, dict[str, int]] = {}
+        faults: dict[str, str] = {}
         partial = False
         try:
             for number in range(plan.rounds):
@@ -78,13 +79,19 @@ def contest(plan: ContestPlan, progress: Progress) -> Contested:
                 turns.append({entry.key: worker.ask(number) for entry, worker, _ in workers})
             for number, (entry, worker, _) in enumerate(workers):
                 progress("counting work", number, len(workers))
-                sizes[entry.key] = worker.ask("size")
+                try:
+                    sizes[entry.key] = worker.ask("size")
+                except ContestantError as error:  # the times are good all the same
+                    faults[entry.key] = str(error)
         except KeyboardInterrupt:
             if not turns:
                 raise
             partial = True
             stack.pop_all().close()
-        entrants = [_entrant(entry, worker, loaded, turns, sizes) for entry, worker, loaded in workers]
+        entrants = [
+            replace(_entrant(entry, worker, loaded, turns, sizes), not_counted=faults.get(entry.key, ""))
+            for entry, worker, loaded in workers
+        ]
         first = workers[0][2]
         return Contested(entrants, first["clips"], first["seconds"], partial)
 

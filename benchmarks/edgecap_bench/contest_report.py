@@ -58,6 +58,7 @@ def notes(contest: Contest) -> list[str]:
              "A turn runs its clip twice and times the second run: nobody pays for caches that another emptied."]
     if drawn:
         found.append(f"Random weights: {', '.join(drawn)}. Speed, work and size do not depend on the weights' values.")
+    found += [f"{each.key}: {each.not_counted}." for each in contest.entrants if each.not_counted]
     if any(entrant.kind == "teacher-onnx" for entrant in contest.entrants):
         found.append("The teacher at its best gives other captions than the published one: its encoder sees 32 "
                      "positions instead of 1,024. It is the least that this teacher can cost.")

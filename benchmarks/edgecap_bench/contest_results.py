@@ -38,11 +38,13 @@ class Entrant:
     seconds: dict[str, list[float]]
     """Of each stage (`STAGES`) in each whole round; "caption" is the three together."""
     parameters: int | None = None
-    """None where a run was cut short before they were counted."""
+    """None where a run was cut short before they were counted, or where they cannot be."""
     encoder_multiply_adds: int | None = None
     """For one clip."""
     decoder_multiply_adds: int | None = None
     """For one clip, all steps and beams."""
+    not_counted: str = ""
+    """Why its parameters and its work could not be counted; empty where they were, or were not tried."""
 
     @property
     def caption(self) -> Summary:
