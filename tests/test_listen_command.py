@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import sqlite3
 import subprocess
@@ -220,3 +222,29 @@ def test_wrong_options_of_listen_are_told(tiny_folder: Path, sound: Path) -> Non
         package.listen(**options(tiny_folder, sound, hop="fast"))
     with pytest.raises(AudioError, match="does not exist"):
         package.listen(**options(tiny_folder, Path("nowhere.wav")))
+
+
+def test_a_terminal_gets_the_live_view_and_keeps_the_events(tiny_folder: Path, sound: Path) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "edgecap", "listen", "--model", str(tiny_folder), "--min-score", "-99",
+               "--file", str(sound), "--speed", "8"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    listening = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65_536)
+        except OSError:  # how Linux tells that the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    assert listening.wait(timeout=30) == 0
+    text = shown.decode()
+    assert "dBFS  gate" in text
+    assert "a caption takes" in text
+    assert "stopped after" in text
+    assert "Traceback" not in text
+    assert not text.rstrip().endswith("dBFS")

@@ -24,6 +24,10 @@ FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
 """Rates tried, in hertz, where a microphone refuses the one it calls its own."""
 NEAR = 0.5
 """Likeness (difflib) from which on a device's name is offered for a wrong one."""
+BLOCK_SECONDS = 0.1
+"""Sound that a callback is given at once: PortAudio's own choice, 8 ms, costs twenty times the processor time."""
+BUFFER_SECONDS = 0.4
+"""Buffer asked for: how long a busy machine may keep the callback waiting before sound is lost."""
 USUAL_CHANNELS = 2
 """Channels opened at first: sound servers offer 32 and mix them up from one."""
 
@@ -88,11 +92,12 @@ class Microphone:
         """Times that PortAudio lost sound before the callback."""
         portaudio = _portaudio()
         refusals = []
-        for rate, channels in _settings(device):
+        for rate, channels, buffers in _settings(device):
             self.sample_rate, self.ring = rate, Ring(round(ring_seconds * rate), channels)
             try:
                 self._stream = portaudio.InputStream(
-                    device=device.index, samplerate=rate, channels=channels, dtype="float32", callback=self._heard
+                    device=device.index, samplerate=rate, channels=channels, dtype="float32", callback=self._heard,
+                    **buffers,
                 )
                 try:
                     self._stream.start()
@@ -182,11 +187,13 @@ def rescan() -> None:
         portaudio._initialize()
 
 
-def _settings(device: InputDevice) -> Iterator[tuple[float, int]]:
-    """Rates and channels to try, the likeliest first."""
+def _settings(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float]]]:
+    """Rates, channels and buffers to try, the likeliest first."""
     rates = dict.fromkeys([device.sample_rate, *map(float, FALLBACK_RATES)])
     channels = dict.fromkeys([min(USUAL_CHANNELS, device.channels), 1, device.channels])
-    yield from ((rate, count) for rate in rates for count in channels)
+    for rate in rates:
+        large = {"blocksize": round(BLOCK_SECONDS * rate), "latency": BUFFER_SECONDS}
+        yield from ((rate, count, buffers) for count in channels for buffers in (large, {}))
 
 
 def _portaudio() -> Any:  # noqa: ANN401 - sounddevice has no types

@@ -30,13 +30,13 @@ Examples:
 Exit codes:
   0 success, a closed pipe, a listener stopped by Ctrl-C or SIGTERM
   1 something unexpected        6 a microphone is missing or refused
-  2 a wrong command line        7 a result could not be written
+  2 a wrong line or setting     7 a result could not be written
   3 a sound cannot be used      8 a checkpoint cannot be imported
   4 a model cannot be used      9 an exported graph is not exact
   5 a library is not installed  10 bench: the machine is busy; 130 stopped by Ctrl-C
 
-Nothing is sent anywhere, and no sound is stored. EDGECAP_HOME names the folder with your own models; EDGECAP_DEBUG=1
-shows the traceback of an error."""
+No sound is stored or sent, and captions go only where you say. EDGECAP_HOME names the folder with your own models;
+EDGECAP_DEBUG=1 shows the traceback of an error."""
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -179,18 +180,19 @@ def listen(
     if print_config:
         write(render_config(found).rstrip("\n"))
         return
-    status = _run(found)
-    say("note", summary(status))
+    say("note", _run(found))
 
 
-def _run(config: ListenConfig) -> Status:
-    """Listen until the end; what was counted."""
+def _run(config: ListenConfig) -> str:
+    """Listen until the end; what happened, in one line."""
     stop, console = _stop_on_signals(), _Console()
     with Session(config, console.tell, sinks=[console]) as session:
         console.open(config, session)
+        began, worked = time.monotonic(), time.process_time()
         for _ in session.changes(stop):
             pass
-        return session.status
+        share = (time.process_time() - worked) / max(1e-3, time.monotonic() - began)
+        return summary(session.status, share)
 
 
 class _Console(Sink):
@@ -231,10 +233,12 @@ class _Console(Sink):
         self._view = None
 
 
-def summary(status: Status) -> str:
-    """What happened, in one line."""
+def summary(status: Status, share: float) -> str:
+    """What happened, in one line; `share` of one core was used."""
     return (f"stopped after {status.events} events, {status.captions} captions, {status.quiet} hops quiet, "
-            f"{status.dropped} hops skipped, {status.lost:.1f} s of sound dropped, {status.overflows} overflows")
+            f"{status.dropped} hops skipped, {status.lost:.1f} s of sound dropped, "
+            f"{status.overflows} overflows; {100 * share:.2f} % of one core, "
+            f"captions at most {1000 * status.slowest:.0f} ms after their window")
 
 
 def _stop_on_signals() -> threading.Event:

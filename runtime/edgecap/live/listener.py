@@ -148,6 +148,10 @@ class Listener:
             self._worker.close(LAST_GASP)
         return changes
 
+    def close(self) -> None:
+        """End the worker; `steps` does so by itself, this is for a listener that was never walked."""
+        self._worker.close(LAST_GASP)
+
     def _take(self) -> None:
         """Move new sound into ring, meter and gate."""
         busy = not self._worker.idle
@@ -226,6 +230,7 @@ class Listener:
             status.reused += described.reused
             status.seconds = described.seconds
             status.latency = self._clock() - described.job.asked
+            status.slowest = max(status.slowest, status.latency)
             status.text, status.score = described.beams[0].text, described.beams[0].score
             status.beams = tuple((beam.text, beam.score) for beam in described.beams)
             self._say(self._pace.took(described.seconds * (self._source.speed or 0.0)))

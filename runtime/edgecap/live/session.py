@@ -42,6 +42,7 @@ class Session:
             self._source = _source(config, self.captioner, settings.window, tell)
             stack.callback(self._source.close)
             self._listener = Listener(self.captioner, self._source, settings, tell)
+            stack.callback(self._listener.close)
             self._resources = stack.pop_all()
 
     @property

@@ -51,6 +51,8 @@ class Status:
     """Time that the last caption took."""
     latency: float = 0.0
     """Seconds from the end of the last window to its caption."""
+    slowest: float = 0.0
+    """The longest of these."""
     celsius: float | None = None
     throttled: bool = False
     fault: str = ""
