@@ -6,8 +6,10 @@ The one way from PyTorch to a folder that a device reads, for imported checkpoin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,10 +25,12 @@ from edgecap.manifest import (
     SilenceSpec,
     VocabularySpec,
 )
-from edgecap_export.graphs import memory_frames, onnx_graphs
-from edgecap_export.verify import verify_onnx
+from edgecap_export.graphs import OnnxGraphs, memory_frames, onnx_graphs
+from edgecap_export.verify import Difference, verify_onnx
 from edgecap_train.student import FRAMES_PER_MEMORY, Student
 from edgecap_train.vocabulary import Vocabulary, check_size
+
+Precision = Literal["fp32", "fp16", "int8"]
 
 WINDOW_SECONDS = 10.0
 """Length of the published students' training clips."""
@@ -44,45 +48,72 @@ def export_bundle(
     silence: SilenceSpec | None = None,
     window_seconds: float = WINDOW_SECONDS,
     card: str | None = None,
+    extra: Callable[[OnnxGraphs], Sequence[BundleContent]] = lambda graphs: (),
 ) -> Bundle:
     """Export `student` (in eval mode, on the CPU) to the bundle `folder` in fp32 for ONNX Runtime.
 
-    `card` is the text of its model card. Nothing is written unless the graphs do what PyTorch does.
+    `card` is the text of its model card; `extra` gives more files, made from the graphs once they are verified.
+    Nothing is written unless the graphs do what PyTorch does.
     Raises ShapeMismatchError, ToleranceError, OutputError, CheckpointError for a vocabulary of another size.
     """
     check_size(vocabulary, student.config.vocabulary_size, name)
-    front_end = student.config.front_end
-    window = front_end.frames(round(window_seconds * front_end.sample_rate))
+    window = window_frames(student, window_seconds)
     graphs = onnx_graphs(student, window)
     differences = verify_onnx(student, graphs, window)
-    details = {f"largest difference of {found.output}": _rounded_up(found.largest) for found in differences}
-    manifest = Manifest(
+    manifest = manifest_of(
+        student, name=name, window=window, precision="fp32", licence=licence, metrics=metrics, silence=silence,
+        provenance=with_details(provenance, difference_details(differences)),
+    )  # fmt: skip
+    return write_bundle(folder, manifest, [*graph_contents(graphs, vocabulary, card), *extra(graphs)])
+
+
+def window_frames(student: Student, seconds: float = WINDOW_SECONDS) -> int:
+    """Log-mel frames of a window."""
+    front_end = student.config.front_end
+    return front_end.frames(round(seconds * front_end.sample_rate))
+
+
+def manifest_of(
+    student: Student, *, name: str, window: int, precision: Precision, licence: Licence, provenance: Provenance,
+    metrics: Mapping[str, float] | None = None, silence: SilenceSpec | None = None,
+) -> Manifest:  # fmt: skip
+    """The manifest of a student's ONNX bundle, its files still to be listed."""
+    return Manifest(
         format="edgecap-bundle",
         format_version=FORMAT_VERSION,
         name=name,
         runtime="onnx",
-        precision="fp32",
-        front_end=front_end,
+        precision=precision,
+        front_end=student.config.front_end,
         encoder=_encoder_spec(student, window),
         decoder=_decoder_spec(student),
-        vocabulary=VocabularySpec(size=len(vocabulary)),
+        vocabulary=VocabularySpec(size=student.config.vocabulary_size),
         silence=silence or SilenceSpec(),
         files=[],
         licence=licence,
-        provenance=Provenance(
-            source=provenance.source, sha256=provenance.sha256, created_by=provenance.created_by,
-            details={**provenance.details, **details},
-        ),
+        provenance=provenance,
         metrics=dict(metrics or {}),
-    )  # fmt: skip
+    )
+
+
+def graph_contents(graphs: OnnxGraphs, vocabulary: Vocabulary, card: str | None) -> list[BundleContent]:
+    """The files that every ONNX bundle has."""
     contents = [
         BundleContent("encode.onnx", "encode", graphs.encode),
         BundleContent("decode.onnx", "decode", graphs.decode),
         vocabulary_content(vocabulary),
     ]
-    if card is not None:
-        contents.append(BundleContent("MODEL_CARD.md", "card", card.encode()))
-    return write_bundle(folder, manifest, contents)
+    return contents if card is None else [*contents, BundleContent("MODEL_CARD.md", "card", card.encode())]
+
+
+def with_details(provenance: Provenance, details: Mapping[str, str]) -> Provenance:
+    """`provenance` with more details, which replace those of the same name."""
+    return replace(provenance, details={**provenance.details, **details})
+
+
+def difference_details(differences: Sequence[Difference]) -> dict[str, str]:
+    """Differences from PyTorch as details of a provenance."""
+    return {f"largest difference of {found.output}": _rounded_up(found.largest) for found in differences}
 
 
 def created_by() -> str:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecap.bundle import BundleContent
 from edgecap.cli.console import as_json, say, write
-from edgecap.errors import MissingDependencyError, OutputError
-from edgecap.manifest import Licence, Provenance
+from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
+from edgecap.manifest import Licence
 
 if TYPE_CHECKING:
+    from edgecap_export.graphs import OnnxGraphs
     from edgecap_train.checkpoint import SavedStudent
 
-PUBLISHED_LICENCE = "Apache-2.0"
-"""What the authors publish their students under."""
-PUBLISHED_NOTICE = "Weights by Xu, Liu, Wu, Wang and Plumbley (Interspeech 2024), changed in form only."
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -42,7 +41,19 @@ def import_checkpoint(
     licence: Annotated[
         str | None,
         typer.Option("--licence", "--license", metavar="SPDX", help="Licence of the weights. [default: the authors', "
-                     f"{PUBLISHED_LICENCE}]"),
+                     "Apache-2.0]"),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="PATH", help="A model card to put into the bundle.")
+    ] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Put the float weights in too, in float16, so that edgecap export can "
+                           "start from the bundle.")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", metavar="FOLDER", help="With --weights: recordings to measure the ranges on that "
+                     "int8 needs; the ranges go into the bundle."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -60,17 +71,24 @@ def import_checkpoint(
     if not force and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output} exists; name another folder, or add --force to replace a bundle")
     name = _name(name, output)
+    if calibration is not None and not weights:
+        raise typer.BadParameter("ranges are of no use without weights; add --weights", param_hint="--calibration")
+    text = _read_card(card)
     try:
-        from edgecap_export.bundles import created_by, export_bundle
+        from edgecap_export.bundles import export_bundle
+        from edgecap_export.sources import of_checkpoint
         from edgecap_train.checkpoint import load_checkpoint
     except ImportError as error:
         raise MissingDependencyError.for_extra("edgecap import", "export") from error
     saved = load_checkpoint(path, vocabulary)
     for note in saved.notes:
         say("warning", note)
+    source = of_checkpoint(saved)
     bundle = export_bundle(
-        saved.student, saved.vocabulary, output, name=name, licence=_licence(licence, saved),
-        provenance=_provenance(saved, created_by()),
+        saved.student, saved.vocabulary, output, name=name,
+        licence=Licence(name=licence) if licence else source.licence, provenance=source.provenance,
+        metrics=source.metrics, card=text,
+        extra=lambda graphs: _float_weights(saved, graphs, calibration) if weights else [],
     )  # fmt: skip
     if json:
         write(as_json({"bundle": str(output), "name": name, "bytes": bundle.size, "notes": list(saved.notes)}))
@@ -89,15 +107,26 @@ def _name(given: str | None, output: Path) -> str:
     return given
 
 
-def _licence(given: str | None, saved: SavedStudent) -> Licence:
-    if saved.published:
-        return Licence(name=given or PUBLISHED_LICENCE, notice="" if given else PUBLISHED_NOTICE)
-    return Licence(name=given or saved.metadata.get("licence", "unstated"))
+def _read_card(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise EdgecapError(f"the model card {path} cannot be read ({error}); name a text file in UTF-8") from error
 
 
-def _provenance(saved: SavedStudent, program: str) -> Provenance:
-    details = dict(saved.metadata)
-    if saved.notes:
-        details["assumed"] = " ".join(saved.notes)
-    source = f"the published student in {saved.path.name}" if saved.published else f"own training, {saved.path.name}"
-    return Provenance(source=source, sha256=saved.sha256, created_by=program, details=details)
+def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, calibration: Path | None) -> list[BundleContent]:
+    """The weights in float16, and the ranges measured on the recordings in `calibration`."""
+    from edgecap_export.ranges import FILE_NAME, render_ranges
+    from edgecap_export.sources import WEIGHTS, half_weights
+
+    contents = [BundleContent(WEIGHTS, "weights", half_weights(saved.student, saved.vocabulary, saved.metadata))]
+    if calibration is not None:
+        from edgecap_export.exports import calibrated
+
+        ranges, warnings = calibrated(saved.student, graphs, calibration)
+        for warning in warnings:
+            say("warning", warning)
+        contents.append(BundleContent(FILE_NAME, "other", render_ranges(ranges)))
+    return contents

@@ -1,0 +1,99 @@
+"""A bundle against its float32 original: same captions, same score, and how long each stage takes.
+
+Both are loaded by the runtime as a device loads them and run on one thread, in turns in one process. What is told is
+the processor time of that thread, so that ratios hold on a busy machine too.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecap.bundle import load_bundle
+from edgecap.captioner import Captioner
+from edgecap.decoding import beam_search
+from edgecap.frontend import Samples, log_mel
+from edgecap.session import open_session
+
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Median processor milliseconds of one stage before and after."""
+
+    name: str
+    before: float
+    after: float
+
+    @property
+    def ratio(self) -> float:
+        """After in parts of before."""
+        return self.after / self.before
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Captions of the same sounds by both."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def same(self) -> float:
+        """Part of the sounds with the same caption, word for word."""
+        return sum(a == b for a, b in zip(self.before, self.after, strict=True)) / len(self.before)
+
+
+def compare_captions(before: Path, after: Path, sounds: Sequence[Samples]) -> Agreement:
+    """Caption each sound (n,), at the model's rate, with both bundles."""
+    captioners = [Captioner.load(folder, threads=1) for folder in (before, after)]
+    rate = captioners[0].manifest.front_end.sample_rate
+    texts = [tuple(captioner.caption(sound, rate).text for sound in sounds) for captioner in captioners]
+    return Agreement(*texts)
+
+
+def compare_stages(before: Path, after: Path, sounds: Sequence[Samples], rounds: int) -> tuple[Stage, ...]:
+    """Times of front end, encoder, search and the whole caption. Raises ValueError without sounds."""
+    if not sounds:
+        raise ValueError("times need at least one sound")
+    stages = [_stages(folder, sounds) for folder in (before, after)]
+    seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in stages[0]}
+    for turn in range(-WARM_UP, rounds):
+        for name in seconds:
+            for index, contestant in enumerate(stages):
+                begin = time.thread_time()
+                contestant[name](turn % len(sounds))
+                if turn >= 0:
+                    seconds[name][index].append(time.thread_time() - begin)
+    return tuple(
+        Stage(name, *(1e3 * statistics.median(sample) for sample in samples)) for name, samples in seconds.items()
+    )
+
+
+def _stages(folder: Path, sounds: Sequence[Samples]) -> dict[str, Callable[[int], object]]:
+    bundle = load_bundle(folder)
+    session, manifest = open_session(bundle, 1), bundle.manifest
+    captioner, rate = Captioner(bundle, session), manifest.front_end.sample_rate
+    length = round(captioner.window * rate)
+    clips = [sound[:length] for sound in sounds if sound.size >= length]
+    if len(clips) < len(sounds):
+        raise ValueError("times need sounds of a whole window")
+    frames = [log_mel(clip, manifest.front_end) for clip in clips]
+    memory = manifest.encoder.memory_length(manifest.encoder.window_frames)
+    encoded = [session.encode(frame, memory) for frame in frames]
+    beam, spec, words = manifest.decoder.default_beam, manifest.decoder, manifest.vocabulary
+
+    def search(number: int) -> object:
+        return beam_search(session.decoder(encoded[number], beam), beam=beam, max_tokens=spec.max_tokens,
+                           start=words.start, end=words.end)  # fmt: skip
+
+    return {
+        "front end": lambda number: log_mel(clips[number], manifest.front_end),
+        "encoder": lambda number: session.encode(frames[number], memory),
+        "search": search,
+        "caption": lambda number: captioner.caption(clips[number], rate),
+    }

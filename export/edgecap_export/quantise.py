@@ -1,0 +1,306 @@
+"""Static int8 for an encoder's convolutions: a float graph and the ranges of its tensors in, a mixed graph out.
+
+Between two int8 convolutions maps lie as (1, H, W, C) bytes, which is how ONNX Runtime's int8 kernels read them, so
+the graph is written in that layout from the start (operators `QLinearConv` with `channels_last`); what is left in
+float there works on either layout. Asymmetric unsigned activations, symmetric signed weights with one scale for each
+output channel, 32-bit biases: Jacob et al. 2018, arXiv 1712.05877.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
+
+from edgecap_export.nodes import MICROSOFT, Graph, attributes
+from edgecap_export.recipes import ConvKind, Recipe
+
+Range = tuple[float, float]
+_POINTWISE_OPERATORS = {"Mul", "Add", "Sigmoid", "Relu", "QuickGelu"}
+"""Operators that work value by value, so that they take maps in any layout as long as all inputs share it."""
+FIRST = "among the first, whose maps are so large that bytes gain no time"
+WORTH = 6
+"""Places of a map for each channel that comes out, from which on scaling the weights beats scaling the map."""
+_TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How an activation is quantised: real = scale · (byte - zero)."""
+
+    scale: np.float32
+    zero: np.uint8
+
+
+def step_of(span: Range) -> Step:
+    """The step of a range, widened to hold 0, so that padding with zeros is exact."""
+    low, high = min(span[0], 0.0), max(span[1], 0.0)
+    scale = max((high - low) / 255.0, 1e-8)
+    return Step(np.float32(scale), np.uint8(np.clip(round(-low / scale), 0, 255)))
+
+
+def channel_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One scale for each first index of `weight`, for signed bytes from -127 to 127."""
+    peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    return np.asarray(np.maximum(peaks / 127.0, 1e-8), np.float32)
+
+
+def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The float graph that ranges are measured on: x·sigmoid(x) as one operator, means over a map as a pooling.
+
+    ONNX Runtime fuses the first only where nothing is quantised, and pools several times faster than it averages.
+    """
+    graph = Graph(model)
+    takers, makers = graph.consumers(), graph.producers()
+    for node in graph.nodes:
+        if node.op_type == "ReduceMean" and len(node.input) == 2 and attributes(node).get("keepdims", 1):
+            axes = sorted(int(axis) % 4 for axis in np.atleast_1d(graph.constants.get(node.input[1], np.array([]))))
+            if axes == [2, 3]:
+                node.op_type = "GlobalAveragePool"
+                del node.input[1:], node.attribute[:]
+        elif node.op_type == "Mul":
+            for x, gate in (tuple(node.input), tuple(node.input)[::-1]):
+                maker = makers.get(gate)
+                if maker is not None and maker.op_type == "Sigmoid" and maker.input[0] == x and len(takers[gate]) == 1:
+                    node.op_type, node.domain = "QuickGelu", MICROSOFT
+                    del node.input[:]
+                    node.input.append(x)
+                    node.attribute.append(onnx.helper.make_attribute("alpha", 1.0))
+                    break
+    return graph.model()
+
+
+def kind_of(node: NodeProto, weight: NDArray[Any]) -> ConvKind:
+    """What kind of convolution a node is."""
+    if attributes(node).get("group", 1) > 1:
+        return "depthwise"
+    return "pointwise" if weight.shape[2:] == (1, 1) else "plain"
+
+
+@dataclass(frozen=True)
+class Excite:
+    """The product of a squeeze-excite: a map times one number for each channel."""
+
+    map: str
+    gate: str
+    product: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which nodes become int8 and why the others do not, and the tensors whose ranges that needs."""
+
+    quantised: dict[str, str]
+    """Name of a convolution → the tensor that it gives, its ReLU included."""
+    excites: dict[str, Excite]
+    """Name of a quantised convolution → the scaling of its input that moves into its weights."""
+    stays: dict[str, str]
+    """Name of a convolution → why it stays in float."""
+    tensors: tuple[str, ...]
+
+
+def plan(model: onnx.ModelProto, recipe: Recipe) -> Plan:
+    """What `recipe` makes of a simplified encoder graph."""
+    graph = Graph(model)
+    makers, takers = graph.producers(), graph.consumers()
+    quantised: dict[str, str] = {}
+    stays: dict[str, str] = {}
+    tensors: dict[str, None] = {}
+    excites: dict[str, Excite] = {}
+    pooled = _pooled(graph)
+    shapes = graph.shapes()
+    for node in graph.nodes:
+        if node.op_type != "Conv":
+            continue
+        kind = kind_of(node, graph.constants[node.input[1]])
+        if node.output[0] in pooled:
+            stays[node.name] = "works on one value for each channel: nothing to gain"
+        elif kind not in recipe.convolutions:
+            stays[node.name] = f"{kind} convolutions stay in float in this recipe"
+        elif len(quantised) + sum(reason == FIRST for reason in stays.values()) < recipe.float_first:
+            stays[node.name] = FIRST
+        elif node.name in recipe.keep:
+            stays[node.name] = "kept by the recipe"
+        else:
+            after = takers[node.output[0]]
+            output = after[0].output[0] if len(after) == 1 and after[0].op_type == "Relu" else node.output[0]
+            quantised[node.name] = output
+            excite = _excite(makers.get(node.input[0]), pooled) if kind == "pointwise" else None
+            if excite is not None:
+                tensors |= {excite.map: None}
+            if excite is not None and len(takers[excite.product]) == 1 and output == node.output[0]:
+                places = math.prod(shapes.get(excite.product, ())[2:])
+                if places > WORTH * graph.constants[node.input[1]].shape[0]:
+                    excites[node.name] = excite
+                    continue
+            tensors |= dict.fromkeys((node.input[0], output))
+    tensors |= {node.output[0]: None for node in graph.nodes if node.op_type == "GlobalAveragePool"}
+    return Plan(quantised, excites, stays, tuple(tensors))
+
+
+def quantise_encoder(model: onnx.ModelProto, ranges: Mapping[str, Range], recipe: Recipe) -> onnx.ModelProto:
+    """A simplified encoder graph with the convolutions that `recipe` names in int8.
+
+    Raises KeyError where `ranges` lacks a tensor of `plan(model, recipe).tensors`.
+    """
+    return _Rewriter(model, ranges, plan(model, recipe)).run()
+
+
+def _excite(node: NodeProto | None, pooled: set[str]) -> Excite | None:
+    """What `node` scales by what, where it is the product of a squeeze-excite."""
+    if node is None or node.op_type != "Mul":
+        return None
+    gates = [name for name in node.input if name in pooled]
+    maps = [name for name in node.input if name not in pooled]
+    return Excite(maps[0], gates[0], node.output[0]) if len(gates) == 1 and len(maps) == 1 else None
+
+
+def _pooled(graph: Graph) -> set[str]:
+    """Tensors of one value for each channel: what comes out of a pooling, until it meets a map."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        maps = [name for name in node.input if name not in graph.constants]
+        if node.op_type == "GlobalAveragePool" or (
+            node.op_type in _POINTWISE_OPERATORS | {"Conv"} and all(name in found for name in maps)
+        ):
+            found.update(node.output)
+    return found
+
+
+class _Rewriter:
+    """Walks the float graph in order; keeps for each tensor the forms in which it exists already."""
+
+    def __init__(self, model: onnx.ModelProto, ranges: Mapping[str, Range], planned: Plan) -> None:
+        self.graph = Graph(model)
+        self.plan = planned
+        self.steps = {name: step_of(ranges[name]) for name in planned.tensors}
+        self.pooled = _pooled(self.graph)
+        self.skipped = {excite.product for excite in planned.excites.values()}
+        self.forms: dict[str, dict[str, str]] = {}
+        """Tensor of the float graph → form ("nchw" float, "nhwc" float, "bytes" nhwc) → tensor of the new graph."""
+
+    def run(self) -> onnx.ModelProto:
+        nodes, self.graph.nodes = self.graph.nodes, []
+        done = set(self.plan.quantised.values())
+        for node in nodes:
+            if node.output[0] in self.skipped:
+                continue  # the convolution after it does its work
+            if node.op_type == "Relu" and node.output[0] in done and node.output[0] in self.forms:
+                continue  # went into the convolution before it: bytes below zero do not exist there
+            if node.name in self.plan.excites:
+                self._excited(node)
+            elif node.name in self.plan.quantised:
+                self._convolution(node)
+            elif node.op_type == "GlobalAveragePool" and node.input[0] in self.steps:
+                self._pooling(node)
+            elif node.output[0] in self.pooled and node.op_type == "Conv" and self._exists(node.input[0], "nhwc"):
+                self._pooled_convolution(node)
+            elif node.op_type in _POINTWISE_OPERATORS and any(self._exists(name, "nhwc") for name in node.input):
+                self._pointwise(node)
+            else:
+                for index, name in enumerate(node.input):
+                    if name in self.forms:
+                        node.input[index] = self._as(name, "nchw")
+                self.graph.nodes.append(node)
+        for name in self.graph.outputs & set(self.forms):
+            self._as(name, "nchw")
+        return self.graph.model()
+
+    def _exists(self, name: str, form: str) -> bool:
+        """Whether a tensor has that form, or bytes, which lie in the same layout."""
+        known = self.forms.get(name, {})
+        return form in known or "bytes" in known
+
+    def _as(self, name: str, form: str) -> str:
+        """The tensor in a form, made where it does not exist yet."""
+        known = self.forms.setdefault(name, {"nchw": name})
+        if form in known:
+            return known[form]
+        if form == "bytes":
+            inputs = [self._as(name, "nhwc"), *self._step(name)]
+            known[form] = self.graph.add("QuantizeLinear", inputs, f"{name}@bytes")
+        elif form == "nhwc" and "bytes" in known:
+            known[form] = self.graph.add("DequantizeLinear", [known["bytes"], *self._step(name)], f"{name}@nhwc")
+        elif form == "nhwc":
+            known[form] = self.graph.add("Transpose", [known["nchw"]], f"{name}@nhwc", perm=_TO_NHWC)
+        else:
+            known[form] = self.graph.add("Transpose", [self._as(name, "nhwc")], name, perm=_TO_NCHW)
+        return known[form]
+
+    def _step(self, name: str) -> list[str]:
+        step = self.steps[name]
+        return [self.graph.constant(step.scale, "scale"), self.graph.constant(step.zero, "zero")]
+
+    def _convolution(self, node: NodeProto) -> None:
+        source, output = node.input[0], self.plan.quantised[node.name]
+        weight = self.graph.constants[node.input[1]].astype(np.float32)
+        scales = channel_scales(weight)
+        whole = np.clip(np.rint(weight / scales[:, None, None, None]), -127, 127).astype(np.int8)
+        inputs = [self._as(source, "bytes"), *self._step(source)]
+        inputs += [self.graph.constant(whole, "weight"), self.graph.constant(scales, "scales"),
+                   self.graph.constant(np.zeros(len(scales), np.int8), "zeros"), *self._step(output)]  # fmt: skip
+        if len(node.input) > 2:
+            bias = self.graph.constants[node.input[2]].astype(np.float64) / (float(self.steps[source].scale) * scales)
+            inputs.append(self.graph.constant(np.clip(np.rint(bias), -(2**31), 2**31 - 1).astype(np.int32), "bias"))
+        kept = {name: value for name, value in attributes(node).items() if name != "auto_pad"}
+        made = self.graph.add("QLinearConv", inputs, f"{output}@bytes", node.name, MICROSOFT, channels_last=1, **kept)
+        self.forms[output] = {"bytes": made}
+        if output != node.output[0] and self.steps[output].zero != 0:
+            raise ValueError(f"the range of {output}, behind a ReLU, starts below zero")
+
+    def _excited(self, node: NodeProto) -> None:
+        """A convolution whose input's channels are scaled first: the weights are scaled instead, they are fewer.
+
+        What comes out is float, which spares its rounding as well.
+        """
+        excite = self.plan.excites[node.name]
+        weight = self.graph.constants[node.input[1]][:, :, 0, 0].astype(np.float32)
+        scales, output = channel_scales(weight), node.output[0]
+        whole = np.clip(np.rint((weight / scales[:, None]).T), -127, 127).astype(np.int8)
+        even = self.graph.add("Cast", [self.graph.constant(whole, "weight")], f"{output}@even", to=TensorProto.FLOAT)
+        column = self.graph.constant(np.array([-1, 1], np.int64), "column")
+        gate = self.graph.add("Reshape", [self._as(excite.gate, "nhwc"), column], f"{output}@gate")
+        scaled = self.graph.add("Mul", [even, gate], f"{output}@scaled")
+        parts = [f"{output}@{part}" for part in ("weight", "scale", "zero")]
+        self.graph.nodes.append(helper.make_node("DynamicQuantizeLinear", [scaled], parts, f"{output}@quantise"))
+        scale = self.graph.add("Mul", [parts[1], self.graph.constant(scales, "scales")], f"{output}@scales")
+        source = self._step(excite.map)
+        inputs = [self._as(excite.map, "bytes"), parts[0], source[0], scale, source[1], parts[2]]
+        if len(node.input) > 2:
+            inputs.append(node.input[2])
+        made = self.graph.add("MatMulIntegerToFloat", inputs, f"{output}@nhwc", node.name, MICROSOFT)
+        self.forms[output] = {"nhwc": made}
+
+    def _pooling(self, node: NodeProto) -> None:
+        source, output = node.input[0], node.output[0]
+        inputs = [self._as(source, "bytes"), *self._step(source), *self._step(output)]
+        made = self.graph.add("QLinearGlobalAveragePool", inputs, f"{output}@bytes", node.name, MICROSOFT,
+                              channels_last=1)  # fmt: skip
+        self.forms[output] = {"bytes": made}
+
+    def _pooled_convolution(self, node: NodeProto) -> None:
+        """A 1x1 convolution of one value a channel is a product of a row and a matrix."""
+        weight = self.graph.constants[node.input[1]][:, :, 0, 0].T
+        product = self.graph.add(
+            "MatMul", [self._as(node.input[0], "nhwc"), self.graph.constant(np.ascontiguousarray(weight), "weight")],
+            f"{node.output[0]}@product", node.name,
+        )  # fmt: skip
+        if len(node.input) > 2:
+            bias = self.graph.constant(self.graph.constants[node.input[2]], "bias")
+            product = self.graph.add("Add", [product, bias], f"{node.output[0]}@nhwc")
+        self.forms[node.output[0]] = {"nhwc": product}
+
+    def _pointwise(self, node: NodeProto) -> None:
+        for index, name in enumerate(node.input):
+            if name not in self.graph.constants:
+                node.input[index] = self._as(name, "nhwc")
+        output = node.output[0]
+        node.output[0] = f"{output}@nhwc"
+        self.graph.nodes.append(node)
+        self.forms[output] = {"nhwc": node.output[0]}

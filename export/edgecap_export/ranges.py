@@ -1,0 +1,184 @@
+"""The ranges of a float graph's activations: measured on sounds, stored as JSON beside the weights.
+
+Knows nothing about where the sounds come from. A graph is run twice: for the extremes, then for histograms between
+them, from which every rule in `Recipe.ranges` takes its range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgecap.errors import BundleError
+from edgecap_export.quantise import Range, step_of
+from edgecap_export.recipes import Recipe
+from edgecap_export.verify import onnx_runner
+
+BINS = 2048
+FILE_NAME = "ranges.json"
+MEASURED = {"Conv", "Relu", "QuickGelu", "Mul", "Add", "GlobalAveragePool"}
+"""Operators whose maps a recipe may want in bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """Ranges of the activations of one encoder, for every rule."""
+
+    weights: str
+    """`weights_digest` of the student that they were measured on."""
+    clips: int
+    """Recordings they were measured on."""
+    percentile: float
+    """What "percentile" was computed for."""
+    spans: dict[str, dict[str, Range]]
+    """Rule → tensor → (lowest, highest)."""
+
+    def of(self, recipe: Recipe) -> dict[str, Range]:
+        """The ranges by a recipe's rule. Raises BundleError where they were computed for another percentile."""
+        if recipe.ranges == "percentile" and recipe.percentile != self.percentile:
+            raise BundleError(f"the stored ranges hold {self.percentile:g} % and the recipe asks for "
+                              f"{recipe.percentile:g} %; measure them again with --calibration FOLDER")
+        return self.spans[recipe.ranges]
+
+
+def weights_digest(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a student's weights rounded to float16, so that a float16 copy has the same."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def render_ranges(ranges: Ranges) -> bytes:
+    """JSON, with four digits of each number."""
+    document = msgspec.to_builtins(ranges)
+    for spans in document["spans"].values():
+        for name, (low, high) in spans.items():
+            spans[name] = [float(f"{low:.4g}"), float(f"{high:.4g}")]
+    return (json.dumps({"format": "edgecap-ranges", **document}, sort_keys=True) + "\n").encode()
+
+
+def parse_ranges(text: bytes) -> Ranges:
+    """What `render_ranges` wrote. Raises BundleError."""
+    try:
+        document = json.loads(text)
+        if document.pop("format", None) != "edgecap-ranges":
+            raise ValueError('no "format": "edgecap-ranges"')
+        return msgspec.convert(document, Ranges)
+    except (ValueError, AttributeError) as error:
+        raise BundleError(f"the stored ranges cannot be read ({error}); give --calibration FOLDER") from error
+
+
+def measurable(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Tensors of a simplified encoder graph that hold maps, in order."""
+    constants = {item.name for item in model.graph.initializer}
+    maps = {item.name for item in model.graph.value_info if len(item.type.tensor_type.shape.dim) == 4}
+    found: dict[str, None] = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            found |= {node.input[0]: None}
+        if node.op_type in MEASURED:
+            found |= {name: None for name in node.output if name in maps}
+    return tuple(name for name in found if name not in constants)
+
+
+def measure_ranges(
+    model: onnx.ModelProto, log_mels: Sequence[NDArray[np.float32]], *, weights: str, clips: int, percentile: float,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Ranges:
+    """Run a simplified encoder graph over log-mels (1, n_mels, T) and note what its maps hold.
+
+    `progress` is told the part that is done. Raises ValueError without log-mels.
+    """
+    if not log_mels:
+        raise ValueError("ranges need at least one log-mel")
+    names = measurable(model)
+    told = onnx.ModelProto()
+    told.CopyFrom(model)
+    have = {item.name for item in told.graph.output}
+    told.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+                             for name in names if name not in have)  # fmt: skip
+    run = onnx_runner(told.SerializeToString())
+    lows, highs = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for number, log_mel in enumerate(log_mels):
+        outputs = run(_feed(log_mel))
+        for name in names:
+            lows[name] = min(lows[name], float(outputs[name].min()))
+            highs[name] = max(highs[name], float(outputs[name].max()))
+        progress((number + 1) / len(log_mels) / 2)
+    counts = {name: np.zeros(BINS, np.int64) for name in names}
+    for number, log_mel in enumerate(log_mels):
+        outputs = run(_feed(log_mel))
+        for name in names:
+            counts[name] += _histogram(outputs[name], lows[name], highs[name])
+        progress(0.5 + (number + 1) / len(log_mels) / 2)
+    histograms = {name: Histogram(lows[name], highs[name], counts[name]) for name in names}
+    return Ranges(
+        weights=weights, clips=clips, percentile=percentile,
+        spans={
+            "extremes": {name: (item.low, item.high) for name, item in histograms.items()},
+            "percentile": {name: percentile_range(item, percentile) for name, item in histograms.items()},
+            "least-error": {name: least_error_range(item) for name, item in histograms.items()},
+        },
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values fell into `BINS` equal parts from `low` to `high`."""
+
+    low: float
+    high: float
+    counts: NDArray[np.int64]
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The borders of the parts, one more than there are parts."""
+        return np.linspace(self.low, self.high, self.counts.size + 1)
+
+
+def percentile_range(histogram: Histogram, percentile: float) -> Range:
+    """The range that holds `percentile` % of the values, as much cut off at either end."""
+    total = histogram.counts.sum()
+    cut = total * (1 - percentile / 100) / 2
+    below = np.concatenate([[0], np.cumsum(histogram.counts)])
+    low = int(np.searchsorted(below, cut, side="right")) - 1
+    high = int(np.searchsorted(below, total - cut, side="left"))
+    edges = histogram.edges
+    return min(float(edges[max(low, 0)]), 0.0), max(float(edges[min(high, edges.size - 1)]), 0.0)
+
+
+def least_error_range(histogram: Histogram) -> Range:
+    """The range whose bytes have the least squared error: rounding inside (step² / 12) plus cutting off outside."""
+    middle = (histogram.edges[1:] + histogram.edges[:-1]) / 2
+    best, least = (histogram.low, histogram.high), np.inf
+    for low in histogram.low * np.linspace(1.0, 0.2, 17) if histogram.low < 0 else [0.0]:
+        for high in histogram.high * np.linspace(1.0, 0.2, 33):
+            step = float(step_of((low, high)).scale)
+            outside = middle - np.clip(middle, low, high)
+            error = float((histogram.counts * np.where(outside == 0, step**2 / 12, outside**2)).sum())
+            if error < least:
+                best, least = (float(low), float(high)), error
+    return best
+
+
+def _feed(log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
+    return {"log_mel": log_mel, "memory_length": np.array([1], np.int64)}
+
+
+def _histogram(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:
+    """Counts of values in equal parts; those beyond an end count as at it."""
+    if high <= low:
+        return np.bincount([0], [values.size], BINS).astype(np.int64)
+    places = ((values.ravel() - np.float32(low)) * np.float32(BINS / (high - low))).astype(np.int32)
+    return np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS).astype(np.int64)

@@ -1,0 +1,78 @@
+"""Recipes of precision: what becomes of a student's graphs, as one frozen dataclass that travels in the manifest.
+
+A recipe says what is done, not how (`edgecap_export.quantise`, `edgecap_export.half`). The choices in `INT8` were
+measured on x86-64 with AVX-512 VNNI in ONNX Runtime 1.32, one thread; the comments give the times.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from edgecap.errors import EdgecapError
+
+ConvKind = Literal["plain", "pointwise", "depthwise"]
+"""A convolution over all channels with a kernel above 1x1; one of 1x1; one of a single channel each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How float graphs become graphs of another precision."""
+
+    name: str
+    precision: Literal["fp32", "fp16", "int8"]
+    convolutions: tuple[ConvKind, ...] = ()
+    """Kinds that run in static int8: weights signed, one scale for each channel; activations unsigned, one scale."""
+    float_first: int = 0
+    """So many of those, counted from the input, stay in float."""
+    keep: tuple[str, ...] = ()
+    """Nodes of the float graph that stay in float whatever their kind, by name."""
+    ranges: Literal["extremes", "percentile", "least-error"] = "percentile"
+    """How an activation's range follows from what calibration saw."""
+    percentile: float = 99.99
+    """For "percentile": how much of what was seen lies inside the range, in per cent, both ends together."""
+    products: bool = False
+    """Whether the matrix products with weights run in int8 with the range of each input taken as it comes."""
+    half_weights: bool = False
+    """Whether float weights are stored as float16; they are widened when the graph is loaded."""
+
+
+FP32 = Recipe(name="fp32", precision="fp32")
+FP16 = Recipe(name="fp16-weights", precision="fp16", half_weights=True)
+# The stem (plain) stays in float: its one input channel makes int8 slower than float there.
+INT8 = Recipe(
+    name="int8-static-convolutions-dynamic-products", precision="int8", convolutions=("pointwise", "depthwise"),
+    products=True, half_weights=True,
+)  # fmt: skip
+# EfficientNet's first thirteen are over maps of up to 1.5 million values, where the swish between them takes the time:
+# in float 10.6 ms in all, in int8 11.0 (fp32: 15.1).
+INT8_SWISH = replace(INT8, name=f"{INT8.name}-late", float_first=13)
+
+
+def recipe_for(precision: str, architecture: str) -> Recipe:
+    """The best measured recipe of a precision for an encoder. Raises KeyError for an unknown precision."""
+    if precision == "int8" and architecture == "efficientnet-b2":
+        return INT8_SWISH
+    recipes: dict[str, Recipe] = {recipe.precision: recipe for recipe in (FP32, FP16, INT8)}
+    return recipes[precision]
+
+
+def render_recipe(recipe: Recipe) -> str:
+    """One line of JSON."""
+    return json.dumps(msgspec.to_builtins(recipe), sort_keys=True)
+
+
+def parse_recipe(text: str) -> Recipe:
+    """What `render_recipe` wrote. Raises EdgecapError naming the place for anything else."""
+    try:
+        document = json.loads(text)
+        recipe = msgspec.convert(document, Recipe)
+    except ValueError as error:  # also msgspec's ValidationError
+        raise EdgecapError(f"this is no recipe ({error}); write one with edgecap export") from error
+    unknown = set(document) - set(msgspec.to_builtins(recipe))
+    if unknown:
+        raise EdgecapError(f"a recipe has no key {min(unknown)!r}; write one with edgecap export")
+    return recipe
