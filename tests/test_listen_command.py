@@ -218,6 +218,8 @@ def test_stopping_from_another_thread_gives_the_end_of_the_open_event(tiny_folde
 def test_wrong_options_of_listen_are_told(tiny_folder: Path, sound: Path) -> None:
     with pytest.raises(ConfigError, match=r"no option 'hopp'; it has .*hop"):
         package.listen(hopp=2.0)
+    with pytest.raises(ConfigError, match="not 'sometimes'"):
+        package.listen(on="sometimes")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"stream\.hop"):
         package.listen(**options(tiny_folder, sound, hop="fast"))
     with pytest.raises(AudioError, match="does not exist"):

@@ -83,6 +83,14 @@ def test_an_event_unheard_for_long_enough_ends_where_it_was_heard_last() -> None
     assert builder.tick(100.0) == []
 
 
+def test_a_hop_longer_than_the_time_to_close_does_not_cut_a_sound_that_goes_on() -> None:
+    builder = EventBuilder(EventSettings(close_after=2.0))
+    changes = hear(builder, *[("rain falls", 0)] * 3, hop=5.0)
+    assert kinds(changes) == ["begin", "update", "update"]
+    after_a_pause = builder.hear(described("rain falls", 17.5, 20), onset=18.0)
+    assert kinds(after_a_pause)[0] == "end"
+
+
 def test_no_event_goes_on_for_ever() -> None:
     builder = EventBuilder(EventSettings(longest=60.0))
     changes = hear(builder, *[("rain falls", 0)] * 100) + builder.finish()

@@ -15,6 +15,7 @@ from live_parts import TOLD, Clock, FedSource, says
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError
 from edgecap.live.describe import Described, Describer, WindowJob
+from edgecap.live.event import EventSettings
 from edgecap.live.file_source import FileSource
 from edgecap.live.gate import GateSettings
 from edgecap.live.listener import Listener, ListenerSettings
@@ -52,10 +53,11 @@ def test_each_hop_of_a_sound_gets_the_newest_window_and_one_event(captioner: Cap
 
 
 def test_nobody_waits_while_the_model_sleeps_and_the_newest_window_wins(captioner: Captioner) -> None:
-    source, go, jobs = FedSource(), threading.Event(), []
+    source, begun, go, jobs = FedSource(), threading.Event(), threading.Event(), []
 
     def describe(job: WindowJob) -> Described:
         jobs.append(job)
+        begun.set()
         assert go.wait(20)
         return says()(job)
 
@@ -65,6 +67,7 @@ def test_nobody_waits_while_the_model_sleeps_and_the_newest_window_wins(captione
         began = time.thread_time()
         assert listening.step() == []
         longest = max(longest, time.thread_time() - began)
+        assert listening.heard < 1.0 or begun.wait(20)  # the model sleeps from the first window on
     assert longest < 0.1  # of processor time: no step takes longer than its block
     assert len(jobs) == 1
     assert listening._mel.frames == 401  # what is held is a window
@@ -303,3 +306,31 @@ def test_the_whole_window_of_a_stream_says_what_the_captioner_says(captioner: Ca
     listening._worker.wait(10)
     listening.finish(whole=False)
     assert found[0].beams[0].text == captioner.caption(sound, RATE).text
+
+
+def test_a_sound_that_goes_on_is_one_event_even_where_hops_are_longer_than_the_time_to_close(
+    captioner: Captioner
+) -> None:
+    source, changes = FedSource(), []
+    settings = ListenerSettings(window=4.0, hop=3.0, gate=GateSettings(), events=EventSettings(close_after=1.0))
+    listening = Listener(captioner, source, settings, lambda *_: None, heat=lambda: COOL, describe=says())  # type: ignore[arg-type]
+    for block in np.split(noise(15), 150):
+        source.hear(block)
+        changes += listening.step()
+        listening._worker.wait(10)
+    changes += listening.finish(whole=False)
+    assert [change.kind for change in changes].count("begin") == 1
+
+
+def test_an_event_ends_too_when_its_microphone_is_gone(captioner: Captioner) -> None:
+    source, clock = FedSource(), Clock()
+    listening = listener(captioner, source, clock=clock, describe=says())
+    source.hear(noise(1))
+    listening.step()
+    assert listening._worker.wait(10)
+    assert [change.kind for change in listening.step()] == ["begin"]
+    clock.sleep(7.0)
+    assert listening.step() == []
+    clock.sleep(2.0)
+    assert [change.kind for change in listening.step()] == ["end"]
+    listening.finish(whole=False)

@@ -93,6 +93,8 @@ def listen(
     line; without it that goes to the logger "edgecap.listen". The device is opened at once, so its errors come
     from this call: DeviceError, AudioError, BundleError, OutputError, ConfigError, MissingDependencyError.
     """
+    if on not in {"begin", "end", "all"}:
+        raise ConfigError(f"on is 'begin', 'end' or 'all', not {on!r}")
     places = sections()
     over: dict[str, dict[str, object]] = {}
     for name, value in options.items():

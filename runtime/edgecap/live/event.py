@@ -126,8 +126,8 @@ class EventBuilder:
         """Take one captioned window; `onset` is where the gate last opened, seconds."""
         job, best = described.job, described.beams[0]
         meaning = _Meaning(stems(best.text), described.embedding)
-        changes = self.tick(job.sounded)
         start, self._heard = max(job.start, min(onset, job.sounded), min(self._heard, job.sounded)), job.end
+        changes = self.tick(start)  # what this window adds begins here, so until here nothing was heard
         if self._event is not None and self._same(meaning, self._meaning):
             return [*changes, *self._go_on(described, meaning)]
         if not self._wanted(best.text, best.score, meaning):
@@ -141,7 +141,7 @@ class EventBuilder:
         return [*changes, self._begin(described, meaning, start)]
 
     def tick(self, heard: float) -> list[Change]:
-        """So many seconds were heard, with or without captions: closes an event that was not heard any more."""
+        """So many seconds are known to bring nothing more to the open event: closes it where that is long enough."""
         if self._event is not None and heard - self._event.end >= self._settings.close_after:
             return self.finish()
         return []

@@ -87,7 +87,7 @@ class Listener:
         self._loud = False
         self._onset = self._sounded = self._looked_at = 0.0
         self._offered = -settings.hop
-        self._next_heat, self._began = clock(), wall()
+        self._next_heat, self._began, self._last = clock(), wall(), clock()
         self._dead = False
         self.status = Status(source=source.name, hop=settings.hop, asked_hop=settings.hop)
         """What goes on, for views; replaced in place, so read it freely from other threads."""
@@ -128,7 +128,10 @@ class Listener:
             self._offer()
         self._check_heat()
         changes = self._collect()
-        changes += self._events.tick(self.heard)
+        if self._worker.idle and not (self._gate is None or self._gate.open):
+            changes += self._events.tick(self.heard)  # what sounds and was not captioned yet may be the same
+        if self._clock() - self._last >= self._settings.events.close_after:
+            changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
         self._note(changes)
         return changes
 
@@ -168,6 +171,7 @@ class Listener:
             self._samples += round(chunk.lost * self._rate)
         if not chunk.samples.size:
             return
+        self._last = self._clock()
         self._mel.push(chunk.samples)
         self._samples += chunk.samples.size
         levels = self._meter.push(chunk.samples)
