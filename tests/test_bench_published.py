@@ -48,7 +48,8 @@ def graph(path: Path, nodes: list, weights: dict[str, tuple[int, ...]], shape: t
     float32 = TensorProto.FLOAT
     made = helper.make_graph(nodes, "test", [helper.make_tensor_value_info("x", float32, shape)],
                              [helper.make_tensor_value_info("y", float32, None)], values)
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)]), str(path))
+    sets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(made, opset_imports=sets, ir_version=10), str(path))
     return path
 
 
@@ -61,6 +62,15 @@ def test_convolutions_and_products_of_a_graph_are_counted(tmp_path: Path) -> Non
     path = graph(tmp_path / "g.onnx", nodes, {"w": (6, 2, 3, 3), "m": (8, 5)}, ("rows", 4, 7, 8))
     assert onnx_multiply_adds(path, {"rows": 3}) == 3 * (6 * 7 * 8 * 2 * 9 + 6 * 7 * 8 * 5)
     assert onnx_parameters([path, path]) == 6 * 2 * 9 + 8 * 5
+
+
+def test_operators_beyond_the_onnx_standard_are_counted(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("FusedMatMul", ["x", "m"], ["a"], domain="com.microsoft"),
+        helper.make_node("MatMul", ["a", "n"], ["y"]),
+    ]
+    path = graph(tmp_path / "g.onnx", nodes, {"m": (8, 5), "n": (5, 6)}, ("rows", 8))
+    assert onnx_multiply_adds(path, {"rows": 3}) == 3 * 8 * 5 + 3 * 5 * 6
 
 
 def test_work_that_cannot_be_counted_is_no_zero(tmp_path: Path) -> None:

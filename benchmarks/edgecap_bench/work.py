@@ -17,9 +17,8 @@ from edgecap.errors import BundleError
 CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv", "FusedConv", "NhwcFusedConv"}
 PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
             "FusedMatMul", "FusedGemm", "QGemm", "MatMulNBits"}
-CARRIERS = {"Identity", "Constant", "Cast", "QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape"}
-WEIGHT_PLACE = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
-"""Where a product's second factor stands among its inputs; 1 for all others."""
+WEIGHT_PLACE = {"QLinearConv": 3}
+"""Where a convolution's weight, (out, in / groups, …), stands among its inputs; 1 for all others."""
 Shape = tuple[int, ...]
 
 
@@ -35,20 +34,21 @@ def torch_multiply_adds(run: Callable[[], object]) -> int:
 
 
 def onnx_multiply_adds(path: Path, sizes: Mapping[str, int] | None = None) -> int:
-    """Multiply-adds of one run of a graph; `sizes` gives its named axes. Raises BundleError for an unknown shape."""
+    """Multiply-adds of one run of a graph; `sizes` gives its named axes.
+
+    The graph is run once on zeros for the shapes, so that operators beyond the ONNX standard are no obstacle. Raises
+    BundleError for one that does not run or whose work cannot be told.
+    """
     import onnx
 
     model = onnx.load(str(path))
-    for item in model.graph.input:
-        for axis in item.type.tensor_type.shape.dim:
-            if axis.dim_param:
-                axis.dim_value = (sizes or {}).get(axis.dim_param, 1)
-    del model.graph.value_info[:]  # shapes that the exporter noted with the axes still open
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes = _shapes(graph)
-    return sum(_node(node, shapes, path) for node in graph.node)
+    counted = [node for node in model.graph.node if node.op_type in CONVOLUTIONS | PRODUCTS]
+    for node in model.graph.node:
+        if node.op_type == "Einsum" or "Attention" in node.op_type:
+            raise BundleError(f"{path.name}: the work of a node {node.op_type} cannot be counted yet")
+    shapes = {item.name: tuple(item.dims) for item in model.graph.initializer}
+    shapes |= _shapes(model, {name for node in counted for name in _needed(node)} - set(shapes), sizes or {}, path)
+    return sum(_node(node, shapes) for node in counted)
 
 
 def onnx_parameters(paths: list[Path]) -> int:
@@ -76,35 +76,44 @@ def _ordered(array: Any) -> bytes:  # noqa: ANN401
     return np.sort(array, axis=None).tobytes()
 
 
-def _shapes(graph: Any) -> dict[str, Shape]:  # noqa: ANN401
-    """Known shapes by name; a dimension that stayed open is -1."""
-    shapes = {item.name: tuple(item.dims) for item in graph.initializer}
-    for item in (*graph.input, *graph.value_info, *graph.output):
-        if item.type.tensor_type.HasField("shape"):
-            shapes[item.name] = tuple(
-                axis.dim_value if axis.HasField("dim_value") else -1 for axis in item.type.tensor_type.shape.dim
-            )
-    return shapes
+def _needed(node: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """The tensors whose shapes tell a node's work."""
+    factor = node.input[WEIGHT_PLACE.get(node.op_type, 1)] if node.op_type in CONVOLUTIONS else node.input[0]
+    return factor, node.output[0]
 
 
-def _node(node: Any, shapes: dict[str, Shape], path: Path) -> int:  # noqa: ANN401
+def _shapes(model: Any, names: set[str], sizes: Mapping[str, int], path: Path) -> dict[str, Shape]:  # noqa: ANN401
+    """Shapes of tensors by name, from one run on zeros. Changes the model."""
+    import numpy as np
+    import onnx
+
+    from edgecap.onnx_session import import_onnxruntime
+
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the names must stay
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    feeds = {}
+    for item in model.graph.input:
+        kind = item.type.tensor_type
+        dims = [sizes.get(axis.dim_param, 1) if axis.dim_param else axis.dim_value for axis in kind.shape.dim]
+        feeds[item.name] = np.zeros(dims, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    given = {name: tuple(feed.shape) for name, feed in feeds.items()}
+    asked = sorted(names - set(given))
+    there = {item.name for item in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked if name not in there)
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found = session.run(asked, feeds)
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise BundleError(f"{path.name} does not run on zeros, so its work cannot be counted "
+                          f"({(str(error).splitlines() or [type(error).__name__])[0]})") from error
+    return given | {name: tuple(array.shape) for name, array in zip(asked, found, strict=True)}
+
+
+def _node(node: Any, shapes: dict[str, Shape]) -> int:  # noqa: ANN401
+    factor, out = (shapes[name] for name in _needed(node))
     if node.op_type in CONVOLUTIONS:
-        weight = _shape(node, node.input[WEIGHT_PLACE.get(node.op_type, 1)], shapes, path)
-        out = _shape(node, node.output[0], shapes, path)
-        return math.prod(out) * math.prod(weight[1:])
-    if node.op_type in PRODUCTS:
-        first = _shape(node, node.input[0], shapes, path)
-        out = _shape(node, node.output[0], shapes, path)
-        transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-        return math.prod(out) * first[-2 if transposed else -1]
-    if node.op_type == "Einsum" or "Attention" in node.op_type:
-        raise BundleError(f"{path.name}: the work of a node {node.op_type} cannot be counted yet")
-    return 0
-
-
-def _shape(node: Any, name: str, shapes: dict[str, Shape], path: Path) -> Shape:  # noqa: ANN401
-    shape = shapes.get(name)
-    if shape is None or -1 in shape:
-        raise BundleError(f"{path.name}: the shape of {name} is not known, so the work of its {node.op_type} cannot "
-                          "be counted")
-    return shape
+        return math.prod(out) * math.prod(factor[1:])
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(out) * factor[-2 if transposed else -1]
