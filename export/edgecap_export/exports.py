@@ -40,10 +40,11 @@ from edgecap_train.student import Student
 TOLERANCES = {
     "fp32": Tolerances(),
     "fp16": Tolerances(encode=2e-2, decode=2e-2),
-    "int8": Tolerances(encode=0.6, decode=0.3),
+    "int8": Tolerances(encode=0.8, decode=0.3),
 }
-"""Of the largest value of each output. Trained weights in fp16 come out below 3e-3; in int8 single values of the keys
-come out as far as a quarter away on the made sounds of `verify.sounds`, and broken ranges or scales beyond 1."""
+"""Of the largest value of each output. In int8 the trained tiny model's cross values came out 0.55 away at the worst
+place on the made sounds of `verify.sounds` (0.13 in the root mean square on recordings), its decoder 0.024; an output
+that is dead is 1 away. So these catch broken graphs and ranges; whether captions are still right, --verify says."""
 LEAST_SCORE = 0.97
 """CIDEr-D that an export keeps of its float32 original's at least, where --verify says what is right."""
 ROUNDS = 20

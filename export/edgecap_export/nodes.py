@@ -35,7 +35,7 @@ class Graph:
         return {name: node for node in self.nodes for name in node.output}
 
     def consumers(self) -> dict[str, list[NodeProto]]:
-        """Tensor → the nodes that take it; a graph output has itself as one more taker, so it is never alone."""
+        """Tensor → the nodes that take it."""
         found: dict[str, list[NodeProto]] = defaultdict(list)
         for node in self.nodes:
             for name in node.input:
