@@ -68,6 +68,8 @@ def test_bench_can_leave_the_long_file_out(edgecap: Run, tiny_folder: Path) -> N
         (("--clips", "nowhere"), 3, "no folder nowhere"),
         (("--threads", 10_000), 2, "do not fit"),
         (("--rounds", 0), 2, "--rounds"),
+        (("--json", "nowhere/result.json"), 7, "no folder nowhere"),
+        (("--json", "/"), 7, "cannot be written"),
     ],
 )
 def test_what_cannot_be_measured_is_told_in_a_line(

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 import edgecap.errors
-from edgecap.cli.app import OWN
+from edgecap.cli.app import ENTRY_POINTS, OWN
 from edgecap_bench.load import BusyMachineError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -115,7 +116,8 @@ def test_links_inside_the_repository_lead_somewhere(document: str) -> None:
 
 def test_every_command_and_exit_code_is_in_the_readme() -> None:
     text = README.read_text(encoding="utf-8")
-    assert [name for name in OWN if f"`edgecap {name}" not in text] == []
+    names = [*OWN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+    assert [name for name in names if f"`edgecap {name}" not in text] == []
     codes = {kind.exit_code for kind in errors()} | {BusyMachineError.exit_code}
     assert [code for code in sorted(codes) if f"| {code} |" not in text] == []
 

@@ -19,7 +19,7 @@ from edgecap_bench import load
 from edgecap_bench.figures import Plan, Progress, measure
 from edgecap_bench.machine import this_machine, versions
 from edgecap_bench.report import HEADER, heading, rows
-from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
+from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, check_place, write_result
 
 ROUNDS, CONTEST_ROUNDS = 60, 12
 PIPE_WIDTH = 120
@@ -74,6 +74,8 @@ def bench(
       edgecap bench --model ./my-bundle --threads 2 --long 0
       edgecap bench --compare teacher --compare reference --report comparison.html
     """
+    for file in filter(None, (json, report)):
+        check_place(file)
     if compare:
         _compare(compare, model, clips=clips, rounds=rounds or CONTEST_ROUNDS, tokens=tokens, beam=beam or 3,
                  threads=threads, json=json, report=report, even_busy=even_busy)

@@ -98,18 +98,22 @@ _SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
 }
 
 
-def main() -> int:
-    """Write RESULTS.md; the exit code."""
+def page(folder: Path) -> str:
+    """The text of RESULTS.md for all result files of `folder`. Raises ResultError, also where there is none."""
     from edgecap_bench.contest_report import contests_section
     from edgecap_bench.contest_results import is_contest, read_contest
 
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise ResultError(f"{folder} holds no results; make one with edgecap bench --json")
+    results = [read_result(path) for path in paths if not is_contest(path)]
+    return results_page(results) + contests_section([read_contest(path) for path in paths if is_contest(path)])
+
+
+def main() -> int:
+    """Write RESULTS.md; the exit code."""
     try:
-        paths = sorted((BENCHMARKS / "results").glob("*.json"))
-        if not paths:
-            raise ResultError(f"{BENCHMARKS / 'results'} holds no results; make one with edgecap bench --json")
-        contests = [read_contest(path) for path in paths if is_contest(path)]
-        page = results_page([read_result(path) for path in paths if not is_contest(path)])
-        write_whole(BENCHMARKS / "RESULTS.md", (page + contests_section(contests)).encode())
+        write_whole(BENCHMARKS / "RESULTS.md", page(BENCHMARKS / "results").encode())
     except EdgecapError as error:
         say("error", str(error))
         return error.exit_code

@@ -105,6 +105,15 @@ def write_result(path: Path, result: Result) -> None:
     write_whole(path, text)
 
 
+def check_place(path: Path) -> None:
+    """Say before minutes of work that `path` could not be written. Raises OutputError."""
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file")
+    if not os.access(path.parent, os.W_OK) or path.is_dir():
+        raise OutputError(f"{path} cannot be written: it is a folder, or lies in one that may not be written to; name "
+                          "another file")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, sync it, and rename it into place. Raises OutputError."""
     try:
