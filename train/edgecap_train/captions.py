@@ -47,16 +47,27 @@ def read_audiocaps(path: Path, without: Collection[str] = ()) -> list[LabelledCa
     Clips named in `without` are left out: a development clip must not teach. Raises AudioError for a
     file without those columns.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        for column in ("youtube_id", "caption", "labels"):
-            if column not in (reader.fieldnames or ()):
-                raise AudioError(f"{path.name} has no column {column!r}; it needs youtube_id, caption and labels")
-        return [
-            LabelledCaption(row["youtube_id"], tokenize(row["caption"]), tuple(row["labels"].split(";")))
-            for row in reader
-            if row["youtube_id"] not in without
-        ]
+    rows = read_table(path, ("youtube_id", "caption", "labels"))
+    return [
+        LabelledCaption(row["youtube_id"], tokenize(row["caption"]), tuple(row["labels"].split(";")))
+        for row in rows
+        if row["youtube_id"] not in without
+    ]
+
+
+def read_table(path: Path, columns: Collection[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header. Raises AudioError for one that is missing, not text, or lacks a column."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise AudioError(f"the table {path} cannot be read ({error}); name a CSV file with the columns "
+                         f"{', '.join(columns)}") from error
+    for column in columns:
+        if column not in (reader.fieldnames or ()):
+            raise AudioError(f"{path.name} has no column {column!r}; it needs {', '.join(columns)}")
+    return rows
 
 
 def build_vocabulary(captions: Iterable[tuple[str, ...]], least: int) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ a score depends on the set of clips and compares only within it.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecap.errors import AudioError, MissingDependencyError
+from edgecap.errors import MissingDependencyError
 from edgecap.frontend import log_mel
-from edgecap_train.captions import tokenize
+from edgecap_train.captions import read_table, tokenize
 from edgecap_train.pool import decode_clip
 from edgecap_train.search import search
 from edgecap_train.student import Student
@@ -45,10 +44,7 @@ class Score:
 
 def read_references(path: Path) -> list[Reference]:
     """A CSV with columns `file` and `caption_1` … `caption_5` (and `dataset`, where there is one)."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "file" not in rows[0] or "caption_1" not in rows[0]:
-        raise AudioError(f"{path.name} needs the columns file and caption_1 (to caption_5)")
+    rows = read_table(path, ("file", "caption_1"))
     references = []
     for row in rows:
         captions = tuple(row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}"))

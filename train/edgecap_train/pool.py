@@ -6,7 +6,6 @@ writes all its clips into one int16 file at 32 kHz, so that composing a scene co
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from edgecap.errors import AudioError
+from edgecap_train.captions import read_table
 
 SAMPLE_RATE = 32_000
 """Samples per second of a decoded pool: the tagger's rate; the student's front end halves it."""
@@ -58,15 +58,7 @@ class Pool:
 
 def read_manifest(folder: Path) -> list[dict[str, str]]:
     """Rows of `manifest.csv`. Raises AudioError where it is missing or lacks a column."""
-    path = folder / "manifest.csv"
-    if not path.is_file():
-        raise AudioError(f"{path} is missing; name a folder of audio with a manifest.csv")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for column in ("file", "set", "label"):
-        if not rows or column not in rows[0]:
-            raise AudioError(f"{path} has no column {column!r}")
-    return rows
+    return read_table(folder / "manifest.csv", ("file", "set", "label"))
 
 
 def decode_clip(path: Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:

@@ -53,6 +53,15 @@ class Batch:
     """Token ids of each clip's captions, the best first; the end token is last."""
 
 
+def shard_folders(folder: Path) -> list[Path]:
+    """The complete shards of a folder, by name. Raises TrainingError where there is none."""
+    inside = folder.iterdir() if folder.is_dir() else ()
+    names = [path for path in inside if path.is_dir() and path.suffix != ".partial"]
+    if not names:
+        raise TrainingError(f"{folder} holds no shards; type: edgecap train scenes -o {folder.parent} …")
+    return sorted(names)
+
+
 class ShardStream:
     """Batches drawn at random from the shards of a folder; shards that appear later are found."""
 
@@ -62,9 +71,7 @@ class ShardStream:
     def batches(self, size: int) -> Iterator[Batch]:
         """Endless batches; four shards are mixed at a time, each read once before the folder is looked at again."""
         while True:
-            names = sorted(path for path in self.folder.iterdir() if path.is_dir() and path.suffix != ".partial")
-            if not names:
-                raise TrainingError(f"{self.folder} holds no shards; write some with edgecap_train.targets")
+            names = shard_folders(self.folder)
             order = [names[i] for i in self.rng.permutation(len(names))]
             for start in range(0, len(order), 4):
                 shards = [read_shard(path) for path in order[start : start + 4]]
