@@ -178,7 +178,7 @@ def parse_manifest(text: bytes) -> Manifest:
         manifest = msgspec.convert(document, Manifest)
     except msgspec.ValidationError as error:
         raise ManifestError(f"manifest.json is wrong: {error}") from error
-    unknown = _unknown_key(document, msgspec.to_builtins(manifest), "$")
+    unknown = unknown_key(document, msgspec.to_builtins(manifest), "$")
     if unknown:
         raise ManifestError(f"manifest.json has a key that format version {FORMAT_VERSION} does not know: {unknown}")
     return manifest
@@ -204,18 +204,18 @@ def _refuse_paths(document: dict[str, object]) -> None:
                                 "so this bundle is not used; get it again from where it was published")
 
 
-def _unknown_key(given: object, known: object, place: str) -> str | None:
+def unknown_key(given: object, known: object, place: str) -> str | None:
     """The first key of `given` that the parsed document dropped, as a path; None where there is none."""
     if isinstance(given, dict) and isinstance(known, dict):
         for key, value in given.items():
             if key not in known:
                 return f"{place}.{key}"
-            found = _unknown_key(value, known[key], f"{place}.{key}")
+            found = unknown_key(value, known[key], f"{place}.{key}")
             if found:
                 return found
     elif isinstance(given, list) and isinstance(known, list):
         for index, (left, right) in enumerate(zip(given, known, strict=True)):
-            found = _unknown_key(left, right, f"{place}[{index}]")
+            found = unknown_key(left, right, f"{place}[{index}]")
             if found:
                 return found
     return None

@@ -8,11 +8,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from edgecap.errors import EdgecapError
+from edgecap.manifest import unknown_key
 from edgecap_train.student import EncoderName
 
 
@@ -120,16 +121,7 @@ def read_recipe(path: Path) -> Recipe:
         recipe = msgspec.convert(document, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{path.name}: {error}") from error
-    unknown = _unknown(document, msgspec.to_builtins(recipe))
+    unknown = unknown_key(document, msgspec.to_builtins(recipe), path.name)
     if unknown:
-        raise RecipeError(f"{path.name}: unknown key {unknown}; the keys are those of edgecap_train.recipe")
+        raise RecipeError(f"unknown key {unknown}; the keys are those of edgecap_train.recipe")
     return recipe
-
-
-def _unknown(given: dict[str, Any], known: dict[str, Any], place: str = "") -> str | None:
-    for key, value in given.items():
-        if key not in known:
-            return place + key
-        if isinstance(value, dict) and (found := _unknown(value, known[key], f"{place}{key}.")):
-            return found
-    return None
