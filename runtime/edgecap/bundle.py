@@ -132,9 +132,10 @@ def _check_listing(folder: Path, manifest: Manifest) -> None:
         if Path(name).name != name or name == MANIFEST_NAME or names.count(name) > 1:
             raise ManifestError(f"{folder}: manifest.json may not list {name!r} (twice, itself, or a path); "
                                 f"{COPY_AGAIN}")
-    roles: tuple[Role, ...] = ("encode", "decode", "vocabulary")
-    for role in roles:
-        manifest.file(role)
+    manifest.file("vocabulary")
+    if len(manifest.programs) == 1 and any(entry.role in ("encode", "decode") for entry in manifest.files):
+        raise ManifestError(f"{folder}: manifest.json lists a program for both graphs and one for a single graph; "
+                            f"{COPY_AGAIN}")
     known = {MANIFEST_NAME, *names}
     for path in sorted(folder.iterdir()):
         if path.name not in known and not path.name.startswith("."):

@@ -22,7 +22,8 @@ FORMAT_VERSION = 1
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 TokenId = Annotated[int, Meta(ge=0)]
-Role = Literal["encode", "decode", "vocabulary", "weights", "card", "other"]
+Role = Literal["encode", "decode", "program", "vocabulary", "weights", "card", "other"]
+EncoderInput = Literal["log_mel", "waveform"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class BundleFile:
 
     name: FileName
     role: Role
-    """What the file is for; "encode", "decode" and "vocabulary" occur once each."""
+    """What the file is for; "vocabulary" occurs once, and either "encode" and "decode" or "program", which is both."""
     size: Annotated[int, Meta(ge=0)]
     """Bytes."""
     sha256: Sha256
@@ -41,7 +42,8 @@ class BundleFile:
 class EncoderSpec:
     """What the `encode` graph takes and gives.
 
-    Inputs: `log_mel` (1, n_mels, window_frames) float32, `memory_length` (1,) int64.
+    Inputs: `log_mel` (1, n_mels, window_frames) float32, `memory_length` (1,) int64. Where `input` is "waveform",
+    the front end is part of the graph, and it takes `waveform` (1, (window_frames - 1) · hop_length) float32 instead.
     Outputs: `cross_keys`, `cross_values` (layers, heads, memory_frames, head_dim) float32,
     `clip_embedding` (1, embedding_dim) float32.
     """
@@ -55,6 +57,7 @@ class EncoderSpec:
     memory_frames: Positive
     """Memory frames that the graph gives."""
     embedding_dim: Positive
+    input: EncoderInput = "log_mel"
 
     def memory_length(self, frames: int) -> int:
         """Memory frames the decoder may attend to for a clip of `frames` log-mel frames (published: floored)."""
@@ -146,6 +149,13 @@ class Manifest:
     provenance: Provenance
     metrics: dict[str, float] = field(default_factory=dict)
     """What was measured of the model, by name; the card says how."""
+
+    @property
+    def programs(self) -> tuple[BundleFile, ...]:
+        """The files that a runtime loads: one that holds both graphs, or one for each."""
+        if any(entry.role == "program" for entry in self.files):
+            return (self.file("program"),)
+        return self.file("encode"), self.file("decode")
 
     def file(self, role: Role) -> BundleFile:
         """The one file of that role; ManifestError where there is none or more than one."""
