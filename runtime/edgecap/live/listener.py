@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgecap.captioner import Captioner
@@ -20,6 +20,7 @@ from edgecap.live.event import Change, EventBuilder, EventSettings
 from edgecap.live.gate import Gate, GateSettings
 from edgecap.live.level import LevelMeter
 from edgecap.live.pace import Pace
+from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Source, Tell
 from edgecap.live.status import Status
 from edgecap.live.stream import MelStream
@@ -29,6 +30,8 @@ from edgecap.samples import LEVEL_BLOCK_SECONDS
 
 IDLE_POLL = 0.25
 """Longest wait for sound, seconds, where no caption is on its way."""
+WATCHED_POLL = 1 / 30
+"""The same while someone follows the sound."""
 BUSY_POLL = 0.02
 DEAD_SECONDS = 10.0
 """A source that gives one constant value for so long is told to be at fault."""
@@ -67,14 +70,19 @@ class Listener:
         self, captioner: Captioner, source: Source, settings: ListenerSettings, tell: Tell, *,
         clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         heat: Callable[[], Heat] = look, describe: Callable[[WindowJob], Described] | None = None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
-        """`describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop."""
+        """`sinks` are those that may follow the sound; `describe` stands in for the model in tests of timing.
+
+        Raises ValueError for a wrong window or hop.
+        """
         captioner.windows(0.0, window=settings.window, hop=settings.hop)
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
         self._rate = front_end.sample_rate
         self._source, self._settings, self._tell = source, settings, tell
         self._clock, self._wall, self._look = clock, wall, heat
         frames = min(encoder.window_frames, front_end.frames(round(settings.window * self._rate)))
+        self._sinks = sinks
         self._mel = MelStream(front_end, frames)
         self._fewest = min(frames, encoder.frames_per_memory)
         self._meter = LevelMeter(self._rate, settings.window)
@@ -158,7 +166,9 @@ class Listener:
     def _take(self) -> None:
         """Move new sound into ring, meter and gate."""
         busy = not self._worker.idle
-        wait = BUSY_POLL if busy else min(IDLE_POLL, max(BUSY_POLL, self._pace.next - self.heard))
+        watching = [sink for sink in self._sinks if sink.watched]
+        idle = WATCHED_POLL if watching else IDLE_POLL
+        wait = BUSY_POLL if busy else min(idle, max(BUSY_POLL, self._pace.next - self.heard))
         chunk = self._source.read(wait)
         status = self.status
         status.overflows = self._source.overflows
@@ -172,7 +182,9 @@ class Listener:
         if not chunk.samples.size:
             return
         self._last = self._clock()
-        self._mel.push(chunk.samples)
+        whole = self._mel.push(chunk.samples)
+        for sink in watching if whole else ():
+            sink.hear(self._source.name, self._mel.newest(whole))
         self._samples += chunk.samples.size
         levels = self._meter.push(chunk.samples)
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):

@@ -41,7 +41,7 @@ class Session:
                 self._sinks.append(opened)
             self._source = _source(config, self.captioner, settings.window, tell)
             stack.callback(self._source.close)
-            self._listener = Listener(self.captioner, self._source, settings, tell)
+            self._listener = Listener(self.captioner, self._source, settings, tell, sinks=self._sinks)
             stack.callback(self._listener.close)
             self._resources = stack.pop_all()
 

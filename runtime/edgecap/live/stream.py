@@ -58,10 +58,13 @@ class MelStream:
 
     def window(self, most: int | None = None) -> Samples:
         """Log-mel of the newest frames, at most `most`, with that window's own floor: a copy, (n_mels, frames)."""
-        size = len(self._ring)
-        count = self._held if most is None else min(most, self._held)
-        newest = self._ring[(self._next - count + np.arange(count)) % size]
+        newest = self.newest(self._held if most is None else most)
         return np.ascontiguousarray(floored(newest, self._front_end).T)
+
+    def newest(self, count: int) -> Samples:
+        """The newest frames as they were computed, without a window's floor, at most as many: (n, n_mels), a copy."""
+        count = min(count, self._held)
+        return self._ring[(self._next - count + np.arange(count)) % len(self._ring)]
 
     def restart(self) -> None:
         """Forget everything: what comes next does not continue what was heard."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from edgecap.frontend import Samples
 from edgecap.live.event import Change
 from edgecap.live.source import Tell
 from edgecap.live.status import Status
@@ -18,11 +19,17 @@ Item = TypeVar("Item")
 class Sink:
     """A place for events. Nothing here may wait for long: what does goes through an `Outbox`."""
 
+    watched = False
+    """Whether someone follows the sound itself now, so that `hear` is called and steps come quickly."""
+
     def change(self, change: Change) -> None:
         """An event began, went on or ended. Raises OutputError where going on makes no sense."""
 
     def tick(self, status: Status) -> None:
         """Called with each step of the listener, some four times a second or more."""
+
+    def hear(self, source: str, frames: Samples) -> None:
+        """Called while `watched` with the frames of log-mel that became whole, (n, n_mels) float32, each once."""
 
     def close(self) -> None:
         """Deliver what is left within a few seconds, then let go."""
