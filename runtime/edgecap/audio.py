@@ -34,9 +34,12 @@ _UNKNOWN_FRAMES = 1 << 48
 class AudioFile:
     """An open sound file. Use it as a context manager; `blocks` can be walked once."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Open `path`, or standard input for "-". Raises AudioError, or OutputError where it cannot be spooled."""
-        self.name = "standard input" if str(path) == STANDARD_INPUT else str(path)
+    def __init__(self, path: str | Path, *, name: str | None = None) -> None:
+        """Open `path`, or standard input for "-"; `name` is what errors call it, its path where none is given.
+
+        Raises AudioError, or OutputError where it cannot be spooled.
+        """
+        self.name = name or ("standard input" if str(path) == STANDARD_INPUT else str(path))
         with ExitStack() as stack:
             stored = self._stored(path, stack)
             self._sound = self._open(stored)

@@ -20,7 +20,7 @@ from edgecap.live.status import Status
 
 LOG = logging.getLogger("edgecap.listen")
 CLOSE_TRIES = 200
-ALIASES = {"model": "name"}
+ALIASES = {"model": "name", "web": "address"}
 
 
 class Events:
@@ -89,18 +89,20 @@ def listen(
             print(event.text, event.level_dbfs)
 
     `options` are the keys of the configuration file (`edgecap listen --print-config` shows them), with `model` for
-    the model's name; `config` is such a file, over which they win. `tell` takes what people should know, a kind and one
-    line; without it that goes to the logger "edgecap.listen". The device is opened at once, so its errors come
+    the model's name and `web` for the address of the page; `config` is such a file, over which they win. `tell` takes
+    what people should know, a kind and one line; without it that goes to the logger "edgecap.listen". The device is
+    opened at once, so its errors come
     from this call: DeviceError, AudioError, BundleError, OutputError, ConfigError, MissingDependencyError.
     """
     if on not in {"begin", "end", "all"}:
         raise ConfigError(f"on is 'begin', 'end' or 'all', not {on!r}")
     places = sections()
     over: dict[str, dict[str, object]] = {}
+    known = sorted({*places, *ALIASES} - {*ALIASES.values()})
     for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"listen() has no option {name!r}; it has {', '.join(known)}")
         key = ALIASES.get(name, name)
-        if key not in places or name == "name":
-            raise ConfigError(f"listen() has no option {name!r}; it has {', '.join(sorted(places))}")
         over.setdefault(places[key], {})[key] = value
     kinds: frozenset[Kind] = frozenset({"begin", "update", "end"}) if on == "all" else frozenset({on})
     return Events(Session(load_config(config, over), tell or _log), kinds)

@@ -130,6 +130,20 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebConfig:
+    """The live web page; served where `address` is set."""
+
+    address: str | None = None
+    """[HOST:]PORT; this machine alone where no host is named."""
+    token: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{12,128}$")] | None = None
+    """What a visitor must know. Made anew at each start where none is set and other machines may visit."""
+    token_file: str | None = None
+    """A file whose first line is the token."""
+    hosts: list[str] = field(default_factory=list)
+    """Further names under which the page is asked for, as that of a proxy in front of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListenConfig:
     """All of it."""
 
@@ -139,6 +153,7 @@ class ListenConfig:
     events: EventsConfig = field(default_factory=EventsConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
+    web: WebConfig = field(default_factory=WebConfig)
 
 
 def load_config(path: str | Path | None = None, over: Values | None = None) -> ListenConfig:
