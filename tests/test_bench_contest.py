@@ -19,12 +19,13 @@ from conftest import noise
 
 from edgecap.errors import BundleError, MissingDependencyError
 from edgecap_bench import cli, compare, contest, load, report
-from edgecap_bench.contest_report import contests_section, html, markdown, sheets, title
+from edgecap_bench.contest_report import contest_page, section, sheets, title
 from edgecap_bench.contest_results import FORMAT, FORMAT_VERSION, STAGES, Contest, Entrant, read_contest, write_contest
 from edgecap_bench.load import BusyMachineError
 from edgecap_bench.machine import this_machine
 from edgecap_bench.results import ResultError
 from edgecap_bench.runners import BundleRunner
+from edgecap_bench.tables import html, markdown
 from edgecap_bench.workers import ContestantError, Worker
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -124,7 +125,6 @@ def test_results_of_both_kinds_make_one_page(
         (("--compare", "{tiny}", "--clips", "{empty}"), 3, "holds no sound files"),
         (("--compare", "{tiny}", "--report", "table.txt"), 7, "neither .md nor .html"),
         (("--compare", "{tiny}", "--threads", 10_000), 2, "do not fit"),
-        (("--report", "table.md"), 2, "only comparisons are reported"),
     ],
 )
 def test_what_cannot_be_compared_is_told_in_a_line(  # noqa: PLR0917
@@ -142,8 +142,8 @@ def test_what_cannot_be_compared_is_told_in_a_line(  # noqa: PLR0917
 def test_a_missing_extra_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "find_spec", lambda name: None if name == "transformers" else object())
     with pytest.raises(MissingDependencyError, match=r"--compare teacher needs transformers.*edgecap\[bench\]"):
-        compare.check(["teacher"], None)
-    compare.check(["some-bundle"], None)
+        compare.check(["teacher"])
+    compare.check(["some-bundle"])
 
 
 def test_a_busy_machine_is_not_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_tables_say_what_is_kept_and_what_is_missed(measured: Contest) -> None:
     shares = [row for row in by_title["Shares of the teacher"] if row[0] == "tiny int8"]
     assert shares == [("tiny int8", "bytes", "2.90%", "at most 2.0%", "NO"),
                       ("tiny int8", "parameters, as published", "2.92%", "at most 6.8%", "yes")]
-    page, text = html(measured), markdown(measured)
+    page, text = html(contest_page(measured)), markdown(contest_page(measured))
     assert "<td class=no>NO</td>" in page
     assert "Random weights: teacher." in text
     assert "<script" not in page
@@ -199,11 +199,13 @@ def test_a_comparison_comes_back_from_its_file_and_others_do_not(measured: Conte
         read_contest(file)
 
 
-def test_only_whole_results_of_a_quiet_machine_are_published(measured: Contest) -> None:
-    assert title(measured) in contests_section([measured])
+def test_only_whole_results_of_a_quiet_machine_are_published(measured: Contest, tmp_path: Path) -> None:
+    write_contest(tmp_path / "c.json", measured)
+    assert title(measured) in section([tmp_path / "c.json"]).text
     for bad, fault in (({"noisy": True}, "busy"), ({"partial": True}, "cut short")):
+        write_contest(tmp_path / "c.json", replace(measured, **bad))
         with pytest.raises(ResultError, match=fault):
-            contests_section([replace(measured, **bad)])
+            section([tmp_path / "c.json"])
 
 
 def test_a_bundle_makes_as_many_tokens_as_it_is_told(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from edgecap.errors import OutputError
 from edgecap_bench import report
+from edgecap_bench.figures_report import figures_page, rows, section
 from edgecap_bench.machine import Machine, processor, this_machine, versions
-from edgecap_bench.report import amount, results_page, rows
 from edgecap_bench.results import Figure, Result, ResultError, Settings, Subject, read_result, write_result
+from edgecap_bench.sections import parts
+from edgecap_bench.tables import amount, markdown
 
 RESULTS = Path(report.BENCHMARKS) / "results"
 
@@ -92,22 +94,36 @@ def test_amounts_have_three_digits_and_a_unit() -> None:
 
 
 def test_the_page_names_machine_versions_command_and_date(result: Result) -> None:
-    page = results_page([result])
+    page = markdown(figures_page(result))
     for fact in ("A Processor", "python 3.11.2", "edgecap bench --rounds 3", "2025-01-02", "governor performance",
                  "9 to 11 decoder steps", "| front end | 5 ms |"):
         assert fact in page
 
 
-def test_the_page_takes_no_noisy_result(result: Result) -> None:
-    with pytest.raises(ResultError, match="busy machine"):
-        results_page([result, replace(result, noisy=True)])
+@pytest.mark.parametrize(("fault", "complaint"), [({"noisy": True}, "busy machine"), ({"partial": True}, "cut short")])
+def test_the_page_takes_only_whole_results_of_a_quiet_machine(
+    result: Result, tmp_path: Path, fault: dict[str, bool], complaint: str
+) -> None:
+    write_result(tmp_path / "bad.json", replace(result, **fault))
+    with pytest.raises(ResultError, match=complaint):
+        section([tmp_path / "bad.json"])
+
+
+@pytest.mark.parametrize("content", ['{"format": "edgecap-bench-dance"}', '{"format": 3}', "[]", "{"])
+def test_a_file_of_no_known_kind_is_not_left_out_in_silence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "odd.json").write_text(content)
+    with pytest.raises(ResultError, match=r"odd\.json"):
+        parts(tmp_path)
 
 
 def test_the_published_page_is_that_of_the_published_results() -> None:
     page = report.BENCHMARKS / "RESULTS.md"
     assert page.exists() == any(RESULTS.glob("*.json"))
     if page.exists():
-        assert page.read_text(encoding="utf-8") == report.page(RESULTS)
+        found = parts(RESULTS)
+        assert page.read_text(encoding="utf-8") == report.page(found)
+        shown = {path.name for path in (report.BENCHMARKS / "plots").glob("*")}
+        assert shown == {name for part in found for name in part.plots}
 
 
 def test_writing_the_page_without_results_says_what_to_do(
@@ -128,7 +144,9 @@ def test_writing_the_page_makes_it_from_all_results(
     other = replace(result, subject=replace(result.subject, name="second"))
     write_result(tmp_path / "results" / "b.json", other)
     assert report.main() == 0
-    assert (tmp_path / "RESULTS.md").read_text(encoding="utf-8") == results_page([result, other])
+    page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert page == report.page(parts(tmp_path / "results"))
+    assert page.index("## second") < page.index("## tiny")
 
 
 def test_this_machine_is_described_without_its_name() -> None:

@@ -15,15 +15,15 @@ import typer
 from edgecap.cli.console import say
 from edgecap.cli.options import BeamSize, Model
 from edgecap_bench import compare as comparison
-from edgecap_bench import load
+from edgecap_bench import load, output
+from edgecap_bench.contest_report import contest_page
+from edgecap_bench.contest_results import write_contest
 from edgecap_bench.figures import Plan, Progress, measure
+from edgecap_bench.figures_report import figures_page
 from edgecap_bench.machine import this_machine, versions
-from edgecap_bench.report import HEADER, heading, rows
-from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, check_place, write_result
+from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
 
 ROUNDS, CONTEST_ROUNDS = 60, 12
-PIPE_WIDTH = 120
-"""Columns of the table where it does not go to a terminal."""
 
 
 def bench(
@@ -74,14 +74,11 @@ def bench(
       edgecap bench --model ./my-bundle --threads 2 --long 0
       edgecap bench --compare teacher --compare reference --report comparison.html
     """
-    for file in filter(None, (json, report)):
-        check_place(file)
+    output.check(json, report, None)
     if compare:
         _compare(compare, model, clips=clips, rounds=rounds or CONTEST_ROUNDS, tokens=tokens, beam=beam or 3,
                  threads=threads, json=json, report=report, even_busy=even_busy)
         return
-    if report is not None:
-        raise typer.BadParameter("only comparisons are reported; give --compare too", param_hint="--report")
     rounds = rounds or ROUNDS
     try:
         plan = Plan(model=model, clips=clips, rounds=rounds, starts=starts, threads=threads, cores=load.cores(threads),
@@ -104,7 +101,11 @@ def bench(
     )  # fmt: skip
     if json:
         write_result(json, result)
-    _show(result)
+    page = figures_page(result)
+    output.show(page)
+    if during is None:
+        say("note", "this system does not tell what other programs take, so make sure that the machine was idle")
+    output.keep(page, report, None, None)
     if not even_busy:
         load.refuse_if_busy(during)
 
@@ -118,7 +119,7 @@ def _compare(
         load.cores(threads)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--threads") from error
-    comparison.check(others, report)
+    comparison.check(others)
     words = ["edgecap", "bench", *(["--model", Path(model).name] if model else [])]
     for name in others:
         words += ["--compare", Path(name).name]
@@ -130,27 +131,16 @@ def _compare(
             others, model, clips=clips, rounds=rounds, tokens=tokens, beam=beam, threads=threads, even_busy=even_busy,
             command=shlex.join(words), progress=progress,
         )  # fmt: skip
-    comparison.show(contest)
-    comparison.keep(contest, json, report)
+    if json:
+        write_contest(json, contest)
+    page = contest_page(contest)
+    output.show(page)
+    output.keep(page, report, None, None)
     if contest.partial:
         say("note", "cut short; what was measured until then is shown and kept as partial")
         raise typer.Exit(130)
     if not even_busy:
         load.refuse_if_busy(contest.others_during)
-
-
-def _show(result: Result) -> None:
-    """Print a result as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"NO RESULT, the machine was busy: {heading(result)}" if result.noisy else heading(result)
-    table = Table(*HEADER, title=title, title_justify="left")
-    for row in rows(result):
-        table.add_row(*row)
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
-    if result.others_during is None:
-        say("note", "this system does not tell what other programs take, so make sure that the machine was idle")
 
 
 def _command(plan: Plan, even_busy: bool) -> str:

@@ -1,14 +1,14 @@
-"""A comparison as tables: for a terminal, as Markdown and as one HTML page without scripts."""
+"""A comparison as tables, and as its section of RESULTS.md."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from pathlib import Path
 
-from edgecap_bench.contest_results import STAGES, Contest, Entrant
-from edgecap_bench.report import amount, place
+from edgecap_bench.contest_results import STAGES, Contest, Entrant, read_contest
 from edgecap_bench.results import ResultError
+from edgecap_bench.sections import Part
+from edgecap_bench.tables import Page, Sheet, amount, cores, count, markdown, origin
 from edgecap_bench.timing import Summary, summarise
 
 BASELINES = ("teacher", "teacher-onnx", "reference")
@@ -24,25 +24,10 @@ TEACHER_PARAMETERS = 171_336_151
 """As published, which counts an AudioSet head and fixed matrices that captioning does not need (2 % of them)."""
 WIDEST = 0.1
 """A ratio whose 95 % interval reaches further than this part of it to either side is too loose."""
-STYLE = ("body{font:15px sans-serif;margin:2em auto;max-width:75em;padding:0 1em}table{border-collapse:collapse;"
-         "margin:1em 0}td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left}th{background:#eee}"
-         ".no{color:#a00;font-weight:bold}")
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One table."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-
-
 def title(contest: Contest) -> str:
     """What was compared, in a line, what is wrong with it first."""
-    threads = "one thread" if contest.threads == 1 else f"{contest.threads} threads"
     done = len(contest.entrants[0].seconds["caption"])
-    words = (f"{len(contest.entrants)} contestants, {done} rounds, {threads}, beam {contest.beam}, "
+    words = (f"{len(contest.entrants)} contestants, {done} rounds, {cores(contest.threads)}, beam {contest.beam}, "
              f"{contest.tokens} tokens")
     faults = ["NO RESULT, the machine was busy"] * contest.noisy
     faults += [f"PARTIAL, {done} of {contest.rounds} rounds"] * contest.partial
@@ -81,45 +66,31 @@ def sheets(contest: Contest) -> list[Sheet]:
     return found
 
 
-def markdown(contest: Contest, level: int = 1) -> str:
-    """The comparison as Markdown; `level` is that of its heading."""
-    lines = [f"{'#' * level} {title(contest)}", "", *(f"- {note}" for note in notes(contest))]
-    for sheet in sheets(contest):
-        table = [sheet.header, ("---",) * len(sheet.header), *sheet.rows]
-        lines += ["", f"{'#' * (level + 1)} {sheet.title}", "", *(f"| {' | '.join(row)} |" for row in table)]
-    return "\n".join([*lines, "", *_provenance(contest)]) + "\n"
+def contest_page(contest: Contest) -> Page:
+    """The comparison for people."""
+    return Page(
+        title=title(contest), notes=notes(contest), sheets=sheets(contest), fault=contest.noisy or contest.partial,
+        provenance=origin(contest.date, contest.command, contest.machine, contest.versions),
+    )  # fmt: skip
 
 
-def contests_section(contests: Sequence[Contest]) -> str:
-    """Comparisons as sections of a page. Raises ResultError for one of a busy machine and for a partial one."""
-    sections = []
-    for contest in sorted(contests, key=lambda contest: contest.date):
+def section(paths: Sequence[Path]) -> Part:
+    """The section of all comparisons. Raises ResultError for one of a busy machine and for a partial one."""
+    texts = []
+    for contest in sorted(map(read_contest, paths), key=lambda contest: contest.date):
         if contest.noisy or contest.partial:
             what = "measured on a busy machine" if contest.noisy else "cut short"
             raise ResultError(f"the comparison of {contest.date} was {what} and is no result; measure again")
-        sections.append("\n" + markdown(contest, level=2))
-    return "".join(sections)
-
-
-def html(contest: Contest) -> str:
-    """The comparison as one page."""
-    parts = ["<!doctype html><meta charset=utf-8>", f"<title>edgecap bench</title><style>{STYLE}</style>"]
-    mark = " class=no" if contest.noisy or contest.partial else ""
-    parts += [f"<h1{mark}>{escape(title(contest))}</h1><ul>", *(f"<li>{escape(note)}" for note in notes(contest))]
-    parts.append("</ul>")
-    for sheet in sheets(contest):
-        parts += [f"<h2>{escape(sheet.title)}</h2><table>", _html_row("th", sheet.header)]
-        parts += [*(_html_row("td", row) for row in sheet.rows), "</table>"]
-    parts += ["<ul>", *(f"<li>{escape(line.removeprefix('- '))}" for line in _provenance(contest)), "</ul>"]
-    return "\n".join(parts) + "\n"
+        texts.append(markdown(contest_page(contest), level=2))
+    return Part("\n".join(texts))
 
 
 def _sizes(contest: Contest) -> Sheet:
     header = ("Contestant", "What it is", "Parameters", "Multiply-adds, encoder", "decoder", "Files", "Load",
               "Peak memory")
     rows: list[tuple[str, ...]] = [(
-        entrant.key, entrant.label, _count(entrant.parameters), _count(entrant.encoder_multiply_adds),
-        _count(entrant.decoder_multiply_adds), amount(entrant.size_bytes, "B"), amount(entrant.load_seconds, "s"),
+        entrant.key, entrant.label, count(entrant.parameters), count(entrant.encoder_multiply_adds),
+        count(entrant.decoder_multiply_adds), amount(entrant.size_bytes, "B"), amount(entrant.load_seconds, "s"),
         amount(entrant.peak_bytes, "B"),
     ) for entrant in contest.entrants]  # fmt: skip
     return Sheet("Size and work for a clip", header, rows)
@@ -160,21 +131,3 @@ def _shares(baselines: Sequence[Entrant], entrant: Entrant) -> list[tuple[str, .
         rows.append(("parameters, as published", entrant.parameters / TEACHER_PARAMETERS, MOST_PARAMETERS))
     return [(entrant.key, what, f"{share:.2%}", "" if most is None else f"at most {most:.1%}",
              "" if most is None else "yes" if share <= most else "NO") for what, share, most in rows]
-
-
-def _provenance(contest: Contest) -> list[str]:
-    used = ", ".join(f"{name} {number}" for name, number in contest.versions.items())
-    return [f"- {contest.date}, `{contest.command}`", f"- {place(contest.machine)}", f"- {used}"]
-
-
-def _count(number: int | None) -> str:
-    """A large number with three digits."""
-    if number is None:
-        return "not counted"
-    factor, name = next(((f, n) for f, n in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number >= f), (1.0, ""))
-    return f"{number / factor:.3g}{name}" if number < 1000 * factor else f"{number / factor:.0f}{name}"
-
-
-def _html_row(cell: str, row: Sequence[str]) -> str:
-    cells = (f"<{cell}{' class=no' if text in ('NO', 'too wide') else ''}>{escape(text)}</{cell}>" for text in row)
-    return f"<tr>{''.join(cells)}</tr>"

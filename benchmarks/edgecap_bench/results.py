@@ -97,6 +97,8 @@ class Result:
     others_during: float | None
     noisy: bool
     """Whether others took so much that the figures are no result."""
+    partial: bool = False
+    """Whether the run was cut short; the figures that are here were measured as asked."""
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -1,0 +1,88 @@
+"""The parts of RESULTS.md: which kind of result file becomes which section, in the order of the page.
+
+A result file is a JSON object in `benchmarks/results` whose "format" names its kind. Who measures something new adds
+one line to `SECTIONS` and a function that takes the paths of all files of that kind, in order of their names, and
+gives a `Part`:
+
+    def section(paths: Sequence[Path]) -> Part:
+        '''Raises ResultError for a file of another version, of a busy machine, or cut short.'''
+
+`edgecap_bench.results.read_document` reads a file strictly by format and version, `write_whole` writes one;
+`edgecap_bench.tables` has what numbers and tables are written with; `edgecap_bench.machine.this_machine` and
+`versions` say where and with what it was measured, which belongs into every file together with the command and the
+date. The function's module is imported only when there is a file for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from edgecap_bench.results import ResultError
+
+Draw = Callable[[Path], None]
+"""Writes one picture to the path it is given."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section of the page."""
+
+    text: str
+    """Markdown from its heading "## …" on. A picture is named as `plots/NAME.png`."""
+    plots: Mapping[str, Draw] = field(default_factory=dict)
+    """File name in `benchmarks/plots` → what draws it."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A kind of result file and what reads it."""
+
+    format: str
+    function: str
+    """As "module:function"."""
+
+    def make(self, paths: Sequence[Path]) -> Part:
+        """The section of these files. Raises ResultError."""
+        module, _, name = self.function.partition(":")
+        function = cast(Callable[[Sequence[Path]], Part], getattr(import_module(module), name))
+        return function(paths)
+
+
+SECTIONS = (
+    Section("edgecap-bench", "edgecap_bench.figures_report:section"),
+    Section("edgecap-bench-comparison", "edgecap_bench.contest_report:section"),
+)
+"""In the order of the page."""
+
+
+def parts(folder: Path) -> list[Part]:
+    """The sections for all result files of `folder`. Raises ResultError, also where there is none or one of no kind."""
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise ResultError(f"{folder} holds no results; make one with edgecap bench --json")
+    kinds: dict[str, list[Path]] = {}
+    for path in paths:
+        kinds.setdefault(kind(path), []).append(path)
+    known = {section.format for section in SECTIONS}
+    for unknown in sorted(kinds.keys() - known):
+        raise ResultError(f"{kinds[unknown][0]} is of the kind {unknown!r}, which no section takes in; remove it, or "
+                          "add its section to edgecap_bench.sections")
+    return [section.make(kinds[section.format]) for section in SECTIONS if section.format in kinds]
+
+
+def kind(path: Path) -> str:
+    """What kind of result a file calls itself, whatever its version. Raises ResultError."""
+    try:
+        head = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultError(f"{path} cannot be read as a result ({error}); measure again with edgecap bench "
+                          "--json") from error
+    if not isinstance(head, dict) or not isinstance(head.get("format"), str):
+        raise ResultError(f"{path} is no result of edgecap bench; remove it, or measure again with edgecap bench "
+                          "--json")
+    return str(head["format"])
