@@ -34,3 +34,18 @@ class Caption:
     """Whether the level is below the model's silence threshold."""
     beams: tuple[Beam, ...]
     """The hypotheses, best first, at most as many as the beam size; empty for a silent window."""
+
+    def document(self, **more: object) -> dict[str, object]:
+        """The caption as JSON takes it; `more` comes first."""
+        return {
+            **more,
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "text": self.text,
+            "score": None if self.score is None else round(self.score, 6),
+            "level_dbfs": round(self.level_dbfs, 2),
+            "silent": self.silent,
+            "beams": [
+                {"text": beam.text, "score": round(beam.score, 6), "tokens": list(beam.tokens)} for beam in self.beams
+            ],
+        }

@@ -82,7 +82,7 @@ def caption(
 def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) -> Callable[[Caption], str]:
     """How the captions of one file are printed."""
     if json:
-        return lambda caption: as_json(document(caption, file=file, model=model))
+        return lambda caption: as_json(caption.document(file=file, model=model))
     prefix = f"{printable(file)}: " if named else ""
     return lambda caption: prefix + line(caption, timed=timed)
 
@@ -90,19 +90,3 @@ def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) ->
 def line(caption: Caption, *, timed: bool) -> str:
     """A caption for people."""
     return f"{clock(caption.start)}-{clock(caption.end)}  {caption.text}" if timed else caption.text
-
-
-def document(caption: Caption, **more: object) -> dict[str, object]:
-    """A caption for programs; `more` comes first. Times are seconds, scores mean log-probabilities."""
-    return {
-        **more,
-        "start": round(caption.start, 3),
-        "end": round(caption.end, 3),
-        "text": caption.text,
-        "score": None if caption.score is None else round(caption.score, 6),
-        "level_dbfs": round(caption.level_dbfs, 2),
-        "silent": caption.silent,
-        "beams": [
-            {"text": beam.text, "score": round(beam.score, 6), "tokens": list(beam.tokens)} for beam in caption.beams
-        ],
-    }

@@ -1,0 +1,110 @@
+"""Who may ask for the page, and under which names.
+
+Three rules, checked before anything else is looked at. The Host header must be an address or a name of this machine,
+so that a web site cannot reach the page by pointing its own name here (DNS rebinding). Where other machines may
+visit, a token is asked for, which a cookie then carries. What changes or costs something (a POST) must come from the
+page itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+import secrets
+import socket
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+
+from edgecap.errors import ConfigError
+from edgecap.live.config import WebConfig
+
+COOKIE_SECONDS = 180 * 86_400
+SHORTEST_TOKEN = 12
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\\\[\]]+)(?::\d{1,5})?")
+"""A name or address, and the port where there is one."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what is served at `host`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def web_token(config: WebConfig, host: str) -> str | None:
+    """The token that visitors need: the one that is set, a new one where other machines may visit, else none.
+
+    Raises ConfigError for a token file that cannot be read or holds a short one.
+    """
+    if config.token_file is not None:
+        try:
+            token = Path(config.token_file).expanduser().read_text(encoding="ascii").split("\n", 1)[0].strip()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"the token file {config.token_file} cannot be read; check its name and "
+                              "permissions") from error
+        if len(token) < SHORTEST_TOKEN:
+            raise ConfigError(f"the token in {config.token_file} is shorter than {SHORTEST_TOKEN} characters; type: "
+                              f"openssl rand -hex 16 > {config.token_file}")
+        return token
+    if config.token is not None or is_loopback(host):
+        return config.token
+    return secrets.token_urlsafe(18)
+
+
+class Door:
+    """The rules for one server."""
+
+    def __init__(self, host: str, token: str | None, names: Iterable[str] = ()) -> None:
+        """`host` is where it listens; `names` are further ones under which it is asked for."""
+        machine = socket.gethostname().lower()
+        self.token = token
+        self._names = {"localhost", host.lower(), machine, machine.partition(".")[0] + ".local",
+                       *(name.lower() for name in names)}
+
+    def knows(self, host: str | None) -> bool:
+        """Whether a Host header names this machine. An address always does: only names can be pointed elsewhere."""
+        found = HOST.fullmatch((host or "").lower())
+        if found is None:
+            return False
+        name = found[1].strip("[]")
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in self._names
+        return True
+
+    def is_own(self, origin: str | None, host: str | None) -> bool:
+        """Whether an Origin header is that of the page: the same name and port, by http or (through a proxy) https."""
+        if not origin or not host:
+            return False
+        return origin.lower() in {f"http://{host.lower()}", f"https://{host.lower()}"}
+
+    def fits(self, token: str) -> bool:
+        """Whether `token` is the token, in a time that does not tell how much of it fits."""
+        return self.token is None or hmac.compare_digest(token.encode(), self.token.encode())
+
+    def admits(self, cookies: str | None, authorization: str | None, port: int) -> bool:
+        """Whether a visitor carries the token, in the page's cookie or as `Authorization: Bearer TOKEN`."""
+        if self.token is None:
+            return True
+        if authorization and authorization.startswith("Bearer "):
+            return self.fits(authorization.removeprefix("Bearer ").strip())
+        try:
+            morsel = SimpleCookie(cookies or "").get(cookie_name(port))
+        except CookieError:
+            return False
+        return morsel is not None and self.fits(morsel.value)
+
+    def cookie(self, port: int) -> str:
+        """The Set-Cookie header that carries the token from now on; scripts and other sites do not get it."""
+        return f"{cookie_name(port)}={self.token}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Strict"
+
+
+def cookie_name(port: int) -> str:
+    """Cookies do not know ports, so the name does."""
+    return f"edgecap-{port}"

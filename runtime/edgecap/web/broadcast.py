@@ -1,0 +1,112 @@
+"""One teller, many listeners of different speed: each browser has a bounded queue, and nobody waits for it.
+
+What shows the moment (sound, status) is dropped from the old end of a full queue. What must not be missed (events) is
+never dropped: a browser so slow that even those pile up is sent away, and comes back saying what it has seen last.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+MOST_WATCHERS = 24
+MOST_PASSING = 30
+"""Messages of the moment that wait for one browser: a second of them."""
+MOST_KEPT = 256
+HEARTBEAT_SECONDS = 15.0
+HEARTBEAT = b": still here\n\n"
+
+
+class Watcher:
+    """A browser's queue. Iterate over it in the browser's own thread: each item is what to send next."""
+
+    def __init__(self, greeting: bytes) -> None:
+        self.dropped = 0
+        """Messages of the moment that this browser was too slow for."""
+        self._kept: deque[bytes] = deque([greeting])
+        self._passing: deque[bytes] = deque()
+        self._change = threading.Condition()
+        self._closed = False
+
+    def put(self, message: bytes, *, keep: bool) -> None:
+        """Queue a message; never waits."""
+        with self._change:
+            if keep:
+                self._kept.append(message)
+                self._closed = self._closed or len(self._kept) > MOST_KEPT
+            else:
+                if len(self._passing) >= MOST_PASSING:
+                    self._passing.popleft()
+                    self.dropped += 1
+                self._passing.append(message)
+            self._change.notify()
+
+    def close(self) -> None:
+        """Send what waits and end."""
+        with self._change:
+            self._closed = True
+            self._change.notify()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._kept or self._passing or self._closed, HEARTBEAT_SECONDS)
+                message = b"".join((*self._kept, *self._passing))
+                self._kept.clear()
+                self._passing.clear()
+                closed = self._closed
+            if message or not closed:
+                yield message or HEARTBEAT
+            if closed:
+                return
+
+
+class Broadcast:
+    """All browsers that watch."""
+
+    def __init__(self, most: int = MOST_WATCHERS) -> None:
+        self._most = most
+        self._watchers: set[Watcher] = set()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._watchers)
+
+    def tell(self, make: Callable[[], bytes], *, keep: bool = False) -> None:
+        """Send what `make` gives to all; no greeting is made meanwhile."""
+        with self._lock:
+            message = make()
+            for watcher in self._watchers:
+                watcher.put(message, keep=keep)
+
+    def join(self, greeting: Callable[[], bytes]) -> Watcher | None:
+        """A new browser, or None where there are too many; nothing is told between its greeting and its joining."""
+        with self._lock:
+            if self._ended or len(self._watchers) >= self._most:
+                return None
+            watcher = Watcher(greeting())
+            self._watchers.add(watcher)
+            return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        """The browser is gone."""
+        with self._lock:
+            self._watchers.discard(watcher)
+
+    def close(self, farewell: bytes) -> None:
+        """Say good-bye to all and take no more."""
+        with self._lock:
+            self._ended = True
+            for watcher in self._watchers:
+                watcher.put(farewell, keep=True)
+                watcher.close()
+
+
+def message(kind: str, data: str, identifier: str = "") -> bytes:
+    """One Server-Sent Event (https://html.spec.whatwg.org/multipage/server-sent-events.html); `data` is one line."""
+    head = f"id: {identifier}\n" if identifier else ""
+    return f"{head}event: {kind}\ndata: {data}\n\n".encode()

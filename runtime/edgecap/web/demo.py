@@ -1,0 +1,48 @@
+"""The captioning part of the page alone: a sound from the browser in, captions with their beams out."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from edgecap.captioner import Captioner
+from edgecap.live.config import WebConfig
+from edgecap.live.sinks.metrics import parse_address
+from edgecap.live.source import Tell
+from edgecap.web.access import Door, web_token
+from edgecap.web.page import about
+from edgecap.web.server import Route, WebServer
+from edgecap.web.uploads import Uploads
+
+DEFAULT_ADDRESS = "8642"
+
+
+class Demo:
+    """A server of the demo. Use it as a context manager."""
+
+    def __init__(self, config: WebConfig, captioner: Captioner, tell: Tell, *, beam: int | None = None) -> None:
+        """Serve at `config.address`, else at port 8642 of this machine. Raises ConfigError, OutputError."""
+        host, port = parse_address(config.address or DEFAULT_ADDRESS)
+        routes: dict[tuple[str, str], Route] = {
+            ("GET", "/about"): lambda exchange: exchange.reply_json(about(captioner) | {"live": False}),
+            ("POST", "/caption"): Uploads(captioner, beam),
+        }
+        self._server = WebServer(host, port, Door(host, web_token(config, host), config.hosts), routes, tell)
+        self._server.start()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._server.url
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,87 @@
+"""Past events: the newest in memory, for browsers that come or come back, and all that a journal holds, to search."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from edgecap.errors import OutputError
+from edgecap.live.event import Event
+
+MOST_EVENTS = 1000
+"""Held in memory: some 500 bytes each."""
+MOST_FOUND = 50
+MOST_WORDS = 8
+SEARCH_SECONDS = 3.0
+"""Time that a search of a journal may take."""
+
+Document = dict[str, Any]
+"""An event as `Event.document` writes it."""
+
+
+class History:
+    """The newest events as they are now, each with the number of its last change."""
+
+    def __init__(self, most: int = MOST_EVENTS) -> None:
+        self.number = 0
+        """Of the last change."""
+        self._most = most
+        self._events: OrderedDict[int, tuple[int, float, Document]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def record(self, event: Event, document: Document) -> int:
+        """Take the newest state of an event; the number of this change."""
+        with self._lock:
+            self.number += 1
+            self._events[event.id] = (self.number, event.began, document)
+            if len(self._events) > self._most:
+                self._events.popitem(last=False)
+            return self.number
+
+    def since(self, number: int) -> list[Document]:
+        """Events that changed after a change, oldest first."""
+        with self._lock:
+            return [document for changed, _, document in self._events.values() if changed > number]
+
+    def newest(self, most: int) -> list[Document]:
+        """The newest events, oldest first."""
+        with self._lock:
+            return [document for _, _, document in list(self._events.values())[-most:]]
+
+    def search(self, words: list[str], before: float) -> list[Document]:
+        """Events begun before a Unix time whose text has all the words, in any case; newest first."""
+        with self._lock:
+            events = list(self._events.values())
+        found = [document for _, began, document in reversed(events)
+                 if began < before and all(word in document["text"].lower() for word in words)]
+        return found[:MOST_FOUND]
+
+
+def search_journal(path: str, words: list[str], before: float) -> list[Document]:
+    """As `History.search`, over all events of a journal, which is only read. Raises OutputError where it cannot be."""
+    condition = " AND ".join(["began < ?", *["text LIKE ? ESCAPE '\\'"] * len(words)])
+    patterns = ["%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%" for word in words]
+    give_up = time.monotonic() + SEARCH_SECONDS
+    try:
+        database = sqlite3.connect(Path(path).expanduser().resolve().as_uri() + "?mode=ro", uri=True, timeout=1.0)
+        try:
+            database.set_progress_handler(lambda: time.monotonic() > give_up, 100_000)
+            rows = database.execute(
+                "SELECT id, start, stop, began, ended, text, score, level_dbfs, updates, open, source FROM events "
+                f"WHERE {condition} ORDER BY began DESC LIMIT ?", (before, *patterns, MOST_FOUND)).fetchall()
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise OutputError(f"the journal cannot be searched now ({error})") from error
+    return [Event(number, start, stop, began, ended, text, score, level, updates, bool(goes_on)).document()
+            | {"source": source}
+            for number, start, stop, began, ended, text, score, level, updates, goes_on, source in rows]
+
+
+def words_of(text: str) -> list[str]:
+    """What is searched for: the words of what was typed, in lower case."""
+    return text.lower().split()[:MOST_WORDS]

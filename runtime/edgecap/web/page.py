@@ -1,0 +1,192 @@
+"""The live page: a place for events like any other, and the answers that the page's scripts ask for.
+
+    GET  /about    what this is: model, window, colours of the picture, whether sound is kept
+    GET  /events   Server-Sent Events: hello, change, status, sound, bye
+    GET  /past     ?words=&before=: past events, newest first, from the journal where there is one
+    POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from http import HTTPStatus
+
+from edgecap._version import __version__
+from edgecap.captioner import Captioner
+from edgecap.errors import OutputError
+from edgecap.frontend import Samples
+from edgecap.live.config import ListenConfig
+from edgecap.live.event import Change
+from edgecap.live.sinks.base import Sink
+from edgecap.live.sinks.metrics import parse_address
+from edgecap.live.source import Tell
+from edgecap.live.status import Status
+from edgecap.web.access import Door, web_token
+from edgecap.web.broadcast import Broadcast, message
+from edgecap.web.history import History, search_journal, words_of
+from edgecap.web.server import Exchange, Route, WebServer
+from edgecap.web.spectrum import Spectrum
+from edgecap.web.uploads import Uploads
+
+SOUND_SECONDS = 1 / 30
+"""Least time between two pieces of spectrogram."""
+STATUS_SECONDS = 1.0
+MOST_GREETED = 100
+"""Events that a browser gets when it comes."""
+
+
+class _Stream:
+    """What one source's listeners on the page need."""
+
+    def __init__(self, spectrum: Spectrum) -> None:
+        self.spectrum = spectrum
+        self.sound_at = self.status_at = float("-inf")
+        self.shown: tuple[object, ...] = ()
+        self.status: dict[str, object] = {}
+
+
+class LivePage(Sink):
+    """Serves the page and brings it what is heard. Whoever looks at it cannot hold up the listener."""
+
+    def __init__(self, config: ListenConfig, captioner: Captioner, tell: Tell, *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """Serve at `config.web.address`. Raises ConfigError, OutputError where the port is taken."""
+        assert config.web.address is not None
+        host, port = parse_address(config.web.address)
+        self._config, self._captioner, self._clock = config, captioner, clock
+        self._start = secrets.token_hex(4)
+        self._history, self._broadcast = History(), Broadcast()
+        self._streams: dict[str, _Stream] = {}
+        routes: dict[tuple[str, str], Route] = {
+            ("GET", "/about"): self._about, ("GET", "/events"): self._events, ("GET", "/past"): self._past,
+            ("POST", "/caption"): Uploads(captioner, config.model.beam),
+        }
+        self._server = WebServer(host, port, Door(host, web_token(config.web, host), config.web.hosts), routes, tell)
+        self._server.start()
+        tell("note", f"the live page is at {self.url}")
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return self._server.url
+
+    @property
+    def watched(self) -> bool:  # type: ignore[override]
+        """See `Sink.watched`."""
+        return self._broadcast.watched
+
+    def change(self, change: Change) -> None:
+        """See `Sink.change`."""
+        def make() -> bytes:
+            document = change.event.document(kind=change.kind)
+            number = self._history.record(change.event, document)
+            return message("change", _json(document), f"{self._start}-{number}")
+
+        self._broadcast.tell(make, keep=True)
+
+    def hear(self, source: str, frames: Samples) -> None:
+        """See `Sink.hear`."""
+        self._stream(source).spectrum.push(frames)
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`."""
+        stream, now = self._stream(status.source), self._clock()
+        shown = (status.gate_open, status.fault, status.text, status.hop, status.throttled)
+        changed, stream.shown = shown != stream.shown, shown
+        if changed or now - stream.status_at >= STATUS_SECONDS:
+            stream.status_at, stream.status = now, status_document(status)
+            self._broadcast.tell(lambda: message("status", _json(stream.status)))
+        if not self.watched:
+            stream.spectrum.clear()
+        elif now - stream.sound_at >= SOUND_SECONDS:
+            columns = stream.spectrum.take()
+            if columns:
+                stream.sound_at = now
+                sound = {"source": status.source, "at": round(status.heard, 3), "level": round(status.level, 1),
+                         "columns": b64encode(columns).decode()}
+                self._broadcast.tell(lambda: message("sound", _json(sound)))
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._broadcast.close(message("bye", "{}"))
+        self._server.close()
+
+    def _stream(self, source: str) -> _Stream:
+        if source not in self._streams:
+            self._streams[source] = _Stream(Spectrum(self._captioner.manifest.front_end))
+        return self._streams[source]
+
+    def _about(self, exchange: Exchange) -> None:
+        """GET /about."""
+        spectrum = Spectrum(self._captioner.manifest.front_end)
+        exchange.reply_json(about(self._captioner) | {
+            "live": True, "bands": spectrum.bands, "column_seconds": spectrum.column_seconds,
+            "journal": self._config.output.journal is not None,
+        })
+
+    def _events(self, exchange: Exchange) -> None:
+        """GET /events: until the browser leaves or the listener ends."""
+        start, _, number = exchange.headers.get("Last-Event-ID", "").partition("-")
+        seen = int(number) if start == self._start and number.isdecimal() else None
+
+        def greeting() -> bytes:
+            missed = self._history.newest(MOST_GREETED) if seen is None else self._history.since(seen)
+            hello = {"anew": seen is None, "events": missed, "status": [s.status for s in self._streams.copy().values()
+                                                                        if s.status]}
+            return message("hello", _json(hello), f"{self._start}-{self._history.number}")
+
+        watcher = self._broadcast.join(greeting)
+        if watcher is None:
+            exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many browsers watch already", Retry_After="30")
+            return
+        try:
+            exchange.begin(HTTPStatus.OK, "text/event-stream", X_Accel_Buffering="no")
+            for part in watcher:
+                exchange.wfile.write(part)
+        finally:
+            self._broadcast.leave(watcher)
+
+    def _past(self, exchange: Exchange) -> None:
+        """GET /past."""
+        words = words_of(exchange.query.get("words", ""))
+        try:
+            before = float(exchange.query.get("before", "inf"))
+        except ValueError:
+            exchange.refuse(HTTPStatus.BAD_REQUEST, "before is a Unix time")
+            return
+        try:
+            journal = self._config.output.journal
+            found = search_journal(journal, words, before) if journal else self._history.search(words, before)
+        except OutputError as error:
+            exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), Retry_After="5")
+            return
+        exchange.reply_json({"events": found})
+
+
+def about(captioner: Captioner) -> dict[str, object]:
+    """What a page that captions sounds says of itself."""
+    manifest = captioner.manifest
+    return {"version": __version__, "model": manifest.name, "licence": manifest.licence.name,
+            "window": round(captioner.window, 2)}
+
+
+def status_document(status: Status) -> dict[str, object]:
+    """What goes on, as JSON; what is not known is null."""
+    return {
+        "source": status.source, "heard": round(status.heard, 1), "level": round(status.level, 1),
+        "floor": None if status.floor is None else round(status.floor, 1), "gate": status.gate_open,
+        "hop": round(status.hop, 2), "asked_hop": status.asked_hop, "load": round(status.load, 4),
+        "seconds": round(status.seconds, 3), "latency": round(status.latency, 3), "captions": status.captions,
+        "quiet": status.quiet, "dropped": status.dropped, "lost": round(status.lost, 1),
+        "overflows": status.overflows, "events": status.events, "celsius": status.celsius,
+        "throttled": status.throttled, "fault": status.fault, "text": status.text,
+        "beams": [{"text": text, "score": round(score, 4)} for text, score in status.beams],
+    }
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
