@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from edgecap.errors import BundleError
+from edgecap_bench.onnx_file import Graph, Node, read_graph
 
 CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv", "FusedConv", "NhwcFusedConv"}
 PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
@@ -39,15 +42,13 @@ def onnx_multiply_adds(path: Path, sizes: Mapping[str, int] | None = None) -> in
     The graph is run once on zeros for the shapes, so that operators beyond the ONNX standard are no obstacle. Raises
     BundleError for one that does not run or whose work cannot be told.
     """
-    import onnx
-
-    model = onnx.load(str(path))
-    counted = [node for node in model.graph.node if node.op_type in CONVOLUTIONS | PRODUCTS]
-    for node in model.graph.node:
-        if node.op_type == "Einsum" or "Attention" in node.op_type:
-            raise BundleError(f"{path.name}: the work of a node {node.op_type} cannot be counted yet")
-    shapes = {item.name: tuple(item.dims) for item in model.graph.initializer}
-    shapes |= _shapes(model, {name for node in counted for name in _needed(node)} - set(shapes), sizes or {}, path)
+    graph = read_graph(path)
+    counted = [node for node in graph.nodes if node.operator in CONVOLUTIONS | PRODUCTS]
+    for node in graph.nodes:
+        if node.operator == "Einsum" or "Attention" in node.operator:
+            raise BundleError(f"{path.name}: the work of a node {node.operator} cannot be counted yet")
+    shapes = {tensor.name: tensor.shape for tensor in graph.tensors}
+    shapes |= _shapes(graph, {name for node in counted for name in _needed(node)} - set(shapes), sizes or {}, path)
     return sum(_node(node, shapes) for node in counted)
 
 
@@ -56,54 +57,43 @@ def onnx_parameters(paths: list[Path]) -> int:
 
     What training normalises with is folded into these; what two graphs share counts once.
     """
-    import onnx
-
     seen: dict[bytes, int] = {}
     for path in paths:
-        for tensor in onnx.load(str(path)).graph.initializer:
-            count = math.prod(tensor.dims)
-            if tensor.dims and count >= 32:
-                content = onnx.numpy_helper.to_array(tensor)
+        for tensor in read_graph(path).tensors:
+            if tensor.shape and tensor.count >= 32:
                 # a transposed copy of an embedding is the same parameters: compare what does not depend on the order
-                key = hashlib.sha256(str(count).encode() + _ordered(content)).digest()
-                seen[key] = count
+                ordered = np.sort(tensor.array()).tobytes()
+                seen[hashlib.sha256(str(tensor.count).encode() + ordered).digest()] = tensor.count
     return sum(seen.values())
 
 
-def _ordered(array: Any) -> bytes:  # noqa: ANN401
-    import numpy as np
+def onnx_operators(path: Path) -> dict[str, int]:
+    """How many nodes of each operator a graph has, by name."""
+    return dict(sorted(Counter(node.operator for node in read_graph(path).nodes).items()))
 
-    return np.sort(array, axis=None).tobytes()
 
-
-def _needed(node: Any) -> tuple[str, ...]:  # noqa: ANN401
+def _needed(node: Node) -> tuple[str, ...]:
     """The tensors whose shapes tell a node's work."""
-    factor = node.input[WEIGHT_PLACE.get(node.op_type, 1)] if node.op_type in CONVOLUTIONS else node.input[0]
-    return factor, node.output[0]
+    factor = node.inputs[WEIGHT_PLACE.get(node.operator, 1)] if node.operator in CONVOLUTIONS else node.inputs[0]
+    return factor, node.outputs[0]
 
 
-def _shapes(model: Any, names: set[str], sizes: Mapping[str, int], path: Path) -> dict[str, Shape]:  # noqa: ANN401
-    """Shapes of tensors by name, from one run on zeros. Changes the model."""
-    import numpy as np
-    import onnx
-
+def _shapes(graph: Graph, names: set[str], sizes: Mapping[str, int], path: Path) -> dict[str, Shape]:
+    """Shapes of tensors by name, from one run on zeros."""
     from edgecap.onnx_session import import_onnxruntime
 
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the names must stay
     options.log_severity_level, options.intra_op_num_threads = 4, 1
-    feeds = {}
-    for item in model.graph.input:
-        kind = item.type.tensor_type
-        dims = [sizes.get(axis.dim_param, 1) if axis.dim_param else axis.dim_value for axis in kind.shape.dim]
-        feeds[item.name] = np.zeros(dims, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    feeds = {value.name: np.zeros([sizes.get(axis, 1) if isinstance(axis, str) else axis or 1 for axis in value.shape],
+                                  value.type) for value in graph.inputs}
     given = {name: tuple(feed.shape) for name, feed in feeds.items()}
     asked = sorted(names - set(given))
-    there = {item.name for item in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked if name not in there)
+    there = {value.name for value in graph.outputs}
+    model = graph.with_outputs([name for name in asked if name not in there])
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found = session.run(asked, feeds)
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise BundleError(f"{path.name} does not run on zeros, so its work cannot be counted "
@@ -111,9 +101,8 @@ def _shapes(model: Any, names: set[str], sizes: Mapping[str, int], path: Path) -
     return given | {name: tuple(array.shape) for name, array in zip(asked, found, strict=True)}
 
 
-def _node(node: Any, shapes: dict[str, Shape]) -> int:  # noqa: ANN401
+def _node(node: Node, shapes: dict[str, Shape]) -> int:
     factor, out = (shapes[name] for name in _needed(node))
-    if node.op_type in CONVOLUTIONS:
+    if node.operator in CONVOLUTIONS:
         return math.prod(out) * math.prod(factor[1:])
-    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return math.prod(out) * factor[-2 if transposed else -1]
+    return math.prod(out) * factor[-2 if node.integers.get("transA") else -1]
