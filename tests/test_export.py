@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import torch
 from published_layout import words
 
+from edgecap.bundle import load_bundle
 from edgecap.captioner import Captioner
 from edgecap.errors import CheckpointError, OutputError, ShapeMismatchError, ToleranceError, VerificationError
 from edgecap.frontend import FrontEnd, log_mel
 from edgecap.manifest import Licence, Provenance
+from edgecap.session import Session, open_session
 from edgecap_export import bundles
 from edgecap_export.bundles import created_by, export_bundle
 from edgecap_export.graphs import (
@@ -28,7 +31,8 @@ from edgecap_export.graphs import (
     memory_frames,
     onnx_graphs,
 )
-from edgecap_export.verify import Tolerances, onnx_runner, sounds, verify_graphs, verify_onnx
+from edgecap_export.torch_session import TorchSession
+from edgecap_export.verify import Tolerances, onnx_runner, sounds, verify_session
 from edgecap_train.search import search
 from edgecap_train.student import Student, StudentConfig
 
@@ -99,11 +103,14 @@ def test_the_graphs_have_the_inputs_and_outputs_that_the_manifest_documents(grap
     }  # fmt: skip
 
 
-def test_the_graphs_are_within_tolerance_and_the_differences_are_told(student, graphs):
-    differences = {found.output: found.largest for found in verify_onnx(student, graphs, WINDOW)}
-    assert differences.keys() == {
-        "cross_keys", "cross_values", "clip_embedding", "log_probs", "new_self_keys", "new_self_values",
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def session(bundle: Path) -> Session:
+    return open_session(load_bundle(bundle), 1)
+
+
+def test_a_bundle_is_within_tolerance_and_the_differences_are_told(student, session):
+    differences = {found.output: found.largest for found in verify_session(student, session, WINDOW, Tolerances())}
+    assert differences.keys() == {"cross_keys", "cross_values", "clip_embedding", "log_probs"}
     assert all(0 <= difference < 1e-4 for difference in differences.values())
 
 
@@ -142,27 +149,29 @@ def test_the_decoder_sees_no_memory_beyond_its_length_and_no_later_positions(stu
     assert np.abs(run(feed)["log_probs"] - before).max() > 1e-3
 
 
-def test_graphs_of_other_weights_are_refused(graphs):
+def test_graphs_of_other_weights_are_refused(session):
     with pytest.raises(ToleranceError, match="'cross_keys' of the exported graph differs"):
-        verify_onnx(small_student(2), graphs, WINDOW)
+        verify_session(small_student(2), session, WINDOW, Tolerances())
 
 
-def runners(graphs):
-    return onnx_runner(graphs.encode), onnx_runner(graphs.decode)
+class Spoilt:
+    """A session one of whose answers is changed."""
+
+    def __init__(self, session, name, change):
+        self.session, self.name, self.change = session, name, change
+
+    def encode(self, log_mel, memory_length):
+        encoded = self.session.encode(log_mel, memory_length)
+        return replace(encoded, clip_embedding=self.change(encoded.clip_embedding)) if self.name != "log_probs" else (
+            encoded
+        )
+
+    def decoder(self, encoded, beam):
+        step = self.session.decoder(encoded, beam)
+        return (lambda *inputs: self.change(step(*inputs))) if self.name == "log_probs" else step
 
 
-def spoil(run, name, change):
-    """A runner whose output `name` is changed."""
-
-    def spoiled(inputs):
-        outputs = dict(run(inputs))
-        outputs[name] = change(outputs[name])
-        return outputs
-
-    return spoiled
-
-
-@pytest.mark.parametrize("name", ["clip_embedding", "log_probs", "new_self_values"])
+@pytest.mark.parametrize("name", ["clip_embedding", "log_probs"])
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -172,42 +181,32 @@ def spoil(run, name, change):
     ],
     ids=["scaled", "nan", "cut"],
 )
-def test_a_wrong_output_is_named(student, graphs, name, change, error):
-    encode, decode = runners(graphs)
-    if name == "clip_embedding":
-        encode = spoil(encode, name, change)
-    else:
-        decode = spoil(decode, name, change)
+def test_a_wrong_output_is_named(student, session, name, change, error):
     with pytest.raises(error, match=f"'{name}'") as caught:
-        verify_graphs(student, encode, decode, WINDOW, Tolerances())
+        verify_session(student, Spoilt(session, name, change), WINDOW, Tolerances())
     assert isinstance(caught.value, VerificationError)
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_give_no_numbers_are_called_broken(student, graphs):
+def test_weights_that_give_no_numbers_are_called_broken(student, session):
     broken = copy.deepcopy(student)
     broken.decoder.memory_norm.bias.data.fill_(torch.inf)
     with pytest.raises(VerificationError, match="weights are broken"):
-        verify_onnx(broken, graphs, WINDOW)
+        verify_session(broken, session, WINDOW, Tolerances())
 
 
-def test_caches_that_are_mixed_up_are_noticed(student, graphs):
-    encode, decode = runners(graphs)
+@pytest.mark.parametrize("forget", ["parents", "position"])
+def test_a_decoder_that_mixes_up_its_rows_or_places_is_noticed(student, forget):
+    class Forgetful(TorchSession):
+        def decoder(self, encoded, beam):
+            step = super().decoder(encoded, beam)
+            if forget == "parents":
+                return lambda tokens, position, parents: step(tokens, position, np.arange(beam))
+            return lambda tokens, position, parents: step(tokens, max(position - 1, 0), parents)
 
-    def mixed(inputs):
-        return decode({**inputs, "self_keys": inputs["self_values"], "self_values": inputs["self_keys"]})
-
-    with pytest.raises(ToleranceError):
-        verify_graphs(student, encode, mixed, WINDOW, Tolerances())
-
-
-def test_a_missing_output_is_named(student, graphs):
-    encode, decode = runners(graphs)
-    with pytest.raises(ShapeMismatchError, match="no output 'cross_values'"):
-        verify_graphs(
-            student, lambda inputs: {k: v for k, v in encode(inputs).items() if k != "cross_values"}, decode, WINDOW,
-            Tolerances(),
-        )  # fmt: skip
+    assert verify_session(student, TorchSession(student), WINDOW, Tolerances())
+    with pytest.raises(ToleranceError, match="'log_probs'"):
+        verify_session(student, Forgetful(student), WINDOW, Tolerances())
 
 
 def test_bytes_that_are_no_graph_are_refused():

@@ -124,8 +124,7 @@ def test_what_fails_its_verification_is_not_written_unless_forced(made, tmp_path
     ("arguments", "code", "what"),
     [
         (["--runtime", "tpu"], 2, "'tpu' is no runtime"),
-        (["--runtime", "litert", "--int8"], 2, "'litert' is no runtime that this edgecap exports for"),
-        (["--int8", "--fp16"], 2, "one precision at a time"),
+        (["--front-end", "beside", "--int8"], 2, "'beside' is no place"),
         (["--int4"], 2, "--int4"),
         (["--int8", "-o", "recordings"], 7, "exists"),
         (["own.safetensors", "--int8"], 1, "--calibration"),

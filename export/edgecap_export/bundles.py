@@ -6,10 +6,11 @@ The one way from PyTorch to a folder that a device reads, for imported checkpoin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from edgecap.bundle import Bundle, BundleContent, vocabulary_content, write_bund
 from edgecap.manifest import (
     FORMAT_VERSION,
     DecoderSpec,
+    EncoderInput,
     EncoderSpec,
     Licence,
     Manifest,
@@ -25,12 +27,13 @@ from edgecap.manifest import (
     SilenceSpec,
     VocabularySpec,
 )
+from edgecap.session import open_session
 from edgecap_export.graphs import OnnxGraphs, memory_frames, onnx_graphs
-from edgecap_export.verify import Difference, verify_onnx
+from edgecap_export.onnx_runtime import graph_files
+from edgecap_export.runtimes import Precision, RuntimeName
+from edgecap_export.verify import Difference, Tolerances, verify_session
 from edgecap_train.student import FRAMES_PER_MEMORY, Student
 from edgecap_train.vocabulary import Vocabulary, check_size
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 WINDOW_SECONDS = 10.0
 """Length of the published students' training clips."""
@@ -59,12 +62,22 @@ def export_bundle(
     check_size(vocabulary, student.config.vocabulary_size, name)
     window = window_frames(student, window_seconds)
     graphs = onnx_graphs(student, window)
-    differences = verify_onnx(student, graphs, window)
     manifest = manifest_of(
         student, name=name, window=window, precision="fp32", licence=licence, metrics=metrics, silence=silence,
-        provenance=with_details(provenance, difference_details(differences)),
+        provenance=provenance,
     )  # fmt: skip
-    return write_bundle(folder, manifest, [*graph_contents(graphs, vocabulary, card), *extra(graphs)])
+    contents = [*graph_files(graphs), *common_contents(vocabulary, card)]
+    with trial(manifest, contents) as bundle:
+        differences = verify_session(student, open_session(bundle, 1), window, Tolerances())
+    manifest = replace(manifest, provenance=with_details(provenance, difference_details(differences)))
+    return write_bundle(folder, manifest, [*contents, *extra(graphs)])
+
+
+@contextmanager
+def trial(manifest: Manifest, contents: Sequence[BundleContent]) -> Iterator[Bundle]:
+    """The bundle in a temporary folder, to be tried before it is written to its place."""
+    with TemporaryDirectory(prefix="edgecap-export-") as room:
+        yield write_bundle(Path(room) / "trial", manifest, contents)
 
 
 def window_frames(student: Student, seconds: float = WINDOW_SECONDS) -> int:
@@ -75,18 +88,19 @@ def window_frames(student: Student, seconds: float = WINDOW_SECONDS) -> int:
 
 def manifest_of(
     student: Student, *, name: str, window: int, precision: Precision, licence: Licence, provenance: Provenance,
-    metrics: Mapping[str, float] | None = None, silence: SilenceSpec | None = None,
+    metrics: Mapping[str, float] | None = None, silence: SilenceSpec | None = None, runtime: RuntimeName = "onnx",
+    encoder_input: EncoderInput = "log_mel", beams: int = 0,
 ) -> Manifest:  # fmt: skip
-    """The manifest of a student's ONNX bundle, its files still to be listed."""
+    """The manifest of a student's bundle, its files still to be listed; `beams` as `DecoderSpec` says."""
     return Manifest(
         format="edgecap-bundle",
         format_version=FORMAT_VERSION,
         name=name,
-        runtime="onnx",
+        runtime=runtime,
         precision=precision,
         front_end=student.config.front_end,
-        encoder=_encoder_spec(student, window),
-        decoder=_decoder_spec(student),
+        encoder=replace(_encoder_spec(student, window), input=encoder_input),
+        decoder=replace(_decoder_spec(student), beams=beams),
         vocabulary=VocabularySpec(size=student.config.vocabulary_size),
         silence=silence or SilenceSpec(),
         files=[],
@@ -96,13 +110,9 @@ def manifest_of(
     )
 
 
-def graph_contents(graphs: OnnxGraphs, vocabulary: Vocabulary, card: str | None) -> list[BundleContent]:
-    """The files that every ONNX bundle has."""
-    contents = [
-        BundleContent("encode.onnx", "encode", graphs.encode),
-        BundleContent("decode.onnx", "decode", graphs.decode),
-        vocabulary_content(vocabulary),
-    ]
+def common_contents(vocabulary: Vocabulary, card: str | None) -> list[BundleContent]:
+    """The files that bundles of every runtime have."""
+    contents = [vocabulary_content(vocabulary)]
     return contents if card is None else [*contents, BundleContent("MODEL_CARD.md", "card", card.encode())]
 
 

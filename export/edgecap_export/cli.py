@@ -125,8 +125,9 @@ def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, calibration: Path | 
     if calibration is not None:
         from edgecap_export.exports import calibrated
 
-        ranges, warnings = calibrated(saved.student, graphs, calibration)
+        found, warnings = calibrated(saved.student, graphs, calibration)
+        assert found.ranges is not None
         for warning in warnings:
             say("warning", warning)
-        contents.append(BundleContent(FILE_NAME, "other", render_ranges(ranges)))
+        contents.append(BundleContent(FILE_NAME, "other", render_ranges(found.ranges)))
     return contents

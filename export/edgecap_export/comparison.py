@@ -10,9 +10,8 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from edgecap.bundle import load_bundle
+from edgecap.bundle import Bundle
 from edgecap.captioner import Captioner
 from edgecap.decoding import beam_search
 from edgecap.frontend import Samples, log_mel
@@ -36,31 +35,31 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Captions of the same sounds by both."""
+class Said:
+    """The best caption of one sound."""
 
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-
-    @property
-    def same(self) -> float:
-        """Part of the sounds with the same caption, word for word."""
-        return sum(a == b for a, b in zip(self.before, self.after, strict=True)) / len(self.before)
+    text: str
+    tokens: tuple[int, ...]
+    """Empty for silence."""
 
 
-def compare_captions(before: Path, after: Path, sounds: Sequence[Samples]) -> Agreement:
-    """Caption each sound (n,), at the model's rate, with both bundles."""
-    captioners = [Captioner.load(folder, threads=1) for folder in (before, after)]
-    rate = captioners[0].manifest.front_end.sample_rate
-    texts = [tuple(captioner.caption(sound, rate).text for sound in sounds) for captioner in captioners]
-    return Agreement(*texts)
+def captions_of(captioner: Captioner, sounds: Sequence[Samples]) -> tuple[Said, ...]:
+    """Caption each sound (n,), at the model's rate."""
+    rate = captioner.manifest.front_end.sample_rate
+    captions = [captioner.caption(sound, rate) for sound in sounds]
+    return tuple(Said(caption.text, caption.beams[0].tokens if caption.beams else ()) for caption in captions)
 
 
-def compare_stages(before: Path, after: Path, sounds: Sequence[Samples], rounds: int) -> tuple[Stage, ...]:
+def same(before: Sequence[object], after: Sequence[object]) -> float:
+    """Part of the pairs that are equal."""
+    return sum(a == b for a, b in zip(before, after, strict=True)) / len(before)
+
+
+def compare_stages(before: Bundle, after: Bundle, sounds: Sequence[Samples], rounds: int) -> tuple[Stage, ...]:
     """Times of front end, encoder, search and the whole caption. Raises ValueError without sounds."""
     if not sounds:
         raise ValueError("times need at least one sound")
-    stages = [_stages(folder, sounds) for folder in (before, after)]
+    stages = [_stages(bundle, sounds) for bundle in (before, after)]
     seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in stages[0]}
     for turn in range(-WARM_UP, rounds):
         for name in seconds:
@@ -74,8 +73,7 @@ def compare_stages(before: Path, after: Path, sounds: Sequence[Samples], rounds:
     )
 
 
-def _stages(folder: Path, sounds: Sequence[Samples]) -> dict[str, Callable[[int], object]]:
-    bundle = load_bundle(folder)
+def _stages(bundle: Bundle, sounds: Sequence[Samples]) -> dict[str, Callable[[int], object]]:
     session, manifest = open_session(bundle, 1), bundle.manifest
     captioner, rate = Captioner(bundle, session), manifest.front_end.sample_rate
     length = round(captioner.window * rate)

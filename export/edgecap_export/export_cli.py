@@ -1,7 +1,8 @@
-"""`edgecap export`: a model to a bundle of another precision. Loads without torch, as `edgecap_export.cli` does."""
+"""`edgecap export`: a model to bundles of any runtime and precision. Loads without torch, as `edgecap_export.cli`."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +10,14 @@ import typer
 
 from edgecap.cli.console import as_json, say, table, write
 from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
+from edgecap_export.runtimes import TOOLCHAINS, Precision, RuntimeName, check_toolchain
 
 if TYPE_CHECKING:
-    from edgecap_export.exports import Report
+    from edgecap.manifest import EncoderInput
+    from edgecap_export.exports import Exporter
     from edgecap_export.layers import LayerError
+    from edgecap_export.reports import Report
 
-RUNTIMES = ("onnx",)
 SHOWN_LAYERS = 10
 
 
@@ -25,15 +28,18 @@ def export(
                        "checkpoint. [default: the default model]", show_default=False),
     ] = None,
     *,
-    runtime: Annotated[str, typer.Option("--runtime", metavar="RUNTIME", help="onnx is the one there is so far.")] = (
-        "onnx"
-    ),
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", metavar="RUNTIME", help="onnx, executorch, litert or all; may be repeated. "
+                     "[default: onnx]", show_default=False),
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Float32, as trained. [default]")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Weights in float16: half the size, the same speed.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Weights in float16: half the size.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Bytes where they pay: a quarter of the size, faster.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder of the bundle. [default: NAME-PRECISION]"),
+        typer.Option("--output", "-o", metavar="DIR", help="Folder of the bundle; of several, the folder that they go "
+                     "into. [default: NAME-RUNTIME-PRECISION]"),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -48,8 +54,15 @@ def export(
     vocabulary: Annotated[
         Path | None, typer.Option("--vocabulary", metavar="PATH", help="Of a checkpoint that holds none.")
     ] = None,
+    front_end: Annotated[
+        str,
+        typer.Option("--front-end", metavar="PLACE", help="outside (NumPy makes the log-mel) or in-graph (the graph "
+                     "takes the waveform)."),
+    ] = "outside",
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace a bundle that is there, and write one that fails its checks.")
+        bool,
+        typer.Option("--force", "-f", help="Replace a bundle that is there, write one that fails its checks, and use "
+                     "a toolchain of an untested version."),
     ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Only rank the layers by what int8 does to them; write nothing.")
@@ -58,67 +71,110 @@ def export(
 ) -> None:
     """Export a model: the same captions from a smaller, faster bundle for edgecap caption --model DIR.
 
-    The result is compared with PyTorch and with its float32 original before it is written; report.json inside the
-    bundle tells everything that was measured.
+    The result is compared with PyTorch and with the float32 ONNX bundle before it is written; report.json inside the
+    bundle tells everything that was measured. Several runtimes and precisions may be given at once.
 
     \b
     Examples:
       edgecap export --int8
       edgecap export student.safetensors --int8 --calibration recordings -o small --verify captions.csv
+      edgecap export --runtime all --fp32 --fp16 --int8 -o bundles
       edgecap export --int8 --explain
     """
-    precision = _precision(fp32, fp16, int8)
-    if runtime not in RUNTIMES:
-        raise typer.BadParameter(f"{runtime!r} is no runtime that this edgecap exports for; use {', '.join(RUNTIMES)}",
-                                 param_hint="--runtime")
-    _check_free(output, force or explain)
+    runtimes, precisions = _runtimes(runtime or ["onnx"]), _precisions(fp32, fp16, int8)
+    encoder_input = _encoder_input(front_end)
+    several = len(runtimes) * len(precisions) > 1
+    if output is not None and not several:
+        _check_free(output, force or explain)
+    for name in runtimes:
+        _check_toolchain(name, force)
     try:
-        from edgecap_export.exports import Export
-        from edgecap_export.recipes import recipe_for
+        from edgecap_export.exports import Exporter
         from edgecap_export.sources import open_source
     except ImportError as error:
         raise MissingDependencyError.for_extra("edgecap export", "export") from error
     source = open_source(model, vocabulary)
     for note in source.notes:
         say("warning", note)
-    output = output or Path(f"{source.name}-{precision}")
-    _check_free(output, force or explain)
-    recipe = recipe_for(precision, source.student.config.encoder)
-    work = Export(source, recipe, lambda step: say("note", f"{step} …"))
-    work.calibrate(calibration)
-    for warning in work.warnings:
-        say("warning", warning)
+    folders = {pair: _folder(output, several, f"{source.name}-{'-'.join(pair)}")
+               for pair in itertools.product(runtimes, precisions)}  # fmt: skip
+    for folder in folders.values():
+        _check_free(folder, force or explain)
+    exporter = Exporter(source, references=verify, encoder_input=encoder_input,
+                        progress=lambda step: say("note", f"{step} …"))  # fmt: skip
+    if "int8" in precisions and calibration is not None:
+        for warning in exporter.calibrate(calibration):
+            say("warning", warning)
     if explain:
-        _explain(work.ranking(), work.stays_float(), json)
-        return
-    bundle, report = work.run(output, references=verify, force=force)
-    if report.failure:
-        say("warning", f"written although {report.failure}")
+        _explain(exporter, runtimes, precisions, json)
+    else:
+        _export(exporter, folders, force, json)
+
+
+def _export(
+    exporter: Exporter, folders: dict[tuple[RuntimeName, Precision], Path], force: bool, json: bool
+) -> None:
+    """Write every bundle and print its report."""
+    documents = []
+    for (runtime, precision), folder in folders.items():
+        bundle, report = exporter.export(runtime, precision, folder, force=force)
+        if report.failure:
+            say("warning", f"written although {report.failure}")
+        documents.append({"bundle": str(folder), "bytes": bundle.size, "report": report.document()})
+        if not json:
+            for line in (*report_lines(report), str(folder)):
+                write(line)
     if json:
-        write(as_json({"bundle": str(output), "bytes": bundle.size, "report": report.document()}))
-        return
-    for line in report_lines(report):
-        write(line)
-    write(str(output))
+        write(as_json({"exports": documents} if len(documents) > 1 else documents[0]))
 
 
-def _precision(fp32: bool, fp16: bool, int8: bool) -> str:
-    chosen = [name for name, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted]
-    if len(chosen) > 1:
-        raise typer.BadParameter(f"one precision at a time, not {' and '.join(chosen)}",
-                                 param_hint=f"--{chosen[1]}")
-    return chosen[0] if chosen else "fp32"
+def _runtimes(given: list[str]) -> list[RuntimeName]:
+    """The runtimes asked for, each once. Raises BadParameter for an unknown one."""
+    for name in given:
+        if name != "all" and name not in TOOLCHAINS:
+            raise typer.BadParameter(f"{name!r} is no runtime that edgecap exports for; use {', '.join(TOOLCHAINS)} or "
+                                     "all", param_hint="--runtime")  # fmt: skip
+    return [name for name in TOOLCHAINS if name in given or "all" in given]
 
 
-def _check_free(output: Path | None, force: bool) -> None:
+def _precisions(fp32: bool, fp16: bool, int8: bool) -> list[Precision]:
+    wanted: dict[Precision, bool] = {"fp32": fp32, "fp16": fp16, "int8": int8}
+    return [name for name, asked in wanted.items() if asked] or ["fp32"]
+
+
+def _encoder_input(front_end: str) -> EncoderInput:
+    places: dict[str, EncoderInput] = {"outside": "log_mel", "in-graph": "waveform"}
+    if front_end not in places:
+        raise typer.BadParameter(f"{front_end!r} is no place for the front end; use {' or '.join(places)}",
+                                 param_hint="--front-end")
+    return places[front_end]
+
+
+def _check_toolchain(name: RuntimeName, force: bool) -> None:
+    """Raise MissingDependencyError for a toolchain that is not installed, or untested and not forced."""
+    untested = check_toolchain(name)
+    if untested and not force:
+        raise MissingDependencyError(f"{'; '.join(untested)}; type: pip install "
+                                     f'"edgecap[{TOOLCHAINS[name].extra}]", or add --force to try it all the same')
+    for remark in untested:
+        say("warning", remark)
+
+
+def _folder(output: Path | None, several: bool, name: str) -> Path:
+    if several:
+        return (output or Path()) / name
+    return output or Path(name)
+
+
+def _check_free(folder: Path, force: bool) -> None:
     """Raise OutputError for a folder that is there, before the work begins."""
-    if output is not None and not force and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputError(f"{output} exists; name another folder with -o, or add --force to replace a bundle")
+    if not force and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace a bundle")
 
 
 def report_lines(report: Report) -> list[str]:
     """A report for people."""
-    lines = [f"{report.name}, {report.recipe.name}: {report.size_after / 1e6:.1f} MB, "
+    lines = [f"{report.name} for {report.runtime}, {report.recipe.name}: {report.size_after / 1e6:.1f} MB, "
              f"{report.size_after / report.size_before:.2f} of float32's {report.size_before / 1e6:.1f} MB", ""]
     lines += table(["stage (processor time)", "float32", report.recipe.precision, "ratio"], [
         [stage.name, f"{stage.before:.2f} ms", f"{stage.after:.2f} ms", f"{stage.ratio:.2f}"] for stage in report.stages
@@ -141,9 +197,11 @@ def _layer_lines(layers: list[LayerError]) -> list[str]:
     return table([f"worst of {len(layers)} int8 layers", "change of the decoder's keys, it alone in int8"], rows)
 
 
-def _explain(layers: list[LayerError], stays: dict[str, str], json: bool) -> None:
-    if not layers:
+def _explain(exporter: Exporter, runtimes: list[RuntimeName], precisions: list[Precision], json: bool) -> None:
+    """Print what int8 does to each layer; the lowering of the first runtime says what stays in float."""
+    if "int8" not in precisions:
         raise EdgecapError("there is nothing to explain: only int8 has layers to rank; add --int8")
+    layers, stays = exporter.explained(runtimes[0])
     if json:
         write(as_json({"layers": [{"node": layer.node, "error": layer.error} for layer in layers], "float": stays}))
         return

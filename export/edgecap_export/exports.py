@@ -1,43 +1,44 @@
-"""One export from beginning to end: float graphs, ranges, recipe, verification, comparison, bundle, report."""
+"""Exports of one model from beginning to end: lowered, verified, compared, written with their reports.
+
+What several exports share (float graphs, ranges, the captions of PyTorch and of the float32 bundle) is made once.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx
 
 from edgecap.bundle import Bundle, BundleContent, write_bundle
-from edgecap.errors import EdgecapError, VerificationError
+from edgecap.captioner import Captioner
+from edgecap.errors import BundleError, EdgecapError, VerificationError
 from edgecap.frontend import Samples
-from edgecap.manifest import Manifest
-from edgecap_export.apply import apply_recipe
-from edgecap_export.bundles import (
-    created_by,
-    difference_details,
-    graph_contents,
-    manifest_of,
-    window_frames,
-    with_details,
-)
-from edgecap_export.calibration import read_calibration, window_of
-from edgecap_export.comparison import Stage, compare_captions, compare_stages
+from edgecap.manifest import EncoderInput, Manifest
+from edgecap.session import open_session
+from edgecap_export.bundles import common_contents, difference_details, manifest_of, trial, window_frames, with_details
+from edgecap_export.calibration import GAINS_DB, read_calibration, window_of
+from edgecap_export.comparison import Said, captions_of, compare_stages, same
 from edgecap_export.graphs import OnnxGraphs, onnx_graphs
 from edgecap_export.layers import LayerError, rank_layers
-from edgecap_export.quantise import plan, simplified
-from edgecap_export.ranges import Ranges, measure_ranges, weights_digest
+from edgecap_export.onnx_runtime import graph_files
+from edgecap_export.quantise import simplified
+from edgecap_export.ranges import measure_ranges, weights_digest
 from edgecap_export.recipes import INT8, Recipe, render_recipe
+from edgecap_export.reports import Report
+from edgecap_export.runtimes import Calibration, Lowered, Precision, RuntimeName, Work, open_runtime
 from edgecap_export.sources import Source
-from edgecap_export.verify import Difference, Tolerances, onnx_runner, sounds, verify_graphs
-from edgecap_train.evaluation import cider_d, read_references
+from edgecap_export.torch_session import TorchSession
+from edgecap_export.verify import Difference, Tolerances, sounds, verify_session
+from edgecap_train.evaluation import Reference, cider_d, read_references
 from edgecap_train.pool import decode_clip
 from edgecap_train.student import Student
 
-TOLERANCES = {
+TOLERANCES: dict[Precision, Tolerances] = {
     "fp32": Tolerances(),
     "fp16": Tolerances(encode=2e-2, decode=2e-2),
     "int8": Tolerances(encode=0.8, decode=0.3),
@@ -47,185 +48,212 @@ place on the made sounds of `verify.sounds` (0.13 in the root mean square on rec
 that is dead is 1 away. So these catch broken graphs and ranges; whether captions are still right, --verify says."""
 LEAST_SCORE = 0.97
 """CIDEr-D that an export keeps of its float32 original's at least, where --verify says what is right."""
+LEAST_SAME_TOKENS: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.98, "int8": 0.0}
+"""Part of the recordings of --verify for which the tokens must be PyTorch's."""
 ROUNDS = 20
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What an export did and what it is worth, as `report.json` says it."""
-
-    name: str
-    runtime: str
-    recipe: Recipe
-    size_before: int
-    """Bytes of the two float32 graphs."""
-    size_after: int
-    operators: dict[str, int]
-    """"graph kind precision" → how many."""
-    stages: list[Stage] = field(default_factory=list)
-    same_captions: float | None = None
-    """Part of the sounds that both caption with the same words."""
-    compared: int = 0
-    """Sounds that were captioned by both."""
-    score_before: float | None = None
-    """CIDEr-D of the float32 graphs on the recordings of --verify."""
-    score_after: float | None = None
-    score_interval: tuple[float, float] | None = None
-    """95 % bootstrap interval of `score_after`."""
-    layers: list[LayerError] = field(default_factory=list)
-    stays_float: dict[str, str] = field(default_factory=dict)
-    """Convolution → why it is not in int8."""
-    differences: dict[str, float] = field(default_factory=dict)
-    """Output → largest difference from PyTorch in parts of its largest value."""
-    failure: str = ""
-    """Why the verification failed, where --force wrote the bundle all the same."""
-
-    def document(self) -> dict[str, object]:
-        """The report for JSON."""
-        return {"format": "edgecap-export-report", "created_by": created_by(), **asdict(self)}
-
-
-def calibrated(student: Student, graphs: OnnxGraphs, folder: Path) -> tuple[Ranges, tuple[str, ...]]:
-    """Ranges measured on the recordings in `folder`, and what is wrong with those. Raises AudioError."""
+def calibrated(student: Student, graphs: OnnxGraphs, folder: Path) -> tuple[Calibration, tuple[str, ...]]:
+    """Log-mels and ranges of the recordings in `folder`, and what is wrong with those. Raises AudioError."""
     found = read_calibration(folder, student.config.front_end, window_frames(student))
     ranges = measure_ranges(
         simplified(onnx.load_from_string(graphs.encode)), found.log_mels, clips=found.clips,
         weights=weights_digest(student.state_dict()), percentile=INT8.percentile,
     )  # fmt: skip
-    return ranges, found.warnings
+    return Calibration(found.log_mels, ranges), found.warnings
 
 
-@dataclass
-class Export:
-    """A student on its way into one precision. Graphs are made once and kept."""
+class Exporter:
+    """Exports of one source into any runtime and precision."""
 
-    source: Source
-    recipe: Recipe
-    progress: Progress = lambda step: None
-    warnings: tuple[str, ...] = ()
+    def __init__(
+        self, source: Source, *, references: Path | None = None, encoder_input: EncoderInput = "log_mel",
+        rounds: int = ROUNDS, progress: Progress = lambda step: None,
+    ) -> None:  # fmt: skip
+        """`references` is a CSV of recordings with captions; it is read at once, which may raise EdgecapError."""
+        self.source, self.encoder_input, self.rounds, self.progress = source, encoder_input, rounds, progress
+        self.window = window_frames(source.student)
+        self._references: list[Reference] = read_references(references) if references is not None else []
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def float_graphs(self) -> OnnxGraphs:
+        """The float32 ONNX graphs, the yardstick of every export."""
         self.progress("exporting the float32 graphs")
-        self.window = window_frames(self.source.student)
-        self.float_graphs = onnx_graphs(self.source.student, self.window)
-        self.ranges: Ranges | None = self.source.ranges
+        return onnx_graphs(self.source.student, self.window)
 
-    def calibrate(self, folder: Path | None) -> None:
-        """Measure ranges on `folder`, or take those stored with the weights. Raises AudioError, EdgecapError."""
-        if not self.recipe.convolutions:
-            return
-        if folder is not None:
-            self.progress(f"measuring ranges on {folder}")
-            self.ranges, self.warnings = calibrated(self.source.student, self.float_graphs, folder)
-        elif self.ranges is None:
-            raise EdgecapError("int8 needs the ranges of this model's activations and none are stored with its weights;"
-                               " give --calibration FOLDER with 200 or more recordings")
-
-    def ranking(self) -> list[LayerError]:
-        """Convolutions by what int8 does to them alone, worst first; empty for other precisions."""
-        if self.ranges is None or not self.recipe.convolutions:
-            return []
-        self.progress("ranking the layers")
-        model = simplified(onnx.load_from_string(self.float_graphs.encode))
-        front_end = self.source.student.config.front_end
-        log_mels = [window_of(sound, front_end, self.window) for sound in self.made_sounds()]
-        return list(rank_layers(model, self.ranges.of(self.recipe), self.recipe, log_mels[:1]))
-
-    def stays_float(self) -> dict[str, str]:
-        """Convolutions that the recipe leaves in float, and why."""
-        if not self.recipe.convolutions:
-            return {}
-        return plan(simplified(onnx.load_from_string(self.float_graphs.encode)), self.recipe).stays
-
-    def made_sounds(self) -> list[Samples]:
+    @cached_property
+    def made_sounds(self) -> tuple[Samples, ...]:
         """The three sounds of a whole window that need no recordings."""
         front_end = self.source.student.config.front_end
-        return list(sounds(front_end.sample_rate, (self.window - 1) * front_end.hop_length / front_end.sample_rate))
+        return tuple(sounds(front_end.sample_rate, (self.window - 1) * front_end.hop_length / front_end.sample_rate))
 
-    def run(self, folder: Path, *, references: Path | None, force: bool, rounds: int = ROUNDS) -> tuple[Bundle, Report]:
-        """Apply the recipe, verify, compare and write the bundle `folder`, its report inside.
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What int8 calibrates on without a folder: the ranges stored with the weights, and made sounds.
 
-        `references` is a CSV of recordings with captions. Raises VerificationError and its children where the result
-        is not what it should be and `force` does not say to write it all the same; OutputError.
+        Raises EdgecapError where no ranges are stored.
         """
-        ranges = self.ranges.of(self.recipe) if self.ranges is not None and self.recipe.convolutions else None
-        graphs = apply_recipe(self.recipe, self.float_graphs, ranges)
-        failures: list[str] = []
-        differences: tuple[Difference, ...] = ()
-        self.progress("comparing with PyTorch")
-        try:
-            differences = verify_graphs(self.source.student, onnx_runner(graphs.encode), onnx_runner(graphs.decode),
-                                        self.window, TOLERANCES[self.recipe.precision])  # fmt: skip
-        except VerificationError as error:
-            if not force:
-                raise
-            failures.append(str(error).removesuffix("; nothing was written"))
-        source = self.source
-        details = {"recipe": render_recipe(self.recipe), **difference_details(differences)}
+        if self.source.ranges is None:
+            raise EdgecapError("int8 needs the ranges of this model's activations and none are stored with its weights;"
+                               " give --calibration FOLDER with 200 or more recordings")
+        front_end = self.source.student.config.front_end
+        return Calibration(
+            tuple(window_of(sound * 10 ** (gain / 20), front_end, self.window)
+                  for sound in self.made_sounds for gain in GAINS_DB), self.source.ranges,
+        )  # fmt: skip
+
+    def calibrate(self, folder: Path) -> tuple[str, ...]:
+        """Calibrate on the recordings in `folder` instead; what is wrong with them. Raises AudioError."""
+        self.progress(f"measuring ranges on {folder}")
+        self.calibration, warnings = calibrated(self.source.student, self.float_graphs, folder)
+        return warnings
+
+    def work(self, runtime: RuntimeName, precision: Precision) -> Work:
+        """What a lowering is given. Raises EdgecapError where int8 has nothing to calibrate on."""
+        student = self.source.student
+        return Work(
+            student=student, window=self.window, encoder_input=self.encoder_input, float_graphs=self.float_graphs,
+            recipe=open_runtime(runtime).recipe(precision, student.config.encoder),
+            calibration=self.calibration if precision == "int8" else Calibration(()),
+        )  # fmt: skip
+
+    def explained(self, runtime: RuntimeName) -> tuple[list[LayerError], dict[str, str]]:
+        """The ranking of int8, and what stays in float for a runtime and why."""
+        work = self.work(runtime, "int8")
+        return self.ranking(work.recipe), dict(open_runtime(runtime).lower(work).stays_float)
+
+    def ranking(self, recipe: Recipe) -> list[LayerError]:
+        """Convolutions by what int8 does to them alone, worst first; empty for other precisions."""
+        if recipe.precision != "int8":
+            return []
+        return self._int8_ranking
+
+    @cached_property
+    def _int8_ranking(self) -> list[LayerError]:
+        self.progress("ranking the layers")
+        work = self.work("onnx", "int8")
+        if work.calibration.ranges is None:
+            return []
+        model = simplified(onnx.load_from_string(self.float_graphs.encode))
+        log_mel = window_of(self.made_sounds[0], self.source.student.config.front_end, self.window)
+        return list(rank_layers(model, work.calibration.ranges.of(work.recipe), work.recipe, [log_mel]))
+
+    def export(
+        self, runtime: RuntimeName, precision: Precision, folder: Path, *, force: bool = False
+    ) -> tuple[Bundle, Report]:
+        """Lower, verify, compare and write the bundle `folder`, its report inside.
+
+        Raises VerificationError and its children where the result is not what it should be and `force` does not say
+        to write it all the same; OutputError; MissingDependencyError.
+        """
+        lowering, work = open_runtime(runtime), self.work(runtime, precision)
+        self.progress(f"lowering for {runtime} in {precision}")
+        lowered = lowering.lower(work)
+        source, recipe = self.source, work.recipe
         manifest = manifest_of(
-            source.student, name=source.name, window=self.window, precision=self.recipe.precision,
-            licence=source.licence, provenance=with_details(source.provenance, details), silence=source.silence,
+            source.student, name=source.name, window=self.window, precision=precision, licence=source.licence,
+            provenance=source.provenance, silence=source.silence, runtime=runtime, encoder_input=self.encoder_input,
+            beams=lowered.beams,
         )  # fmt: skip
-        report = Report(
-            name=source.name, runtime="onnx", recipe=self.recipe, size_before=_size(self.float_graphs),
-            size_after=_size(graphs), operators=count_operators(graphs), layers=self.ranking(),
-            stays_float=self.stays_float(), differences={found.output: found.largest for found in differences},
-        )  # fmt: skip
-        report = self._compared(report, graphs, manifest, references, rounds)
-        scores = {}
-        if report.score_before is not None and report.score_after is not None:
-            scores = {"cider_d": report.score_after, "cider_d_fp32": report.score_before}
-            if report.score_after < LEAST_SCORE * report.score_before:
-                failures.append(f"CIDEr-D is {report.score_after:.3f} on {report.compared} recordings, less than "
-                                f"{LEAST_SCORE:.0%} of float32's {report.score_before:.3f}")  # fmt: skip
-                if not force:
-                    raise VerificationError(f"{failures[-1]}; nothing was written (--force writes it all the same)")
+        contents = [*lowered.files, *common_contents(source.vocabulary, source.card)]
+        report, failures = self._tried(manifest, contents, lowered, recipe, force)
+        failures += self._faults(report)
+        if failures and not force:
+            raise VerificationError(f"{failures[0]}; nothing was written (--force writes it all the same)")
+        details = {"recipe": render_recipe(recipe), **difference_details(
+            [Difference(name, largest) for name, largest in report.differences.items()])}  # fmt: skip
         if failures:
             report = replace(report, failure="; ".join(failures))
             details["verification failed"] = report.failure
+        scores = {}
+        if report.score_before is not None and report.score_after is not None:
+            scores = {"cider_d": report.score_after, "cider_d_fp32": report.score_before}
         manifest = replace(manifest, provenance=with_details(source.provenance, details), metrics=scores)
         text = json.dumps(report.document(), indent=1, allow_nan=False) + "\n"
-        contents = [*graph_contents(graphs, source.vocabulary, source.card),
-                    BundleContent("report.json", "other", text.encode())]  # fmt: skip
-        return write_bundle(folder, manifest, contents), report
+        return write_bundle(folder, manifest, [*contents, BundleContent("report.json", "other", text.encode())]), report
 
-    def _compared(
-        self, report: Report, graphs: OnnxGraphs, manifest: Manifest, references: Path | None, rounds: int
-    ) -> Report:
-        """The report with captions, scores and times of both, which run as bundles in a temporary folder."""
-        rate, made = self.source.student.config.front_end.sample_rate, self.made_sounds()
-        rows = read_references(references) if references is not None else []
-        clips = [decode_clip(row.file, rate)[: made[0].size] for row in rows] or made
-        with TemporaryDirectory(prefix="edgecap-export-") as room:
-            before, after = Path(room) / "before", Path(room) / "after"
-            for where, found in ((before, self.float_graphs), (after, graphs)):
-                write_bundle(where, manifest, graph_contents(found, self.source.vocabulary, None))
-            self.progress(f"captioning {len(clips)} sounds with both")
-            agreement = compare_captions(before, after, clips)
+    def _tried(
+        self, manifest: Manifest, contents: Sequence[BundleContent], lowered: Lowered, recipe: Recipe, force: bool
+    ) -> tuple[Report, list[str]]:
+        """The report of a bundle in a temporary folder, and how it failed its comparison with PyTorch."""
+        failures: list[str] = []
+        differences: tuple[Difference, ...] = ()
+        with trial(manifest, contents) as bundle, self._baseline() as before:
+            self.progress("comparing with PyTorch")
+            try:
+                session = open_session(bundle, 1)
+                differences = verify_session(self.source.student, session, self.window, TOLERANCES[recipe.precision],
+                                             waveform=self.encoder_input == "waveform")  # fmt: skip
+            except BundleError as error:
+                raise VerificationError(f"the exported bundle does not run ({error}); nothing was written") from error
+            except VerificationError as error:
+                if not force:
+                    raise
+                failures.append(str(error).removesuffix("; nothing was written"))
+            report = Report(
+                name=manifest.name, runtime=manifest.runtime, recipe=recipe, size_before=_size(before),
+                front_end="outside" if self.encoder_input == "log_mel" else "in-graph", size_after=_size(bundle),
+                operators=dict(lowered.operators), not_delegated=dict(lowered.not_delegated),
+                delegated=lowered.delegated, stays_float=dict(lowered.stays_float), layers=self.ranking(recipe),
+                differences={found.output: found.largest for found in differences},
+            )  # fmt: skip
+            self.progress(f"captioning {len(self._clips)} sounds")
+            said = captions_of(Captioner(bundle, session), self._clips)
             self.progress("taking times")
-            stages = compare_stages(before, after, made, rounds)
-        report = replace(report, stages=list(stages), same_captions=agreement.same, compared=len(clips))
-        if not rows:
-            return report
-        said = [row.captions for row in rows]
-        score = cider_d(agreement.after, said)
-        return replace(report, score_before=cider_d(agreement.before, said).mean, score_after=score.mean,
-                       score_interval=(score.low, score.high))  # fmt: skip
+            stages = compare_stages(before, bundle, self.made_sounds, self.rounds)
+        report = replace(
+            report, stages=list(stages), compared=len(self._clips),
+            same_captions=same([caption.text for caption in self._baseline_captions], [c.text for c in said]),
+            same_tokens=same([c.tokens for c in self._torch_captions], [c.tokens for c in said]),
+        )  # fmt: skip
+        if self._references:
+            references = [row.captions for row in self._references]
+            score = cider_d([caption.text for caption in said], references)
+            before_score = cider_d([caption.text for caption in self._baseline_captions], references).mean
+            report = replace(report, score_before=before_score, score_after=score.mean,
+                             score_interval=(score.low, score.high))  # fmt: skip
+        return report, failures
+
+    def _faults(self, report: Report) -> list[str]:
+        """What the recordings of --verify say against a report."""
+        if report.score_before is None or report.score_after is None or report.same_tokens is None:
+            return []
+        faults, precision = [], report.recipe.precision
+        if report.same_tokens < LEAST_SAME_TOKENS[precision]:
+            faults.append(f"the tokens of {report.same_tokens:.1%} of {report.compared} captions are PyTorch's, where "
+                          f"{precision} must have {LEAST_SAME_TOKENS[precision]:.0%}")  # fmt: skip
+        if report.score_after < LEAST_SCORE * report.score_before:
+            faults.append(f"CIDEr-D is {report.score_after:.3f} on {report.compared} recordings, less than "
+                          f"{LEAST_SCORE:.0%} of float32's {report.score_before:.3f}")  # fmt: skip
+        return faults
+
+    @cached_property
+    def _clips(self) -> tuple[Samples, ...]:
+        """The recordings of --verify, at most a window of each; made sounds where there are none."""
+        rate, most = self.source.student.config.front_end.sample_rate, self.made_sounds[0].size
+        return tuple(decode_clip(row.file, rate)[:most] for row in self._references) or self.made_sounds
+
+    def _baseline(self) -> AbstractContextManager[Bundle]:
+        """The float32 ONNX bundle, in a temporary folder."""
+        source = self.source
+        manifest = manifest_of(
+            source.student, name=source.name, window=self.window, precision="fp32", licence=source.licence,
+            provenance=source.provenance, silence=source.silence,
+        )  # fmt: skip
+        return trial(manifest, [*graph_files(self.float_graphs), *common_contents(source.vocabulary, None)])
+
+    @cached_property
+    def _baseline_captions(self) -> tuple[Said, ...]:
+        with self._baseline() as bundle:
+            return captions_of(Captioner(bundle, open_session(bundle, 1)), self._clips)
+
+    @cached_property
+    def _torch_captions(self) -> tuple[Said, ...]:
+        with self._baseline() as bundle:
+            return captions_of(Captioner(bundle, TorchSession(self.source.student)), self._clips)
 
 
-def count_operators(graphs: OnnxGraphs) -> dict[str, int]:
-    """"graph: operator (precision)" → how many; int8 is what works on bytes."""
-    counts: Counter[str] = Counter()
-    for name, graph in (("encode", graphs.encode), ("decode", graphs.decode)):
-        for node in onnx.load_from_string(graph).graph.node:
-            counts[f"{name}: {node.op_type} ({'int8' if _is_int8(node.op_type) else 'float'})"] += 1
-    return dict(sorted(counts.items()))
-
-
-def _is_int8(kind: str) -> bool:
-    return kind.startswith("QLinear") or kind in {"DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
-
-
-def _size(graphs: OnnxGraphs) -> int:
-    return len(graphs.encode) + len(graphs.decode)
+def _size(bundle: Bundle) -> int:
+    """Bytes of a bundle's programs."""
+    return sum(entry.size for entry in bundle.manifest.programs)

@@ -1,12 +1,12 @@
-"""Exported graphs against PyTorch: the same inputs into both, every output compared.
+"""Exported bundles against PyTorch: the same inputs into both, every output compared.
 
-Knows how a caption is made with the graphs, not which runtime runs them: a `GraphRunner` does.
+Knows how a caption is made, not which runtime makes it: a `Session` does.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgecap.decoding import DecodeStep
 from edgecap.errors import ShapeMismatchError, ToleranceError, VerificationError
 from edgecap.frontend import Samples, log_mel
 from edgecap.onnx_session import import_onnxruntime
-from edgecap_export.graphs import (
-    DECODE_INPUTS,
-    DECODE_OUTPUTS,
-    ENCODE_INPUTS,
-    ENCODE_OUTPUTS,
-    DecodeGraph,
-    EncodeGraph,
-    OnnxGraphs,
-    example_decode_inputs,
-)
+from edgecap.session import Session
+from edgecap_export.graphs import ENCODE_OUTPUTS
+from edgecap_export.torch_session import TorchSession
 from edgecap_train.search import SPECIALS
 from edgecap_train.student import Student
 
@@ -66,40 +60,32 @@ class Difference:
     """In parts of the largest magnitude."""
 
 
-def verify_onnx(student: Student, graphs: OnnxGraphs, window_frames: int) -> tuple[Difference, ...]:
-    """Compare ONNX graphs with the student in PyTorch; the largest difference of each output.
-
-    Raises ShapeMismatchError or ToleranceError naming the output, and VerificationError where ONNX
-    Runtime does not take the graph at all.
-    """
-    return verify_graphs(student, onnx_runner(graphs.encode), onnx_runner(graphs.decode), window_frames, Tolerances())
-
-
-def verify_graphs(
-    student: Student, encode: GraphRunner, decode: GraphRunner, window_frames: int, tolerances: Tolerances
+def verify_session(
+    student: Student, session: Session, window_frames: int, tolerances: Tolerances, *, waveform: bool = False
 ) -> tuple[Difference, ...]:
-    """Compare any runtime's graphs with the student in PyTorch, over clips, lengths, beams and steps.
+    """Compare a loaded bundle with the student in PyTorch, over clips, lengths, beams and steps.
 
-    The runtime's own caches go from step to step, so that a difference that grows is seen.
+    `waveform` says that the session's encoder takes samples. Caches go from step to step and change rows as in a
+    search, so that a difference that grows and a row that is mixed up are seen in the log-probabilities.
+    Raises ShapeMismatchError or ToleranceError naming the output, VerificationError for weights that give no numbers.
     """
     largest: dict[str, float] = {}
 
-    def compare(outputs: tuple[Arrays, Arrays, Arrays], tolerance: float) -> None:
-        exact, single, given = outputs
-        for name in exact:
-            difference = _difference(name, exact[name], single[name], given, tolerance)
-            largest[name] = max(largest.get(name, 0.0), difference)
+    def compare(name: str, exact: NDArray[Any], single: NDArray[Any], given: NDArray[Any], tolerance: float) -> None:
+        difference = _difference(name, exact, single, given, tolerance)
+        largest[name] = max(largest.get(name, 0.0), difference)
 
-    double = copy.deepcopy(student).double()
-    for log_mels, length in _clips(student, window_frames):
-        inputs: Arrays = {"log_mel": log_mels, "memory_length": length}
-        exact = _torch(EncodeGraph(double), inputs, ENCODE_INPUTS, ENCODE_OUTPUTS)
-        single = _torch(EncodeGraph(student), inputs, ENCODE_INPUTS, ENCODE_OUTPUTS)
-        compare((exact, single, encode(inputs)), tolerances.encode)
-        memory = {name: single[name] for name in ("cross_keys", "cross_values")} | {"memory_length": length}
+    double, plain = TorchSession(copy.deepcopy(student).double()), TorchSession(student)
+    for samples, log_mels, length in _clips(student, window_frames, (1.0,) * len(LENGTHS) if waveform else LENGTHS):
+        exact, single = double.encode(log_mels, length), plain.encode(log_mels, length)
+        given = session.encode(samples if waveform else log_mels, length)
+        for name in ENCODE_OUTPUTS:
+            answers = [np.asarray(getattr(found, name)) for found in (exact, single, given)]
+            compare(name, answers[0], answers[1], answers[2], tolerances.encode)
         for beams in BEAMS:
-            for outputs in _decoding(double, student, memory, beams, decode):
-                compare(outputs, tolerances.decode)
+            steps = [found.decoder(single, beams) for found in (double, plain, session)]
+            for log_probs in _decoding(steps, beams, student.config.max_tokens):
+                compare("log_probs", log_probs[0], log_probs[1], log_probs[2], tolerances.decode)
     return tuple(Difference(name, value) for name, value in largest.items())
 
 
@@ -133,66 +119,46 @@ def sounds(sample_rate: int, seconds: float) -> Iterator[Samples]:
     yield (0.02 * np.sin(2 * np.pi * 50 * time) + 0.8 * clicks).astype(np.float32)
 
 
-def _clips(student: Student, window_frames: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Log-mels (1, n_mels, window_frames) of clips of several lengths, with their memory length (1,)."""
+def _clips(
+    student: Student, window_frames: int, parts: tuple[float, ...]
+) -> Iterator[tuple[Samples, NDArray[np.float32], int]]:
+    """Clips that fill `parts` of a window: samples (n,), log-mel (n_mels, window_frames), memory length."""
     front_end = student.config.front_end
     seconds = (window_frames - 1) * front_end.hop_length / front_end.sample_rate
-    for part, sound in zip(LENGTHS, sounds(front_end.sample_rate, seconds), strict=True):
-        clip = log_mel(sound[: int(part * sound.size)], front_end)
+    for part, sound in zip(parts, sounds(front_end.sample_rate, seconds), strict=True):
+        samples = sound[: int(part * sound.size)]
+        clip = log_mel(samples, front_end)
         missing = window_frames - clip.shape[1]
         window = np.pad(clip, ((0, 0), (0, missing)), constant_values=front_end.silence)
-        yield window[None].astype(np.float32), student.memory_length(torch.tensor([clip.shape[1]])).numpy()
+        yield samples, window.astype(np.float32), int(student.memory_length(torch.tensor(clip.shape[1])))
 
 
 def _decoding(
-    double: Student, student: Student, memory: Arrays, beams: int, decode: GraphRunner
-) -> Iterator[tuple[Arrays, Arrays, Arrays]]:
-    """Outputs step by step for tokens that PyTorch finds good: in float64, in float32, and the runtime's."""
-    start = example_decode_inputs(student, memory["cross_keys"].shape[2], beams)
-    first = dict(zip(DECODE_INPUTS, (tensor.numpy() for tensor in start), strict=True)) | memory
-
-    def steps(module: DecodeGraph) -> GraphRunner:
-        return lambda inputs: _torch(module, inputs, DECODE_INPUTS, DECODE_OUTPUTS)
-
-    runners = (steps(DecodeGraph(double)), steps(DecodeGraph(student)), decode)
-    states: list[Arrays] = [dict(first) for _ in runners]
-    tokens = np.full(beams, SPECIALS.start, np.int64)
-    for position in range(min(STEPS, student.config.max_tokens)):
-        outputs = []
-        for run, state in zip(runners, states, strict=True):
-            state |= {"tokens": tokens, "position": np.array([position], np.int64)}
-            outputs.append(run(state))
-            # what is missing is left to the comparison, which names it
-            state |= {name: outputs[-1].get(f"new_{name}", state[name]) for name in ("self_keys", "self_values")}
-        yield outputs[0], outputs[1], outputs[2]
-        ranked = np.argsort(-outputs[0]["log_probs"], axis=1)
+    steps: Sequence[DecodeStep], beams: int, limit: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """Log-probabilities step by step for tokens that the first decoder finds good, of all three decoders."""
+    tokens, parents = np.full(beams, SPECIALS.start, np.int64), np.arange(beams)
+    for position in range(min(STEPS, limit)):
+        exact, single, given = (np.array(step(tokens, position, parents)) for step in steps)
+        yield exact, single, given
+        parents = np.roll(np.arange(beams), position)  # row i goes on from another row, as in a search
+        ranked = np.argsort(-exact[parents], axis=1)
         tokens = ranked[np.arange(beams), np.arange(beams)]  # row i takes its i-th best, so that rows differ
 
 
-def _torch(
-    module: torch.nn.Module, inputs: Mapping[str, NDArray[Any]], names: tuple[str, ...], outputs: tuple[str, ...]
-) -> Arrays:
-    """One run in PyTorch, with the inputs brought to the precision of the module's weights."""
-    precision = next(module.parameters()).dtype
-    tensors = [torch.from_numpy(inputs[name]) for name in names]
-    with torch.inference_mode():
-        results = module(*(tensor.to(precision) if tensor.is_floating_point() else tensor for tensor in tensors))
-    return {name: tensor.numpy() for name, tensor in zip(outputs, results, strict=True)}
-
-
-def _difference(name: str, exact: NDArray[Any], single: NDArray[Any], given: Arrays, tolerance: float) -> float:
+def _difference(
+    name: str, exact: NDArray[Any], single: NDArray[Any], given: NDArray[Any], tolerance: float
+) -> float:
     """The difference of one output, in parts of its magnitude. Raises VerificationError and its children."""
     if not (np.isfinite(exact).all() and np.isfinite(single).all()):
         raise VerificationError(f"PyTorch itself answers with a {name!r} that is not a number; the weights are broken, "
                                 "nothing was written")
-    if name not in given:
-        raise ShapeMismatchError(f"the exported graph has no output {name!r}; nothing was written")
-    if given[name].shape != exact.shape:
-        raise ShapeMismatchError(f"output {name!r} of the exported graph has shape {given[name].shape} where PyTorch's "
+    if given.shape != exact.shape:
+        raise ShapeMismatchError(f"output {name!r} of the exported graph has shape {given.shape} where PyTorch's "
                                  f"has {exact.shape}; nothing was written")
     scale = max(float(np.abs(exact).max()), 1e-6)
     allowed = tolerance + ROUNDING * float(np.abs(single - exact).max()) / scale
-    difference = float(np.abs(given[name] - exact).max()) / scale
+    difference = float(np.abs(given - exact).max()) / scale
     if not difference <= allowed:  # also true for NaN
         raise ToleranceError(f"output {name!r} of the exported graph differs from PyTorch's by {difference:.2g} of its "
                              f"largest value where {allowed:.2g} is allowed; nothing was written")
