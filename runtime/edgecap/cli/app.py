@@ -12,13 +12,15 @@ import typer
 from edgecap._version import __version__
 from edgecap.cli.caption import caption
 from edgecap.cli.console import write
+from edgecap.cli.demo import demo
 from edgecap.cli.devices import devices
 from edgecap.cli.listen import listen
 from edgecap.cli.models import models
 from edgecap.errors import MissingDependencyError
 
 ENTRY_POINTS = "edgecap.commands"
-OWN: dict[str, Callable[..., None]] = {"caption": caption, "listen": listen, "models": models, "devices": devices}
+OWN: dict[str, Callable[..., None]] = {"caption": caption, "listen": listen, "models": models, "devices": devices,
+                                       "demo": demo}
 EPILOG = """\b
 Examples:
   edgecap caption rain.wav

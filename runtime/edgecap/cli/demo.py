@@ -1,0 +1,55 @@
+"""`edgecap demo`: a page that captions what is dropped on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgecap.cli.console import say, write
+from edgecap.cli.options import BeamSize, Model, Threads
+
+
+def demo(
+    *,
+    web: Annotated[
+        str | None,
+        typer.Option("--web", metavar="[HOST:]PORT", help="Where to serve it: on this machine alone, or with a token "
+                                                          "where a host such as 0.0.0.0 is named. [default: 8642]"),
+    ] = None,
+    token_file: Annotated[
+        str | None,
+        typer.Option("--token-file", metavar="FILE", help="The token that visitors need is the first line of this "
+                                                          "file. [default: a new one, where one is needed]"),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    beam: BeamSize = None,
+    model: Model = None,
+    threads: Threads = None,
+) -> None:
+    """Serve a page that captions a dropped file, or a few seconds of the browser's microphone, with beams and scores.
+
+    Prints the address of the page, and serves until Ctrl-C or SIGTERM. Sounds are held in memory while they are
+    captioned and never stored. Browsers give their microphone only to localhost and to https.
+
+    \b
+    Examples:
+      edgecap demo --open
+      edgecap demo --web 0.0.0.0:8642
+    """
+    from edgecap.captioner import Captioner
+    from edgecap.cli.signals import stop_on_signals
+    from edgecap.live.config import load_config
+    from edgecap.web.demo import Demo
+
+    stop = stop_on_signals()
+    config = load_config(None, {"web": {"address": web, "token_file": token_file}}).web
+    with Demo(config, Captioner.load(model, threads=threads), say, beam=beam) as page:
+        write(page.url)
+        say("note", "Ctrl-C stops")
+        if open_:
+            import webbrowser
+
+            if not webbrowser.open(page.url):
+                say("warning", f"no browser could be opened; open {page.url} yourself")
+        stop.wait()
