@@ -30,7 +30,7 @@ class Clock:
 class FedSource:
     """A source that gives what the test puts in."""
 
-    name, lossless, speed, ended, overflows = "the test", False, 1.0, False, 0
+    name, lossless, speed, ended, overflows, fault = "the test", False, 1.0, False, 0, ""
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []

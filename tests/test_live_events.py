@@ -150,5 +150,5 @@ def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
     (change,) = EventBuilder(EventSettings()).hear(described("a dog barks", 0, 2))
     document = change.event.document(kind="begin")
     assert list(document) == ["kind", "id", "start", "end", "began", "ended", "text", "score", "level_dbfs", "updates",
-                              "open"]
+                              "open", "source"]
     assert str(document["began"])[10] == "T"

@@ -43,7 +43,7 @@ def test_each_hop_of_a_sound_gets_the_newest_window_and_one_event(captioner: Cap
     for second in range(8):
         source.hear(sound[second * RATE : (second + 1) * RATE])
         changes += listening.step()
-        assert listening._worker.wait(10)
+        assert listening._mailbox.wait(10)
     changes += listening.step() + listening.finish(whole=False)
     assert [job.end for job in jobs] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [round(job.start, 1) for job in jobs] == [0, 0, 0, 0, 1, 2, 3, 4]
@@ -72,7 +72,7 @@ def test_nobody_waits_while_the_model_sleeps_and_the_newest_window_wins(captione
     assert len(jobs) == 1
     assert listening._mel.frames == 401  # what is held is a window
     go.set()
-    assert listening._worker.wait(10)
+    assert listening._mailbox.wait(10)
     listening.finish(whole=False)
     assert [job.end for job in jobs] == [1, 30]
     assert listening.status.dropped == 28
@@ -89,7 +89,7 @@ def test_a_model_too_slow_for_the_hop_makes_it_longer_and_says_so(captioner: Cap
     for second in range(8):
         source.hear(noise(1, seed=second))
         listening.step()
-        assert listening._worker.wait(10)
+        assert listening._mailbox.wait(10)
     listening.finish(whole=False)
     assert listening.status.hop > 1.7
     assert listening.status.captions < 8
@@ -119,7 +119,7 @@ def test_a_sound_after_quiet_is_captioned_one_second_in_with_little_of_the_quiet
     for block in np.split(sound, 105):
         source.hear(block)
         changes += listening.step()
-        listening._worker.wait(10)
+        listening._mailbox.wait(10)
     changes += listening.finish(whole=False)
     assert jobs[0].end == pytest.approx(7.3, abs=0.11)
     assert jobs[0].start == pytest.approx(5.8, abs=0.11)
@@ -144,7 +144,7 @@ def test_a_steady_sound_is_decoded_once_and_a_new_one_again(captioner: Captioner
     def hear(sound: np.ndarray) -> None:
         source.hear(sound)
         listening.step()
-        listening._worker.wait(10)
+        listening._mailbox.wait(10)
 
     for _ in range(6):
         hear(tone(1))
@@ -163,7 +163,7 @@ def test_an_event_ends_when_its_sound_has_been_gone_for_long_enough(captioner: C
     for second in range(14):
         source.hear(noise(1, level=0.1 if second < 3 else 1e-4))
         changes += listening.step()
-        listening._worker.wait(10)
+        listening._mailbox.wait(10)
     assert [change.kind for change in changes][-1] == "end"
     assert changes[-1].event.end == pytest.approx(3.0, abs=0.11)
     listening.finish(whole=False)
@@ -223,7 +223,7 @@ def test_sound_that_does_not_continue_what_was_heard_begins_a_new_window(caption
     for second in range(6):
         source.hear(noise(1, seed=second), fresh=second == 3)
         listening.step()
-        listening._worker.wait(10)
+        listening._mailbox.wait(10)
     listening.finish(whole=False)
     assert [(round(job.start, 1), job.end) for job in jobs] == [(0, 1), (0, 2), (0, 3), (3, 4), (3, 5), (3, 6)]
 
@@ -286,7 +286,7 @@ def test_a_file_gives_the_same_events_without_a_clock_and_at_twenty_times_its_sp
     fast = []
     while not source.ended:
         fast += running.step()
-        assert running._worker.wait(10)  # the model needs none of the test's time
+        assert running._mailbox.wait(10)  # the model needs none of the test's time
     fast += running.finish(whole=True)
     source.close()
     fast_ends = [change.event for change in fast if change.kind == "end"]
@@ -312,7 +312,7 @@ def test_the_whole_window_of_a_stream_says_what_the_captioner_says(captioner: Ca
     listening = listener(captioner, source, gate=False, window=10.0, hop=10.0, describe=describe)
     source.hear(sound)
     listening.step()
-    listening._worker.wait(10)
+    listening._mailbox.wait(10)
     listening.finish(whole=False)
     assert found[0].beams[0].text == captioner.caption(sound, RATE).text
 
@@ -326,7 +326,7 @@ def test_a_sound_that_goes_on_is_one_event_even_where_hops_are_longer_than_the_t
     for block in np.split(noise(15), 150):
         source.hear(block)
         changes += listening.step()
-        listening._worker.wait(10)
+        listening._mailbox.wait(10)
     changes += listening.finish(whole=False)
     assert [change.kind for change in changes].count("begin") == 1
 
@@ -336,7 +336,7 @@ def test_an_event_ends_too_when_its_microphone_is_gone(captioner: Captioner) -> 
     listening = listener(captioner, source, clock=clock, describe=says())
     source.hear(noise(1))
     listening.step()
-    assert listening._worker.wait(10)
+    assert listening._mailbox.wait(10)
     assert [change.kind for change in listening.step()] == ["begin"]
     clock.sleep(7.0)
     assert listening.step() == []

@@ -100,7 +100,7 @@ def told() -> TOLD:
 
 def sink(broker: Broker, told: TOLD, **more: object) -> Mqtt:
     config = MqttConfig(**{"host": "127.0.0.1", "port": broker.port, "topic": "home", "node": "attic", **more})  # type: ignore[arg-type]
-    return Mqtt(config, teller(told), source=lambda: "USB", model="tiny")
+    return Mqtt(config, teller(told), model="tiny")
 
 
 def test_captions_availability_and_state_are_published_and_announced(broker: Broker, told: TOLD) -> None:

@@ -30,7 +30,7 @@ from edgecap.live.status import Status
 
 
 def change(kind: Kind = "end", number: int = 1, text: str = "a dog barks", began: float = 1_700_000_000.0) -> Change:
-    event = Event(number, 3661.5, 3665.25, began, began + 3.75, text, -0.4567, -12.34, 2, kind != "end")
+    event = Event(number, 3661.5, 3665.25, began, began + 3.75, text, -0.4567, -12.34, 2, kind != "end", "USB")
     return Change(kind, event)
 
 
@@ -59,7 +59,7 @@ def test_people_get_one_line_for_each_event() -> None:
 @pytest.mark.parametrize(("updates", "kinds"), [(False, ["begin", "end"]), (True, ["begin", "update", "end"])])
 def test_programs_get_json(updates: bool, kinds: list[str]) -> None:
     lines: list[str] = []
-    sink = JsonLines(lines.append, source=lambda: "USB", model="tiny", updates=updates)
+    sink = JsonLines(lines.append, model="tiny", updates=updates)
     for item in story():
         sink.change(item)
     found = [json.loads(line) for line in lines]
@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_written_is_an_error_and_a_disk_that_fills_is_told
 
 def test_a_program_gets_the_event_on_standard_input_and_in_its_environment(tmp_path: Path, told: TOLD) -> None:
     command = f'cat > "{tmp_path}/$EDGECAP_KIND-$EDGECAP_ID"; printf "%s" "$EDGECAP_TEXT" > "{tmp_path}/text"'
-    hook = hooks.program(command, "both", teller(told), source=lambda: "USB")
+    hook = hooks.program(command, "both", teller(told))
     for item in story(text='"; touch /tmp/not-this; $(id) `id`'):
         hook.change(item)
     hook.close()
@@ -116,7 +116,7 @@ def test_a_program_gets_the_event_on_standard_input_and_in_its_environment(tmp_p
 def test_a_program_that_fails_or_hangs_is_told_and_the_next_event_gets_its_own(tmp_path: Path, told: TOLD) -> None:
     command = f'cat > /dev/null; if [ $EDGECAP_ID = 1 ]; then exit 3; elif [ $EDGECAP_ID = 2 ]; then sleep 60; fi; ' \
               f'echo > "{tmp_path}/$EDGECAP_ID"'
-    hook = hooks.program(command, "begin", teller(told), source=lambda: "USB", limit=0.5)
+    hook = hooks.program(command, "begin", teller(told), limit=0.5)
     for number in (1, 2, 3):
         hook.change(change("begin", number))
     hook.close()
@@ -126,7 +126,7 @@ def test_a_program_that_fails_or_hangs_is_told_and_the_next_event_gets_its_own(t
 
 
 def test_a_program_that_does_not_read_its_input_is_fine(told: TOLD) -> None:
-    hook = hooks.program("true", "begin", teller(told), source=lambda: "USB")
+    hook = hooks.program("true", "begin", teller(told))
     for number in range(5):
         hook.change(change("begin", number))
     hook.close()
@@ -171,7 +171,7 @@ def web(request: pytest.FixtureRequest) -> Iterator[Web]:
 
 
 def post(url: str, told: TOLD, *items: Change, **more: float) -> hooks.Hook:
-    hook = hooks.webhook(url, "begin", teller(told), source=lambda: "USB", model="tiny",
+    hook = hooks.webhook(url, "begin", teller(told), model="tiny",
                          **{"first_delay": 0.02, **more})  # type: ignore[arg-type]
     for item in items:
         hook.change(item)
@@ -222,7 +222,7 @@ def test_a_webhook_that_nobody_answers_does_not_hold_up_the_end(told: TOLD) -> N
 @pytest.mark.parametrize("url", ["ftp://x/y", "localhost:80", "http://", "file:///etc/passwd"])
 def test_what_is_no_web_address_is_refused(url: str, told: TOLD) -> None:
     with pytest.raises(ConfigError, match="is no web address"):
-        hooks.webhook(url, "begin", teller(told), source=lambda: "", model="")
+        hooks.webhook(url, "begin", teller(told), model="")
 
 
 def test_an_outbox_is_bounded_and_loses_the_oldest(told: TOLD) -> None:
@@ -265,7 +265,7 @@ def rows(path: Path) -> list[tuple[str, int, int]]:
 
 
 def journal(path: Path, told: TOLD, clock: Clock, keep: str = "30d") -> Journal:
-    return Journal(str(path), keep, teller(told), source=lambda: "USB", model="tiny", wall=clock)
+    return Journal(str(path), keep, teller(told), model="tiny", wall=clock)
 
 
 def test_the_journal_has_an_event_from_its_beginning_and_closes_what_a_killed_listener_left(

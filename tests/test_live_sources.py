@@ -138,15 +138,18 @@ class Machine:
     def __init__(self, *plugged: Fake) -> None:
         self.plugged, self.clock, self.told, self.asked = list(plugged), Clock(), TOLD(), []
 
-    def open(self, query: str | None, lost: bool) -> Fake:
-        self.asked.append((query, lost))
+    def open(self, query: str | None) -> Fake:
+        return self.open_again(query, False)
+
+    def open_again(self, query: str | None, known: bool) -> Fake:
+        self.asked.append((query, known))
         for fake in self.plugged:
             if query in (None, fake.device.name, str(fake.device.index)):
                 return fake
         raise DeviceError(f"no microphone is called {query!r}")
 
     def source(self, query: str | None = None, wait: bool = False) -> MicrophoneSource:
-        return MicrophoneSource(query, RATE, self.open, lambda kind, text: self.told.append((kind, text)), wait=wait,
+        return MicrophoneSource(query, RATE, self, lambda kind, text: self.told.append((kind, text)), wait=wait,
                                 clock=self.clock, sleep=self.clock.sleep)
 
 
@@ -186,8 +189,7 @@ def test_a_microphone_that_is_there_but_gives_nothing_is_opened_again() -> None:
     assert machine.told
 
 
-def test_a_missing_microphone_is_an_error_or_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgecap.live.microphone_source.rescan", lambda: None)
+def test_a_missing_microphone_is_an_error_or_waited_for() -> None:
     machine = Machine()
     with pytest.raises(DeviceError, match="no microphone is called 'USB'"):
         machine.source("USB")
@@ -195,10 +197,15 @@ def test_a_missing_microphone_is_an_error_or_waited_for(monkeypatch: pytest.Monk
     assert machine.told == [("warning", "no microphone is called 'USB'; waiting for it")]
     for _ in range(20):
         assert source.read(0.1).samples.size == 0
+    assert source.fault
     machine.plugged.append(Fake("USB"))
     for _ in range(12):
         source.read(0.1)
     assert source.connected
+    assert len(machine.told) == 1  # it is there when sound comes
+    machine.plugged[0].ring.write(noise(0.1)[:, None])
+    source.read(0.1)
+    assert not source.fault
     assert machine.told[-1] == ("note", f"the microphone 'USB' is there; listening at {RATE} Hz")
 
 

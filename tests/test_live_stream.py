@@ -202,7 +202,8 @@ def test_the_mailbox_holds_one_job_and_the_newest_wins() -> None:
         done.append(job)
         return job * 10
 
-    with Worker(work) as worker:
+    with Worker() as thread:
+        worker = thread.mailbox(work)
         worker.submit(1)
         assert begun.wait(10)
         for job in range(2, 100):
@@ -220,7 +221,8 @@ def test_what_goes_wrong_in_the_worker_is_raised_where_it_is_polled() -> None:
     def work(_job: int) -> int:
         raise ValueError("no")
 
-    with Worker(work) as worker:
+    with Worker() as thread:
+        worker = thread.mailbox(work)
         worker.submit(1)
         assert worker.wait(10)
         with pytest.raises(ValueError, match="no"):

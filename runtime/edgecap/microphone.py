@@ -19,6 +19,7 @@ import numpy as np
 
 from edgecap.errors import DeviceError, MissingDependencyError
 from edgecap.frontend import Samples
+from edgecap.sound_cards import GROUP, card_of, forbidden, holders, plain_name
 
 FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
 """Rates tried, in hertz, where a microphone refuses the one it calls its own."""
@@ -30,6 +31,8 @@ BUFFER_SECONDS = 0.4
 """Buffer asked for: how long a busy machine may keep the callback waiting before sound is lost."""
 USUAL_CHANNELS = 2
 """Channels opened at first: sound servers offer 32 and mix them up from one."""
+
+JOIN_GROUP = f"type: sudo usermod -aG {GROUP} $USER, then log out and in again"
 
 
 @dataclass(frozen=True)
@@ -90,26 +93,26 @@ class Microphone:
         self.device = device
         self.overflows = 0
         """Times that PortAudio lost sound before the callback."""
-        portaudio = _portaudio()
         refusals = []
-        for rate, channels, buffers in _settings(device):
+        for settings in _settings(device):
+            rate, channels, _ = settings
             self.sample_rate, self.ring = rate, Ring(round(ring_seconds * rate), channels)
             try:
-                self._stream = portaudio.InputStream(
-                    device=device.index, samplerate=rate, channels=channels, dtype="float32", callback=self._heard,
-                    **buffers,
-                )
-                try:
-                    self._stream.start()
-                except BaseException:
-                    self._stream.close(ignore_errors=True)
-                    raise
-            except (portaudio.PortAudioError, ValueError) as error:
+                self._start(settings)
+            except (_portaudio().PortAudioError, ValueError) as error:
                 refusals.append(_first_line(error))
                 continue
             return
-        raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); see whether another "
-                          "program holds it, or choose another: edgecap devices")
+        raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); {_why_refused(device)}")
+
+    def reopen(self, device: InputDevice) -> None:
+        """Go on with the same rate and ring after a `rescan`, which closes every stream; `device` is where it is now.
+
+        Where that fails it stays closed, and `active` says so.
+        """
+        self.device = device
+        with suppress(_portaudio().PortAudioError, ValueError):
+            self._start(self._settings)
 
     @property
     def active(self) -> bool:
@@ -119,6 +122,18 @@ class Microphone:
     def close(self) -> None:
         """Stop listening."""
         self._stream.close(ignore_errors=True)
+
+    def _start(self, settings: tuple[float, int, dict[str, float]]) -> None:
+        """Open a stream with a rate, channels and buffers. Raises PortAudioError, ValueError."""
+        rate, channels, buffers = settings
+        stream = _portaudio().InputStream(device=self.device.index, samplerate=rate, channels=channels, dtype="float32",
+                                          callback=self._heard, **buffers)
+        try:
+            stream.start()
+        except BaseException:
+            stream.close(ignore_errors=True)
+            raise
+        self._stream, self._settings = stream, settings
 
     def __enter__(self) -> Self:
         return self
@@ -159,12 +174,13 @@ def find_device(query: str | None = None) -> InputDevice:
     """
     devices = list_devices()
     if not devices:
-        raise DeviceError("there is no microphone; plug one in and see edgecap devices")
+        raise DeviceError(_why_none())
     if query is None:
         return next((device for device in devices if device.default), devices[0])
     for fits in (
         [device for device in devices if str(device.index) == query],
         [device for device in devices if device.name == query],
+        [device for device in devices if plain_name(device.name) == plain_name(query)],
         [device for device in devices if query.casefold() in device.name.casefold()],
     ):
         if len(fits) == 1:
@@ -194,6 +210,24 @@ def _settings(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float
     for rate in rates:
         large = {"blocksize": round(BLOCK_SECONDS * rate), "latency": BUFFER_SECONDS}
         yield from ((rate, count, buffers) for count in channels for buffers in (large, {}))
+
+
+def _why_none() -> str:
+    """Why no microphone is listed, and what to type."""
+    if forbidden():
+        return f"there is a microphone, but you may not use it; {JOIN_GROUP}"
+    return "there is no microphone; plug one in and see edgecap devices"
+
+
+def _why_refused(device: InputDevice) -> str:
+    """Why a listed microphone does not open, and what to type."""
+    card = card_of(device.name)
+    held = next((holder for holder in holders() if holder.node.startswith(f"/dev/snd/pcmC{card}D")), None)
+    if held:
+        return f"{held.name} (process {held.process}) holds it; end that program, or choose another: edgecap devices"
+    if any(node.name.startswith(f"pcmC{card}D") for node in forbidden()):
+        return f"you may not use it; {JOIN_GROUP}"
+    return "see whether another program holds it, or choose another: edgecap devices"
 
 
 def _portaudio() -> Any:  # noqa: ANN401 - sounddevice has no types

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
-import threading
 import time
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgecap.cli.console import say, write
 from edgecap.cli.options import BeamSize, Model, WindowLength
+from edgecap.cli.signals import stop_on_signals
 from edgecap.live.config import ListenConfig, load_config, render_config
 from edgecap.live.event import Change
 from edgecap.live.session import Session
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
 def listen(
     *,
     device: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option("--device", "-d", metavar="NUMBER|NAME",
-                     help="Microphone by number, name or a part of its name. [default: the system's]"),
+                     help="Microphone by number, name or a part of its name; repeat it to listen to several. "
+                          "[default: the system's]"),
     ] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for a microphone that is not there at the start.")
@@ -124,6 +124,11 @@ def listen(
         str | None, typer.Option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics, on this machine "
                                                                           "alone unless a host is named.")
     ] = None,
+    web: Annotated[
+        str | None,
+        typer.Option("--web", metavar="[HOST:]PORT", help="Serve the live page: on this machine alone, or with a token "
+                                                          "where a host such as 0.0.0.0 is named."),
+    ] = None,
     mqtt: Annotated[
         str | None,
         typer.Option("--mqtt", metavar="[USER@]HOST[:PORT]", help="Send events to an MQTT broker, announced to Home "
@@ -152,6 +157,7 @@ def listen(
       edgecap listen
       edgecap listen --device "USB Audio" --only dog --exec 'notify-send "$EDGECAP_TEXT"'
       edgecap listen --json --wait --journal events.db --metrics 9100
+      edgecap listen --web 8080
       edgecap listen --file walk.flac --speed 0 --srt walk.srt
       ffmpeg -i rtsp://camera/1 -f s16le -ac 1 -ar 16000 - | edgecap listen --stdin
       edgecap listen --print-config > listen.toml
@@ -167,14 +173,15 @@ def listen(
         raise typer.BadParameter(f"--mqtt takes [USER@]HOST[:PORT], not {mqtt!r}")
     user, host, port = broker.groups() if mqtt else (None, None, None)
     found = load_config(config, {
-        "source": {"device": device, "wait": wait, "file": file, "stdin": stdin, "rate": rate, "channels": channels,
-                   "speed": speed},
+        "source": {"device": device[0] if device and len(device) == 1 else device or None, "wait": wait, "file": file,
+                   "stdin": stdin, "rate": rate, "channels": channels, "speed": speed},
         "model": {"name": model, "threads": threads, "beam": beam},
         "stream": {"hop": hop, "window": window, "duration": duration, "gate": level, "novelty": novelty},
         "events": {"close_after": close_after, "longest": longest, "cooldown": cooldown, "min_score": min_score,
                    "only": only or None, "ignore": ignore or None},
         "output": {"json": json, "updates": updates, "plain": plain, "srt": srt, "vtt": vtt, "csv": csv, "exec": exec_,
                    "webhook": webhook, "hook_on": hook_on, "journal": journal, "keep": keep, "metrics": metrics},
+        "web": {"address": web},
         "mqtt": {"host": host and host.strip("[]"), "user": user, "port": int(port) if port else None},
     })
     if print_config:
@@ -185,14 +192,14 @@ def listen(
 
 def _run(config: ListenConfig) -> str:
     """Listen until the end; what happened, in one line."""
-    stop, console = _stop_on_signals(), _Console()
+    stop, console = stop_on_signals(), _Console()
     with Session(config, console.tell, sinks=[console]) as session:
         console.open(config, session)
         began, worked = time.monotonic(), time.process_time()
         for _ in session.changes(stop):
             pass
         share = (time.process_time() - worked) / max(1e-3, time.monotonic() - began)
-        return summary(session.status, share)
+        return summary(session.statuses, share)
 
 
 class _Console(Sink):
@@ -205,9 +212,9 @@ class _Console(Sink):
     def open(self, config: ListenConfig, session: Session) -> None:
         """Choose the view."""
         output = config.output
-        say("note", f"listening to {session.source}; Ctrl-C stops")
+        say("note", f"listening to {', '.join(session.sources)}; Ctrl-C stops")
         if output.json:
-            self._sink = JsonLines(write, source=lambda: session.source, model=session.model, updates=output.updates)
+            self._sink = JsonLines(write, model=session.model, updates=output.updates)
         elif output.plain or not sys.stdout.isatty():
             self._sink = PeopleLines(write, updates=output.updates)
         else:
@@ -233,22 +240,12 @@ class _Console(Sink):
         self._view = None
 
 
-def summary(status: Status, share: float) -> str:
+def summary(statuses: Sequence[Status], share: float) -> str:
     """What happened, in one line; `share` of one core was used."""
-    return (f"stopped after {status.events} events, {status.captions} captions, {status.quiet} hops quiet, "
-            f"{status.dropped} hops skipped, {status.lost:.1f} s of sound dropped, "
-            f"{status.overflows} overflows; {100 * share:.2f} % of one core, "
-            f"captions at most {1000 * status.slowest:.0f} ms after their window")
+    def total(field: str) -> int:
+        return sum(getattr(status, field) for status in statuses)
 
-
-def _stop_on_signals() -> threading.Event:
-    """An event that the first Ctrl-C or SIGTERM sets; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def first(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, first)
-    return stop
+    return (f"stopped after {total('events')} events, {total('captions')} captions, {total('quiet')} hops quiet, "
+            f"{total('dropped')} hops skipped, {sum(status.lost for status in statuses):.1f} s of sound dropped, "
+            f"{total('overflows')} overflows; {100 * share:.2f} % of one core, "
+            f"captions at most {1000 * max(status.slowest for status in statuses):.0f} ms after their window")

@@ -33,8 +33,13 @@ class Events:
 
     @property
     def status(self) -> Status:
-        """What goes on: level, gate, counts."""
+        """What goes on: level, gate, counts; of the first microphone where there are several."""
         return self._session.status
+
+    @property
+    def statuses(self) -> list[Status]:
+        """What goes on at each microphone."""
+        return self._session.statuses
 
     def stop(self) -> None:
         """Let the listener end, from any thread; the open event is closed and given."""

@@ -24,14 +24,16 @@ Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
+LISTED = "microphones"
+"""The one part of the configuration that is a list of tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """Where the sound comes from: a microphone, unless `file` or `stdin` says otherwise."""
 
-    device: str | None = None
-    """Microphone by number, name or a part of its name."""
+    device: str | list[str] | None = None
+    """Microphone by number, name or a part of its name; a list of them is listened to at once."""
     wait: bool = False
     """Wait for a microphone that is not there at the start."""
     file: str | None = None
@@ -43,6 +45,18 @@ class SourceConfig:
     """Of standard input."""
     speed: Annotated[float, Meta(ge=0, le=1000)] = 1.0
     """Of a file or standard input; 0 is as fast as captions are made, with nothing dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicrophoneConfig:
+    """One of several microphones: a table [[microphones]] for each, in place of `source.device`."""
+
+    device: str
+    """Number, name or a part of the name."""
+    name: str | None = None
+    """What it is called in events, as "kitchen"; its own name where none is given."""
+    gate: Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)] | None = None
+    """Its own gate; that of [stream] where none is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +168,7 @@ class ListenConfig:
     output: OutputConfig = field(default_factory=OutputConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     web: WebConfig = field(default_factory=WebConfig)
+    microphones: list[MicrophoneConfig] = field(default_factory=list)
 
 
 def load_config(path: str | Path | None = None, over: Values | None = None) -> ListenConfig:
@@ -173,38 +188,65 @@ def load_config(path: str | Path | None = None, over: Values | None = None) -> L
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}; edgecap listen --print-config shows how it looks") from error
     _refuse_unknown(document, text, path)
-    merged: dict[str, Any] = {section: dict(values) for section, values in document.items()}
+    merged: dict[str, Any] = {section: list(values) if section == LISTED else dict(values)
+                              for section, values in document.items()}
     for section, values in (over or {}).items():
         merged.setdefault(section, {}).update({key: value for key, value in values.items() if value is not None})
+    if (over or {}).get("source", {}).get("device") is not None:
+        merged.pop(LISTED, None)  # the microphones of the file give way to the one of the command line
     try:
         config = msgspec.convert(merged, ListenConfig)
     except msgspec.ValidationError as error:
         raise _explained(str(error), document, text, path) from error
     if config.source.file is not None and config.source.stdin:
         raise ConfigError("the sound comes from a file or from standard input, not from both; leave one out")
+    if config.microphones and config.source.device is not None:
+        raise ConfigError(f"{_place(text, path, LISTED, None)}: microphones are named by [[{LISTED}]] or by "
+                          "source.device, not by both; leave one out")
     return config
+
+
+def microphones(config: ListenConfig) -> list[MicrophoneConfig | None]:
+    """The microphones to listen to; one None is the system's own."""
+    if config.microphones:
+        return [*config.microphones]
+    device = config.source.device
+    if device is None or device == []:
+        return [None]
+    return [MicrophoneConfig(device=each) for each in ([device] if isinstance(device, str) else device)]
 
 
 def render_config(config: ListenConfig) -> str:
     """The configuration as TOML that `load_config` reads back to the same; what is not set is a comment."""
     lines = []
     for section in fields(config):
-        lines.append(f"[{section.name}]")
-        part = getattr(config, section.name)
-        for key in fields(part):
-            value = getattr(part, key.name)
-            lines.append(f"# {key.name} = (not set)" if value is None else f"{key.name} = {_toml(value)}")
-        lines.append("")
+        if section.name == LISTED:
+            continue
+        lines += [f"[{section.name}]", *_keys(getattr(config, section.name)), ""]
+    for microphone in config.microphones:
+        lines += [f"[[{LISTED}]]", *_keys(microphone), ""]
     return "\n".join(lines)
 
 
 def sections() -> dict[str, str]:
     """Key → section, for keys that occur once: how keywords and options find their place."""
     found: dict[str, list[str]] = {}
-    for section in fields(ListenConfig):
-        for key in fields(section.default_factory):  # type: ignore[arg-type]  # the factories are the classes
-            found.setdefault(key.name, []).append(section.name)
+    for section, kind in _classes().items():
+        for key in fields(kind):
+            found.setdefault(key.name, []).append(section)
     return {key: names[0] for key, names in found.items() if len(names) == 1}
+
+
+def _classes() -> dict[str, type]:
+    """Section → its class."""
+    return {section.name: section.default_factory for section in fields(ListenConfig)  # type: ignore[misc]
+            if section.name != LISTED}  # the factories are the classes
+
+
+def _keys(part: object) -> list[str]:
+    """Lines of one section."""
+    values = {key.name: getattr(part, key.name) for key in fields(part)}  # type: ignore[arg-type]
+    return [f"# {key} = (not set)" if value is None else f"{key} = {_toml(value)}" for key, value in values.items()]
 
 
 def _toml(value: object) -> str:
@@ -214,12 +256,14 @@ def _toml(value: object) -> str:
 
 
 def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
-    known = {section.name: {key.name for key in fields(section.default_factory)}  # type: ignore[arg-type]
-             for section in fields(ListenConfig)}
+    known = {section: {key.name for key in fields(kind)} for section, kind in _classes().items()}
     for section, values in document.items():
+        if section == LISTED:
+            _check_listed(values, text, path)
+            continue
         if section not in known:
             raise ConfigError(f"{_place(text, path, section, None)}: there is no section [{section}]; there are "
-                              f"{', '.join(known)}")
+                              f"{', '.join(known)} and [[{LISTED}]]")
         if not isinstance(values, dict):
             raise ConfigError(f"{_place(text, path, None, section)}: {section} is a section; write [{section}]")
         for key in values:
@@ -228,22 +272,41 @@ def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
                                   f"{', '.join(sorted(known[section]))}")
 
 
+def _check_listed(tables: object, text: str, path: object) -> None:
+    """Refuse what is no list of microphones, and keys that none has."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{_place(text, path, LISTED, None)}: write [[{LISTED}]], with two brackets, for each "
+                          "microphone")
+    known = {key.name for key in fields(MicrophoneConfig)}
+    for number, table in enumerate(tables):
+        for key in table.keys() - known:
+            raise ConfigError(f"{_place(text, path, LISTED, key, number)}: [[{LISTED}]] has no key {key!r}; it has "
+                              f"{', '.join(sorted(known))}")
+
+
 def _explained(message: str, document: dict[str, Any], text: str, path: object) -> ConfigError:
     """msgspec's message with its place: a line of the file, or an option."""
     what, _, place = message.partition(" - at `$.")
+    listed = re.match(rf"{LISTED}\[(\d+)\](?:\.(\w+))?", place)
+    if listed:
+        number, key = int(listed[1]), listed[2]
+        return ConfigError(f"{_place(text, path, LISTED, key, number)}: [[{LISTED}]] number {number + 1}"
+                           f"{f', {key}' if key else ''}: {what}")
     section, _, key = re.sub(r"\[.*", "", place.rstrip("`")).partition(".")
     if key in document.get(section, {}):
         return ConfigError(f"{_place(text, path, section, key)}: {section}.{key}: {what}")
     return ConfigError(f"{section}.{key}: {what}")
 
 
-def _place(text: str, path: object, section: str | None, key: str | None) -> str:
-    """FILE:LINE of a key, or of a section's header."""
-    inside = section is None
+def _place(text: str, path: object, section: str | None, key: str | None, which: int = 0) -> str:
+    """FILE:LINE of a key, or of a section's header, in table number `which` of that name."""
+    inside, seen = section is None, -1
     for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+        header = re.match(r"\s*\[\[?\s*([^\[\]]+?)\s*\]", line)
         if header:
             inside = header[1].strip("\"'") == section
+            seen += inside
+            inside = inside and (section != LISTED or seen == which)
             if inside and key is None:
                 return f"{path}:{number}"
         elif inside and key is not None and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):

@@ -56,6 +56,8 @@ class Described:
     """Whether the decoder was skipped because nothing had changed."""
     seconds: float
     """Time it took."""
+    waited: float = 0.0
+    """Seconds before that in which the model was busy with other windows."""
 
 
 class Describer:
@@ -71,15 +73,16 @@ class Describer:
     def __call__(self, job: WindowJob) -> Described:
         """Caption one window. Raises BundleError where the model answers with nonsense."""
         began = self._clock()
+        waited = max(0.0, began - job.asked)
         encoded = self._captioner.encode(job.frames)
         embedding = unit(encoded.clip_embedding)
         last = self._last
         if last is not None and self._reuses < REFRESH and float(embedding @ last.embedding) >= self._novelty:
             self._reuses += 1
-            return Described(job, last.beams, embedding, True, self._clock() - began)
+            return Described(job, last.beams, embedding, True, self._clock() - began, waited)
         beams = self._captioner.decode(encoded, self._beam)
         self._reuses = 0
-        self._last = Described(job, beams, embedding, False, self._clock() - began)
+        self._last = Described(job, beams, embedding, False, self._clock() - began, waited)
         return self._last
 
 

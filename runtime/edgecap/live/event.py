@@ -10,8 +10,10 @@ window before, so that one thing cannot fade into another under the same name.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -48,7 +50,7 @@ class Event:
     """Something that was heard for a while."""
 
     id: int
-    """1 for the first since listening began."""
+    """1 for the first since listening began, of all microphones together."""
     start: float
     """Seconds of sound before it."""
     end: float
@@ -67,6 +69,8 @@ class Event:
     """Windows that said the same after the first."""
     open: bool
     """Whether it may still go on."""
+    source: str = ""
+    """Name of the microphone, file or pipe."""
 
     def document(self, **more: object) -> dict[str, object]:
         """The event as JSON takes it: times as ISO 8601 with offset beside the seconds of sound."""
@@ -105,17 +109,18 @@ class _Meaning:
 class EventBuilder:
     """Takes captions in the order of time, gives the changes of events. Knows no clock but the sound's."""
 
-    def __init__(self, settings: EventSettings) -> None:
+    def __init__(self, settings: EventSettings, source: Callable[[], str] = lambda: "",
+                 ids: Iterator[int] | None = None) -> None:
+        """`source` names the stream; builders of several streams share their `ids`."""
         self.suppressed = 0
         """Captions that began no event: filtered, too unsure, or said just before."""
-        self._settings = settings
+        self._settings, self._source, self._ids = settings, source, ids or count(1)
         self._only = frozenset().union(*(stems(word) for word in settings.only))
         self._ignore = frozenset().union(*(stems(word) for word in settings.ignore))
         self._event: Event | None = None
         self._meaning: _Meaning | None = None
         self._past: deque[_Meaning] = deque(maxlen=64)
         self._heard = 0.0
-        self._count = 0
 
     @property
     def event(self) -> Event | None:
@@ -146,6 +151,11 @@ class EventBuilder:
             return self.finish()
         return []
 
+    def move(self, seconds: float) -> None:
+        """The clock was set `seconds` forward: the open event gets the time that it would have had by the new one."""
+        if self._event is not None:
+            self._event = replace(self._event, began=self._event.began + seconds, ended=self._event.ended + seconds)
+
     def finish(self) -> list[Change]:
         """Close the open event."""
         if self._event is None or self._meaning is None:
@@ -156,12 +166,11 @@ class EventBuilder:
 
     def _begin(self, described: Described, meaning: _Meaning, start: float) -> Change:
         job, best = described.job, described.beams[0]
-        self._count += 1
         self._meaning = meaning
         self._event = Event(
-            id=self._count, start=start, end=job.sounded, began=job.wall - (job.end - start),
+            id=next(self._ids), start=start, end=job.sounded, began=job.wall - (job.end - start),
             ended=job.wall - (job.end - job.sounded), text=best.text, score=best.score, level_dbfs=job.level,
-            updates=0, open=True,
+            updates=0, open=True, source=self._source(),
         )
         return Change("begin", self._event)
 

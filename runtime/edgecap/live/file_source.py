@@ -22,6 +22,7 @@ class FileSource:
     """The sound of a file. At a speed of 0 nothing is ever dropped; else it goes on like a microphone."""
 
     overflows = 0
+    fault = ""
 
     def __init__(
         self, path: str | Path, target_rate: int, *, speed: float = 1.0, window: float = 10.0,

@@ -1,9 +1,9 @@
-"""The crank: sound in, changes of events out.
+"""One stream: sound in, changes of events out.
 
-One thread reads the source, keeps the log-mel ring, the levels and the gate, and never waits for the model; one
-worker captions the newest window. What is held is bounded: a window of sound in the source, a window of log-mel,
-one window in the worker's mailbox and one in its hands. Whoever is slow loses windows, which are counted, and is
-never more than a window behind.
+One thread reads the source, keeps the log-mel ring, the levels and the gate, and never waits for the model; a
+worker, which several streams may share, captions the newest window. What is held is bounded: a window of sound in the
+source, a window of log-mel, one window in the worker's mailbox and one in its hands. Whoever is slow loses windows,
+which are counted, and is never more than a window behind.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgecap.captioner import Captioner
-from edgecap.errors import EdgecapError
+from edgecap.live.crank import LAST_GASP, steps
 from edgecap.live.describe import NOVELTY_COSINE, Described, Describer, WindowJob
 from edgecap.live.event import Change, EventBuilder, EventSettings
 from edgecap.live.gate import Gate, GateSettings
@@ -25,7 +25,7 @@ from edgecap.live.source import Source, Tell
 from edgecap.live.status import Status
 from edgecap.live.stream import MelStream
 from edgecap.live.thermal import Heat, look
-from edgecap.live.worker import Worker
+from edgecap.live.worker import Mailbox, Worker
 from edgecap.samples import LEVEL_BLOCK_SECONDS
 
 IDLE_POLL = 0.25
@@ -36,8 +36,8 @@ BUSY_POLL = 0.02
 DEAD_SECONDS = 10.0
 """A source that gives one constant value for so long is told to be at fault."""
 HEAT_EVERY = 10.0
-LAST_GASP = 5.0
-"""Seconds that a caption may still take after the end was asked for."""
+LOUDEST_SECONDS = 10.0
+"""The loudest block of so many seconds is in the status."""
 ONSET = 1.0
 """Seconds of a new sound that are heard before it is captioned."""
 LEAD_IN = 0.5
@@ -61,20 +61,23 @@ class ListenerSettings:
     """None asks the model in quiet too."""
     novelty: float = NOVELTY_COSINE
     events: EventSettings = EventSettings()  # noqa: RUF009 - frozen
+    phase: float = 0.0
+    """Seconds by which the first window comes later, so that several streams do not ask for the model at once."""
 
 
 class Listener:
-    """Listens to one source. Use `changes`, or call `step` and `finish` in a loop of your own."""
+    """Listens to one source. Use `changes`, or `edgecap.live.crank.steps` for several."""
 
     def __init__(
         self, captioner: Captioner, source: Source, settings: ListenerSettings, tell: Tell, *,
         clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         heat: Callable[[], Heat] = look, describe: Callable[[WindowJob], Described] | None = None,
-        sinks: Sequence[Sink] = (),
+        sinks: Sequence[Sink] = (), worker: Worker | None = None, ids: Iterator[int] | None = None, number: int = 0,
     ) -> None:
-        """`sinks` are those that may follow the sound; `describe` stands in for the model in tests of timing.
+        """Several streams share a `worker` and the `ids` of their events, and have a `number` each.
 
-        Raises ValueError for a wrong window or hop.
+        `sinks` are those that may follow the sound; `describe` stands in for the model in tests of timing. Raises
+        ValueError for a wrong window or hop.
         """
         captioner.windows(0.0, window=settings.window, hop=settings.hop)
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
@@ -88,16 +91,20 @@ class Listener:
         self._meter = LevelMeter(self._rate, settings.window)
         self._gate = Gate(settings.gate) if settings.gate else None
         self._pace = Pace(settings.hop)
-        self._events = EventBuilder(settings.events)
-        self._worker: Worker[WindowJob, Described] = Worker(
-            describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty))
+        self._pace.restart(settings.phase)
+        self._events = EventBuilder(settings.events, lambda: source.name, ids)
+        worker, self._own = worker or Worker(), worker is None
+        self._worker = worker
+        self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
+            describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock))
         self._samples = 0
         self._loud = False
         self._onset = self._sounded = self._looked_at = 0.0
         self._offered = -settings.hop
         self._next_heat, self._began, self._last = clock(), wall(), clock()
         self._dead = False
-        self.status = Status(source=source.name, hop=settings.hop, asked_hop=settings.hop)
+        self._moved = (float("-inf"), 0.0)
+        self.status = Status(source=source.name, hop=settings.hop, asked_hop=settings.hop, number=number)
         """What goes on, for views; replaced in place, so read it freely from other threads."""
 
     @property
@@ -105,70 +112,76 @@ class Listener:
         """Seconds of sound so far."""
         return self._samples / self._rate
 
+    @property
+    def patience(self) -> float:
+        """Seconds until there may be something to do: a window that is due, a caption that is ready, new sound."""
+        if self._mailbox.idle:
+            idle = WATCHED_POLL if any(sink.watched for sink in self._sinks) else IDLE_POLL
+            return min(idle, max(BUSY_POLL, self._pace.next - self.heard))
+        return BUSY_POLL
+
+    def ended(self, duration: float | None = None) -> bool:
+        """Whether the source has ended, or `duration` seconds were heard."""
+        return self._source.ended or (duration is not None and self.heard >= duration)
+
     def changes(self, stop: threading.Event, duration: float | None = None) -> Iterator[Change]:
-        """Changes of events, as `steps` gives them."""
-        for changes in self.steps(stop, duration):
+        """Changes of this stream's events, as `crank.steps` gives them."""
+        for _, changes in steps([self], stop, duration):
             yield from changes
 
-    def steps(self, stop: threading.Event, duration: float | None = None) -> Iterator[list[Change]]:
-        """What each step brought, until `stop` is set, the source ends, or `duration` seconds were heard.
+    def step(self, wait: float | None = None) -> list[Change]:
+        """Take what came, caption what is due, give what is new.
 
-        Whatever ends it, the open event is closed. Raises DeviceError and AudioError from the source, BundleError
-        from the model.
+        Waits only for sound, at most `wait` seconds; as long as `patience` says where None is given.
         """
-        failure: EdgecapError | None = None
-        try:
-            while not (stop.is_set() or self._source.ended or (duration is not None and self.heard >= duration)):
-                yield self.step()
-        except EdgecapError as error:
-            failure = error
-        except BaseException:
-            self._worker.close(LAST_GASP)
-            raise
-        yield self.finish(whole=failure is None and not stop.is_set(), answers=failure is None)
-        if failure is not None:
-            raise failure
-
-    def step(self) -> list[Change]:
-        """Take what came, caption what is due, give what is new. Waits only for sound, and not for long."""
-        self._take()
+        self._take(self.patience if wait is None else wait)
         if self._pace.due(self.heard):
             self._offer()
         self._check_heat()
         changes = self._collect()
-        if self._worker.idle and not (self._gate is None or self._gate.open):
+        if self._mailbox.idle and not (self._gate is None or self._gate.open):
             changes += self._events.tick(self.heard)  # what sounds and was not captioned yet may be the same
         if self._clock() - self._last >= self._settings.events.close_after:
             changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
         self._note(changes)
         return changes
 
-    def finish(self, *, whole: bool, answers: bool = True) -> list[Change]:
-        """Close the open event and the worker.
+    def moved(self, seconds: float) -> None:
+        """The system's clock was set `seconds` forward: what is open is dated by the new one."""
+        self._moved = (self._clock(), seconds)
+        self._events.move(seconds)
 
-        `whole` captions what is left when the sound came to its end; `answers` waits for a caption on its way.
+    def slept(self, seconds: float) -> list[Change]:
+        """The machine was suspended for so long: an event that was open before is over."""
+        changes = self._events.finish() if seconds >= self._settings.events.close_after else []
+        self._note(changes)
+        return changes
+
+    def finish(self, *, whole: bool, answers: bool = True, gasp: float = LAST_GASP) -> list[Change]:
+        """Close the open event, and the worker where it is this listener's own.
+
+        `whole` captions what is left when the sound came to its end; `answers` waits for a caption on its way, at most
+        `gasp` seconds.
         """
         try:
             if whole and self.heard - self._looked_at >= SHORTEST_TAIL:
                 self._offer()
             if answers:
-                self._worker.wait(LAST_GASP)
+                self._mailbox.wait(gasp)
             changes = (self._collect() if answers else []) + self._events.finish()
             self._note(changes)
         finally:
-            self._worker.close(LAST_GASP)
+            self.close()
         return changes
 
     def close(self) -> None:
-        """End the worker; `steps` does so by itself, this is for a listener that was never walked."""
-        self._worker.close(LAST_GASP)
+        """Ask for no more captions; `steps` does so by itself, this is for a listener that was never walked."""
+        self._mailbox.empty()
+        if self._own:
+            self._worker.close(LAST_GASP)
 
-    def _take(self) -> None:
+    def _take(self, wait: float) -> None:
         """Move new sound into ring, meter and gate."""
-        busy = not self._worker.idle
-        watching = [sink for sink in self._sinks if sink.watched]
-        idle = WATCHED_POLL if watching else IDLE_POLL
-        wait = BUSY_POLL if busy else min(idle, max(BUSY_POLL, self._pace.next - self.heard))
         chunk = self._source.read(wait)
         status = self.status
         status.overflows = self._source.overflows
@@ -183,9 +196,12 @@ class Listener:
             return
         self._last = self._clock()
         whole = self._mel.push(chunk.samples)
-        for sink in watching if whole else ():
-            sink.hear(self._source.name, self._mel.newest(whole))
         self._samples += chunk.samples.size
+        for sink in self._sinks:
+            if sink.watched and whole:
+                sink.hear(self._source.name, self._mel.newest(whole))
+            if sink.recording:
+                sink.record(self._source.name, chunk.samples, self.heard)
         levels = self._meter.push(chunk.samples)
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):
             self._hear(level, self.heard - behind * LEVEL_BLOCK_SECONDS)
@@ -218,10 +234,10 @@ class Listener:
         frames = self._mel.window(self._frames_since_onset(end))
         start = max(0.0, end - min(self._settings.window, (frames.shape[1] + 1) * self._mel.frame_seconds))
         sounded = end if end - self._sounded < LEVEL_BLOCK_SECONDS else self._sounded
-        self._worker.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(),
+        self._mailbox.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(),
                                       self._clock(), sounded))
         if self._source.lossless:
-            self._worker.wait()
+            self._mailbox.wait()
 
     def _wall_now(self) -> float:
         """Unix time of the newest sound; a file played faster is dated as if it had been played at its own speed."""
@@ -241,7 +257,8 @@ class Listener:
         """Take the worker's answers to the events."""
         changes: list[Change] = []
         status = self.status
-        for described in self._worker.poll():
+        for answer in self._mailbox.poll():
+            described = self._dated(answer)
             status.captions += 1
             status.reused += described.reused
             status.seconds = described.seconds
@@ -249,21 +266,26 @@ class Listener:
             status.slowest = max(status.slowest, status.latency)
             status.text, status.score = described.beams[0].text, described.beams[0].score
             status.beams = tuple((beam.text, beam.score) for beam in described.beams)
-            self._say(self._pace.took(described.seconds * (self._source.speed or 0.0)))
+            self._say(self._pace.took((described.waited + described.seconds) * self._source.speed))
             changes += self._events.hear(described, self._onset)
-        status.dropped = self._worker.dropped + self._pace.late
+        status.dropped = self._mailbox.dropped + self._pace.late
         return changes
+
+    def _dated(self, described: Described) -> Described:
+        """The answer, dated by the clock as it goes now even if it was set while the model was at work."""
+        at, seconds = self._moved
+        if described.job.asked >= at:
+            return described
+        return replace(described, job=replace(described.job, wall=described.job.wall + seconds))
 
     def _check_dead(self) -> None:
         flat = self._meter.flat_seconds
         if flat >= DEAD_SECONDS and not self._dead:
             self._dead = True
-            self.status.fault = "digital silence"
             self._tell("warning", f"{self._source.name} has given nothing but one constant value for {flat:.0f} s; see "
                                   "whether it is muted, and whether its cable is plugged in")
         elif self._dead and flat == 0.0:
             self._dead = False
-            self.status.fault = ""
             self._tell("note", f"{self._source.name} gives sound again")
 
     def _check_heat(self) -> None:
@@ -281,7 +303,9 @@ class Listener:
     def _note(self, changes: list[Change]) -> None:
         """Bring the status up to date."""
         status = self.status
-        status.heard, status.level = self.heard, self._meter.now
+        status.source = self._source.name
+        status.fault = self._source.fault or ("digital silence" if self._dead else "")
+        status.heard, status.level, status.loudest = self.heard, self._meter.now, self._meter.loudest(LOUDEST_SECONDS)
         status.hop = self._pace.hop
         status.gate_open = self._gate is None or self._gate.open
         status.floor = None if self._gate is None else self._gate.floor

@@ -13,7 +13,8 @@ from typing import Protocol
 from edgecap.errors import DeviceError
 from edgecap.frontend import Samples
 from edgecap.live.source import NOTHING, Chunk, Intake, Tell
-from edgecap.microphone import InputDevice, Microphone, find_device, list_devices, rescan
+from edgecap.microphone import InputDevice
+from edgecap.sound_cards import plain_name
 
 DEAF_SECONDS = 3.0
 """A microphone that gives nothing for this long is taken for lost."""
@@ -46,23 +47,16 @@ class OpenMicrophone(Protocol):
         ...
 
 
-Open = Callable[[str | None, bool], OpenMicrophone]
-"""Opens a microphone: what was asked for, and whether that is the exact name of one that was lost."""
+class Opener(Protocol):
+    """How microphones are opened (`edgecap.live.microphones.Microphones`)."""
 
+    def open(self, query: str | None) -> OpenMicrophone:
+        """Open a microphone as it was asked for. Raises DeviceError."""
+        ...
 
-def opener(ring_seconds: float) -> Open:
-    """How real microphones are opened; `ring_seconds` is the most sound held between callback and reader."""
-
-    def open_microphone(query: str | None, lost: bool) -> Microphone:
-        if not lost:
-            return Microphone(find_device(query), ring_seconds)
-        rescan()
-        for device in list_devices():
-            if device.name == query:
-                return Microphone(device, ring_seconds)
-        raise DeviceError(f"no microphone is called {query!r}; see edgecap devices")
-
-    return open_microphone
+    def open_again(self, query: str | None, known: bool) -> OpenMicrophone:
+        """Look anew for one that is missing; `known`: by its full name. Raises DeviceError where it is not there."""
+        ...
 
 
 class MicrophoneSource:
@@ -73,11 +67,17 @@ class MicrophoneSource:
     ended = False
 
     def __init__(
-        self, query: str | None, target_rate: int, open_microphone: Open, tell: Tell, *, wait: bool = False,
-        clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
+        self, query: str | None, target_rate: int, opener: Opener, tell: Tell, *, wait: bool = False,
+        label: str | None = None, clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Open it. Raises DeviceError where that fails, unless `wait`: then it is looked for until it is there."""
-        self._target_rate, self._open, self._tell = target_rate, open_microphone, tell
+        """Open it. Raises DeviceError where that fails, unless `wait`: then it is looked for until it is there.
+
+        `label` is what it is called in events; the device's own name where None is given.
+        """
+        self.fault = ""
+        self.label = label
+        self._target_rate, self._opener, self._tell = target_rate, opener, tell
         self._clock, self._sleep = clock, sleep
         self._query, self._known = query, False
         self._microphone: OpenMicrophone | None = None
@@ -85,17 +85,18 @@ class MicrophoneSource:
         self._retry_at = self._last = clock()
         self._fresh = False
         try:
-            self._start()
+            self._start(opener.open(query))
         except DeviceError as error:
             if not wait:
                 raise
             tell("warning", f"{error}; waiting for it")
+            self.fault = "the microphone is not there yet"
             self._retry_at = clock() + RETRY_SECONDS
 
     @property
     def name(self) -> str:
-        """The microphone's name."""
-        return self._query or "the default microphone"
+        """What the microphone is called: its label, or its name without the numbers that change."""
+        return self.label or plain_name(self._query or "the default microphone")
 
     @property
     def connected(self) -> bool:
@@ -121,6 +122,9 @@ class MicrophoneSource:
                 self._lose()
             return Chunk(NOTHING)
         self._last = self._clock()
+        if self.fault:
+            self.fault = ""
+            self._tell("note", f"the microphone {self.name!r} is there; listening at {microphone.sample_rate:g} Hz")
         fresh, self._fresh = self._fresh, False
         return Chunk(self._intake.push(block), lost / microphone.sample_rate, fresh)
 
@@ -131,9 +135,8 @@ class MicrophoneSource:
             self._microphone.close()
             self._microphone = None
 
-    def _start(self) -> None:
-        """Open it and remember its name."""
-        microphone = self._open(self._query, self._known)
+    def _start(self, microphone: OpenMicrophone) -> None:
+        """Take an open microphone and remember its name."""
         self._microphone = microphone
         self._query, self._known = microphone.device.name, True
         self._intake = Intake(microphone.sample_rate, self._target_rate)
@@ -145,16 +148,15 @@ class MicrophoneSource:
             return False
         self._retry_at = self._clock() + RETRY_SECONDS
         try:
-            if not self._known:
-                rescan()
-            self._start()
+            self._start(self._opener.open_again(self._query, self._known))
         except DeviceError:
             return False
-        assert self._microphone is not None
-        self._tell("note", f"the microphone {self.name!r} is there; listening at {self._microphone.sample_rate:g} Hz")
         return True
 
     def _lose(self) -> None:
+        """Close it, to look for it from now on; told once, until sound comes again."""
         self.close()
         self._retry_at = self._clock() + RETRY_SECONDS
-        self._tell("warning", f"the microphone {self.name!r} gives no more sound; waiting for it to come back")
+        if not self.fault:
+            self.fault = "the microphone gives no sound"
+            self._tell("warning", f"the microphone {self.name!r} gives no more sound; waiting for it to come back")

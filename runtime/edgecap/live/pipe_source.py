@@ -22,6 +22,7 @@ class PipeSource:
     """
 
     overflows = 0
+    fault = ""
 
     def __init__(self, descriptor: int, sample_rate: int, channels: int, target_rate: int, *, speed: float = 1.0,
                  name: str = "standard input") -> None:

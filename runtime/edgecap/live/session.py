@@ -6,22 +6,26 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count
 from types import TracebackType
 from typing import Self
 
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError
-from edgecap.live.config import ListenConfig
+from edgecap.live.config import ListenConfig, MicrophoneConfig, microphones
+from edgecap.live.crank import LAST_GASP, steps
 from edgecap.live.event import Change, EventSettings
 from edgecap.live.gate import GateSettings
 from edgecap.live.listener import Listener, ListenerSettings
 from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Source, Tell
 from edgecap.live.status import Status
+from edgecap.live.worker import Worker
 
 
 class Session:
-    """An open source, a loaded model and open outputs. Use it as a context manager."""
+    """Open sources, one loaded model and open outputs. Use it as a context manager."""
 
     def __init__(self, config: ListenConfig, tell: Tell, *, sinks: Sequence[Sink] = ()) -> None:
         """Open all of it; `sinks` are told first, after the journal.
@@ -34,35 +38,46 @@ class Session:
         self.model = self.captioner.manifest.name
         settings = _settings(config, self.captioner)
         with ExitStack() as stack:
-            self._source: Source | None = None
             self._sinks: list[Sink] = []
             for opened in _outputs(config, tell, self, sinks):
                 stack.callback(opened.close)
                 self._sinks.append(opened)
-            self._source = _source(config, self.captioner, settings.window, tell)
-            stack.callback(self._source.close)
-            self._listener = Listener(self.captioner, self._source, settings, tell, sinks=self._sinks)
-            stack.callback(self._listener.close)
+            self._sources = list(_sources(config, self.captioner, settings.window, tell, stack))
+            self.worker = Worker()
+            stack.callback(self.worker.close, LAST_GASP)
+            ids, several = count(1), len(self._sources)
+            lowest = self.captioner.manifest.silence.threshold_dbfs
+            each = zip(self._sources, _each(config, settings, lowest), strict=True)
+            self._listeners = [
+                Listener(self.captioner, source, replace(its, phase=number * settings.hop / several), tell,
+                         sinks=self._sinks, worker=self.worker, ids=ids, number=number)
+                for number, (source, its) in enumerate(each)
+            ]
             self._resources = stack.pop_all()
 
     @property
-    def source(self) -> str:
-        """The source's name; a microphone's is known when it is open."""
-        return self._source.name if self._source else ""
+    def sources(self) -> list[str]:
+        """Names of the sources; a microphone's own is known when it is open."""
+        return [source.name for source in self._sources]
 
     @property
     def status(self) -> Status:
-        """What goes on."""
-        return self._listener.status
+        """What goes on at the first source."""
+        return self._listeners[0].status
+
+    @property
+    def statuses(self) -> list[Status]:
+        """What goes on at each source."""
+        return [listener.status for listener in self._listeners]
 
     def changes(self, stop: threading.Event) -> Iterator[Change]:
-        """Changes of events, after every output was told. See `Listener.steps`."""
-        for changes in self._listener.steps(stop, self.config.stream.duration):
+        """Changes of events, after every output was told. See `crank.steps`."""
+        for listener, changes in steps(self._listeners, stop, self.config.stream.duration):
             for change in changes:
                 for sink in self._sinks:
                     sink.change(change)
             for sink in self._sinks:
-                sink.tick(self._listener.status)
+                sink.tick(listener.status)
             yield from changes
 
     def close(self) -> None:
@@ -86,10 +101,7 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
         captioner.windows(0.0, window=window, hop=stream.hop)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    gate: GateSettings | None = None
-    if stream.gate != "off":
-        fixed = None if isinstance(stream.gate, str) else float(stream.gate)
-        gate = GateSettings(lowest_dbfs=captioner.manifest.silence.threshold_dbfs, fixed_dbfs=fixed)
+    gate = _gate(stream.gate, captioner.manifest.silence.threshold_dbfs)
     rules = EventSettings(
         same_words=events.same_words, same_sound=events.same_sound, close_after=events.close_after,
         longest=events.longest, cooldown=events.cooldown, min_score=events.min_score, only=tuple(events.only),
@@ -99,30 +111,61 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
                             events=rules)
 
 
-def _source(config: ListenConfig, captioner: Captioner, window: float, tell: Tell) -> Source:
-    """Open where the sound comes from. Raises DeviceError, AudioError, MissingDependencyError."""
+def _gate(asked: str | float, lowest: float) -> GateSettings | None:
+    """A gate as the configuration says it: "auto", "off" or a level; nothing below `lowest` dBFS opens it."""
+    if asked == "off":
+        return None
+    return GateSettings(lowest_dbfs=lowest, fixed_dbfs=None if isinstance(asked, str) else float(asked))
+
+
+def _each(config: ListenConfig, settings: ListenerSettings, lowest: float) -> Iterator[ListenerSettings]:
+    """The settings of each source: a microphone may have a gate of its own."""
+    for microphone in [None] if config.source.file or config.source.stdin else microphones(config):
+        own = None if microphone is None else microphone.gate
+        yield settings if own is None else replace(settings, gate=_gate(own, lowest))
+
+
+def _sources(
+    config: ListenConfig, captioner: Captioner, window: float, tell: Tell, stack: ExitStack
+) -> Iterator[Source]:
+    """Open where the sound comes from; closed by `stack`. Raises DeviceError, AudioError, MissingDependencyError."""
     source, rate = config.source, captioner.manifest.front_end.sample_rate
     if source.file is not None:
         from edgecap.live.file_source import FileSource
 
-        return FileSource(source.file, rate, speed=source.speed, window=window)
+        yield _closing(stack, FileSource(source.file, rate, speed=source.speed, window=window))
+        return
     if source.stdin:
         from edgecap.live.pipe_source import PipeSource
 
-        return PipeSource(sys.stdin.fileno(), source.rate, source.channels, rate, speed=source.speed)
-    from edgecap.live.microphone_source import MicrophoneSource, opener
+        yield _closing(stack, PipeSource(sys.stdin.fileno(), source.rate, source.channels, rate, speed=source.speed))
+        return
+    from edgecap.live.microphone_source import MicrophoneSource
+    from edgecap.live.microphones import Microphones
 
-    return MicrophoneSource(source.device, rate, opener(window), tell, wait=source.wait)
+    opener, names = Microphones(window), set[str]()
+    stack.callback(opener.close)
+    for number, microphone in enumerate(microphones(config), start=1):
+        asked = microphone or MicrophoneConfig(device="")
+        found = MicrophoneSource(asked.device or None, rate, opener, tell, wait=source.wait, label=asked.name)
+        if found.name in names:
+            found.label = f"{found.name} {number}"
+        names.add(found.name)
+        yield _closing(stack, found)
+
+
+def _closing(stack: ExitStack, source: Source) -> Source:
+    stack.callback(source.close)
+    return source
 
 
 def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence[Sink]) -> Iterator[Sink]:
     """Open the outputs one by one, the journal first: nothing is told that is not stored."""
     output = config.output
-    name = lambda: session.source  # noqa: E731 - not known yet
     if output.journal:
         from edgecap.live.sinks.journal import Journal
 
-        yield Journal(output.journal, output.keep, tell, source=name, model=session.model)
+        yield Journal(output.journal, output.keep, tell, model=session.model)
     yield from sinks
     if output.srt or output.vtt or output.csv:
         from edgecap.live.sinks import files
@@ -134,14 +177,18 @@ def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence
         from edgecap.live.sinks.metrics import Metrics
 
         yield Metrics(output.metrics)
+    if config.web.address is not None:
+        from edgecap.web.page import LivePage
+
+        yield LivePage(config, session.captioner, tell)
     if config.mqtt.host is not None:
         from edgecap.live.sinks.mqtt import Mqtt
 
-        yield Mqtt(config.mqtt, tell, source=name, model=session.model)
+        yield Mqtt(config.mqtt, tell, model=session.model)
     if output.exec or output.webhook:
         from edgecap.live.sinks import hooks
 
         if output.exec:
-            yield hooks.program(output.exec, output.hook_on, tell, source=name)
+            yield hooks.program(output.exec, output.hook_on, tell)
         if output.webhook:
-            yield hooks.webhook(output.webhook, output.hook_on, tell, source=name, model=session.model)
+            yield hooks.webhook(output.webhook, output.hook_on, tell, model=session.model)

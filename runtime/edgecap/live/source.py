@@ -64,6 +64,11 @@ class Source(Protocol):
         ...
 
     @property
+    def fault(self) -> str:
+        """Why no sound comes; empty where it does."""
+        ...
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will come."""
         ...

@@ -16,10 +16,14 @@ class Status:
     asked_hop: float
     hop: float
     """Seconds between captions now."""
+    number: int = 0
+    """Which of several streams it is, from 0."""
     heard: float = 0.0
     """Seconds of sound."""
     level: float = LEVEL_FLOOR_DBFS
     """Newest 100 ms, dBFS."""
+    loudest: float = LEVEL_FLOOR_DBFS
+    """Loudest 100 ms of the newest ten seconds, dBFS."""
     floor: float | None = None
     """The gate's noise floor, dBFS; None without a gate."""
     gate_open: bool = False

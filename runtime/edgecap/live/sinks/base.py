@@ -22,6 +22,9 @@ class Sink:
     watched = False
     """Whether someone follows the sound itself now, so that `hear` is called and steps come quickly."""
 
+    recording = False
+    """Whether it keeps the sound itself, so that `record` is called."""
+
     def change(self, change: Change) -> None:
         """An event began, went on or ended. Raises OutputError where going on makes no sense."""
 
@@ -30,6 +33,12 @@ class Sink:
 
     def hear(self, source: str, frames: Samples) -> None:
         """Called while `watched` with the frames of log-mel that became whole, (n, n_mels) float32, each once."""
+
+    def record(self, source: str, samples: Samples, heard: float) -> None:
+        """Called while `recording` with new samples (n,) at the model's rate, which end after `heard` seconds."""
+
+    def moved(self, seconds: float) -> None:
+        """The system's clock was set forward by so many seconds, or back where that is less than 0."""
 
     def close(self) -> None:
         """Deliver what is left within a few seconds, then let go."""

@@ -6,7 +6,6 @@ import os
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPException, HTTPMessage
 from signal import SIGKILL
 from typing import IO, Literal
@@ -44,14 +43,14 @@ class Hook(Sink):
         self.outbox.close()
 
 
-def program(command: str, when: When, tell: Tell, *, source: Callable[[], str], limit: float = EXEC_SECONDS) -> Hook:
+def program(command: str, when: When, tell: Tell, *, limit: float = EXEC_SECONDS) -> Hook:
     """Runs `command` with /bin/sh, one event after the other.
 
     The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE in
     the environment. A caption is never put into the command itself, so it cannot be taken for one.
     """
     def run(change: Change) -> None:
-        fields = change.event.document(kind=change.kind, source=source())
+        fields = change.event.document(kind=change.kind)
         environment = {f"EDGECAP_{key.upper()}": str(value) for key, value in fields.items()}
         environment["EDGECAP_OPEN"] = str(int(change.event.open))
         child = subprocess.Popen(
@@ -59,7 +58,7 @@ def program(command: str, when: When, tell: Tell, *, source: Callable[[], str], 
             env={**os.environ, **environment}, start_new_session=True, text=True, encoding="utf-8",
         )
         try:
-            child.communicate(document_line(change, source=source()) + "\n", timeout=limit)
+            child.communicate(document_line(change) + "\n", timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, SIGKILL)
             child.communicate()
@@ -79,8 +78,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing."""
 
 
-def webhook(url: str, when: When, tell: Tell, *, source: Callable[[], str], model: str, tries: int = 5,
-            first_delay: float = 1.0, grace: float = 5.0) -> Hook:
+def webhook(url: str, when: When, tell: Tell, *, model: str, tries: int = 5, first_delay: float = 1.0,
+            grace: float = 5.0) -> Hook:
     """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for what is no web address."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -89,7 +88,7 @@ def webhook(url: str, when: When, tell: Tell, *, source: Callable[[], str], mode
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
 
     def post(change: Change) -> None:
-        body = document_line(change, source=source(), model=model).encode()
+        body = document_line(change, model=model).encode()
         try:
             with opener.open(urllib.request.Request(url, body, headers, method="POST"), timeout=WEB_SECONDS) as answer:
                 answer.read(1 << 16)

@@ -36,10 +36,10 @@ CREATE INDEX events_by_time ON events (began);
 class Journal(Sink):
     """Stores events in the table `events`: times `began` and `ended` are Unix time, `start` and `stop` seconds."""
 
-    def __init__(self, path: str, keep: str, tell: Tell, *, source: Callable[[], str], model: str,
+    def __init__(self, path: str, keep: str, tell: Tell, *, model: str,
                  wall: Callable[[], float] = time.time) -> None:
         """Open or create it. Raises OutputError where it cannot be written or is something else."""
-        self._path, self._tell, self._source, self._model, self._wall = path, tell, source, model, wall
+        self._path, self._tell, self._model, self._wall = path, tell, model, wall
         self._keep = duration(keep)
         self._rows: dict[int, int] = {}
         self._failing = False
@@ -93,7 +93,7 @@ class Journal(Sink):
 
     def _store(self, event: Event) -> None:
         values = (event.began, event.ended, event.start, event.end, event.text, event.score, event.level_dbfs,
-                  event.updates, int(event.open), self._source(), self._model)
+                  event.updates, int(event.open), event.source, self._model)
         row = self._rows.get(event.id)
         if row is None:
             cursor = self._database.execute(

@@ -30,14 +30,13 @@ class PeopleLines(Sink):
 class JsonLines(Sink):
     """One JSON object for the beginning and the end of each event; with `updates` for each caption."""
 
-    def __init__(self, write: Callable[[str], None], *, source: Callable[[], str], model: str,
-                 updates: bool = False) -> None:
-        self._write, self._updates, self._source, self._model = write, updates, source, model
+    def __init__(self, write: Callable[[str], None], *, model: str, updates: bool = False) -> None:
+        self._write, self._updates, self._model = write, updates, model
 
     def change(self, change: Change) -> None:
         """See `Sink.change`."""
         if change.kind != "update" or self._updates:
-            self._write(document_line(change, source=self._source(), model=self._model))
+            self._write(document_line(change, model=self._model))
 
 
 def document_line(change: Change, **more: object) -> str:

@@ -43,7 +43,7 @@ REFUSED = {"Not authorized", "Bad user name or password", "Client identifier not
 class Mqtt(Sink):
     """A connection to a broker, kept by the library's own thread."""
 
-    def __init__(self, config: MqttConfig, tell: Tell, *, source: Callable[[], str], model: str,
+    def __init__(self, config: MqttConfig, tell: Tell, *, model: str,
                  clock: Callable[[], float] = time.monotonic) -> None:
         """Connect. A broker that is away is told and waited for.
 
@@ -56,7 +56,7 @@ class Mqtt(Sink):
         except ImportError as error:
             raise MissingDependencyError.for_extra("sending events by MQTT", "mqtt") from error
         assert config.host is not None
-        self._config, self._tell, self._source, self._model, self._clock = config, tell, source, model, clock
+        self._config, self._tell, self._model, self._clock = config, tell, model, clock
         self.node = config.node or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "edgecap"
         self._base = f"{config.topic}/{self.node}"
         self._waiting: deque[str] = deque(maxlen=config.queue)
@@ -92,7 +92,7 @@ class Mqtt(Sink):
         """See `Sink.change`."""
         if change.kind == "update":
             return
-        fields = change.event.document(kind=change.kind, source=self._source(), model=self._model)
+        fields = change.event.document(kind=change.kind, model=self._model)
         fields["state"] = change.event.text[:LONGEST_STATE]
         message = json.dumps(fields, ensure_ascii=False, allow_nan=False)
         with self._lock:
