@@ -19,7 +19,7 @@ from edgecap.audio import AudioFile
 from edgecap.bundle import Bundle, load_bundle
 from edgecap.caption import Beam, Caption
 from edgecap.decoding import beam_search
-from edgecap.errors import AudioError
+from edgecap.errors import AudioError, BundleError
 from edgecap.frontend import Samples, log_mel
 from edgecap.manifest import Manifest
 from edgecap.models import find_model
@@ -129,8 +129,12 @@ class Captioner:
         """Run the encoder on a log-mel spectrogram, shape (n_mels, n), n at most `manifest.encoder.window_frames`.
 
         For callers that make the spectrogram themselves, as a stream does; `decode` turns the result into words.
+        Raises BundleError where the model's front end is inside its graph.
         """
         manifest = self.manifest
+        if manifest.encoder.input != "log_mel":
+            raise BundleError(f"the front end of {self._bundle.folder} is inside its graph, which takes sounds whole; "
+                              "for a stream export the model without --front-end in-graph")
         length = manifest.encoder.memory_length(frames.shape[1])
         # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
         missing = manifest.encoder.window_frames - frames.shape[1]
@@ -186,7 +190,11 @@ class Captioner:
         """The model's hypotheses for mono samples at its rate, best first."""
         if samples.size < self._shortest:
             samples = np.pad(samples, (0, self._shortest - samples.size))
-        return self.decode(self.encode(log_mel(samples, self.manifest.front_end)), beam)
+        manifest = self.manifest
+        if manifest.encoder.input == "log_mel":
+            return self.decode(self.encode(log_mel(samples, manifest.front_end)), beam)
+        length = manifest.encoder.memory_length(manifest.front_end.frames(samples.size))
+        return self.decode(self._session.encode(samples, length), beam)
 
     def _beam(self, beam: int | None) -> int:
         if beam is None:

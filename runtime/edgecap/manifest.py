@@ -42,8 +42,9 @@ class BundleFile:
 class EncoderSpec:
     """What the `encode` graph takes and gives.
 
-    Inputs: `log_mel` (1, n_mels, window_frames) float32, `memory_length` (1,) int64. Where `input` is "waveform",
-    the front end is part of the graph, and it takes `waveform` (1, (window_frames - 1) · hop_length) float32 instead.
+    Inputs: `log_mel` (1, n_mels, window_frames) float32, `memory_length` (1,) int64. Where `input` is "waveform", the
+    front end is part of the graph, which takes `waveform` (1, window_frames · hop_length) float32 and `samples` (1,)
+    int64 instead of `log_mel`: the clip with zeros behind its end, and how many samples are its own.
     Outputs: `cross_keys`, `cross_values` (layers, heads, memory_frames, head_dim) float32,
     `clip_embedding` (1, embedding_dim) float32.
     """
@@ -58,6 +59,10 @@ class EncoderSpec:
     """Memory frames that the graph gives."""
     embedding_dim: Positive
     input: EncoderInput = "log_mel"
+
+    def waveform_length(self, front_end: FrontEnd) -> int:
+        """Samples of the longest clip that has no more than `window_frames` frames, rounded up to a whole hop."""
+        return self.window_frames * front_end.hop_length
 
     def memory_length(self, frames: int) -> int:
         """Memory frames the decoder may attend to for a clip of `frames` log-mel frames (published: floored)."""

@@ -11,19 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle import Bundle
+from edgecap.cached_decoder import CachedDecoder
 from edgecap.decoding import DecodeStep
 from edgecap.errors import BundleError, MissingDependencyError
 from edgecap.frontend import Samples
-from edgecap.manifest import Manifest
 from edgecap.session import Encoded
+from edgecap.signatures import Signature, decode_signature, encode_signature, encoder_feed
 
-Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
-"""Name → (element type, shape with None where any size is taken)."""
-_FLOAT, _INT = "tensor(float)", "tensor(int64)"
+_ELEMENTS = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 _LOG_ERRORS_ONLY = 3
 _NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
 """The released name (1.29 on) and the one of later sources."""
@@ -35,95 +33,26 @@ class OnnxSession:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         """Load and check both graphs. Raises BundleError, MissingDependencyError without onnxruntime."""
         manifest = bundle.manifest
-        self._spec = manifest.decoder
+        self._manifest = manifest
         self._encode = _load(bundle.path("encode"), threads)
         self._decode = _load(bundle.path("decode"), threads)
         _check_signature(bundle.path("encode"), self._encode, *encode_signature(manifest))
         _check_signature(bundle.path("decode"), self._decode, *decode_signature(manifest))
 
-    def encode(self, log_mel: Samples, memory_length: int) -> Encoded:
+    def encode(self, sound: Samples, memory_length: int) -> Encoded:
         """See `Session.encode`."""
-        feed = {"log_mel": log_mel[None], "memory_length": np.array([memory_length], np.int64)}
+        feed = encoder_feed(self._manifest, sound, memory_length)
         keys, values, embedding = self._encode.run(["cross_keys", "cross_values", "clip_embedding"], feed)
         return Encoded(keys, values, embedding[0], memory_length)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """See `Session.decoder`."""
-        rows = self._spec.beams or beam
-        if beam > rows:
-            raise BundleError(f"this model's decoder takes at most {rows} beams, not {beam}; ask for fewer")
-        shape = (self._spec.layers, rows, self._spec.heads, self._spec.max_tokens, self._spec.head_dim)
-        return _OnnxDecoder(self._decode, encoded, beam, np.zeros(shape, np.float32))
 
+        def run(feed: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+            log_probs, keys, values = self._decode.run(["log_probs", "new_self_keys", "new_self_values"], feed)
+            return log_probs, keys, values
 
-class _OnnxDecoder:
-    """A decoder in the middle of a caption: the graph and its cache."""
-
-    def __init__(self, session: Any, encoded: Encoded, beam: int, empty: NDArray[np.float32]) -> None:  # noqa: ANN401
-        self._session = session
-        self._beam = beam
-        self._unmoved = np.arange(beam)
-        self._feed: dict[str, NDArray[Any]] = {
-            "memory_length": np.array([encoded.memory_length], np.int64),
-            "cross_keys": encoded.cross_keys,
-            "cross_values": encoded.cross_values,
-            "self_keys": empty,
-            "self_values": empty,
-        }
-
-    def __call__(self, tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = self._feed["self_keys"].shape[1]
-        if rows > self._beam:  # a graph fixed to more beams than asked for: the last rows are idle copies
-            tokens = np.pad(tokens, (0, rows - self._beam), mode="edge")
-        if position > 0 and not np.array_equal(parents, self._unmoved):
-            order = np.pad(parents, (0, rows - self._beam), mode="edge") if rows > self._beam else parents
-            for name in ("self_keys", "self_values"):
-                self._feed[name] = np.ascontiguousarray(self._feed[name][:, order])
-        self._feed["tokens"] = tokens
-        self._feed["position"] = np.array([position], np.int64)
-        log_probs, self._feed["self_keys"], self._feed["self_values"] = self._session.run(
-            ["log_probs", "new_self_keys", "new_self_values"], self._feed
-        )
-        return np.asarray(log_probs[: self._beam])
-
-
-def encode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
-    """Inputs and outputs that the `encode` graph must have."""
-    encoder, decoder = manifest.encoder, manifest.decoder
-    cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
-    inputs: Signature = {
-        "log_mel": (_FLOAT, (1, manifest.front_end.n_mels, encoder.window_frames)),
-        "memory_length": (_INT, (1,)),
-    }
-    outputs: Signature = {
-        "cross_keys": (_FLOAT, cross),
-        "cross_values": (_FLOAT, cross),
-        "clip_embedding": (_FLOAT, (1, encoder.embedding_dim)),
-    }
-    return inputs, outputs
-
-
-def decode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
-    """Inputs and outputs that the `decode` graph must have."""
-    encoder, decoder = manifest.encoder, manifest.decoder
-    beams = decoder.beams or None
-    cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
-    cache = (decoder.layers, beams, decoder.heads, decoder.max_tokens, decoder.head_dim)
-    inputs: Signature = {
-        "tokens": (_INT, (beams,)),
-        "position": (_INT, (1,)),
-        "memory_length": (_INT, (1,)),
-        "self_keys": (_FLOAT, cache),
-        "self_values": (_FLOAT, cache),
-        "cross_keys": (_FLOAT, cross),
-        "cross_values": (_FLOAT, cross),
-    }
-    outputs: Signature = {
-        "log_probs": (_FLOAT, (beams, manifest.vocabulary.size)),
-        "new_self_keys": (_FLOAT, cache),
-        "new_self_values": (_FLOAT, cache),
-    }
-    return inputs, outputs
+        return CachedDecoder(run, self._manifest.decoder, encoded, beam)
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
@@ -167,9 +96,9 @@ def _check_signature(path: Path, session: Any, inputs: Signature, outputs: Signa
             fault = "lacks" if name in expected else "has an unknown"
             raise BundleError(f"{path} {fault} {kind} {name!r}; export the model again")
         for name, (element, shape) in expected.items():
-            if graph[name][0] != element or not _fits(graph[name][1], shape):
+            if graph[name][0] != _ELEMENTS[element] or not _fits(graph[name][1], shape):
                 raise BundleError(f"{path}: {kind} {name!r} is {graph[name][0]} {list(graph[name][1])} and the "
-                                  f"manifest makes it {element} {list(shape)}; export the model again")
+                                  f"manifest makes it {_ELEMENTS[element]} {list(shape)}; export the model again")
 
 
 def _fits(found: tuple[int | str | None, ...], expected: tuple[int | None, ...]) -> bool:

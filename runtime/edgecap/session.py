@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from edgecap.bundle import Bundle
 from edgecap.decoding import DecodeStep
-from edgecap.errors import BundleError
 from edgecap.frontend import Samples
 
 MOST_THREADS = 4
@@ -39,8 +38,12 @@ class Encoded:
 class Session(Protocol):
     """A loaded model."""
 
-    def encode(self, log_mel: Samples, memory_length: int) -> Encoded:
-        """Run the encoder on one log-mel spectrogram, shape (n_mels, window_frames) float32."""
+    def encode(self, sound: Samples, memory_length: int) -> Encoded:
+        """Run the encoder on one window.
+
+        `sound` is a log-mel spectrogram (n_mels, window_frames) float32; where `manifest.encoder.input` is
+        "waveform", a clip's samples (n,) float32 at the model's rate, n at most `waveform_length`.
+        """
         ...
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
@@ -60,14 +63,23 @@ def default_threads() -> int:
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     """Load the graphs of a bundle into the runtime that its manifest names.
 
-    Raises BundleError for a graph that does not load or does not match its manifest and for a runtime
-    that this edgecap does not drive.
+    Raises BundleError for a graph that does not load or does not match its manifest, MissingDependencyError naming
+    the extra where the runtime is not installed.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"a session needs at least 1 thread, not {threads}")
-    if bundle.manifest.runtime == "onnx":
-        from edgecap.onnx_session import OnnxSession
+    threads = threads or default_threads()
+    # A device has one runtime; the others' modules are not even read.
+    match bundle.manifest.runtime:
+        case "onnx":
+            from edgecap.onnx_session import OnnxSession
 
-        return OnnxSession(bundle, threads or default_threads())
-    raise BundleError(f"{bundle.folder} is made for the runtime {bundle.manifest.runtime!r}, which this edgecap does "
-                      "not drive yet; export the model for onnx")
+            return OnnxSession(bundle, threads)
+        case "litert":
+            from edgecap.litert_session import LiteRtSession
+
+            return LiteRtSession(bundle, threads)
+        case "executorch":
+            from edgecap.executorch_session import ExecuTorchSession
+
+            return ExecuTorchSession(bundle, threads)
