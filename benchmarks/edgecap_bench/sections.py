@@ -56,6 +56,7 @@ class Section:
 SECTIONS = (
     Section("edgecap-bench", "edgecap_bench.figures_report:section"),
     Section("edgecap-bench-comparison", "edgecap_bench.contest_report:section"),
+    Section("edgecap-bench-soak", "edgecap_bench.soak_result:section"),
 )
 """In the order of the page."""
 

@@ -21,6 +21,7 @@ from edgecap.live.listener import Listener, ListenerSettings
 from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Source, Tell
 from edgecap.live.status import Status
+from edgecap.live.watchdog import Watchdog
 from edgecap.live.worker import Worker
 
 
@@ -45,6 +46,8 @@ class Session:
             self._sources = list(_sources(config, self.captioner, settings.window, tell, stack))
             self.worker = Worker()
             stack.callback(self.worker.close, LAST_GASP)
+            self._watchdog = Watchdog()
+            stack.callback(self._watchdog.stop)
             ids, several = count(1), len(self._sources)
             lowest = self.captioner.manifest.silence.threshold_dbfs
             each = zip(self._sources, _each(config, settings, lowest), strict=True)
@@ -78,6 +81,7 @@ class Session:
                     sink.change(change)
             for sink in self._sinks:
                 sink.tick(listener.status)
+            self._watchdog.beat(self.statuses, self.worker.busy_seconds)
             yield from changes
 
     def close(self) -> None:

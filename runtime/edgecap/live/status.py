@@ -61,6 +61,8 @@ class Status:
     throttled: bool = False
     fault: str = ""
     """What is wrong with the source; empty where nothing is."""
+    audio_kept: str = ""
+    """Folder in which sound is kept; empty where none is."""
 
     @property
     def load(self) -> float:
