@@ -6,6 +6,8 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +32,41 @@ class History:
         self.number = 0
         """Of the last change."""
         self._most = most
-        self._events: OrderedDict[int, tuple[int, float, Document]] = OrderedDict()
+        self._events: OrderedDict[int, tuple[int, Event]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def record(self, event: Event, document: Document) -> int:
+    def record(self, event: Event) -> int:
         """Take the newest state of an event; the number of this change."""
         with self._lock:
             self.number += 1
-            self._events[event.id] = (self.number, event.began, document)
+            self._events[event.id] = (self.number, event)
             if len(self._events) > self._most:
                 self._events.popitem(last=False)
             return self.number
 
+    def move(self, seconds: float) -> None:
+        """Date all events so many seconds later."""
+        with self._lock:
+            for key, (number, event) in self._events.items():
+                self._events[key] = (number, replace(event, began=event.began + seconds, ended=event.ended + seconds))
+
     def since(self, number: int) -> list[Document]:
         """Events that changed after a change, oldest first."""
-        with self._lock:
-            return [document for changed, _, document in self._events.values() if changed > number]
+        return [event.document() for changed, event in self._held() if changed > number]
 
     def newest(self, most: int) -> list[Document]:
         """The newest events, oldest first."""
-        with self._lock:
-            return [document for _, _, document in list(self._events.values())[-most:]]
+        return [event.document() for _, event in self._held()[-most:]]
 
     def search(self, words: list[str], before: float) -> list[Document]:
         """Events begun before a Unix time whose text has all the words, in any case; newest first."""
+        found = (event for _, event in reversed(self._held())
+                 if event.began < before and all(word in event.text.lower() for word in words))
+        return [event.document() for event in islice(found, MOST_FOUND)]
+
+    def _held(self) -> list[tuple[int, Event]]:
         with self._lock:
-            events = list(self._events.values())
-        found = [document for _, began, document in reversed(events)
-                 if began < before and all(word in document["text"].lower() for word in words)]
-        return found[:MOST_FOUND]
+            return list(self._events.values())
 
 
 def search_journal(path: str, words: list[str], before: float) -> list[Document]:
@@ -77,8 +85,7 @@ def search_journal(path: str, words: list[str], before: float) -> list[Document]
             database.close()
     except sqlite3.Error as error:
         raise OutputError(f"the journal cannot be searched now ({error})") from error
-    return [Event(number, start, stop, began, ended, text, score, level, updates, bool(goes_on)).document()
-            | {"source": source}
+    return [Event(number, start, stop, began, ended, text, score, level, updates, bool(goes_on), source).document()
             for number, start, stop, began, ended, text, score, level, updates, goes_on, source in rows]
 
 

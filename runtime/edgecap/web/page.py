@@ -82,9 +82,16 @@ class LivePage(Sink):
     def change(self, change: Change) -> None:
         """See `Sink.change`."""
         def make() -> bytes:
-            document = change.event.document(kind=change.kind)
-            number = self._history.record(change.event, document)
-            return message("change", _json(document), f"{self._start}-{number}")
+            number = self._history.record(change.event)
+            return message("change", _json(change.event.document()), f"{self._start}-{number}")
+
+        self._broadcast.tell(make, keep=True)
+
+    def moved(self, seconds: float) -> None:
+        """See `Sink.moved`: all events of this run get the times that they would have had by the new clock."""
+        def make() -> bytes:
+            self._history.move(seconds)
+            return self._hello(None)
 
         self._broadcast.tell(make, keep=True)
 
@@ -130,16 +137,11 @@ class LivePage(Sink):
 
     def _events(self, exchange: Exchange) -> None:
         """GET /events: until the browser leaves or the listener ends."""
-        start, _, number = exchange.headers.get("Last-Event-ID", "").partition("-")
+        last = exchange.headers.get("Last-Event-ID") or exchange.query.get("last", "")
+        start, _, number = last.partition("-")
         seen = int(number) if start == self._start and number.isdecimal() else None
 
-        def greeting() -> bytes:
-            missed = self._history.newest(MOST_GREETED) if seen is None else self._history.since(seen)
-            hello = {"anew": seen is None, "events": missed, "status": [s.status for s in self._streams.copy().values()
-                                                                        if s.status]}
-            return message("hello", _json(hello), f"{self._start}-{self._history.number}")
-
-        watcher = self._broadcast.join(greeting)
+        watcher = self._broadcast.join(lambda: self._hello(seen))
         if watcher is None:
             exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many browsers watch already", Retry_After="30")
             return
@@ -149,6 +151,13 @@ class LivePage(Sink):
                 exchange.wfile.write(part)
         finally:
             self._broadcast.leave(watcher)
+
+    def _hello(self, seen: int | None) -> bytes:
+        """What a browser is told first: events since change number `seen`, or the newest; and each source's status."""
+        missed = self._history.newest(MOST_GREETED) if seen is None else self._history.since(seen)
+        statuses = [stream.status for stream in self._streams.copy().values() if stream.status]
+        hello = {"anew": seen is None, "events": missed, "status": statuses}
+        return message("hello", _json(hello), f"{self._start}-{self._history.number}")
 
     def _past(self, exchange: Exchange) -> None:
         """GET /past."""
@@ -183,7 +192,7 @@ def status_document(status: Status) -> dict[str, object]:
         "seconds": round(status.seconds, 3), "latency": round(status.latency, 3), "captions": status.captions,
         "quiet": status.quiet, "dropped": status.dropped, "lost": round(status.lost, 1),
         "overflows": status.overflows, "events": status.events, "celsius": status.celsius,
-        "throttled": status.throttled, "fault": status.fault, "text": status.text,
+        "throttled": status.throttled, "fault": status.fault, "kept": status.audio_kept,
         "beams": [{"text": text, "score": round(score, 4)} for text, score in status.beams],
     }
 

@@ -1,0 +1,109 @@
+// The list of events: the newest on top, older ones on request, and a search that asks the server.
+import { byId, make, minus, show, span, timeOf } from "./dom.js";
+
+const TYPING = 250;
+const MOST = 500;
+
+export class Events {
+  #newest = new Map();
+  #older = [];
+  #results = null;
+  #timer = 0;
+  #asked = 0;
+
+  constructor() {
+    byId("search").addEventListener("submit", (event) => { event.preventDefault(); this.#search(); });
+    byId("words").addEventListener("input", () => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#search(), TYPING);
+    });
+    byId("older").addEventListener("click", () => this.#more(true));
+  }
+
+  clear() {
+    this.#newest.clear();
+    this.#older = [];
+  }
+
+  take(event) {
+    this.#newest.set(event.id, event);
+    if (this.#newest.size > MOST) this.#newest.delete(this.#newest.keys().next().value);
+  }
+
+  greeted() {
+    if (this.#older.length === 0) this.#more(false);
+    this.draw();
+  }
+
+  draw() {
+    const words = this.#words();
+    const shown = this.#results ?? [...[...this.#newest.values()].reverse(), ...this.#older];
+    byId("list").replaceChildren(...shown.map((event) => row(event, words)));
+    if (!this.#results) show("found", shown.length ? "" : "No events yet.");
+  }
+
+  #words() {
+    return byId("words").value.toLowerCase().split(/\s+/).filter(Boolean);
+  }
+
+  async #search() {
+    clearTimeout(this.#timer);
+    const words = this.#words(), asked = ++this.#asked;
+    if (words.length === 0) {
+      this.#results = null;
+      byId("older").hidden = this.#older.length === 0;
+      this.draw();
+      return;
+    }
+    const found = await past(words, null);
+    if (asked !== this.#asked) return;
+    this.#results = found ?? [];
+    const count = this.#results.length;
+    const what = words.join(" ");
+    show("found", !found ? "The search did not work; try again."
+      : count === 0 ? `No event with “${what}”.`
+      : `${count === 50 ? "The newest 50 events" : count === 1 ? "1 event" : `${count} events`} with “${what}”.`);
+    byId("older").hidden = count < 50;
+    this.draw();
+  }
+
+  async #more(wanted) {
+    const list = this.#results ?? [...[...this.#newest.values()].reverse(), ...this.#older];
+    const found = await past(this.#results ? this.#words() : [], list.at(-1) ?? null) ?? [];
+    (this.#results ?? this.#older).push(...found);
+    byId("older").hidden = found.length < 50;
+    if (wanted) show("found", found.length ? `${found.length} older events.` : "There are no older events.");
+    const first = list.length;
+    this.draw();
+    if (wanted && found.length) byId("list").children[first]?.focus();
+  }
+}
+
+async function past(words, last) {
+  const query = new URLSearchParams({ words: words.join(" ") });
+  if (last) query.set("before", new Date(last.began).getTime() / 1000);
+  const answer = await fetch(`/past?${query}`).catch(() => null);
+  return answer?.ok ? (await answer.json()).events : null;
+}
+
+function row(event, words) {
+  const score = minus(event.score.toFixed(2));
+  const more = [span(event.end - event.start), `${minus(event.level_dbfs)} dBFS`, `score ${score}`, event.source];
+  return make("li", { class: event.open ? "open" : "ended", tabindex: "-1" },
+    make("time", { datetime: event.began }, timeOf(event.began)),
+    make("span", { class: "text" }, ...marked(event.text, words)),
+    make("span", { class: "more" }, more.filter(Boolean).join(" · ")));
+}
+
+function marked(text, words) {
+  const parts = [];
+  let rest = text;
+  while (rest) {
+    const places = words.map((word) => [rest.toLowerCase().indexOf(word), word.length]).filter(([at]) => at >= 0);
+    if (places.length === 0) break;
+    const [at, length] = places.reduce((a, b) => (b[0] < a[0] ? b : a));
+    parts.push(rest.slice(0, at), make("mark", {}, rest.slice(at, at + length)));
+    rest = rest.slice(at + length);
+  }
+  return [...parts, rest];
+}

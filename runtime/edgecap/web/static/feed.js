@@ -1,0 +1,36 @@
+// The stream of events. The browser comes back by itself and says what it has seen last; where it gives up (the server
+// refused it), this does the same.
+import { show } from "./dom.js";
+
+const RETRY = 5000;
+
+export class Feed {
+  #last = "";
+
+  constructor(takers) {
+    this.takers = takers;
+    this.open();
+  }
+
+  open() {
+    const source = new EventSource(`/events?last=${encodeURIComponent(this.#last)}`);
+    source.onopen = () => show("connection", "live");
+    source.onerror = () => this.#lost(source);
+    for (const [kind, take] of Object.entries(this.takers)) {
+      source.addEventListener(kind, (message) => {
+        this.#last = message.lastEventId || this.#last;
+        take(JSON.parse(message.data));
+      });
+    }
+    source.addEventListener("bye", () => show("connection", "edgecap has ended; waiting for it"));
+  }
+
+  async #lost(source) {
+    show("connection", "connection lost; trying again");
+    if (source.readyState !== EventSource.CLOSED) return;
+    await new Promise((done) => setTimeout(done, RETRY));
+    const answer = await fetch("/about").catch(() => null);
+    if (answer?.status === 401) location.reload();
+    else this.open();
+  }
+}

@@ -1,0 +1,106 @@
+// A file that was dropped or chosen, or a recording of this browser's microphone, and its captions with their beams.
+import { beams, byId, make, minus, show, span } from "./dom.js";
+import { Recorder } from "./recorder.js";
+
+const MOST = 64 * 2 ** 20;
+const SECONDS = 5;
+
+export class Sounds {
+  #recorder = null;
+  #busy = false;
+
+  constructor() {
+    const drop = byId("drop"), file = byId("file");
+    file.addEventListener("change", async () => {
+      if (file.files[0]) await this.send(file.files[0], file.files[0].name);
+      file.value = "";  // so that the same file can be chosen again
+    });
+    for (const kind of ["dragover", "dragleave", "drop"]) {
+      // The whole page takes a file, so that one dropped beside the frame does not replace the page.
+      document.addEventListener(kind, (event) => {
+        event.preventDefault();
+        drop.classList.toggle("over", kind === "dragover");
+        const dropped = kind === "drop" && event.dataTransfer.files[0];
+        if (dropped) this.send(dropped, dropped.name);
+      });
+    }
+    byId("record").addEventListener("click", () => this.#record());
+    if (!navigator.mediaDevices) {
+      byId("record").disabled = true;
+      show("record-note", "Browsers give their microphone only to https and to localhost. Open the page on the machine "
+        + "that runs edgecap, or through a proxy with https.");
+    }
+  }
+
+  async send(body, name) {
+    if (this.#busy) return show("progress", "One sound at a time: another is being captioned.");
+    if (body.size > MOST) return show("progress", `${name} is larger than 64 MiB; type: edgecap caption FILE`);
+    this.#busy = true;
+    show("progress", `Captioning ${name} …`);
+    try {
+      const answer = await fetch(`/caption?name=${encodeURIComponent(name)}`,
+        { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
+      if (answer.ok) await this.#captions(answer, name);
+      else show("progress", (await answer.json()).error);
+    } catch {
+      show("progress", `${name} could not be sent; is edgecap still running?`);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #captions(answer, name) {
+    const list = make("ol", { class: "list" }), said = [];
+    byId("captions").prepend(make("li", {}, make("h3", {}, name), list));
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "", problem = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      const lines = (rest + (value ?? "")).split("\n");
+      rest = lines.pop();
+      for (const line of lines) {
+        const found = JSON.parse(line);
+        if (found.error || found.note) { problem = found.error ?? found.note; continue; }
+        said.push(found.text);
+        list.append(caption(found));
+      }
+      if (done) break;
+    }
+    show("progress", problem || (said.length === 1 ? `${name}: ${said[0]}` : `${name}: ${said.length} captions`));
+  }
+
+  async #record() {
+    if (this.#recorder) return this.#recorder.stop();
+    const button = byId("record");
+    let wav = null;
+    try {
+      this.#recorder = new Recorder();
+      show("progress", "Waiting for the microphone …");
+      wav = await this.#recorder.record(SECONDS, (left) => {
+        if (left === SECONDS) {
+          button.textContent = "Stop recording";
+          show("progress", "Recording …");
+        }
+        show("left", `${left.toFixed(0)} s left`);
+      });
+    } catch (error) {
+      show("progress", error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone."
+        : `The microphone cannot be used (${error.message}).`);
+    } finally {
+      this.#recorder = null;
+      button.textContent = `Record ${SECONDS} seconds`;
+      show("left", "");
+    }
+    if (wav) await this.send(wav, "recording");
+  }
+}
+
+function caption(found) {
+  const part = found.start > 0 || found.end < found.duration - 0.01
+    ? [make("time", {}, `${span(found.start)} to ${span(found.end)}`)] : [];
+  const facts = found.silent ? `${minus(found.level_dbfs.toFixed(0))} dBFS, so the model was not asked`
+    : `${minus(found.level_dbfs.toFixed(0))} dBFS · ${(1000 * found.seconds).toFixed(0)} ms`;
+  return make("li", {}, ...part, make("span", { class: "text" }, found.text), make("span", { class: "more" }, facts),
+    ...(found.beams.length ? [make("ol", { class: "beams", "aria-label": "Beams with their scores" },
+      ...beams(found.beams))] : []));
+}
