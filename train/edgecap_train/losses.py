@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from edgecap_train.captions import PAD
 from edgecap_train.decoder import length_mask
+from edgecap_train.processes import gather_rows, process_index
 
 
 def caption_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -24,26 +25,51 @@ def caption_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     )
 
 
-def tag_loss(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Binary cross-entropy of tag `logits` (B, classes) with the teacher's scores, less the teacher's own entropy.
+def caption_losses(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """The same for each token: (B, N), 0 where there is padding."""
+    return functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing, reduction="none"
+    ).view(targets.shape)
 
-    The entropy is taken off so that 0 means "as the teacher"; summed over classes, averaged over clips.
+
+def tag_losses(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Binary cross-entropy of tag `logits` (B, classes) with the teacher's scores, less the teacher's entropy: (B,).
+
+    The entropy is taken off so that 0 means "as the teacher"; summed over classes.
     """
     scores = torch.sigmoid(teacher)
     per_class = functional.binary_cross_entropy_with_logits(logits.float(), scores, reduction="none")
     entropy = functional.binary_cross_entropy_with_logits(teacher, scores, reduction="none")
-    return (per_class - entropy).sum(1).mean()
+    return (per_class - entropy).sum(1)
+
+
+def tag_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Mean of `tag_losses` over the clips."""
+    return tag_losses(logits, teacher).mean()
+
+
+def frame_losses(frames: Tensor, teacher: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error between projected memory and teacher frames, both (B, S, D), at each frame, and which count.
+
+    Both are (B, S); the frames of a clip after its `length` (B,) count 0 and have no error.
+    """
+    mask = length_mask(length, frames.shape[1]).float()
+    return (frames.float() - teacher).square().mean(2) * mask, mask
 
 
 def frame_loss(frames: Tensor, teacher: Tensor, length: Tensor) -> Tensor:
-    """Squared error between projected memory and teacher frames, both (B, S, D), over each clip's `length` (B,)."""
-    mask = length_mask(length, frames.shape[1]).float()
-    error = (frames.float() - teacher).square().mean(2)
-    return (error * mask).sum() / mask.sum()
+    """Mean of `frame_losses` over the frames that count."""
+    error, mask = frame_losses(frames, teacher, length)
+    return error.sum() / mask.sum()
 
 
 class ClipLoss(nn.Module):
-    """L_enc of the paper: both clip embeddings projected to a shared space of 1,024 and compared there."""
+    """L_enc of the paper: both clip embeddings projected to a shared space of 1,024 and compared there.
+
+    "mse": squared error between the projections. "contrastive": symmetric InfoNCE over the batch, its similarities
+    times a learnt scale that starts at ln(1 / 0.07) = 2.66: exponentiated as in CLIP, or taken as it is, as the paper's
+    published code does.
+    """
 
     def __init__(self, student: int, teacher: int, kind: str, exponentiate: bool, shared: int = 1024) -> None:
         super().__init__()
@@ -52,14 +78,25 @@ class ClipLoss(nn.Module):
         self.kind, self.exponentiate = kind, exponentiate
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """`student` (B, student), `teacher` (B, teacher) → symmetric InfoNCE over the batch, or squared error."""
+        """`student` (B, student), `teacher` (B, teacher) → the mean loss of the clips."""
+        return self.losses(student, teacher, torch.ones(len(student), device=student.device)).mean()
+
+    def losses(self, student: Tensor, teacher: Tensor, counts: Tensor) -> Tensor:
+        """Loss of each clip, (B,); a clip whose `counts` (B,) is 0 has none and is compared with no other.
+
+        With several processes, clips are compared with those of all of them.
+        """
         ours, theirs = self.student(student.float()), self.teacher(teacher)
         if self.kind == "mse":
-            return functional.mse_loss(ours, theirs)
+            return cast(Tensor, (ours - theirs).square().mean(1) * counts)
         scale = self.logit_scale.exp() if self.exponentiate else self.logit_scale
-        similarity = scale * functional.normalize(ours, dim=1) @ functional.normalize(theirs, dim=1).T
-        which = torch.arange(len(similarity), device=similarity.device)
-        return (functional.cross_entropy(similarity, which) + functional.cross_entropy(similarity.T, which)) / 2
+        ours, theirs = functional.normalize(ours, dim=1), functional.normalize(theirs, dim=1)
+        all_ours, all_theirs, all_counts = gather_rows(ours), gather_rows(theirs), gather_rows(counts)
+        left_out = torch.where(all_counts > 0, 0.0, -1e4)[None, :]
+        which = process_index() * len(ours) + torch.arange(len(ours), device=ours.device)
+        there = functional.cross_entropy(scale * ours @ all_theirs.T + left_out, which, reduction="none")
+        back = functional.cross_entropy(scale * theirs @ all_ours.T + left_out, which, reduction="none")
+        return (there + back) / 2 * counts
 
 
 class TeachingHeads(nn.Module):

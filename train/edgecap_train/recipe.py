@@ -6,9 +6,10 @@ Knows the document only. A key that is unknown or of another type is refused wit
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -48,7 +49,11 @@ class LossRecipe:
     """Weights of the losses; a weight of 0 leaves one out."""
 
     caption: float = 1.0
-    """L_sup + L_seq: cross-entropy on human and pseudo captions."""
+    """Weight of both caption losses together."""
+    supervised: float = 1.0
+    """L_sup: cross-entropy on human captions, where the shards tell them apart."""
+    sequence: float = 1.0
+    """L_seq: cross-entropy on the teacher's captions."""
     label_smoothing: float = 0.1
     tags: float = 1.0
     """Cross-entropy with the tagger's 527 scores."""
@@ -69,6 +74,9 @@ class OptimizerRecipe:
 
     steps: int = 6_000
     batch: int = 16
+    """Clips of a step, of all processes together."""
+    audio_only: int = 0
+    """Clips without human captions that each step takes besides, from the folder that --audio-only names."""
     encoder_rate: float = 2e-4
     decoder_rate: float = 1e-3
     last_rate: float = 0.02
@@ -85,7 +93,7 @@ class OptimizerRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentRecipe:
-    """SpecAugment and gain."""
+    """What is done to clips before they are heard, batched on the device."""
 
     chance: float = 0.6
     time_masks: int = 2
@@ -95,6 +103,15 @@ class AugmentRecipe:
     band_width: int = 8
     gain: float = 6.0
     """Largest change of level, in decibels either way."""
+    noise: float = 0.0
+    """Chance of white noise below a clip."""
+    noise_level: float = -20.0
+    """Loudest such noise, in decibels below the clip; the quietest is 20 dB below that."""
+    concatenate: float = 0.0
+    """Chance that two clips of a batch, short enough for one window, become one after the other, "… followed by …"."""
+    mix: float = 0.0
+    """Chance that two clips of a batch become one, "… and …"; the teacher's other targets are left out for both kinds,
+    since it did not hear them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +126,52 @@ class Recipe:
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     evaluate_every: int = 500
     """Steps between evaluations on the development set."""
+    save_every: int = 200
+    """Steps between checkpoints to go on from."""
+    record_every: int = 50
+    """Steps that a line of metrics averages over."""
 
 
-def read_recipe(path: Path) -> Recipe:
-    """A recipe from TOML. Raises RecipeError naming the key that is wrong."""
+Document = TypeVar("Document")
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A student's recipe from TOML. Raises RecipeError naming the key that is wrong."""
+    return read_document(path, Recipe, overrides)
+
+
+def read_document(path: Path, kind: type[Document], overrides: Sequence[str] = ()) -> Document:
+    """A recipe of any kind (a frozen dataclass) from TOML, with overrides of the form "optimizer.steps=200".
+
+    Raises RecipeError naming the key that is unknown, missing or of another type, or the override that is none.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+    for text in overrides:
+        _override(document, text)
     try:
-        recipe = msgspec.convert(document, Recipe)
+        recipe = msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{path.name}: {error}") from error
     unknown = unknown_key(document, msgspec.to_builtins(recipe), path.name)
     if unknown:
-        raise RecipeError(f"unknown key {unknown}; the keys are those of edgecap_train.recipe")
+        raise RecipeError(f"unknown key {unknown}; the keys are those of {kind.__module__}.{kind.__name__}")
     return recipe
+
+
+def _override(document: dict[str, Any], text: str) -> None:
+    """Set one key of `document`: the value is TOML, or a word without quotes."""
+    key, equals, value = text.partition("=")
+    *tables, name = key.strip().split(".")
+    if not equals or not all((*tables, name)):
+        raise RecipeError(f"{text!r} sets nothing; write KEY=VALUE, as in --set optimizer.steps=200")
+    for table in tables:
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise RecipeError(f"{key.strip()}: {table} is a value, not a table of keys")
+    try:
+        document[name] = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        document[name] = value.strip()

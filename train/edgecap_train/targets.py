@@ -1,15 +1,15 @@
 """Scenes and what a student learns from them, computed once and kept in shards.
 
 A shard is a folder: `audio.npy` (N, n) int16 at the student's rate, `frames.npy` (N, 32, 384) float16 and
-`logits.npy` (N, 527) float16 from the tagger, `lengths.npy` (N,) samples that are not padding, and
-`captions.npy` (N, most) int32: vocabulary-ready caption numbers, -1 where there are fewer, and `texts.json`,
-the captions that the numbers mean. A shard appears under its name when it is complete.
+`logits.npy` (N, 527) float16 from the tagger, `lengths.npy` (N,) samples that are not padding,
+`texts.json`, the captions of each scene as lists of words; `human.json`, where there is one, has those that people
+wrote or that are exact, in the same form. A shard appears under its name when it is complete.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,9 @@ class Shard:
     logits: NDArray[np.float16]
     lengths: NDArray[np.int64]
     texts: list[list[tuple[str, ...]]]
-    """Captions of each scene, the best first."""
+    """Captions of each scene by the teacher, the best first."""
+    human: list[list[tuple[str, ...]]] = field(default_factory=list)
+    """Trusted captions of each scene, none for some; empty where the shard has no `human.json`."""
 
 
 @torch.inference_mode()
@@ -108,8 +110,12 @@ class TargetMaker:
 def read_shard(folder: Path) -> Shard:
     """Open a complete shard."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("audio", "frames", "logits", "lengths")}
-    texts = [[tuple(words) for words in captions] for captions in json.loads((folder / "texts.json").read_text())]
-    return Shard(**arrays, texts=texts)
+    human = folder / "human.json"
+    return Shard(**arrays, texts=_captions(folder / "texts.json"), human=_captions(human) if human.is_file() else [])
+
+
+def _captions(path: Path) -> list[list[tuple[str, ...]]]:
+    return [[tuple(words) for words in captions] for captions in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _is_simple(caption: LabelledCaption) -> bool:

@@ -1,0 +1,48 @@
+"""Several processes that train one model: rows of all of them, with gradients that find their way back.
+
+Everything here does nothing special where there is one process.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, distributed
+
+
+def process_count() -> int:
+    """Processes that train together."""
+    return distributed.get_world_size() if _together() else 1
+
+
+def process_index() -> int:
+    """Which of them this is, from 0."""
+    return distributed.get_rank() if _together() else 0
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows of all processes, this one's (B, …) among them: (processes x B, …), every process giving as many."""
+    return cast(Tensor, cast(Any, _GatherRows).apply(rows)) if _together() else rows
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+class _GatherRows(torch.autograd.Function):
+    """All-gather whose gradient is the sum of what all processes make of the rows; works with gloo and nccl."""
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor) -> Tensor:  # noqa: ANN401
+        context.count = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(process_count())]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Any) -> Tensor:  # noqa: ANN401
+        total = gradients[0].contiguous().clone()
+        distributed.all_reduce(total)
+        start = process_index() * context.count
+        return cast(Tensor, total[start : start + context.count])
