@@ -22,7 +22,7 @@ from edgecap_train.consensus import ConsensusConfig, ConsensusIndex
 from edgecap_train.htsat_bart import HtsatBart, HtsatBartConfig, HtsatLogMel
 from edgecap_train.htsat_checkpoint import ACADEMIC_ONLY, TIED, load_htsat_bart, teacher_slots
 from edgecap_train.tagger import Tagger
-from edgecap_train.teacher import HtsatBartTeacher, TaggerTeacher, Teacher
+from edgecap_train.teacher import ConsensusTeacher, HtsatBartTeacher, Teacher
 
 pytest.importorskip("transformers", reason="the extra edgecap[teacher] is not installed")
 
@@ -205,7 +205,7 @@ def test_both_teachers_embed_and_caption_a_clip(small: HtsatBart) -> None:
     captions = [LabelledCaption(sound, ("a", "dog", sound), ("Dog",)) for sound in ("barks", "howls")]
     tagger = Tagger().eval()
     index = ConsensusIndex(captions, ["Dog"] + [f"class {n}" for n in range(526)], ConsensusConfig(neighbours=1))
-    teachers: list[Teacher] = [HtsatBartTeacher(small, words), TaggerTeacher(tagger, index)]
+    teachers: list[Teacher] = [HtsatBartTeacher(small, words), ConsensusTeacher(tagger, index)]
     for teacher in teachers:
         samples = noise(0.4, teacher.sample_rate)
         assert teacher.embedding(samples).shape == (teacher.embedding_dim,)

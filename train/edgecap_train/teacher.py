@@ -1,11 +1,13 @@
 """Teachers behind one small interface: an embedding of a clip, and captions of it.
 
-Two stand here: HTSAT-BART, the published one, with weights that the user has (academic use only for WavCaps' own),
-and the tagger with consensus captions, which taught the bundled model.
+Three stand here: HTSAT-BART, the published one, with weights that the user has (academic use only for WavCaps' own);
+the tagger with a captioner that learnt from text alone, which teaches the default model; and the tagger with consensus
+captions, the baseline that the second has to beat.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +23,10 @@ from edgecap_train.htsat_bart import BEAM, HtsatBart
 from edgecap_train.htsat_checkpoint import load_htsat_bart
 from edgecap_train.htsat_frontend import SAMPLE_RATE as HTSAT_RATE
 from edgecap_train.prepare import CONSENSUS, Sources, labelled_captions
+from edgecap_train.score_captioner import ScoreCaptioner
 from edgecap_train.tagger import SAMPLE_RATE as TAGGER_RATE
-from edgecap_train.tagger import Tagger, class_names, load_tagger
+from edgecap_train.tagger import Tagger, Tags, class_names, load_tagger
+from edgecap_train.text_teacher import load_captioner
 
 SHORTEST_SECONDS = 1.0
 """The tagger pads what is shorter with zeros."""
@@ -86,40 +90,73 @@ class HtsatBartTeacher:
         return self._model.frames(_clip(samples))
 
 
-class TaggerTeacher:
-    """The AudioSet tagger: its scores pick what people wrote of clips with such labels, the most central first."""
+class _TaggerTeacher:
+    """What both teachers that hear through the AudioSet tagger share."""
 
-    name = "tagger"
     sample_rate = TAGGER_RATE
     embedding_dim = 384
     notes: tuple[str, ...] = ()
 
-    def __init__(self, tagger: Tagger, index: ConsensusIndex) -> None:
-        """`tagger` in eval mode; `index` over labelled captions."""
-        self._tagger, self._index = tagger, index
+    def __init__(self, tagger: Tagger) -> None:
+        """`tagger` in eval mode."""
+        self._tagger = tagger
+
+    def embedding(self, samples: Samples) -> NDArray[np.float32]:
+        """Mean of the tagger's last feature map, (384,)."""
+        found: NDArray[np.float32] = self.tags(samples).embedding[0].cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def tags(self, samples: Samples) -> Tags:
+        """All that the tagger says of the clip, a batch of one. Raises AudioError for what is no clip."""
+        clip = _clip(samples)
+        shortest = round(SHORTEST_SECONDS * TAGGER_RATE)
+        found: Tags = self._tagger(torch.nn.functional.pad(clip, (0, max(0, shortest - clip.shape[1]))))
+        return found
+
+
+class TaggerTeacher(_TaggerTeacher):
+    """The AudioSet tagger's scores, put into words by a captioner that learnt from text alone."""
+
+    name = "tagger"
+
+    def __init__(self, tagger: Tagger, captioner: ScoreCaptioner, vocabulary: Sequence[str]) -> None:
+        """Both in eval mode; `vocabulary`: the captioner's words, index = id."""
+        super().__init__(tagger)
+        self._captioner, self._vocabulary = captioner, vocabulary
 
     @classmethod
-    def load(cls, sources: Sources) -> TaggerTeacher:
+    def load(cls, tagger: Path, captioner: Path) -> TaggerTeacher:
+        """From the tagger's folder and the file that `edgecap train teacher` wrote. Raises CheckpointError."""
+        return cls(load_tagger(tagger), *load_captioner(captioner))
+
+    def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
+        """Captions by beam search, at most 3."""
+        found = self._captioner.captions(self.tags(samples).logits[0], BEAM)
+        return tuple(" ".join(self._vocabulary[token] for token in tokens) for tokens in found[:most])
+
+
+class ConsensusTeacher(_TaggerTeacher):
+    """The tagger's scores pick what people wrote of clips with such labels, the most central first."""
+
+    name = "consensus"
+
+    def __init__(self, tagger: Tagger, index: ConsensusIndex) -> None:
+        """`tagger` in eval mode; `index` over labelled captions."""
+        super().__init__(tagger)
+        self._index = index
+
+    @classmethod
+    def load(cls, sources: Sources) -> ConsensusTeacher:
         """From the tagger's folder and the captions of `sources`. Raises CheckpointError, AudioError."""
         index = ConsensusIndex(labelled_captions(sources), class_names(sources.tagger), CONSENSUS)
         return cls(load_tagger(sources.tagger), index)
 
-    @torch.inference_mode()
-    def embedding(self, samples: Samples) -> NDArray[np.float32]:
-        """Mean of the tagger's last feature map, (384,)."""
-        found: NDArray[np.float32] = self._tagger(self._padded(samples)).embedding[0].cpu().numpy()
-        return found
-
-    @torch.inference_mode()
     def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
         """Consensus captions; no beams are searched, the candidates are sentences."""
-        scores = torch.sigmoid(self._tagger(self._padded(samples)).logits[0]).cpu().numpy()
+        scores = torch.sigmoid(self.tags(samples).logits[0]).cpu().numpy()
         picked = self._index.pick(scores, most).captions
         return tuple(" ".join(self._index.captions[caption].words) for caption in picked)
-
-    def _padded(self, samples: Samples) -> torch.Tensor:
-        clip = _clip(samples)
-        return torch.nn.functional.pad(clip, (0, max(0, round(SHORTEST_SECONDS * TAGGER_RATE) - clip.shape[1])))
 
 
 def _clip(samples: Samples) -> torch.Tensor:

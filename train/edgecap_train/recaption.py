@@ -1,0 +1,44 @@
+"""New captions for scenes that are already made: their tag scores are in the shards, so no sound is heard again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from edgecap_train.captions import Encoder
+from edgecap_train.score_captioner import ScoreCaptioner
+from edgecap_train.targets import read_shard
+
+BEAM = 3
+JOIN = ("followed", "by")
+"""What stands between the two halves of a concatenation's caption; such captions are exact and stay."""
+
+
+def recaption(folder: Path, captioner: ScoreCaptioner, vocabulary: Sequence[str], student: Encoder) -> int:
+    """Give a shard's scenes the captioner's beams, best first, and return how many changed.
+
+    A scene keeps the captions it has where they join two others, and where no beam can be written in the words of
+    `student`. `texts.json` is replaced as a whole.
+    """
+    shard = read_shard(folder)
+    texts, changed = list(shard.texts), 0
+    for row, logits in enumerate(shard.logits):
+        if texts[row] and all(_joins(words) for words in texts[row]):
+            continue
+        found = captioner.captions(torch.from_numpy(logits.astype("float32")), BEAM)
+        sentences = [tuple(vocabulary[token] for token in tokens) for tokens in found]
+        kept = [words for words in sentences if words and student.encode(words, captioner.config.max_tokens)]
+        if kept:
+            texts[row] = kept
+            changed += 1
+    partial = folder / "texts.json.partial"
+    partial.write_text(json.dumps(texts), encoding="utf-8")
+    partial.replace(folder / "texts.json")
+    return changed
+
+
+def _joins(words: Sequence[str]) -> bool:
+    return any(tuple(words[at : at + 2]) == JOIN for at in range(len(words) - 1))
