@@ -56,7 +56,12 @@ class Section:
 SECTIONS = (
     Section("edgecap-bench", "edgecap_bench.figures_report:section"),
     Section("edgecap-bench-comparison", "edgecap_bench.contest_report:section"),
+    Section("edgecap-bench-growth", "edgecap_bench.growth_report:section"),
+    Section("edgecap-bench-quality", "edgecap_bench.quality_report:section"),
+    Section("edgecap-bench-submission", "edgecap_bench.boards_report:section"),
     Section("edgecap-bench-soak", "edgecap_bench.soak_result:section"),
+    Section("edgecap-arm-lab", "edgecap_bench.arm_report:section"),
+    Section("edgecap-bench-comparison", "edgecap_bench.prediction_report:section"),
 )
 """In the order of the page."""
 
