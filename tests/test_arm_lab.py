@@ -247,7 +247,7 @@ def test_an_emulator_that_would_crash_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failing_download_says_what_apt_said() -> None:
-    with pytest.raises(ArmLabError, match="sh -c .* failed: E: no network"):
+    with pytest.raises(ArmLabError, match=r"sh -c .* failed: E: no network"):
         arm_packages.called(["sh", "-c", "echo 'E: no network' >&2; exit 100"])
 
 

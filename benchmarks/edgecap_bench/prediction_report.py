@@ -18,7 +18,7 @@ NOTES = (
     "fastest of those networks to the slowest.",
     "The published times are XNNPACK's own of MobileNets and BirdNET's in LiteRT: the kernels that LiteRT and "
     "ExecuTorch run. ONNX Runtime has others. No int8 time is published of a like network on a Pi 5.",
-    "Of a Pi 5 one network's time is known, so the error there cannot be told; the second table shows it for the others.",
+    "Of a Pi 5 one network's time is known, so the error there cannot be told; the second table shows that of others.",
 )
 
 
