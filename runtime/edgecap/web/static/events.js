@@ -3,6 +3,7 @@ import { byId, make, minus, show, span, timeOf } from "./dom.js";
 
 const TYPING = 250;
 const MOST = 500;
+const PAGE = 50;
 
 export class Events {
   #newest = new Map();
@@ -10,6 +11,8 @@ export class Events {
   #results = null;
   #timer = 0;
   #asked = 0;
+  #asking = false;
+  #unseen = false;  // whether the server has older events than those in the list
 
   constructor() {
     byId("search").addEventListener("submit", (event) => { event.preventDefault(); this.#search(); });
@@ -37,9 +40,13 @@ export class Events {
 
   draw() {
     const words = this.#words();
-    const shown = this.#results ?? [...[...this.#newest.values()].reverse(), ...this.#older];
+    const shown = this.#shown();
     byId("list").replaceChildren(...shown.map((event) => row(event, words)));
-    if (!this.#results) show("found", shown.length ? "" : "No events yet.");
+    byId("none").hidden = shown.length > 0 || this.#results !== null;
+  }
+
+  #shown() {
+    return this.#results ?? [...[...this.#newest.values()].reverse(), ...this.#older];
   }
 
   #words() {
@@ -51,7 +58,8 @@ export class Events {
     const words = this.#words(), asked = ++this.#asked;
     if (words.length === 0) {
       this.#results = null;
-      byId("older").hidden = this.#older.length === 0;
+      show("found", "");
+      byId("older").hidden = !this.#unseen;
       this.draw();
       return;
     }
@@ -62,20 +70,24 @@ export class Events {
     const what = words.join(" ");
     show("found", !found ? "The search did not work; try again."
       : count === 0 ? `No event with “${what}”.`
-      : `${count === 50 ? "The newest 50 events" : count === 1 ? "1 event" : `${count} events`} with “${what}”.`);
-    byId("older").hidden = count < 50;
+      : `${count === PAGE ? `The newest ${PAGE} events` : count === 1 ? "1 event" : `${count} events`} with “${what}”.`);
+    byId("older").hidden = count < PAGE;
     this.draw();
   }
 
   async #more(wanted) {
-    const list = this.#results ?? [...[...this.#newest.values()].reverse(), ...this.#older];
-    const found = await past(this.#results ? this.#words() : [], list.at(-1) ?? null) ?? [];
-    (this.#results ?? this.#older).push(...found);
-    byId("older").hidden = found.length < 50;
-    if (wanted) show("found", found.length ? `${found.length} older events.` : "There are no older events.");
-    const first = list.length;
+    if (this.#asking) return;
+    this.#asking = true;
+    const results = this.#results, into = results ?? this.#older, shown = this.#shown();
+    const found = await past(results ? this.#words() : [], shown.at(-1) ?? null) ?? [];
+    this.#asking = false;
+    into.push(...found);
+    if (!results) this.#unseen = found.length === PAGE;
+    if (results === this.#results) byId("older").hidden = found.length < PAGE;
     this.draw();
-    if (wanted && found.length) byId("list").children[first]?.focus();
+    if (!wanted) return;
+    show("found", found.length ? `${found.length} older events.` : "There are no older events.");
+    byId("list").children[shown.length]?.focus();
   }
 }
 

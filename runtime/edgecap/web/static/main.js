@@ -19,7 +19,7 @@ if (about.live) {
   const picture = new Picture(about);
   new Feed({
     hello(data) {
-      if (data.anew) events.clear();
+      if (data.anew) for (const part of [events, now, picture]) part.clear();
       for (const event of data.events) { events.take(event); now.take(event); picture.take(event); }
       for (const status of data.status) { now.status(status); picture.status(status); }
       events.greeted();

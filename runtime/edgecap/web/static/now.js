@@ -5,6 +5,10 @@ export class Now {
   #event = null;
   #statuses = new Map();
 
+  clear() {
+    this.#event = null;
+  }
+
   // The live region changes with the words only, so a screen reader says each caption once.
   take(event) {
     if (this.#event && event.id < this.#event.id) return;

@@ -34,6 +34,8 @@ export function paint(canvas, stream, events, colours, span) {
     if (right <= left) continue;
     pen.fillStyle = colours.accent;
     pen.fillRect(left, 0, Math.max(unit(2), right - left), lane);
+    pen.fillStyle = colours.card;
+    pen.fillRect(left, 0, unit(1), lane);
     pen.save();
     pen.beginPath();
     pen.rect(left, 0, right - left - unit(4), lane);

@@ -19,7 +19,6 @@ export class Picture {
   #paused = false;
   #frame = 0;
   #drawn = 0;
-  #dropped = 0;
 
   constructor(about) {
     this.about = about;
@@ -30,6 +29,10 @@ export class Picture {
     byId("pause").addEventListener("click", () => this.#pause());
     byId("source").addEventListener("change", (event) => this.#choose(event.target.value));
     this.colours = palette();
+  }
+
+  clear() {
+    this.#events.clear();
   }
 
   take(event) {
@@ -119,7 +122,7 @@ class Stream {
     this.bands = bands;
     this.columnSeconds = columnSeconds;
     this.ring = new OffscreenCanvas(RING, bands);
-    this.pen = this.ring.getContext("2d", { willReadFrequently: false });
+    this.pen = this.ring.getContext("2d");
     this.bytes = new Uint8Array(RING * bands);
     this.levels = [];
     this.next = -1;
