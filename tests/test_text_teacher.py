@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import edgecap_train as recipes
 from edgecap.errors import CheckpointError
 from edgecap_train.captions import END, SPECIALS, Encoder, LabelledCaption
 from edgecap_train.recaption import recaption
@@ -18,6 +19,7 @@ from edgecap_train.score_noise import NoiseConfig, ScoreSimulator, logit
 from edgecap_train.tagger import Tagger
 from edgecap_train.targets import EMBEDDING, MEMORY_FRAMES, read_shard
 from edgecap_train.teacher import TaggerTeacher
+from edgecap_train.text_material import present_logits
 from edgecap_train.text_teacher import TextRecipe, TextTrainer, examples, load_captioner
 from edgecap_train.trainer import TrainingError
 
@@ -157,3 +159,15 @@ def test_new_captions_leave_exact_ones_alone(run: Path, tmp_path: Path) -> None:
     texts = read_shard(folder).texts
     assert texts[0][0] == ("a", "dog", "barks")
     assert texts[1] == [tuple(joined[0])]
+
+
+def test_the_recipe_of_the_bundled_models_teacher_is_read() -> None:
+    path = Path(recipes.__file__ or "").parent / "recipes" / "text-teacher.toml"
+    assert read_document(path, TextRecipe).noise == NoiseConfig()
+
+
+def test_too_few_labelled_recordings_are_refused(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("youtube_id,caption,labels\nxyz,A dog barks,Dog\n")
+    with pytest.raises(TrainingError, match=r"labels\.csv has the labels of recordings with 0 present"):
+        present_logits(Tagger().eval(), CLASS_NAMES, [], table)

@@ -1,0 +1,86 @@
+"""What the text teacher learns from: captions with labels, and what the tagger really says of real sounds.
+
+Files in, `TextMaterial` out; `edgecap_train.text_teacher` learns from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgecap_train.captions import Encoder, build_vocabulary, read_audiocaps
+from edgecap_train.evaluation import Reference
+from edgecap_train.pool import decode_clip, decode_pool
+from edgecap_train.prepare import Sources, labelled_captions
+from edgecap_train.score_noise import NoiseConfig, ScoreSimulator
+from edgecap_train.tagger import SAMPLE_RATE, Tagger, class_names, load_tagger
+from edgecap_train.targets import score_pool
+from edgecap_train.text_teacher import Example, examples
+from edgecap_train.trainer import TrainingError
+
+SECONDS = 10.0
+FEWEST = 20
+"""Scores of present labels that a distribution needs."""
+
+
+@dataclass(frozen=True)
+class TextMaterial:
+    """All that a run of the text teacher needs."""
+
+    examples: list[Example]
+    simulator: ScoreSimulator
+    vocabulary: tuple[str, ...]
+
+
+def prepare_text(
+    sources: Sources, cache: Path, *, labels: Path, recordings: list[Reference], least_count: int, seed: int,
+    noise: NoiseConfig,
+) -> TextMaterial:  # fmt: skip
+    """Read captions, hear the pool and the labelled recordings through the tagger (scores are cached in `cache`).
+
+    `labels`: CSV like the captions', with the labels of some of the `recordings`. Only the distribution of their
+    scores is used: no caption of theirs is learnt. Raises AudioError, CheckpointError, TrainingError.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    captions = labelled_captions(sources)
+    vocabulary = build_vocabulary([caption.words for caption in captions], least_count)
+    classes, tagger = class_names(sources.tagger), load_tagger(sources.tagger)
+    data = examples(captions, classes, Encoder(vocabulary))
+    present = present_logits(tagger, classes, recordings, labels)
+    scores = cache / "pool_scores.npy"
+    if not scores.is_file():
+        np.save(scores, score_pool(tagger, decode_pool(sources.audio, cache / "pool")))
+    return TextMaterial(data, ScoreSimulator(np.load(scores), present, noise, seed), vocabulary)
+
+
+@torch.inference_mode()
+def present_logits(
+    tagger: Tagger, classes: list[str], recordings: list[Reference], labels: Path
+) -> NDArray[np.float32]:
+    """What the tagger gives labels that are there: logits (n,), one for each label of each recording in `labels`.
+
+    A recording is known by its YouTube id, the end of its file's name after two underscores. Raises TrainingError
+    where there are too few to tell a distribution.
+    """
+    known = {caption.clip: caption.labels for caption in read_audiocaps(labels)}
+    column = {name: index for index, name in enumerate(classes)}
+    found: list[float] = []
+    for recording in recordings:
+        there = [column[label] for label in known.get(clip_id(recording.file), ()) if label in column]
+        if there:
+            samples = decode_clip(recording.file)[: round(SECONDS * SAMPLE_RATE)]
+            logits = tagger(torch.from_numpy(samples)[None]).logits[0]
+            found += logits[there].tolist()
+    if len(found) < FEWEST:
+        raise TrainingError(f"{labels.name} has the labels of recordings with {len(found)} present labels in all, and "
+                            f"{FEWEST} are needed to know how the tagger scores them; name the table of their captions")
+    return np.array(found, np.float32)
+
+
+def clip_id(file: Path) -> str:
+    """The YouTube id in the name of a development clip: all after the first two underscores."""
+    return file.stem.split("__", 1)[-1]
