@@ -25,6 +25,7 @@ from edgecap_bench.arm_report import lab_page, section
 from edgecap_bench.arm_results import FORMAT, FORMAT_VERSION, ArmLab, BoardRun, TestRun, compare, read_lab, write_lab
 from edgecap_bench.arm_root import ArmRoot, emulator_version, wanted_wheels
 from edgecap_bench.arm_tests import QUICK, packages, read_report, runtime_tests
+from edgecap_bench.arm_torch import stand_in, version_script
 from edgecap_bench.machine import this_machine
 from edgecap_bench.results import ResultError
 
@@ -302,3 +303,30 @@ def test_ctrl_c_keeps_what_was_found_and_marks_it(
     found = arm_lab.run_lab(plan, "the command", say)
     assert found.partial
     assert found.boards[0].bundles
+
+
+def test_the_default_model_is_exported_for_every_runtime_and_precision_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    program = tmp_path / "python"
+    answer = json.dumps({"exports": [{"bundle": "a/tiny-onnx-fp32"}, {"bundle": "a/tiny-litert-int8"}]})
+    program.write_text(f"#!/bin/sh\necho a note >&2\necho '{answer}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(arm_lab.sys, "executable", str(program))
+    made = arm_lab.export_bundles(tmp_path / "bundles", ["onnx", "litert"], ["fp32", "int8"], lambda message: None)
+    assert made == (Path("a/tiny-onnx-fp32"), Path("a/tiny-litert-int8"))
+    program.write_text("#!/bin/sh\necho 'edgecap: error: '\"$*\" >&2\nexit 5\n")
+    words = r"exported: -m edgecap export .* --runtime onnx --runtime litert --fp32 --int8"
+    with pytest.raises(ArmLabError, match=words):
+        arm_lab.export_bundles(tmp_path / "bundles", ["onnx", "litert"], ["fp32", "int8"], lambda message: None)
+
+
+def test_the_stand_in_for_cuda_has_every_symbol_of_its_kind_and_version() -> None:
+    symbols = {"cudaGetDeviceCount": "libcudart.so.13", "_ZTIN2at4cuda9CUDAGraphE": "",
+               "_ZTVN10libkineto20CuptiActivityProfilerE": "", "_ZN2at4cuda19canDeviceAccessPeerEaa": ""}
+    lines = stand_in(symbols).splitlines()
+    assert [line for line in lines if line.startswith(".globl")] == [f".globl {symbol}" for symbol in symbols]
+    kinds = {symbol: line for symbol in symbols for line in lines if line.startswith(f".type {symbol},")}
+    assert [line.rpartition("%")[2] for line in kinds.values()] == ["function", "object", "object", "function"]
+    assert '.Lname__ZTIN2at4cuda9CUDAGraphE: .string "N2at4cuda9CUDAGraphE"' in lines
+    assert version_script(symbols) == "libcudart.so.13 { global: cudaGetDeviceCount; };\n"

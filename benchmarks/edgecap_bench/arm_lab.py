@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 from edgecap.bundle import read_manifest
-from edgecap.models import find_model
 from edgecap_bench.arm_captions import BundleRun, read_answer
 from edgecap_bench.arm_emulator import BOARDS, Board, EmulatedPython, InterruptedRunError
 from edgecap_bench.arm_packages import ArmLabError
@@ -56,25 +56,18 @@ def chosen_tests(quick: bool) -> tuple[Path, ...]:
 
 
 def export_bundles(folder: Path, runtimes: Sequence[str], precisions: Sequence[str], say: Say) -> tuple[Path, ...]:
-    """The default model, and its exports for the other runtimes and precisions, made anew. Raises ArmLabError."""
-    default = find_model(None)
-    made = []
+    """The default model, exported for each runtime in each precision into `folder`. Raises ArmLabError."""
+    say(f"exporting the default model for {', '.join(runtimes)} in {', '.join(precisions)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "edgecap", "export", "--force", "--json", "--output", str(folder)]
     for runtime in runtimes:
-        say(f"exporting the default model for {runtime}")
-        command = [sys.executable, "-m", "edgecap", "export", "--runtime", runtime, "--force", "--output"]
-        for precision in precisions:
-            if (runtime, precision) == ("onnx", read_manifest(default).precision):
-                made.append(default)
-                continue
-            target = folder / f"{default.name}-{runtime}-{precision}"
-            done = subprocess.run([*command, str(target), f"--{precision}"], stdin=subprocess.DEVNULL,
-                                  capture_output=True, text=True, check=False)
-            if done.returncode:
-                words = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-                raise ArmLabError(f"the default model could not be exported for {runtime} in {precision}: "
-                                  f"{words[0].removeprefix('edgecap: error: ')}")
-            made.append(target)
-    return tuple(made)
+        command += ["--runtime", runtime]
+    done = subprocess.run([*command, *(f"--{precision}" for precision in precisions)], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise ArmLabError(f"the default model could not be exported: {words[0].removeprefix('edgecap: error: ')}")
+    return tuple(Path(export["bundle"]) for export in json.loads(done.stdout)["exports"])
 
 
 def run_lab(plan: Plan, command: str, say: Say) -> ArmLab:

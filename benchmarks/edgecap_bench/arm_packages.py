@@ -106,13 +106,17 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
         called(["dpkg", "-x", str(package), str(root)])
 
 
-def install_wheels(requirements: Sequence[str], folder: Path, *, dependencies: bool = True) -> None:
-    """Unpack wheels for aarch64 into `folder`. Raises ArmLabError."""
+def install_wheels(requirements: Sequence[str], folder: Path, *, alone: bool = False) -> None:
+    """Unpack wheels for aarch64 into `folder`, with what they need unless they are to be `alone`. Raises ArmLabError.
+
+    Nothing is compiled: of a large package little is ever imported, and this Python may be another release.
+    """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-               "--target", str(folder), "--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON]
+               "--no-compile", "--target", str(folder), "--only-binary=:all:", "--implementation", "cp",
+               "--python-version", PYTHON]
     for platform in PLATFORMS:
         command += ["--platform", platform]
-    called([*command, *([] if dependencies else ["--no-deps"]), *requirements])
+    called([*command, *(["--no-deps"] if alone else []), *requirements])
 
 
 def called(

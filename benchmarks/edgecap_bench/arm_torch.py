@@ -40,7 +40,7 @@ def install_torch(pins: Iterable[str], folder: Path, tools: Path, system: Path) 
     """
     pins = list(pins)
     alone = [pin for pin in pins if pin.partition("==")[0] in WITHOUT_DEPENDENCIES]
-    install_wheels(alone, folder, dependencies=False)
+    install_wheels(alone, folder, alone=True)
     install_wheels([pin for pin in pins if pin not in alone], folder)
     library = folder / "torch" / "lib"
     for path in library.glob("*.so*"):
