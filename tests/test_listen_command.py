@@ -22,7 +22,8 @@ from conftest import RATE, noise, tone
 
 import edgecap as package
 from edgecap.errors import AudioError, ConfigError
-from edgecap.live.config import ListenConfig, load_config, render_config
+from edgecap.live.config import ListenConfig
+from edgecap.live.config_file import load_config, render_config
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

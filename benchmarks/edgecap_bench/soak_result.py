@@ -88,7 +88,13 @@ class Finding:
     name: str
     found: str
     wanted: str
+    """Empty where nothing is: the finding is told, and always kept."""
     kept: bool
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is kept, in a word."""
+        return {True: "yes", False: "NO"}[self.kept] if self.wanted else ""
 
 
 def figures(result: SoakResult) -> list[Finding]:
@@ -131,7 +137,7 @@ def drift(offsets: Sequence[float]) -> float:
 
 def rows(result: SoakResult) -> list[tuple[str, ...]]:
     """The findings as a table without its header."""
-    return [(one.name, one.found, one.wanted, ("yes" if one.kept else "NO") if one.wanted else "") for one in figures(result)]
+    return [(one.name, one.found, one.wanted, one.verdict) for one in figures(result)]
 
 
 def write_soak(path: Path, result: SoakResult) -> None:

@@ -15,7 +15,8 @@
         └── ToleranceError           an output differs by more than it may
 
 Exit code 0 is success and 2 a wrong command line. 130 and 143 follow a second Ctrl-C or SIGTERM. `edgecap bench` adds
-10 for a machine that is too busy to measure on (`edgecap_bench.load`).
+10 for a machine that is too busy to measure on (`edgecap_bench.load`), and 11 is what `edgecap doctor` returns for a
+fault that it found, `edgecap service status` for a service that does not run.
 A message says what happened, why, and what to type next; `str(error)` is one line.
 """
 

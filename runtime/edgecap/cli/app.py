@@ -16,11 +16,13 @@ from edgecap.cli.demo import demo
 from edgecap.cli.devices import devices
 from edgecap.cli.listen import listen
 from edgecap.cli.models import models
+from edgecap.cli.service import service
 from edgecap.errors import MissingDependencyError
 
 ENTRY_POINTS = "edgecap.commands"
-OWN: dict[str, Callable[..., None]] = {"caption": caption, "listen": listen, "models": models, "devices": devices,
-                                       "demo": demo}
+OWN: dict[str, Callable[..., None] | typer.Typer] = {
+    "caption": caption, "listen": listen, "models": models, "devices": devices, "demo": demo, "service": service,
+}
 EPILOG = """\b
 Examples:
   edgecap caption rain.wav
@@ -35,7 +37,8 @@ Exit codes:
   2 a wrong line or setting     7 a result could not be written
   3 a sound cannot be used      8 a checkpoint cannot be imported
   4 a model cannot be used      9 an exported graph is not exact
-  5 a library is not installed  10 bench: the machine is busy; 130 stopped by Ctrl-C
+  5 a library is not installed  10 bench: the machine is busy
+  11 doctor found a fault, or the service does not run; 130 stopped by Ctrl-C
 
 No sound is stored or sent, and captions go only where you say. EDGECAP_HOME names the folder with your own models;
 EDGECAP_DEBUG=1 shows the traceback of an error."""
@@ -52,18 +55,21 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback()(_root)
-    for name, function in OWN.items():
-        app.command(name)(function)
+    for name, command in OWN.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     if not arguments or arguments[0] not in OWN or "_EDGECAP_COMPLETE" in os.environ:
         for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
             if entry.name not in OWN:
                 # What does not load must still take its arguments, to say what is missing instead of "no such option".
-                command = _load(entry)
-                if isinstance(command, typer.Typer):
-                    app.add_typer(command, name=entry.name)
+                found = _load(entry)
+                if isinstance(found, typer.Typer):
+                    app.add_typer(found, name=entry.name)
                     continue
-                loose = {"allow_extra_args": True, "ignore_unknown_options": True} if command is None else None
-                app.command(entry.name, context_settings=loose)(command or _missing(entry))
+                loose = {"allow_extra_args": True, "ignore_unknown_options": True} if found is None else None
+                app.command(entry.name, context_settings=loose)(found or _missing(entry))
     return app
 
 

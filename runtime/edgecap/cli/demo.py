@@ -39,7 +39,7 @@ def demo(
     """
     from edgecap.captioner import Captioner
     from edgecap.cli.signals import stop_on_signals
-    from edgecap.live.config import load_config
+    from edgecap.live.config_file import load_config
     from edgecap.web.demo import Demo
 
     stop = stop_on_signals()

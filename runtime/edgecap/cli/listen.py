@@ -13,7 +13,8 @@ import typer
 from edgecap.cli.console import say, write
 from edgecap.cli.options import BeamSize, Model, WindowLength
 from edgecap.cli.signals import stop_on_signals
-from edgecap.live.config import ListenConfig, load_config, render_config
+from edgecap.live.config import ListenConfig
+from edgecap.live.config_file import load_config, render_config
 from edgecap.live.event import Change
 from edgecap.live.session import Session
 from edgecap.live.sinks.base import Sink

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from edgecap.errors import ConfigError
-from edgecap.live.config import load_config, sections
+from edgecap.live.config_file import load_config, sections
 from edgecap.live.event import Event, Kind
 from edgecap.live.session import Session
 from edgecap.live.source import Tell
