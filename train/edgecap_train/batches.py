@@ -82,15 +82,15 @@ class ShardStream:
 
     def __init__(
         self, folder: Path, encoder: Encoder, max_tokens: int, rng: np.random.Generator | int, size: int = 16, *,
-        part: tuple[int, int] = (0, 1), audio_only: bool = False,
+        part: tuple[int, int] = (0, 1), audio_only: bool = False, sound: str = "audio",
     ) -> None:  # fmt: skip
         """`size` clips a batch over all processes; `part` is (this process, all of them).
 
-        An `audio_only` stream gives no human captions, whatever its shards hold.
+        An `audio_only` stream gives no human captions, whatever its shards hold; `sound` as in `read_shard`.
         """
         self.folder, self.encoder, self.max_tokens = folder, encoder, max_tokens
         self.seed = int(rng.integers(2**62)) if isinstance(rng, np.random.Generator) else rng
-        self.size, self.audio_only = size, audio_only
+        self.size, self.audio_only, self.sound = size, audio_only, sound
         self.part = part
         if size % part[1]:
             raise TrainingError(f"a batch of {size} clips cannot be shared evenly by {part[1]} processes")
@@ -123,7 +123,7 @@ class ShardStream:
 
     def _open(self, name: str) -> tuple[str, Shard]:
         try:
-            return name, read_shard(self.folder / name)
+            return name, read_shard(self.folder / name, self.sound)
         except (OSError, ValueError) as error:
             raise TrainingError(f"the shard {self.folder / name} cannot be read ({error}); make it again") from error
 

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from edgecap.errors import MissingDependencyError
+from edgecap_train.study_cli import study
 
 train = typer.Typer(help="Make a student: compose scenes with a teacher's captions, then learn from them.")
+train.command()(study)
 
 Audio = Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")]
 Captions = Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels (AudioSet names).")]

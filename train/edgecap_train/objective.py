@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecap_train.captions import PAD, START
@@ -66,7 +67,8 @@ class Objective(nn.Module):
         for kind, weight in ((heard.human, self.recipe.supervised), (heard.pseudo, self.recipe.sequence)):
             order = draws.uniform(MOST_CAPTIONS)
             for row, captions in enumerate(kind if weight else ()):
-                for index in _picked(len(captions), self.recipe.captions_per_clip, order[row]):
+                best = kind is heard.pseudo
+                for index in _picked(len(captions), self.recipe.captions_per_clip, order[row], best=best):
                     rows.append(row)
                     chosen.append(captions[index])
                     human.append(kind is heard.human)
@@ -92,9 +94,8 @@ class Objective(nn.Module):
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.bf16)
 
 
-def _picked(count: int, most: int, order: np.ndarray) -> list[int]:
-    """The first of `count` captions, the teacher's best, and others drawn by `order`, at most `most`."""
-    if count <= 1:
-        return list(range(count))
-    others = np.argsort(order[: count - 1])[: most - 1] + 1
-    return [0, *others.tolist()]
+def _picked(count: int, most: int, order: NDArray[np.float64], *, best: bool) -> list[int]:
+    """At most `most` of `count` captions, drawn by `order`; the first, the teacher's best, always where `best`."""
+    first = [0] if best and count else []
+    others = np.argsort(order[: count - len(first)])[: most - len(first)] + len(first)
+    return [*first, *others.tolist()]

@@ -60,10 +60,11 @@ FRAMES_PER_MEMORY = 32
 class Student(nn.Module):
     """Log-mel and the words so far in, logits out."""
 
-    def __init__(self, config: StudentConfig) -> None:
+    def __init__(self, config: StudentConfig, encoder: nn.Module | None = None) -> None:
+        """`encoder`: another one than the configuration names, with `dim`; such a student is for experiments alone."""
         super().__init__()
         self.config = config
-        self.encoder = ENCODERS[config.encoder]()
+        self.encoder = ENCODERS[config.encoder]() if encoder is None else encoder
         self.dim = cast(int, self.encoder.dim)
         self.decoder = CaptionDecoder(
             memory_dim=self.dim, vocabulary_size=config.vocabulary_size, d_model=config.d_model, heads=config.heads,

@@ -30,7 +30,8 @@ MOST_CAPTIONS = 8
 class Shard:
     """A shard opened for reading; arrays are memory-mapped."""
 
-    audio: NDArray[np.int16]
+    audio: NDArray[np.generic]
+    """int16 samples, or what else was asked for in their place."""
     frames: NDArray[np.float16]
     logits: NDArray[np.float16]
     lengths: NDArray[np.int64]
@@ -107,11 +108,13 @@ class TargetMaker:
         return [self.index.captions[i].words for i in self.index.pick(scores, most, valid).captions]
 
 
-def read_shard(folder: Path) -> Shard:
-    """Open a complete shard."""
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("audio", "frames", "logits", "lengths")}
+def read_shard(folder: Path, sound: str = "audio") -> Shard:
+    """Open a complete shard; `sound` names the array that stands for the sound."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "logits", "lengths")}
+    heard = np.load(folder / f"{sound}.npy", mmap_mode="r")
     human = folder / "human.json"
-    return Shard(**arrays, texts=_captions(folder / "texts.json"), human=_captions(human) if human.is_file() else [])
+    told = _captions(human) if human.is_file() else []
+    return Shard(heard, **arrays, texts=_captions(folder / "texts.json"), human=told)
 
 
 def _captions(path: Path) -> list[list[tuple[str, ...]]]:
