@@ -13,7 +13,7 @@ import soundfile
 from conftest import noise
 
 from edgecap.errors import AudioError, EdgecapError
-from edgecap_bench import cli, load
+from edgecap_bench import cli, load, modes
 from edgecap_bench.clips import load_clips
 from edgecap_bench.figures import EXPLANATIONS, TARGETS
 from edgecap_bench.load import BusyMachineError
@@ -96,7 +96,7 @@ def test_clips_are_all_as_long_as_the_window(clips: Path) -> None:
 
 def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(load, "look", lambda: 1.5)
-    monkeypatch.setattr(cli, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(modes, "measure", lambda *_: pytest.fail("measured"))
     with pytest.raises(BusyMachineError, match=r"take 1\.50 processor cores"):
         cli.bench(json=tmp_path / "result.json")
     assert not any(tmp_path.iterdir())
@@ -108,7 +108,7 @@ def test_a_run_that_was_disturbed_is_kept_but_called_no_result(
     monkeypatch.setattr(load, "look", lambda: 0.0)
     monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.7)
     with pytest.raises(BusyMachineError, match=r"take 0\.70 processor cores"):
-        cli.bench(model=str(tiny_folder), rounds=1, starts=1, long=0, json=tmp_path / "result.json")
+        cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
     assert read_result(tmp_path / "result.json").noisy
     assert "NO RESULT" in capsys.readouterr().out
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_disturbed_is_kept_but_called_no_result(
 def test_a_quiet_run_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
     monkeypatch.setattr(load, "look", lambda: 0.0)
     monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.01)
-    cli.bench(model=str(tiny_folder), rounds=1, starts=1, long=0, json=tmp_path / "result.json")
+    cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
     result: Result = read_result(tmp_path / "result.json")
     assert (result.noisy, result.others_before, result.others_during) == (False, 0.0, 0.01)
 

@@ -95,7 +95,7 @@ def test_control_c_keeps_the_whole_rounds_marked_partial(
 
     monkeypatch.setattr(Worker, "ask", interrupted)
     with pytest.raises(typer.Exit) as ended:
-        cli.bench(model=str(tiny_folder), compare=[str(tiny_folder)], rounds=50, even_busy=True,
+        cli.bench(model=[str(tiny_folder)], compare=[str(tiny_folder)], rounds=50, even_busy=True,
                   json=tmp_path / "contest.json")
     assert ended.value.exit_code == 130
     assert "PARTIAL, 2 of 50 rounds" in capsys.readouterr().out
@@ -139,11 +139,18 @@ def test_what_cannot_be_compared_is_told_in_a_line(  # noqa: PLR0917
     assert done.stdout == ""
 
 
-def test_a_missing_extra_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_without_a_record_is_named_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(compare, "find_spec", lambda name: None if name == "transformers" else object())
+    monkeypatch.setattr(compare, "RECORDED", tmp_path / "none.json")
     with pytest.raises(MissingDependencyError, match=r"--compare teacher needs transformers.*edgecap\[bench\]"):
-        compare.check(["teacher"])
-    compare.check(["some-bundle"])
+        cli.bench(compare=["teacher"])
+    assert compare.recorded_for(["some-bundle"]) == []
+
+
+def test_nothing_recorded_is_used_where_the_real_ones_can_run() -> None:
+    assert compare.recorded_for(["teacher", "reference", "tagger"]) == []
 
 
 def test_a_busy_machine_is_not_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -231,7 +238,7 @@ def test_times_are_kept_where_work_cannot_be_counted(
         return ask(worker, word)
 
     monkeypatch.setattr(Worker, "ask", unable)
-    cli.bench(model=str(tiny_folder), compare=[str(tiny_folder)], rounds=1, even_busy=True, json=tmp_path / "c.json")
+    cli.bench(model=[str(tiny_folder)], compare=[str(tiny_folder)], rounds=1, even_busy=True, json=tmp_path / "c.json")
     assert "QGemm" in capsys.readouterr().out
     assert {each.parameters for each in read_contest(tmp_path / "c.json").entrants} == {None}
 

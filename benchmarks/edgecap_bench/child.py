@@ -4,9 +4,11 @@
     python child.py PIPE CORES command ARGUMENT...
     python child.py PIPE CORES stages JSON
     python child.py PIPE CORES walk JSON
+    python child.py PIPE CORES grow JSON
+    python child.py PIPE CORES judge JSON
 
-Started by `edgecap_bench.processes`; answers on the pipe, a JSON object a line: {"progress": [DONE, TOTAL]} and at
-last {"result": …}. Nothing is imported before the measurement that would make it look faster.
+Started by `edgecap_bench.processes`; answers on the pipe, a JSON object a line: {"progress": [DONE, TOTAL]},
+{"part": …} and at last {"result": …}. Nothing is imported before the measurement that would make it look faster.
 """
 
 import os
@@ -19,7 +21,9 @@ def main() -> None:
     pipe, cores, task, *arguments = sys.argv[1:]
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    result = {"import": _import, "command": _command, "stages": _stages, "walk": _walk}[task](int(pipe), arguments)
+    tasks = {"import": _import, "command": _command, "stages": _stages, "walk": _walk, "grow": _grow,
+             "judge": _judge}
+    result = tasks[task](int(pipe), arguments)
     tell(int(pipe), result={**result, "peak_bytes": memory("VmHWM")})
 
 
@@ -72,12 +76,29 @@ def _walk(pipe: int, arguments: list[str]) -> dict[str, object]:
     spec = json.loads(arguments[0])
     captioner = Captioner.load(spec["model"], threads=spec["threads"])
     resident, seconds = [], []
-    begin = time.perf_counter()
+    begin, processor = time.perf_counter(), time.process_time()
     for _ in captioner.caption_file(spec["file"]):
         resident.append(memory("VmRSS"))
         seconds.append(time.perf_counter() - begin)
         tell(pipe, progress=[len(resident), spec["windows"]])
-    return {"resident_bytes": resident, "seconds": seconds}
+    return {"resident_bytes": resident, "seconds": seconds, "processor_seconds": time.process_time() - processor}
+
+
+def _grow(pipe: int, arguments: list[str]) -> dict[str, object]:
+    import json
+
+    from edgecap_bench.growth import grow
+
+    spec = json.loads(arguments[0])
+    return {"points": grow(**spec, progress=lambda done, total: tell(pipe, progress=[done, total]))}
+
+
+def _judge(pipe: int, arguments: list[str]) -> dict[str, object]:
+    import json
+
+    from edgecap_bench.quality import judge
+
+    return judge(**json.loads(arguments[0]), part=lambda **message: tell(pipe, **message))
 
 
 if __name__ == "__main__":

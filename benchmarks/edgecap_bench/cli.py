@@ -1,51 +1,71 @@
-"""`edgecap bench`: how fast, how much memory, on this machine."""
+"""`edgecap bench`: how fast, how much memory, against whom, on this machine. Runs on a plain install."""
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgecap.cli.console import say
-from edgecap.cli.options import BeamSize, Model
-from edgecap_bench import compare as comparison
-from edgecap_bench import load, output
-from edgecap_bench.contest_report import contest_page
-from edgecap_bench.contest_results import write_contest
-from edgecap_bench.figures import Plan, Progress, measure
-from edgecap_bench.figures_report import figures_page
-from edgecap_bench.machine import this_machine, versions
-from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
-
-ROUNDS, CONTEST_ROUNDS = 60, 12
+from edgecap.cli.options import BeamSize, model_names
+from edgecap_bench import load, modes, output
+from edgecap_bench.modes import CONTEST_ROUNDS, GROWTH_ROUNDS, ROUNDS, TOKENS, Request
+from edgecap_bench.variants import RUNTIMES
 
 
 def bench(
     *,
-    model: Model = None,
-    clips: Annotated[
-        Path | None,
-        typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four that are computed]"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="NAME|FOLDER", autocompletion=model_names, help="Model as edgecap models "
+                     "lists it, or a bundle's folder. Several are compared. [default: the one in the package]"),
     ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option("--compare", metavar="NAME", help="Run against others, in turns: teacher (HTSAT-BART), reference "
-                     "(the student as published), or a bundle's name or folder. May be given several times."),
+                     "(the student as published), tagger (tags, no sentence), or a bundle's name or folder. May be "
+                     "given several times. Without PyTorch, recorded figures stand in for the first three."),
+    ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", metavar="NAME", help="Compare the model in every precision for onnx, executorch, "
+                     "litert or all; what is not there is exported once, where the extra is."),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four that are computed]"),
+    ] = None,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Cost as work grows: length, beams, streams, threads, an hour of audio.")
+    ] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="CIDEr-D beside size and time, with --data (extra train).")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="CSV", help="Recordings with captions, for --quality: columns file, caption_1 "
+                     "… caption_5 (and dataset)."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", metavar="NAME", help="Only rows whose dataset column begins so.")
+    ] = None,
+    submit_file: Annotated[
+        Path | None,
+        typer.Option("--submit-file", metavar="FILE", help="All of it for this board in one file, to send in: every "
+                     "model that is here, its captions, times, heat; takes a few minutes."),
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option("--rounds", min=1, metavar="N", help=f"Captions to time. [default: {ROUNDS}; with --compare "
-                     f"{CONTEST_ROUNDS}]"),
+        typer.Option("--rounds", min=1, metavar="N", help=f"Captions to time. [default: {ROUNDS}; compared "
+                     f"{CONTEST_ROUNDS}, with --growth {GROWTH_ROUNDS}]"),
     ] = None,
     tokens: Annotated[
-        int, typer.Option("--tokens", min=1, max=20, metavar="N", help="Tokens of every caption, with --compare.")
-    ] = 12,
+        int, typer.Option("--tokens", min=1, max=20, metavar="N", help="Tokens of every caption that is compared.")
+    ] = TOKENS,
     starts: Annotated[int, typer.Option("--starts", min=1, metavar="N", help="New processes to time.")] = 7,
     threads: Annotated[int, typer.Option("--threads", "-t", min=1, metavar="N", help="Processor threads.")] = 1,
     beam: BeamSize = None,
@@ -56,111 +76,90 @@ def bench(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the result, with every single time, to FILE.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="With --compare: the tables as a .md or .html file.")
+        Path | None, typer.Option("--report", metavar="FILE", help="The tables as a .md or .html file.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="A picture of a comparison, of growth or of "
+                                  "quality (extra plot).")
     ] = None,
     even_busy: Annotated[
         bool, typer.Option("--even-busy", help="Measure on a busy machine too; what comes out is marked as no result.")
     ] = False,
 ) -> None:
-    """Measure the stages of a caption, the start of the program, and its memory, on this machine.
+    """Measure on this machine: one model's stages, start and memory, or several models in turns, or more.
 
-    Everything runs on as many cores as --threads says, in processes of its own; the stages take turns. If other
-    programs take more than a tenth of a core, nothing is measured, or what was measured is no result: exit code 10.
+    Everything runs on as many cores as --threads says, in processes of its own. If other programs take more than a
+    tenth of a core, nothing is measured, or what was measured is no result: exit code 10. Ctrl-C keeps what was
+    measured until then, marked partial: exit code 130.
 
     \b
     Examples:
       edgecap bench
       edgecap bench --clips examples --json result.json
-      edgecap bench --model ./my-bundle --threads 2 --long 0
-      edgecap bench --compare teacher --compare reference --report comparison.html
+      edgecap bench --compare teacher --compare reference --runtime all --report comparison.html --plot comparison.png
+      edgecap bench --growth --plot growth.png
+      edgecap bench --quality --data captions.csv --plot quality.png
+      edgecap bench --submit-file my-board.json
     """
-    output.check(json, report, None)
-    if compare:
-        _compare(compare, model, clips=clips, rounds=rounds or CONTEST_ROUNDS, tokens=tokens, beam=beam or 3,
-                 threads=threads, json=json, report=report, even_busy=even_busy)
-        return
-    rounds = rounds or ROUNDS
-    try:
-        plan = Plan(model=model, clips=clips, rounds=rounds, starts=starts, threads=threads, cores=load.cores(threads),
-                    beam=beam, long_seconds=long)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--threads") from error
-    before = load.look()
-    if not even_busy:
-        load.refuse_if_busy(before)
-    date = datetime.now().astimezone().isoformat(timespec="seconds")
-    meter = load.LoadMeter()
-    with _progress() as progress:
-        subject, settings, figures = measure(plan, progress)
-    during = meter.others()
-    result = Result(
-        format=FORMAT, format_version=FORMAT_VERSION, date=date, command=_command(plan, even_busy),
-        machine=this_machine(), versions=versions(), subject=subject, settings=settings, figures=figures,
-        others_before=before, others_during=during,
-        noisy=max(before or 0.0, during or 0.0) > load.MOST_OTHERS,
+    request = Request(
+        models=tuple(model or ()), compare=tuple(compare or ()), runtimes=_runtimes(runtime or []), clips=clips,
+        data=data, dataset=dataset, rounds=rounds, tokens=tokens, starts=starts, threads=threads, beam=beam,
+        long_seconds=long, even_busy=even_busy,
     )  # fmt: skip
-    if json:
-        write_result(json, result)
-    page = figures_page(result)
-    output.show(page)
-    if during is None:
-        say("note", "this system does not tell what other programs take, so make sure that the machine was idle")
-    output.keep(page, report, None, None)
-    if not even_busy:
-        load.refuse_if_busy(during)
-
-
-def _compare(
-    others: list[str], model: str | None, *, clips: Path | None, rounds: int, tokens: int, beam: int, threads: int,
-    json: Path | None, report: Path | None, even_busy: bool,
-) -> None:  # fmt: skip
-    """A comparison: checked, run, shown, kept; exit code 130 for one that Ctrl-C cut short."""
+    mode = _mode(request, growth=growth, quality=quality, submit=submit_file is not None, plot=plot is not None)
+    output.check(submit_file or json, report, plot)
     try:
         load.cores(threads)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--threads") from error
-    comparison.check(others)
-    words = ["edgecap", "bench", *(["--model", Path(model).name] if model else [])]
-    for name in others:
-        words += ["--compare", Path(name).name]
-    words += ["--clips", clips.name] if clips else []
-    words += ["--rounds", str(rounds), "--tokens", str(tokens), "--beam", str(beam), "--threads", str(threads)]
-    words += ["--even-busy"] if even_busy else []
+    modes.check(mode, request)
+    watch = load.Watch(even_busy)
     with _progress() as progress:
-        contest = comparison.run(
-            others, model, clips=clips, rounds=rounds, tokens=tokens, beam=beam, threads=threads, even_busy=even_busy,
-            command=shlex.join(words), progress=progress,
-        )  # fmt: skip
-    if json:
-        write_contest(json, contest)
-    page = contest_page(contest)
-    output.show(page)
-    output.keep(page, report, None, None)
-    if contest.partial:
+        outcome = modes.MODES[mode](request, watch, progress)
+    for file in filter(None, (json, submit_file)):
+        outcome.write(file)
+    output.show(outcome.page)
+    if watch.during is None:
+        say("note", "this system does not tell what other programs take, so make sure that the machine was idle")
+    output.keep(outcome.page, report, plot, outcome.draw)
+    if outcome.partial:
         say("note", "cut short; what was measured until then is shown and kept as partial")
         raise typer.Exit(130)
-    if not even_busy:
-        load.refuse_if_busy(contest.others_during)
+    watch.refuse_if_disturbed()
 
 
-def _command(plan: Plan, even_busy: bool) -> str:
-    """The command line that measures this again, without folders of this machine."""
-    words = ["edgecap", "bench"]
-    words += ["--model", Path(plan.model).name] if plan.model else []
-    words += ["--clips", plan.clips.name] if plan.clips else []
-    words += ["--rounds", str(plan.rounds), "--starts", str(plan.starts), "--threads", str(plan.threads)]
-    words += ["--beam", str(plan.beam)] if plan.beam else []
-    words += ["--long", str(plan.long_seconds)] + (["--even-busy"] if even_busy else [])
-    return shlex.join(words)
+def _mode(request: Request, *, growth: bool, quality: bool, submit: bool, plot: bool) -> modes.Name:
+    """What was asked for. Raises BadParameter for two things at once, and for options that it does not have."""
+    asked: list[modes.Name] = []
+    asked += ["growth"] if growth else []
+    asked += ["quality"] if quality else []
+    asked += ["submission"] if submit else []
+    several = bool(request.compare or request.runtimes or len(request.models) > 1)
+    if len(asked) > 1 or (asked == ["growth"] and several):
+        raise typer.BadParameter("one thing at a time: --growth, --quality, --submit-file, or a comparison")
+    if quality != (request.data is not None):
+        raise typer.BadParameter("--quality needs --data, and --data is for --quality", param_hint="--data")
+    mode: modes.Name = asked[0] if asked else "comparison" if several else "figures"
+    if plot and mode in ("figures", "submission"):
+        raise typer.BadParameter("there is a plot of comparisons, of --growth and of --quality", param_hint="--plot")
+    return mode
+
+
+def _runtimes(given: list[str]) -> tuple[str, ...]:
+    for name in given:
+        if name != "all" and name not in RUNTIMES:
+            raise typer.BadParameter(f"{name!r} is no runtime; use {', '.join(RUNTIMES)} or all",
+                                     param_hint="--runtime")
+    return tuple(name for name in RUNTIMES if name in given or "all" in given)
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Iterator[modes.Progress]:
     """A progress bar on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
                   refresh_per_second=2) as bar:
         task = bar.add_task("", total=None)

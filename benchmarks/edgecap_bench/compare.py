@@ -1,51 +1,65 @@
-"""`edgecap bench --compare`: from what was asked to a comparison, shown and written."""
+"""`edgecap bench --compare`: from what was asked to a comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
-from pathlib import Path
 
 from edgecap.errors import MissingDependencyError
 from edgecap_bench import load
-from edgecap_bench.contest import ContestPlan, Progress, contest
-from edgecap_bench.contest_results import FORMAT, FORMAT_VERSION, Contest
+from edgecap_bench.contest import contest
+from edgecap_bench.contest_results import FORMAT, FORMAT_VERSION, Contest, Entrant
+from edgecap_bench.lineup import ContestPlan, Progress
 from edgecap_bench.machine import this_machine, versions
+from edgecap_bench.recorded import PUBLISHED, RECORDED, recorded_entrants
 
-TEACHER, REFERENCE = "teacher", "reference"
+TEACHER, REFERENCE, TAGGER = "teacher", "reference", "tagger"
+NAMES = (TEACHER, REFERENCE, TAGGER)
 NEEDED = ("torch", "transformers", "onnx", "onnxscript", "safetensors")
+RUNTIME_PACKAGES = ("torch", "transformers", "executorch", "ai-edge-litert")
 
 
-def check(compare: Sequence[str]) -> None:
-    """Say what cannot work before anything runs. Raises MissingDependencyError."""
+def recorded_for(compare: Sequence[str]) -> list[Entrant]:
+    """Recorded figures for the published models that cannot run here; empty where all that were asked for can.
+
+    Raises MissingDependencyError where there is no record of one.
+    """
     missing = [name for name in NEEDED if find_spec(name) is None]
-    published = [name for name in compare if name in (TEACHER, REFERENCE)]
-    if published and missing:
-        raise MissingDependencyError(f"--compare {published[0]} needs {', '.join(missing)}, which are not installed; "
-                                     'type: pip install "edgecap[bench]", or compare bundles alone')
+    asked = [name for name in NAMES if name in compare]
+    if not asked or not missing:
+        return []
+    kinds = {kind for name in asked for kind in (*PUBLISHED, TAGGER) if kind.split("-")[0] == name}
+    found = recorded_entrants(kinds) if RECORDED.is_file() else []
+    kept = {entrant.kind for entrant in found}
+    for name in asked:
+        if name not in kept:
+            raise MissingDependencyError(f"--compare {name} needs {', '.join(missing)}, which are not installed, and "
+                                         'there is no record of it; type: pip install "edgecap[bench]", or leave it '
+                                         "out")
+    return found
+
+
+def recorded_published() -> list[Entrant]:
+    """All recorded figures of published models; empty where there is no record."""
+    return recorded_entrants(PUBLISHED) if RECORDED.is_file() else []
 
 
 def run(
-    compare: Sequence[str], model: str | None, *, clips: Path | None, rounds: int, tokens: int, beam: int,
-    threads: int, even_busy: bool, command: str, progress: Progress,
-) -> Contest:  # fmt: skip
-    """Run a comparison. Raises EdgecapError, BusyMachineError before it where the machine is busy."""
-    plan = ContestPlan(
-        models=(model, *(name for name in compare if name not in (TEACHER, REFERENCE))), teacher=TEACHER in compare,
-        reference=REFERENCE in compare, clips=clips, rounds=rounds, tokens=tokens, beam=beam, threads=threads,
-        cores=load.cores(threads),
-    )  # fmt: skip
-    before = load.look()
-    if not even_busy:
-        load.refuse_if_busy(before)
+    plan: ContestPlan, recorded: Sequence[Entrant], watch: load.Watch, *, command: str, progress: Progress
+) -> Contest:
+    """Run a comparison. Raises EdgecapError."""
+    if recorded:
+        plan = replace(plan, teacher=False, reference=False, tagger=False)
     date = datetime.now().astimezone().isoformat(timespec="seconds")
-    meter = load.LoadMeter()
     found = contest(plan, progress)
-    during = meter.others()
+    watch.end()
     return Contest(
         format=FORMAT, format_version=FORMAT_VERSION, date=date, command=command, machine=this_machine(),
-        versions=versions("torch", "transformers"), threads=threads, beam=beam, tokens=tokens, clips=found.clips,
-        clip_seconds=found.clip_seconds, rounds=rounds, entrants=found.entrants, others_before=before,
-        others_during=during, noisy=max(before or 0.0, during or 0.0) > load.MOST_OTHERS, partial=found.partial,
+        versions=versions(*RUNTIME_PACKAGES), threads=plan.threads, beam=plan.beam, tokens=plan.tokens,
+        clips=found.clips, clip_seconds=found.clip_seconds, rounds=plan.rounds,
+        entrants=[*found.entrants, *recorded], others_before=watch.before, others_during=watch.during,
+        noisy=watch.noisy, partial=found.partial, before=found.before, after=found.after, energy=found.energy,
+        left_out=found.left_out, took_seconds=found.took_seconds,
     )  # fmt: skip

@@ -1,45 +1,34 @@
 """Contestants taking turns: A B C A B C …, each in a process of its own, one running at a time.
 
-A machine that slows down slows all of them alike, so ratios are formed round by round.
+A machine that slows down slows all of them alike, so ratios are formed round by round. After the rounds each one
+captions alone for a moment, for its throughput and the energy that the machine counts meanwhile.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgecap.bundle import load_bundle
-from edgecap.models import find_model
-from edgecap_bench.contest_results import STAGES, Entrant
+from edgecap_bench import condition
+from edgecap_bench.condition import Condition
+from edgecap_bench.contest_results import HOP_SECONDS, STAGES, Burst, Entrant, OperatorTime
+from edgecap_bench.energy import EnergyMeter, find_meter
+from edgecap_bench.lineup import ContestPlan, Progress, digests, line_up, temporary_folder
 from edgecap_bench.runners import Entry
 from edgecap_bench.workers import ContestantError, Worker
 
-Progress = Callable[[str, int, int], None]
 LABELS = {
     "teacher": "teacher HTSAT-BART, PyTorch eager, 1,024 positions, generate",
     "teacher-onnx": "teacher at its best: 32 frames, cached, ONNX Runtime",
     "reference": "student as published, PyTorch eager, no cache",
+    "tagger": "AudioSet tagger EfficientAT mn04, ONNX Runtime: tags, no sentence",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContestPlan:
-    """Whom to compare, and how."""
-
-    models: tuple[str | None, ...]
-    """Bundles: folders or names, None for the one inside the package."""
-    teacher: bool
-    reference: bool
-    clips: Path | None
-    rounds: int
-    tokens: int
-    beam: int
-    threads: int
-    cores: Sequence[int]
+BURST_SECONDS = 1.0
+HOPS = 12
 
 
 @dataclass(frozen=True)
@@ -50,6 +39,26 @@ class Contested:
     clips: list[str]
     clip_seconds: float
     partial: bool
+    before: Condition | None = None
+    after: Condition | None = None
+    energy: str = ""
+    left_out: list[str] = field(default_factory=list)
+    took_seconds: float | None = None
+
+
+@dataclass
+class _Stand:
+    """One contestant at work, and what was seen of it so far."""
+
+    entry: Entry
+    worker: Worker
+    loaded: dict[str, Any]
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    size: dict[str, int] = field(default_factory=dict)
+    fault: str = ""
+    hops: list[float] = field(default_factory=list)
+    bursts: list[Burst] = field(default_factory=list)
+    profile: list[OperatorTime] = field(default_factory=list)
 
 
 def contest(plan: ContestPlan, progress: Progress) -> Contested:
@@ -57,93 +66,124 @@ def contest(plan: ContestPlan, progress: Progress) -> Contested:
 
     Raises EdgecapError for a contestant or for sounds that cannot be used.
     """
-    bundles = [find_model(model) for model in plan.models]
-    for bundle in bundles:  # said before minutes are spent on the others
-        load_bundle(bundle)
-    with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder, ExitStack() as stack:
-        entries = _entries(plan, bundles, Path(folder), progress)
-        spec = {"beam": plan.beam, "tokens": plan.tokens, "threads": plan.threads,
-                "clips": plan.clips and str(plan.clips)}
-        workers = []
-        for number, entry in enumerate(entries):
-            progress(f"loading {entry.key}", number, len(entries))
-            worker = stack.enter_context(Worker("run", {**spec, "entry": asdict(entry)}, plan.cores, plan.threads))
-            workers.append((entry, worker, worker.answer()))
-        turns: list[dict[str, dict[str, Any]]] = []
-        sizes: dict[str, dict[str, int]] = {}
-        faults: dict[str, str] = {}
-        partial = False
+    begin = time.monotonic()
+    with temporary_folder() as folder, ExitStack() as stack:
+        lineup = line_up(plan, Path(folder), progress, time.monotonic)
+        stands = _load(plan, lineup.entries, lineup.left_out, stack, progress)
+        meter = find_meter()
+        before = condition.look()
+        partial, done = False, 0
         try:
             for number in range(plan.rounds):
                 progress("rounds", number, plan.rounds)
-                turns.append({entry.key: worker.ask(number) for entry, worker, _ in workers})
-            for number, (entry, worker, _) in enumerate(workers):
-                progress("counting work", number, len(workers))
-                try:
-                    sizes[entry.key] = worker.ask("size")
-                except ContestantError as error:  # the times are good all the same
-                    faults[entry.key] = str(error)
+                answers = [stand.worker.ask(number) for stand in stands]
+                for stand, answer in zip(stands, answers, strict=True):  # whole rounds only
+                    stand.turns.append(answer)
+                done += 1
+            _afterwards(plan, stands, stack, meter, progress)
         except KeyboardInterrupt:
-            if not turns:
+            if not done:
                 raise
             partial = True
             stack.pop_all().close()
-        entrants = [
-            replace(_entrant(entry, worker, loaded, turns, sizes), not_counted=faults.get(entry.key, ""))
-            for entry, worker, loaded in workers
-        ]
-        first = workers[0][2]
-        return Contested(entrants, first["clips"], first["seconds"], partial)
+        after = condition.look()
+        took = time.monotonic() - begin - lineup.export_seconds
+        first = stands[0].loaded
+        return Contested(
+            _same_work([_entrant(stand) for stand in stands]), first["clips"], first["seconds"], partial, before, after,
+            meter.source if meter else "", lineup.left_out, took,
+        )  # fmt: skip
 
 
-def _entrant(
-    entry: Entry, worker: Worker, loaded: dict[str, Any], turns: list[dict[str, dict[str, Any]]],
-    sizes: dict[str, dict[str, int]],
-) -> Entrant:  # fmt: skip
-    mine = [turn[entry.key] for turn in turns]
-    size = sizes.get(entry.key, {})
+def _load(
+    plan: ContestPlan, entries: list[Entry], left_out: list[str], stack: ExitStack, progress: Progress
+) -> list[_Stand]:
+    """All contestants in their processes; an optional one that does not load is left out and told."""
+    stands = []
+    for number, entry in enumerate(entries):
+        progress(f"loading {entry.key}", number, len(entries))
+        worker = stack.enter_context(Worker("run", _spec(plan, entry, plan.threads), plan.cores, plan.threads))
+        try:
+            stands.append(_Stand(entry, worker, worker.answer()))
+        except ContestantError as error:
+            if not entry.optional:
+                raise
+            left_out.append(f"{entry.key}: {error}")
+    return stands
+
+
+def _spec(plan: ContestPlan, entry: Entry, threads: int) -> dict[str, Any]:
+    return {"beam": plan.beam, "tokens": plan.tokens, "threads": threads, "clips": plan.clips and str(plan.clips),
+            "entry": asdict(entry)}
+
+
+def _afterwards(
+    plan: ContestPlan, stands: list[_Stand], stack: ExitStack, meter: EnergyMeter | None, progress: Progress
+) -> None:
+    """What needs no turns: hops of a stream, throughput, profile, counted work, throughput with all threads."""
+    for number, stand in enumerate(stands):
+        progress("streams", number, len(stands))
+        stand.hops = stand.worker.ask(f"hop {HOP_SECONDS} {HOPS}")["hops"]
+    for number, stand in enumerate(stands):
+        progress("throughput", number, len(stands))
+        stand.bursts.append(_burst(stand.worker, plan.threads, meter))
+    for number, stand in enumerate(stands):
+        progress("counting work", number, len(stands))
+        try:
+            stand.size = stand.worker.ask("size")
+            stand.profile = [OperatorTime(**each) for each in stand.worker.ask("profile")["profile"]]
+        except ContestantError as error:  # the times are good all the same
+            stand.fault = str(error)
+    threads = len(plan.all_cores)
+    for number, stand in enumerate(stands if threads > plan.threads else []):
+        progress(f"throughput with {threads} threads", number, len(stands))
+        stand.worker.end()
+        with Worker("run", _spec(plan, stand.entry, threads), plan.all_cores, threads) as wide:
+            wide.answer()
+            stand.bursts.append(_burst(wide, threads, meter))
+
+
+def _burst(worker: Worker, threads: int, meter: EnergyMeter | None) -> Burst:
+    if meter:
+        meter.start()
+    answer = worker.ask(f"burst {BURST_SECONDS}")
+    return Burst(threads=threads, joules=meter.stop() if meter else None, **answer)
+
+
+def _entrant(stand: _Stand) -> Entrant:
+    entry, size = stand.entry, stand.size
     path = Path(entry.path)
     files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
-    label, precision = LABELS.get(entry.kind, ""), "fp32"
+    more: dict[str, Any] = {"label": LABELS.get(entry.kind, ""), "precision": "fp32"}
     if entry.kind == "bundle":
         manifest = load_bundle(path).manifest
-        label, precision = f"edgecap {manifest.name}, {manifest.runtime} {manifest.precision}", manifest.precision
+        more = {"label": f"edgecap {manifest.name}, {manifest.runtime} {manifest.precision}",
+                "precision": manifest.precision, "runtime": manifest.runtime, "graphs": digests(path)}  # fmt: skip
     return Entrant(
-        key=entry.key, kind=entry.kind, label=label, precision=precision, random_weights=entry.stand_in,
-        size_bytes=sum(file.stat().st_size for file in files), load_seconds=loaded["loaded"] - worker.started,
-        peak_bytes=max(turn["peak_bytes"] for turn in mine),
-        seconds={stage: [turn["stages"][stage] for turn in mine] for stage in STAGES},
-        parameters=size.get("parameters"), encoder_multiply_adds=size.get("encoder"),
-        decoder_multiply_adds=size.get("decoder"),
+        key=entry.key, kind=entry.kind, random_weights=entry.stand_in,
+        size_bytes=sum(file.stat().st_size for file in files),
+        load_seconds=stand.loaded["loaded"] - stand.worker.started,
+        peak_bytes=max(turn["peak_bytes"] for turn in stand.turns),
+        seconds={stage: [turn["stages"][stage] for turn in stand.turns] for stage in STAGES},
+        processor_seconds=[turn["processor"] for turn in stand.turns], hops=stand.hops, bursts=stand.bursts,
+        profile=stand.profile, parameters=size.get("parameters"), encoder_multiply_adds=size.get("encoder"),
+        decoder_multiply_adds=size.get("decoder"), not_counted=stand.fault, **more,
     )  # fmt: skip
 
 
-def _entries(plan: ContestPlan, bundles: list[Path], folder: Path, progress: Progress) -> list[Entry]:
-    """The contestants, published models' stand-ins made first."""
-    entries = []
-    base = {"threads": plan.threads}
-    if plan.teacher:
-        progress("writing and exporting a teacher with random weights", 0, 0)
-        checkpoint, graphs = folder / "teacher.safetensors", folder / "teacher"
-        _make({**base, "what": "teacher", "checkpoint": str(checkpoint), "graphs": str(graphs),
-               "tokens": plan.tokens}, plan)
-        entries += [Entry(key="teacher", kind="teacher", path=str(checkpoint), stand_in=True),
-                    Entry(key="teacher-onnx", kind="teacher-onnx", path=str(graphs), stand_in=True)]
-    if plan.reference:
-        progress("writing and exporting a student with random weights", 0, 0)
-        checkpoint, bundle = folder / "student.safetensors", folder / "effb2-trm"
-        _make({**base, "what": "student", "checkpoint": str(checkpoint), "bundle": str(bundle)}, plan)
-        entries += [Entry(key="reference", kind="reference", path=str(checkpoint), stand_in=True),
-                    Entry(key="effb2-trm", kind="bundle", path=str(bundle), stand_in=True)]
-    for bundle in bundles:
-        manifest = load_bundle(bundle).manifest
-        key = manifest.name if manifest.precision == "fp32" else f"{manifest.name} {manifest.precision}"
-        taken = {entry.key for entry in entries}
-        free = next(name for name in (key, *(f"{key} ({n})" for n in range(2, 99))) if name not in taken)
-        entries.append(Entry(key=free, kind="bundle", path=str(bundle)))
-    return entries
-
-
-def _make(spec: dict[str, Any], plan: ContestPlan) -> None:
-    with Worker("make", spec, [], plan.threads) as worker:  # not measured, so on any core
-        worker.answer()
+def _same_work(entrants: list[Entrant]) -> list[Entrant]:
+    """Programs of other runtimes hold the same network as the ONNX graphs of their model, so they do the same work."""
+    counted = {entrant.label.split(",")[0]: entrant for entrant in entrants
+               if entrant.runtime == "onnx" and entrant.precision == "fp32" and entrant.multiply_adds is not None}
+    found = []
+    for entrant in entrants:
+        twin = counted.get(entrant.label.split(",")[0])
+        if entrant.runtime not in ("executorch", "litert") or twin is None:
+            found.append(entrant)
+            continue
+        found.append(replace(
+            entrant, parameters=twin.parameters, encoder_multiply_adds=twin.encoder_multiply_adds,
+            decoder_multiply_adds=twin.decoder_multiply_adds,
+            not_counted=f"work and parameters are those of {twin.key}, the same network",
+        ))  # fmt: skip
+    return found

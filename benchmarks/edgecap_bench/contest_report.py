@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecap_bench.contest_results import STAGES, Contest, Entrant, read_contest
+from edgecap_bench.contest_results import HOP_SECONDS, STAGES, Contest, Entrant, read_contest
 from edgecap_bench.results import ResultError
 from edgecap_bench.sections import Part
-from edgecap_bench.tables import Page, Sheet, amount, cores, count, markdown, origin
-from edgecap_bench.timing import Summary, summarise
+from edgecap_bench.tables import Page, Sheet, amount, cores, count, markdown, origin, place, spread
+from edgecap_bench.targets import (
+    BASELINES,
+    MOST_BYTES_INT8,
+    MOST_PARAMETERS,
+    MOST_SECONDS,
+    TEACHER_PARAMETERS,
+    here,
+    misses,
+    too_wide,
+    wanted,
+)
+from edgecap_bench.timing import summarise
 
-BASELINES = ("teacher", "teacher-onnx", "reference")
-TIMES_FASTER = {
-    ("teacher", "fp32"): 40.0, ("teacher", "int8"): 80.0,
-    ("teacher-onnx", "fp32"): 19.0, ("teacher-onnx", "int8"): 35.0,
-    ("reference", "fp32"): 4.0, ("reference", "int8"): 8.0,
-}  # fmt: skip
-"""At least so often as fast as a baseline, by the bundle's precision; one thread."""
-MOST_PARAMETERS, MOST_BYTES_INT8 = 0.068, 0.02
-"""At most this share of the teacher's parameters, and in int8 of its bytes."""
-TEACHER_PARAMETERS = 171_336_151
-"""As published, which counts an AudioSet head and fixed matrices that captioning does not need (2 % of them)."""
-WIDEST = 0.1
-"""A ratio whose 95 % interval reaches further than this part of it to either side is too loose."""
+SHOWN_OPERATORS = 6
+
+
 def title(contest: Contest) -> str:
     """What was compared, in a line, what is wrong with it first."""
     done = len(contest.entrants[0].seconds["caption"])
-    words = (f"{len(contest.entrants)} contestants, {done} rounds, {cores(contest.threads)}, beam {contest.beam}, "
-             f"{contest.tokens} tokens")
+    measured = sum(entrant.recorded is None for entrant in contest.entrants)
+    words = f"{measured} contestants, {done} rounds, {cores(contest.threads)}, beam {contest.beam}, "
+    words += f"{contest.tokens} tokens"
     faults = ["NO RESULT, the machine was busy"] * contest.noisy
     faults += [f"PARTIAL, {done} of {contest.rounds} rounds"] * contest.partial
     return ": ".join([*faults, words])
@@ -43,27 +45,47 @@ def notes(contest: Contest) -> list[str]:
              "A turn runs its clip twice and times the second run: nobody pays for caches that another emptied."]
     if drawn:
         found.append(f"Random weights: {', '.join(drawn)}. Speed, work and size do not depend on the weights' values.")
-    found += [f"{each.key}: {each.not_counted}." for each in contest.entrants if each.not_counted]
     if any(entrant.kind == "teacher-onnx" for entrant in contest.entrants):
         found.append("The teacher at its best gives other captions than the published one: its encoder sees 32 "
                      "positions instead of 1,024. It is the least that this teacher can cost.")
+    if here(contest, ("tagger",)):
+        found.append("The tagger says tags and no sentence; what a caption takes beyond it is the price of a sentence.")
+    records = {entrant.recorded.date: entrant.recorded for entrant in contest.entrants if entrant.recorded}
+    for record in records.values():
+        found.append(f"(recorded) was measured elsewhere: {record.date}, {place(record.machine)}, PyTorch "
+                     f"{record.versions.get('torch', 'unknown')}. Its times are that machine's, so a ratio to them is "
+                     "no result; its parameters, bytes and work hold on every machine.")
+    found += [f"{each.key}: {each.not_counted}." for each in contest.entrants if each.not_counted]
+    found += [f"Not here: {line}." for line in contest.left_out]
+    if contest.before is not None and contest.after is not None:
+        found.append(f"The board before: {contest.before}; after: {contest.after}.")
+        if contest.after.throttled or contest.before.throttled:
+            found.append("The board was held back (heat or voltage), so its times are longer than they need be.")
+    found.append(f"Energy counted by: {contest.energy}." if contest.energy else "This machine counts no energy.")
+    if contest.took_seconds is not None:
+        over = "" if contest.took_seconds <= MOST_SECONDS else f", more than the {MOST_SECONDS / 60:g} minutes wanted"
+        found.append(f"The whole comparison took {contest.took_seconds / 60:.1f} minutes{over}.")
     return found
 
 
 def sheets(contest: Contest) -> list[Sheet]:
-    """Size and work, times, ratios."""
+    """Size and work, times, throughput, ratios, shares, and where the time goes of what was too slow."""
     found = [_sizes(contest), _times(contest)]
-    baselines = [entrant for entrant in contest.entrants if entrant.kind in BASELINES]
-    ratios = [_ratio(baseline, entrant) for baseline in baselines for entrant in contest.entrants
-              if entrant.kind == "bundle"]  # fmt: skip
+    if any(entrant.bursts or entrant.hops for entrant in contest.entrants):
+        found.append(_throughput(contest))
+    ratios = [_ratio(contest, baseline, entrant) for baseline in contest.entrants if baseline.kind in BASELINES
+              for entrant in here(contest, ("bundle",))]  # fmt: skip
+    header = ("Contestant", "Times as fast as", "Median", "95 % interval", "Interval", "Wanted", "Kept")
     if ratios:
-        header = ("Contestant", "Times as fast as", "Median", "95 % interval", "Interval", "Wanted", "Kept")
         found.append(Sheet("Ratios, round by round", header, ratios))
-    shares = [row for entrant in contest.entrants for row in _shares(baselines, entrant)]
+    beside = [row for entrant in here(contest, ("bundle",)) for row in _recorded_beside(contest, entrant)]
+    if beside:
+        found.append(Sheet("The same graphs beside the teacher, where it was recorded", header[:4], beside))
+    shares = [row for entrant in here(contest, ("bundle",)) for row in _shares(contest, entrant)]
     if shares:
         columns = ("Contestant", "Of the teacher's", "Share", "Wanted", "Kept")
         found.append(Sheet("Shares of the teacher", columns, shares))
-    return found
+    return [*found, *_missed(contest)]
 
 
 def contest_page(contest: Contest) -> Page:
@@ -85,49 +107,123 @@ def section(paths: Sequence[Path]) -> Part:
     return Part("\n".join(texts))
 
 
+def name(entrant: Entrant) -> str:
+    """Its key, marked where it was not measured in this run."""
+    return f"{entrant.key} (recorded)" if entrant.recorded else entrant.key
+
+
+def _shown(contest: Contest) -> list[Entrant]:
+    """All but bundles that were measured elsewhere."""
+    return [entrant for entrant in contest.entrants if entrant.recorded is None or entrant.kind != "bundle"]
+
+
 def _sizes(contest: Contest) -> Sheet:
     header = ("Contestant", "What it is", "Parameters", "Multiply-adds, encoder", "decoder", "Files", "Load",
               "Peak memory")
     rows: list[tuple[str, ...]] = [(
-        entrant.key, entrant.label, count(entrant.parameters), count(entrant.encoder_multiply_adds),
+        name(entrant), entrant.label, count(entrant.parameters), count(entrant.encoder_multiply_adds),
         count(entrant.decoder_multiply_adds), amount(entrant.size_bytes, "B"), amount(entrant.load_seconds, "s"),
         amount(entrant.peak_bytes, "B"),
-    ) for entrant in contest.entrants]  # fmt: skip
+    ) for entrant in _shown(contest)]  # fmt: skip
     return Sheet("Size and work for a clip", header, rows)
 
 
 def _times(contest: Contest) -> Sheet:
-    header = ("Contestant", "Front end", "Encoder", "Decoder", "Whole", "95 % interval", "p95", "Of real time")
+    header = ("Contestant", *(f"{stage.capitalize()} [95 %], p95" for stage in (*STAGES[:3], "whole")), "Processor",
+              "Of real time")
     rows = []
-    for entrant in contest.entrants:
-        stages = [amount(summarise(entrant.seconds[stage]).median, "s") for stage in STAGES[:3]]
-        whole = entrant.caption
-        interval = f"{amount(whole.low, 's')} to {amount(whole.high, 's')}"
-        rows.append((entrant.key, *stages, amount(whole.median, "s"), interval, amount(whole.p95, "s"),
-                     f"{whole.median / contest.clip_seconds:.2%}"))
+    for entrant in _shown(contest):
+        cells = []
+        for stage in STAGES:
+            found = summarise(entrant.seconds[stage])
+            interval = spread(found.low, found.high, "s").replace(" to ", ", ")
+            cells.append(f"{amount(found.median, 's')} [{interval}], {amount(found.p95, 's')}")
+        processor = amount(summarise(entrant.processor_seconds).median, "s") if entrant.processor_seconds else ""
+        rows.append((name(entrant), *cells, processor, f"{entrant.caption.median / contest.clip_seconds:.2%}"))
     return Sheet("Time for a clip", header, rows)
 
 
-def _ratio(baseline: Entrant, entrant: Entrant) -> tuple[str, ...]:
+def _throughput(contest: Contest) -> Sheet:
+    threads = sorted({burst.threads for entrant in contest.entrants for burst in entrant.bursts})
+    energy = any(burst.joules is not None for entrant in contest.entrants for burst in entrant.bursts)
+    header = ("Contestant", *(f"Clips a second, {cores(number)}" for number in threads),
+              *(f"Processor time a clip, {cores(number)}" for number in threads),
+              *(f"Energy a clip, {cores(number)}" for number in threads if energy),
+              f"A hop of {HOP_SECONDS:g} s in a stream")
+    rows = []
+    for entrant in _shown(contest):
+        by_threads = {burst.threads: burst for burst in entrant.bursts}
+        bursts = [by_threads.get(number) for number in threads]
+        cells = [f"{burst.captions / burst.seconds:.3g}" if burst else "" for burst in bursts]
+        cells += [amount(burst.processor_seconds / burst.captions, "s") if burst else "" for burst in bursts]
+        if energy:
+            cells += [f"{burst.joules / burst.captions:.3g} J" if burst and burst.joules is not None else ""
+                      for burst in bursts]
+        hop = amount(summarise(entrant.hops).median, "s") if entrant.hops else "a whole clip"
+        rows.append((name(entrant), *cells, hop))
+    return Sheet("Throughput and streams", header, rows)
+
+
+def _ratio(contest: Contest, baseline: Entrant, entrant: Entrant) -> tuple[str, ...]:
+    if baseline.recorded:
+        median = baseline.caption.median / entrant.caption.median
+        return (entrant.key, name(baseline), f"{median:.1f}", "", "another machine: no result", "", "")
     ratio = entrant.times_faster_than(baseline)
-    wanted = TIMES_FASTER.get((baseline.kind, entrant.precision))
-    kept = "" if wanted is None else "yes" if ratio.median >= wanted else "NO"
-    return (entrant.key, baseline.key, f"{ratio.median:.1f}", f"{ratio.low:.1f} to {ratio.high:.1f}",
-            "too wide" if too_wide(ratio) else "within 10 %", "" if wanted is None else f"at least {wanted:g}", kept)
+    least = wanted(baseline, entrant, contest.threads)
+    kept = "" if least is None else "yes" if ratio.median >= least else "NO"
+    digits = 1 if ratio.median >= 1 else 2
+    return (entrant.key, baseline.key, f"{ratio.median:.{digits}f}", f"{ratio.low:.{digits}f} to "
+            f"{ratio.high:.{digits}f}", "too wide" if too_wide(ratio) else "within 10 %",
+            "" if least is None else f"at least {least:g}", kept)
 
 
-def too_wide(ratio: Summary) -> bool:
-    """Whether the interval of a ratio reaches further than `WIDEST` of it to either side."""
-    return max(ratio.high - ratio.median, ratio.median - ratio.low) > WIDEST * ratio.median
+def _recorded_beside(contest: Contest, entrant: Entrant) -> list[tuple[str, ...]]:
+    """Ratios of the same graphs on the machine where the teacher was recorded."""
+    twins = [other for other in contest.entrants if other.recorded and other.graphs and other.graphs == entrant.graphs]
+    rows: list[tuple[str, ...]] = []
+    for twin in twins[:1]:
+        for baseline in (other for other in contest.entrants if other.recorded and other.kind in BASELINES):
+            ratio = twin.times_faster_than(baseline)
+            rows.append((entrant.key, name(baseline), f"{ratio.median:.1f}", f"{ratio.low:.1f} to {ratio.high:.1f}"))
+    return rows
 
 
-def _shares(baselines: Sequence[Entrant], entrant: Entrant) -> list[tuple[str, ...]]:
-    teacher = next((baseline for baseline in baselines if baseline.kind == "teacher"), None)
-    if teacher is None or entrant.kind != "bundle":
+def _shares(contest: Contest, entrant: Entrant) -> list[tuple[str, ...]]:
+    teacher = next((baseline for baseline in contest.entrants if baseline.kind == "teacher"), None)
+    if teacher is None:
         return []
     most_bytes = MOST_BYTES_INT8 if entrant.precision == "int8" else None
     rows: list[tuple[str, float, float | None]] = [("bytes", entrant.size_bytes / teacher.size_bytes, most_bytes)]
     if entrant.parameters:
         rows.append(("parameters, as published", entrant.parameters / TEACHER_PARAMETERS, MOST_PARAMETERS))
+    if entrant.multiply_adds and teacher.multiply_adds:
+        rows.append(("multiply-adds", entrant.multiply_adds / teacher.multiply_adds, None))
     return [(entrant.key, what, f"{share:.2%}", "" if most is None else f"at most {most:.1%}",
              "" if most is None else "yes" if share <= most else "NO") for what, share, most in rows]
+
+
+def _missed(contest: Contest) -> list[Sheet]:
+    """For what is slower than wanted: what it would have to take, and where its time goes."""
+    rows: list[tuple[str, ...]] = []
+    profiled: dict[str, Entrant] = {}
+    for entrant, baseline, ratio, least in misses(contest):
+        whole, must = entrant.caption.median, entrant.caption.median * ratio / least
+        stages = [f"{stage} {amount(summarise(entrant.seconds[stage]).median, 's')}" for stage in STAGES[:3]]
+        rate = (entrant.encoder_multiply_adds or 0) / summarise(entrant.seconds["encoder"]).median / 1e9
+        others = (baseline.encoder_multiply_adds or 0) / summarise(baseline.seconds["encoder"]).median / 1e9
+        rows.append((entrant.key, f"{ratio:.1f} of {least:g} x {baseline.key}", f"{amount(whole, 's')}: "
+                     f"{', '.join(stages)}", f"{amount(must, 's')}, {amount(whole - must, 's')} less",
+                     f"{rate:.0f} G, of {baseline.key} {others:.0f} G"))
+        profiled |= {each.key: each for each in (entrant, baseline) if each.profile}
+    if not rows:
+        return []
+    header = ("Contestant", "Reached", "Takes", "Would have to take", "Multiply-adds a second in the encoder")
+    found = [Sheet("What was missed, and by how much", header, rows)]
+    for entrant in profiled.values():
+        total = sum(each.seconds for each in entrant.profile)
+        top = sorted(entrant.profile, key=lambda each: -each.seconds)[:SHOWN_OPERATORS]
+        found.append(Sheet(f"Where the time goes: {entrant.key}", ("Graph", "Operator", "Nodes run", "Time", "Share"), [
+            (each.graph, each.operator, str(each.count), amount(each.seconds, "s"), f"{each.seconds / total:.0%}")
+            for each in top
+        ]))  # fmt: skip
+    return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from edgecap_bench.condition import Condition
 from edgecap_bench.machine import Machine
 from edgecap_bench.results import read_document, write_whole
 from edgecap_bench.runners import Kind
@@ -16,6 +17,42 @@ from edgecap_bench.timing import Summary, summarise
 FORMAT: Literal["edgecap-bench-comparison"] = "edgecap-bench-comparison"
 FORMAT_VERSION = 1
 STAGES = ("front end", "encoder", "decoder", "caption")
+HOP_SECONDS = 2.0
+"""What `edgecap listen` walks a stream by where nothing else is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Burst:
+    """Captions one after the other, nobody else at work."""
+
+    threads: int
+    captions: int
+    seconds: float
+    processor_seconds: float
+    joules: float | None = None
+    """Counted by the machine, idle power included; None where it counts none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorTime:
+    """One kind of operator in one graph."""
+
+    graph: str
+    operator: str
+    seconds: float
+    """For one clip."""
+    count: int
+    """Nodes run for one clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Another machine and another day."""
+
+    date: str
+    command: str
+    machine: Machine
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +82,21 @@ class Entrant:
     """For one clip, all steps and beams."""
     not_counted: str = ""
     """Why its parameters and its work could not be counted; empty where they were, or were not tried."""
+    runtime: str = ""
+    """What computes it, for people."""
+    graphs: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of a bundle's graphs by role, which tells whether two results are of the same one."""
+    processor_seconds: list[float] = field(default_factory=list)
+    """Processor time of its process, all threads, for each round's caption."""
+    hops: list[float] = field(default_factory=list)
+    """Seconds that a hop of `HOP_SECONDS` takes in a stream: its new frames, encoder, decoder. Bundles only: the others
+    would caption a whole clip each hop."""
+    bursts: list[Burst] = field(default_factory=list)
+    """Captions one after the other, with one and with all threads."""
+    profile: list[OperatorTime] = field(default_factory=list)
+    """Where ONNX Runtime spends a clip's time, greatest first; empty for what it does not run."""
+    recorded: Recorded | None = None
+    """Where and when it was measured, if not in this run."""
 
     @property
     def caption(self) -> Summary:
@@ -55,6 +107,13 @@ class Entrant:
         """How often this one captions while `other` does once, round by round."""
         pairs = zip(other.seconds["caption"], self.seconds["caption"], strict=True)
         return summarise([theirs / ours for theirs, ours in pairs])
+
+    @property
+    def multiply_adds(self) -> int | None:
+        """For one clip, both parts; None where they were not counted."""
+        if self.encoder_multiply_adds is None or self.decoder_multiply_adds is None:
+            return None
+        return self.encoder_multiply_adds + self.decoder_multiply_adds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +141,16 @@ class Contest:
     """Whether others took so much of the machine that the times are no result."""
     partial: bool
     """Whether the run was cut short; what is here was measured as asked."""
+    before: Condition | None = None
+    """The board before the first round."""
+    after: Condition | None = None
+    """The board after the last burst."""
+    energy: str = ""
+    """What counted the energy; empty where the machine counts none."""
+    left_out: list[str] = field(default_factory=list)
+    """Who could not take part, and why."""
+    took_seconds: float | None = None
+    """The whole comparison: stand-ins, loading, rounds, counting. Without exporting bundles, which are kept."""
 
 
 def write_contest(path: Path, contest: Contest) -> None:

@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 import soundfile
 
-from edgecap.bundle import load_bundle
+from edgecap.bundle import Bundle, load_bundle
 from edgecap.captioner import SHORTEST_TAIL_SECONDS
 from edgecap.errors import OutputError
 from edgecap.frontend import Samples
@@ -52,6 +52,8 @@ EXPLANATIONS = {
     "long file, peak": "resident memory at its highest",
     "long file, growth": "resident memory over the last tenth of it, less that over its second tenth",
 }
+PROGRAMS = ("encode", "decode", "program")
+"""Roles of the files that compute."""
 LONG_RATE = 22_050
 """Sample rate of the long file, so that the walk through it resamples."""
 
@@ -71,8 +73,21 @@ class Plan:
     """Length of the long file; 0 leaves it out."""
 
 
-def measure(plan: Plan, progress: Progress) -> tuple[Subject, Settings, list[Figure]]:
-    """Measure all figures. Raises EdgecapError for a model, sounds or a process that cannot be used."""
+@dataclass
+class Measured:
+    """What was measured so far."""
+
+    subject: Subject
+    settings: Settings
+    figures: list[Figure]
+    partial: bool = False
+
+
+def measure(plan: Plan, progress: Progress) -> Measured:
+    """Measure all figures. Ctrl-C ends it with those so far, `partial`; before the first, it is raised.
+
+    Raises EdgecapError for a model, sounds or a process that cannot be used.
+    """
     bundle = load_bundle(find_model(plan.model))
     manifest = bundle.manifest
     rate = manifest.front_end.sample_rate
@@ -83,53 +98,72 @@ def measure(plan: Plan, progress: Progress) -> tuple[Subject, Settings, list[Fig
         "model": plan.model, "clips": plan.clips and str(plan.clips), "rounds": plan.rounds, "threads": plan.threads,
         "beam": plan.beam,
     }), progress=lambda done, total: progress("stages", done, total))  # fmt: skip
-    figures = [_figure(name, "s", stages[name.replace(" ", "_")])
-               for name in ("front end", "encoder", "decoder", "decoder step", "caption")]
-    with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
-        clip = Path(folder) / "clip.wav"
-        soundfile.write(clip, sounds[0].samples, rate)
-        figures += _starts(plan, run, clip, progress)
-        if plan.long_seconds:
-            long = Path(folder) / "long.wav"
-            _write_long(long, [sound.samples for sound in sounds], plan.long_seconds)
-            figures += _walk(plan, run, long, manifest, progress)
-    subject = Subject(
-        name=manifest.name, runtime=manifest.runtime, precision=manifest.precision, size_bytes=bundle.size,
-        sha256={role: manifest.file(role).sha256 for role in ("encode", "decode")},
-    )  # fmt: skip
     settings = Settings(
         rounds=plan.rounds, starts=plan.starts, threads=plan.threads,
         beam=plan.beam or manifest.decoder.default_beam, clips=stages["clips"], steps=stages["steps"],
     )  # fmt: skip
-    return subject, settings, figures
+    measured = Measured(subject_of(bundle), settings, [
+        _figure(name, "s", stages[name.replace(" ", "_")])
+        for name in ("front end", "encoder", "decoder", "decoder step", "caption")
+    ])  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
+        try:
+            clip = Path(folder) / "clip.wav"
+            soundfile.write(clip, sounds[0].samples, rate)
+            _starts(plan, run, clip, progress, measured.figures)
+            if plan.long_seconds:
+                long = Path(folder) / "long.wav"
+                write_long(long, [sound.samples for sound in sounds], plan.long_seconds)
+                measured.figures += _walk(plan, run, long, manifest, progress)
+        except KeyboardInterrupt:
+            measured.partial = True
+    return measured
 
 
-def _starts(plan: Plan, run: Measurement, clip: Path, progress: Progress) -> list[Figure]:
-    """New processes, the kinds taking turns."""
+def subject_of(bundle: Bundle) -> Subject:
+    """What is measured, as a result says it."""
+    manifest = bundle.manifest
+    return Subject(
+        name=manifest.name, runtime=manifest.runtime, precision=manifest.precision, size_bytes=bundle.size,
+        sha256={entry.role: entry.sha256 for entry in manifest.files if entry.role in PROGRAMS},
+    )  # fmt: skip
+
+
+def _starts(plan: Plan, run: Measurement, clip: Path, progress: Progress, figures: list[Figure]) -> None:
+    """New processes, the kinds taking turns; the figures of whole turns are added also where Ctrl-C ends them."""
     command = ["caption", "--threads", str(plan.threads)]
     command += ["--model", plan.model] if plan.model else []
     command += ["--beam", str(plan.beam)] if plan.beam else []
-    imports, modules, starts, peaks = [], [], [], []
-    for number in range(plan.starts):
-        imports.append(run.run("import", "edgecap")["seconds"])
-        modules.append(run.run("import", "edgecap.captioner")["seconds"])
-        cold = run.run("command", *command, str(clip))
-        starts.append(cold["wall_seconds"])
-        peaks.append(float(cold["peak_bytes"]))
-        progress("starts", number + 1, plan.starts)
-    return [_figure("import edgecap", "s", imports), _figure("import the captioner", "s", modules),
-            _figure("cold start", "s", starts), _figure("peak memory", "B", peaks)]
+    turns: list[tuple[float, float, float, float]] = []
+    try:
+        for number in range(plan.starts):
+            bare = run.run("import", "edgecap")["seconds"]
+            whole = run.run("import", "edgecap.captioner")["seconds"]
+            cold = run.run("command", *command, str(clip))
+            turns.append((bare, whole, cold["wall_seconds"], float(cold["peak_bytes"])))
+            progress("starts", number + 1, plan.starts)
+    finally:
+        kinds: tuple[tuple[str, Unit], ...] = (
+            ("import edgecap", "s"), ("import the captioner", "s"), ("cold start", "s"), ("peak memory", "B"),
+        )  # fmt: skip
+        figures += [_figure(name, unit, [turn[place] for turn in turns])
+                    for place, (name, unit) in enumerate(kinds) if turns]  # fmt: skip
 
 
 def _walk(plan: Plan, run: Measurement, long: Path, manifest: Manifest, progress: Progress) -> list[Figure]:
     """The long file, once."""
-    window = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length / manifest.front_end.sample_rate
-    windows = int(plan.long_seconds // window) + (plan.long_seconds % window >= SHORTEST_TAIL_SECONDS)
-    spec = {"model": plan.model, "threads": plan.threads, "file": str(long), "windows": windows}
+    spec = {"model": plan.model, "threads": plan.threads, "file": str(long),
+            "windows": windows_of(manifest, plan.long_seconds)}
     walked = run.run("walk", json.dumps(spec), progress=lambda done, total: progress("long file", done, total))
     return [_figure("long file", "s", [walked["seconds"][-1]]),
             _figure("long file, peak", "B", [float(walked["peak_bytes"])]),
             _figure("long file, growth", "B", [growth(walked["resident_bytes"])])]
+
+
+def windows_of(manifest: Manifest, seconds: int) -> int:
+    """How many captions a file of that length gets."""
+    window = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length / manifest.front_end.sample_rate
+    return int(seconds // window) + (seconds % window >= SHORTEST_TAIL_SECONDS)
 
 
 def growth(resident: Sequence[float]) -> float:
@@ -145,7 +179,7 @@ def _figure(name: str, unit: Unit, sample: list[float]) -> Figure:
     return Figure(name=name, unit=unit, sample=sample, target=TARGETS.get(name))
 
 
-def _write_long(path: Path, sounds: Sequence[Samples], seconds: int) -> None:
+def write_long(path: Path, sounds: Sequence[Samples], seconds: int) -> None:
     """A sound file of `seconds`: the sounds one after the other, each time a little softer, 16 bits. OutputError."""
     try:
         with soundfile.SoundFile(path, "w", LONG_RATE, 1, "PCM_16") as file:

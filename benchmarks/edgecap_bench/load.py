@@ -74,6 +74,34 @@ def refuse_if_busy(others: float | None) -> None:
                                "result")
 
 
+class Watch:
+    """The machine before and during a run. Refuses to begin on a busy one."""
+
+    def __init__(self, even_busy: bool) -> None:
+        """Look for a second. Raises BusyMachineError, unless `even_busy`."""
+        self.even_busy = even_busy
+        self.before = look()
+        self.during: float | None = None
+        """Cores that others took, once the run has ended."""
+        if not even_busy:
+            refuse_if_busy(self.before)
+        self._meter = LoadMeter()
+
+    def end(self) -> None:
+        """The run has ended."""
+        self.during = self._meter.others()
+
+    @property
+    def noisy(self) -> bool:
+        """Whether others took so much that what was measured is no result."""
+        return max(self.before or 0.0, self.during or 0.0) > MOST_OTHERS
+
+    def refuse_if_disturbed(self) -> None:
+        """Raise BusyMachineError where others worked meanwhile, unless asked to measure all the same."""
+        if not self.even_busy:
+            refuse_if_busy(self.during)
+
+
 def look() -> float | None:
     """Cores that others take right now, watched for a second."""
     meter = LoadMeter()
@@ -92,3 +120,8 @@ def cores(threads: int) -> list[int]:
     if not 1 <= threads <= len(allowed):
         raise ValueError(f"{threads} threads do not fit on the {len(allowed)} cores this process may use")
     return allowed[-threads:]
+
+
+def all_cores() -> list[int]:
+    """The processor cores that this process may use. Empty where the system cannot pin."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -26,10 +26,14 @@ class Measurement:
         self._cores = ",".join(map(str, cores))
         self._environment = {**os.environ, **dict.fromkeys(ONE_THREAD_EACH, str(threads))}
 
-    def run(self, task: str, *arguments: str, progress: Progress = lambda done, total: None) -> dict[str, Any]:
+    def run(
+        self, task: str, *arguments: str, progress: Progress = lambda done, total: None,
+        part: Callable[[dict[str, Any]], object] = lambda part: None,
+    ) -> dict[str, Any]:
         """Run one task of `child.py`; its result, with `wall_seconds` from the start of the process to its end.
 
-        Raises EdgecapError with the last line of its error output where it fails.
+        `part` is told what the task measures on its way, so that it is there if the task is cut short. Raises
+        EdgecapError with the last line of its error output where it fails.
         """
         answers, pipe = os.pipe()
         command = [sys.executable, "-P", str(CHILD), str(pipe), self._cores, task, *arguments]
@@ -48,6 +52,8 @@ class Measurement:
                         result = message.get("result", result)
                         if "progress" in message:
                             progress(*message["progress"])
+                        if "part" in message:
+                            part(message["part"])
                     _, complaint = child.communicate()
                 except BaseException:
                     child.kill()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,12 @@ from edgecap.decoding import beam_search
 from edgecap.errors import BundleError
 from edgecap.frontend import Samples
 
+if TYPE_CHECKING:
+    from edgecap_bench.contest_results import OperatorTime
+
 NO_TOKEN = -1
 """Given as the end token, it ends no search."""
-Kind = Literal["teacher", "teacher-onnx", "reference", "bundle"]
+Kind = Literal["teacher", "teacher-onnx", "reference", "tagger", "bundle"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class Entry:
     """Its checkpoint, its folder of graphs, or its bundle."""
     stand_in: bool = False
     """Whether its weights were drawn for this run."""
+    optional: bool = False
+    """Whether the comparison goes on without it where it does not load."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,24 @@ def open_runner(entry: Entry, threads: int) -> Runner:
         return BundleRunner(entry.path, threads)
     if entry.kind == "teacher-onnx":
         return TeacherGraphsRunner(Path(entry.path), threads)
+    if entry.kind == "tagger":
+        from edgecap_bench.tagger import TaggerRunner
+
+        return TaggerRunner(Path(entry.path), threads)
     from edgecap_bench.torch_runners import open_torch_runner
 
     return open_torch_runner(entry.kind, Path(entry.path), threads)
+
+
+def graph_session(graph: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """An ONNX graph in ONNX Runtime as anyone would run it. Raises MissingDependencyError."""
+    from edgecap.onnx_session import import_onnxruntime
+
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
 class BundleRunner:
@@ -92,16 +112,21 @@ class BundleRunner:
 
         self._bundle = load_bundle(find_model(model))
         self._session = open_session(self._bundle, threads)
-        manifest = self._manifest = self._bundle.manifest
+        manifest = self.manifest = self._bundle.manifest
         self.rate = manifest.front_end.sample_rate
         self.length = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length
         self._memory_length = manifest.encoder.memory_length(manifest.encoder.window_frames)
 
+    @property
+    def streams(self) -> bool:
+        """Whether log-mel frames that are known can be kept from hop to hop."""
+        return self.manifest.encoder.input == "log_mel"
+
     def front_end(self, samples: Samples) -> Samples:
-        """Log-mel in NumPy."""
+        """Log-mel in NumPy; the samples themselves where the front end is part of the graph."""
         from edgecap.frontend import log_mel
 
-        return log_mel(samples, self._manifest.front_end)
+        return log_mel(samples, self.manifest.front_end) if self.streams else samples
 
     def encode(self, features: Samples) -> Any:  # noqa: ANN401
         """The `encode` graph."""
@@ -109,40 +134,45 @@ class BundleRunner:
 
     def decode(self, encoded: Any, beam: int, tokens: int) -> None:  # noqa: ANN401
         """The `decode` graph under edgecap's search. Raises BundleError where its cache is shorter."""
-        if tokens > self._manifest.decoder.max_tokens:
-            raise BundleError(f"{self._manifest.name} writes at most {self._manifest.decoder.max_tokens} tokens; give "
-                              f"--tokens {self._manifest.decoder.max_tokens} or less")
+        if tokens > self.manifest.decoder.max_tokens:
+            raise BundleError(f"{self.manifest.name} writes at most {self.manifest.decoder.max_tokens} tokens; give "
+                              f"--tokens {self.manifest.decoder.max_tokens} or less")
         beam_search(self._session.decoder(encoded, beam), beam=beam, max_tokens=tokens,
-                    start=self._manifest.vocabulary.start, end=NO_TOKEN)
+                    start=self.manifest.vocabulary.start, end=NO_TOKEN)
 
     def size(self, beam: int, tokens: int) -> Size:
         """From the graphs. Raises BundleError for graphs of another runtime than ONNX."""
         from edgecap_bench.work import onnx_multiply_adds, onnx_parameters
 
+        if self.manifest.runtime != "onnx":
+            raise BundleError(f"its work is counted in ONNX graphs, not in a program of {self.manifest.runtime}")
         graphs = [self._bundle.path("encode"), self._bundle.path("decode")]
-        rows = self._manifest.decoder.beams or beam
+        rows = self.manifest.decoder.beams or beam
         return Size(onnx_parameters(graphs), onnx_multiply_adds(graphs[0]),
                     tokens * onnx_multiply_adds(graphs[1], {"beams": rows}))
+
+
+    def profile(self, beam: int, tokens: int, threads: int) -> list[OperatorTime]:
+        """Where ONNX Runtime spends a clip's time; empty for another runtime."""
+        from edgecap_bench.profile import profile_graph
+
+        if self.manifest.runtime != "onnx":
+            return []
+        rows = self.manifest.decoder.beams or beam
+        return [*profile_graph(self._bundle.path("encode"), rows, threads),
+                *profile_graph(self._bundle.path("decode"), rows, threads, tokens)]
 
 
 class TeacherGraphsRunner:
     """The teacher at its best: `edgecap_bench.teacher_graphs` in ONNX Runtime, no PyTorch in the process."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        from edgecap.onnx_session import import_onnxruntime
         from edgecap_train import htsat_frontend
 
         self._front = htsat_frontend
         self.rate, self.length = htsat_frontend.SAMPLE_RATE, htsat_frontend.CLIP_SAMPLES
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
         self._graphs = [folder / "encode.onnx", folder / "decode.onnx"]
-        self._sessions = [
-            onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-            for graph in self._graphs
-        ]
+        self._sessions = [graph_session(graph, threads) for graph in self._graphs]
         cache = next(node.shape for node in self._sessions[1].get_inputs() if node.name == "self_keys")
         self._layers, _, self._heads, self._most, self._head_dim = cache
 
@@ -177,3 +207,10 @@ class TeacherGraphsRunner:
 
         return Size(onnx_parameters(self._graphs), onnx_multiply_adds(self._graphs[0]),
                     tokens * onnx_multiply_adds(self._graphs[1], {"beams": beam}))
+
+    def profile(self, beam: int, tokens: int, threads: int) -> list[OperatorTime]:
+        """See `BundleRunner.profile`."""
+        from edgecap_bench.profile import profile_graph
+
+        return [*profile_graph(self._graphs[0], beam, threads),
+                *profile_graph(self._graphs[1], beam, threads, tokens)]

@@ -7,18 +7,24 @@ drawn by the networks' own initialisations, so nothing overflows or vanishes.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from edgecap.frontend import FrontEnd
 from edgecap.manifest import Licence, Provenance
+from edgecap_bench.tagger import CLIP_SAMPLES, GRAPH, HOP, TABLES
 from edgecap_bench.teacher_graphs import write_teacher_graphs
 from edgecap_export.bundles import created_by, export_bundle
+from edgecap_export.graphs import onnx_model
 from edgecap_train.checkpoint import save_student
 from edgecap_train.htsat_bart import HtsatBart
 from edgecap_train.htsat_checkpoint import teacher_slots
 from edgecap_train.student import Student, StudentConfig
+from edgecap_train.tagger import N_MELS, Tagger
 
 PUBLISHED_WORDS = 4_981
 """Vocabulary of the published AudioCaps student."""
@@ -49,3 +55,27 @@ def make_student(checkpoint: Path, bundle: Path) -> None:
         student, words, bundle, name=STUDENT_NAME, licence=Licence(name="CC0-1.0"),
         provenance=Provenance(source="random weights, to measure speed", created_by=created_by()),
     )
+
+
+def make_tagger(folder: Path) -> None:
+    """Write the AudioSet tagger's graph, from log-mel to scores, and the tables of its front end into a new folder."""
+    torch.manual_seed(0)
+    tagger = Tagger().eval()
+    folder.mkdir()
+    np.savez(folder / TABLES, window=tagger.window.numpy(), bank=tagger.bank.numpy())
+    frames = (CLIP_SAMPLES - 1) // HOP + 1
+    graph = onnx_model(_Scores(tagger), (torch.zeros(1, 1, N_MELS, frames),), ("log_mel",), ("logits",), None)
+    (folder / GRAPH).write_bytes(graph.SerializeToString())
+
+
+class _Scores(nn.Module):
+    """The tagger without its front end."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        super().__init__()
+        self.tagger = tagger
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """`log_mel` (1, 1, 128, T) → (1, 527)."""
+        maps = self.tagger.top(self.tagger.blocks(self.tagger.stem(log_mel)))
+        return cast(Tensor, self.tagger.head(maps.mean((2, 3))))

@@ -11,8 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecap.errors import BundleError
 from edgecap_bench.onnx_file import Graph, Node, read_graph
@@ -72,6 +74,15 @@ def onnx_operators(path: Path) -> dict[str, int]:
     return dict(sorted(Counter(node.operator for node in read_graph(path).nodes).items()))
 
 
+def zeros(graph: Graph, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+    """Inputs for one run of a graph, all zero save the length of the memory: of nothing, attention would be NaN."""
+    feeds = {}
+    for value in graph.inputs:
+        shape = [sizes.get(axis, 1) if isinstance(axis, str) else axis or 1 for axis in value.shape]
+        feeds[value.name] = np.full(shape, value.name == "memory_length", value.type)
+    return feeds
+
+
 def _needed(node: Node) -> tuple[str, ...]:
     """The tensors whose shapes tell a node's work."""
     factor = node.inputs[WEIGHT_PLACE.get(node.operator, 1)] if node.operator in CONVOLUTIONS else node.inputs[0]
@@ -86,8 +97,7 @@ def _shapes(graph: Graph, names: set[str], sizes: Mapping[str, int], path: Path)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the names must stay
     options.log_severity_level, options.intra_op_num_threads = 4, 1
-    feeds = {value.name: np.zeros([sizes.get(axis, 1) if isinstance(axis, str) else axis or 1 for axis in value.shape],
-                                  value.type) for value in graph.inputs}
+    feeds = zeros(graph, sizes)
     given = {name: tuple(feed.shape) for name, feed in feeds.items()}
     asked = sorted(names - set(given))
     there = {value.name for value in graph.outputs}

@@ -3,7 +3,9 @@
     python worker.py PIPE CORES make JSON     write stand-ins for published models, and end
     python worker.py PIPE CORES run JSON      load a contestant, then do what standard input says, a word a line
 
-Words: a number runs that clip, "size" counts parameters and work. Answers are JSON objects on the pipe, a line each.
+Words: a number runs that clip; "burst SECONDS" captions one after the other; "hop SECONDS COUNT" takes hops of a
+stream; "size" counts parameters and work; "profile" tells where the time goes. Answers are JSON objects on the pipe,
+a line each.
 Ctrl-C is the parent's business; a worker ends when its standard input does.
 """
 
@@ -12,6 +14,11 @@ import os
 import signal
 import sys
 import time
+
+TYPE_CHECKING = False  # the module typing is not loaded for what is never run
+if TYPE_CHECKING:
+    from edgecap.frontend import Samples
+    from edgecap_bench.runners import Runner
 
 
 def main() -> None:
@@ -43,6 +50,8 @@ def _make(pipe: int, spec: dict[str, str | int | None]) -> None:
     if spec["what"] == "teacher":
         graphs = spec["graphs"] and Path(str(spec["graphs"]))
         stand_ins.make_teacher(Path(str(spec["checkpoint"])), graphs or None, int(spec["tokens"] or 0))
+    elif spec["what"] == "tagger":
+        stand_ins.make_tagger(Path(str(spec["folder"])))
     else:
         stand_ins.make_student(Path(str(spec["checkpoint"])), Path(str(spec["bundle"])))
     _tell(pipe, done=True)
@@ -51,7 +60,6 @@ def _make(pipe: int, spec: dict[str, str | int | None]) -> None:
 def _run(pipe: int, spec: dict[str, object]) -> None:
     from pathlib import Path
 
-    from edgecap_bench.child import memory
     from edgecap_bench.clips import load_clips
     from edgecap_bench.runners import Entry, open_runner
 
@@ -59,25 +67,77 @@ def _run(pipe: int, spec: dict[str, object]) -> None:
     runner = open_runner(Entry(**spec["entry"]), threads)  # type: ignore[arg-type]
     loaded = time.time()
     folder = Path(str(spec["clips"])) if spec["clips"] else None
-    sounds = load_clips(folder, runner.rate, runner.length)
-    _tell(pipe, loaded=loaded, clips=[sound.name for sound in sounds], seconds=runner.length / runner.rate)
+    clips = load_clips(folder, runner.rate, runner.length)
+    _tell(pipe, loaded=loaded, clips=[clip.name for clip in clips], seconds=runner.length / runner.rate)
+    turns = _Turns(runner, [clip.samples for clip in clips], beam, tokens, threads)
     for line in sys.stdin:
-        if line.strip() == "size":
-            size = runner.size(beam, tokens)
-            _tell(pipe, parameters=size.parameters, encoder=size.encoder_multiply_adds,
-                  decoder=size.decoder_multiply_adds)
-            continue
-        samples = sounds[int(line) % len(sounds)].samples
-        for _ in range(2):  # the first refills the caches that the others emptied; the second is timed
-            begin = time.perf_counter()
-            features = runner.front_end(samples)
-            middle = time.perf_counter()
-            encoded = runner.encode(features)
-            late = time.perf_counter()
-            runner.decode(encoded, beam, tokens)
-            end = time.perf_counter()
-        stages = {"front end": middle - begin, "encoder": late - middle, "decoder": end - late, "caption": end - begin}
-        _tell(pipe, stages=stages, peak_bytes=memory("VmHWM"))
+        word, *more = line.split()
+        answer = turns.turn(int(word)) if word.isdigit() else getattr(turns, word)(*map(float, more))
+        _tell(pipe, **answer)
+
+
+class _Turns:
+    """A loaded contestant and all that it may be told to do."""
+
+    def __init__(
+        self, runner: "Runner", sounds: "list[Samples]", beam: int, tokens: int, threads: int
+    ) -> None:
+        self._runner, self._sounds = runner, sounds
+        self._beam, self._tokens, self._threads = beam, tokens, threads
+
+    def turn(self, number: int) -> dict[str, object]:
+        """One clip, twice: the first run refills the caches that the others emptied, the second is timed."""
+        from edgecap_bench.child import memory
+
+        self._caption(number)
+        processor = time.process_time()
+        stages = self._caption(number)
+        return {"stages": stages, "processor": time.process_time() - processor, "peak_bytes": memory("VmHWM")}
+
+    def burst(self, seconds: float) -> dict[str, object]:
+        """Captions one after the other for that long, at least one."""
+        self._caption(0)
+        begin, processor, done = time.perf_counter(), time.process_time(), 0
+        while not done or time.perf_counter() - begin < seconds:
+            self._caption(done)
+            done += 1
+        return {"captions": done, "seconds": time.perf_counter() - begin,
+                "processor_seconds": time.process_time() - processor}
+
+    def hop(self, every: float, count: float) -> dict[str, object]:
+        """Hops of a stream; none for what does not stream."""
+        from edgecap_bench.hop import hop_times
+        from edgecap_bench.runners import BundleRunner
+
+        if not isinstance(self._runner, BundleRunner) or not self._runner.streams:
+            return {"hops": []}
+        return {"hops": hop_times(self._runner, self._sounds[0], every=every, count=int(count), beam=self._beam,
+                                  tokens=self._tokens)}
+
+    def size(self) -> dict[str, object]:
+        """Parameters and work."""
+        size = self._runner.size(self._beam, self._tokens)
+        return {"parameters": size.parameters, "encoder": size.encoder_multiply_adds,
+                "decoder": size.decoder_multiply_adds}
+
+    def profile(self) -> dict[str, object]:
+        """Where the time goes, for what can tell."""
+        from dataclasses import asdict
+
+        profile = getattr(self._runner, "profile", None)
+        found = profile(self._beam, self._tokens, self._threads) if profile else []
+        return {"profile": [asdict(each) for each in found]}
+
+    def _caption(self, number: int) -> dict[str, float]:
+        samples = self._sounds[number % len(self._sounds)]
+        begin = time.perf_counter()
+        features = self._runner.front_end(samples)
+        middle = time.perf_counter()
+        encoded = self._runner.encode(features)
+        late = time.perf_counter()
+        self._runner.decode(encoded, self._beam, self._tokens)
+        end = time.perf_counter()
+        return {"front end": middle - begin, "encoder": late - middle, "decoder": end - late, "caption": end - begin}
 
 
 if __name__ == "__main__":

@@ -74,7 +74,13 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process at once; it writes nothing that is kept."""
+        """See `end`."""
+        self.end()
+
+    def end(self) -> None:
+        """End the process at once; it writes nothing that is kept. A second time does nothing."""
+        if self._lines.closed:
+            return
         self._process.kill()
         self._process.communicate()
         self._lines.close()

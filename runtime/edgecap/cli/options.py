@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 
-def _model_names() -> list[str]:
+def model_names() -> list[str]:
+    """The models that are here, for completion."""
     from edgecap.models import list_models
 
     return [model.name for model in list_models()]
@@ -15,7 +16,7 @@ def _model_names() -> list[str]:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME|FOLDER", autocompletion=_model_names,
+    typer.Option("--model", "-m", metavar="NAME|FOLDER", autocompletion=model_names,
                  help="Model as edgecap models lists it, or a bundle's folder. [default: the one in the package]"),
 ]
 BeamSize = Annotated[
