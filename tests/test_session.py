@@ -49,7 +49,8 @@ def test_cached_steps_give_what_the_whole_prefix_gives_although_beams_change_pla
         log_probs = decode(tokens, position, parents)
         for row, prefix in zip(log_probs, prefixes, strict=True):
             expected = prefix_log_probs(WEIGHTS, encoded.cross_keys, encoded.cross_values, 20, prefix)
-            np.testing.assert_allclose(row, expected, rtol=1e-5, atol=2e-5)
+            # float32 logits of up to 50, summed in the order of the processor at hand: 4e-5 off on a Cortex-A72
+            np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_a_graph_fixed_to_three_beams_gives_the_same_captions_for_fewer(session: Session, tmp_path: Path) -> None:
