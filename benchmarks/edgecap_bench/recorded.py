@@ -1,7 +1,7 @@
 """Figures of the published models, recorded on another machine, for where they cannot run.
 
-`recorded.json` beside this file is a comparison as `edgecap bench --json` writes it, without its clips' single
-times of the stages. `python -m edgecap_bench.report` takes it from the results in the repository.
+`recorded.json` beside this file is a comparison as `edgecap bench --json` writes it, without its profiles.
+`python -m edgecap_bench.report` takes it from the results in the repository.
 """
 
 from __future__ import annotations

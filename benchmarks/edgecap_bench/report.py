@@ -1,4 +1,7 @@
-"""RESULTS.md and its plots, made from the result files in the repository.
+"""RESULTS.md and its plots, made from the result files in the repository; what else is taken from them with it.
+
+The newest comparison with a teacher is kept as the record that boards without PyTorch compare with
+(`edgecap_bench.recorded`), and boards' files make the README's table, where it has the marks for one.
 
     python -m edgecap_bench.report      benchmarks/results/*.json to benchmarks/RESULTS.md and benchmarks/plots
 """
@@ -11,7 +14,7 @@ from pathlib import Path
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
 from edgecap_bench.results import write_whole
-from edgecap_bench.sections import Part, parts
+from edgecap_bench.sections import Part, kind, parts
 
 BENCHMARKS = Path(__file__).parents[1]
 TOP = """# Measured
@@ -40,10 +43,35 @@ def main() -> int:
         for stale in set(plots.glob("*.png")) - {plots / name for name in drawings}:
             stale.unlink()
         write_whole(BENCHMARKS / "RESULTS.md", page(found).encode())
+        _keep_record(BENCHMARKS / "results", BENCHMARKS / "edgecap_bench")
+        _fill_readme(BENCHMARKS / "results", BENCHMARKS.parent / "README.md")
     except EdgecapError as error:
         say("error", str(error))
         return error.exit_code
     return 0
+
+
+def _keep_record(results: Path, package: Path) -> None:
+    """Take the newest comparison with a teacher into the package."""
+    from edgecap_bench.contest_results import FORMAT, read_contest
+    from edgecap_bench.recorded import RECORDED, record
+
+    if package.is_dir():
+        record([read_contest(path) for path in sorted(results.glob("*.json")) if kind(path) == FORMAT],
+               package / RECORDED.name)
+
+
+def _fill_readme(results: Path, readme: Path) -> None:
+    """Write the boards' table between the README's marks; without marks or boards' files it stays as it is."""
+    from edgecap_bench.boards_report import readme_table, with_boards
+    from edgecap_bench.submission import FORMAT
+
+    boards = [path for path in sorted(results.glob("*.json")) if kind(path) == FORMAT]
+    if boards and readme.is_file():
+        before = readme.read_text(encoding="utf-8")
+        after = with_boards(before, readme_table(boards))
+        if after != before:
+            write_whole(readme, after.encode())
 
 
 if __name__ == "__main__":
