@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from edgecap_bench.prediction import PUBLISHED, Known, on_board, predict, tried
+from edgecap_bench.contest_results import read_contest, write_contest
+from edgecap_bench.prediction import PUBLISHED, Known, carried_over, on_board, predict, tried
+from edgecap_bench.prediction_report import section
+
+REPOSITORY = Path(__file__).parents[1]
 
 SLOW = Known("a board", "slow", "fp32", 100e6, 0.050)
 FAST = Known("a board", "fast", "fp32", 100e6, 0.0125)
@@ -41,8 +48,35 @@ def test_birdnet_on_a_pi_5_is_the_anchor_there_and_predicts_itself() -> None:
     assert predict(0.83e9 / 2, birdnet).seconds == pytest.approx(0.100)
 
 
+def test_a_board_with_one_known_network_takes_the_others_over_by_its_ratio() -> None:
+    there = [Known("faster", "slow", "fp32", 100e6, 0.025)]
+    carried = carried_over([SLOW, FAST], there)
+    assert [(each.machine, each.network, each.seconds) for each in carried] == [
+        ("faster", "slow", pytest.approx(0.025)), ("faster", "fast", pytest.approx(0.00625))]  # fmt: skip
+    assert carried_over([FAST], there) == []
+
+
 def test_published_networks_predict_each_other_within_a_factor_of_three() -> None:
     # wider, and a figure was copied wrongly: they are convolutional networks of one kind
     errors = [each.error for each in tried(PUBLISHED)]
     assert len(errors) == 7
     assert all(-2 / 3 < error < 2 for error in errors)
+
+
+def test_the_page_predicts_edgecaps_encoders_and_calls_it_so() -> None:
+    path = REPOSITORY / "benchmarks" / "results" / "comparison.json"
+    text = section([path]).text
+    bundles = [entrant for entrant in read_contest(path).entrants if entrant.kind == "bundle"]
+    assert text.startswith("## A Raspberry Pi's times, predicted")
+    assert "Predicted, not measured" in text
+    for entrant in bundles:
+        assert f"| {entrant.key} | {entrant.precision} |" in text
+    # of a Pi 5 no int8 time is published, so none is predicted
+    assert not [line for line in text.splitlines() if "| int8 |" in line and "Raspberry Pi 5" in line]
+
+
+def test_a_comparison_without_counted_bundles_predicts_nothing(tmp_path: Path) -> None:
+    contest = read_contest(REPOSITORY / "benchmarks" / "results" / "comparison.json")
+    others = [entrant for entrant in contest.entrants if entrant.kind != "bundle"]
+    write_contest(tmp_path / "contest.json", replace(contest, entrants=others))
+    assert section([tmp_path / "contest.json"]).text == ""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Precision = Literal["fp32", "int8"]
@@ -103,3 +103,15 @@ def tried(known: Sequence[Known]) -> list[Tried]:
 def on_board(board: str, precision: Precision, known: Sequence[Known] = PUBLISHED) -> list[Known]:
     """What is known of a board in a precision."""
     return [each for each in known if (each.machine, each.precision) == (board, precision)]
+
+
+def carried_over(known: Sequence[Known], to: Sequence[Known]) -> list[Known]:
+    """What is known of one board as it would be on another: times the geometric mean of the ratio of the networks
+    that are known on both. Empty where there are none.
+    """
+    there = {each.network: each for each in to}
+    ratios = [there[each.network].seconds / each.seconds for each in known if each.network in there]
+    if not ratios:
+        return []
+    ratio = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    return [replace(each, machine=to[0].machine, seconds=each.seconds * ratio) for each in known]
