@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, noise, tone
-from selenium import webdriver
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from web_parts import change, chromium, media, open_page, requests, status, text, tree, until
+from web_parts import browsing, change, media, open_page, requests, status, text, tree, until
 
 from edgecap.captioner import Captioner
 from edgecap.live.config import ListenConfig, WebConfig
@@ -48,17 +48,17 @@ return found;
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One browser for all tests here; its microphone plays a hum."""
     folder = tmp_path_factory.mktemp("browser")
     soundfile.write(folder / "hum.wav", tone(10, 48_000), 48_000, subtype="PCM_16")
-    with chromium(folder / "profile", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    with browsing(folder / "profile", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
                   f"--use-file-for-fake-audio-capture={folder / 'hum.wav'}") as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
-def tidy(browser: webdriver.Chrome) -> Iterator[None]:
+def tidy(browser: Chrome) -> Iterator[None]:
     """Each test begins with an empty page, and ends without an error in it and without a request to elsewhere."""
     browser.get("about:blank")
     browser.get_log("browser")
@@ -75,7 +75,7 @@ def tidy(browser: webdriver.Chrome) -> Iterator[None]:
 
 
 @pytest.fixture
-def show(browser: webdriver.Chrome, captioner: Captioner) -> Iterator[Open]:
+def show(browser: Chrome, captioner: Captioner) -> Iterator[Open]:
     """Serves a live page with some events and a status, and opens it."""
     pages: list[LivePage] = []
 
@@ -100,12 +100,12 @@ def play(page: LivePage, first: int, count: int, source: str = "the test") -> No
     for tenth in range(first, first + count):
         frames = np.full((10, 64), -60.0, np.float32)
         frames[:, tenth % 64] = 25.0
-        page._streams[source].sound_at = float("-inf")  # the test is faster than a microphone
+        page._streams[source].sound_due = float("-inf")  # the test is faster than a microphone
         page.hear(source, frames)
         page.tick(status(source=source, heard=(tenth + 1) / 10, level=-20.0 - tenth % 7))
 
 
-def canvas(browser: webdriver.Chrome) -> list[int]:
+def canvas(browser: Chrome) -> list[int]:
     """How many pixels of the picture have each of some colours, by their lightness in 8 steps."""
     return browser.execute_script("""
         const c = document.getElementById("canvas");
@@ -115,7 +115,7 @@ def canvas(browser: webdriver.Chrome) -> list[int]:
 
 
 def test_a_real_event_reaches_the_page_from_end_to_end(
-    browser: webdriver.Chrome, tiny_folder: Path, tmp_path: Path
+    browser: Chrome, tiny_folder: Path, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "noise.wav", noise(600), RATE)
     command = [sys.executable, "-m", "edgecap", "listen", "--file", tmp_path / "noise.wav", "--model", tiny_folder,
@@ -135,7 +135,7 @@ def test_a_real_event_reaches_the_page_from_end_to_end(
     until(lambda: text(browser, "#connection") != "live")
 
 
-def test_the_caption_is_in_a_live_region_that_speaks_once(browser: webdriver.Chrome, show: Open) -> None:
+def test_the_caption_is_in_a_live_region_that_speaks_once(browser: Chrome, show: Open) -> None:
     page = show()
     (region,) = (node for node in tree(browser) if node.get("live") == "polite" and node.get("atomic")
                  and node["role"] == "paragraph")
@@ -154,7 +154,7 @@ def test_the_caption_is_in_a_live_region_that_speaks_once(browser: webdriver.Chr
     assert browser.execute_script("return said") == ["a cat meows"]
 
 
-def test_what_a_caption_says_is_never_taken_for_markup(browser: webdriver.Chrome, show: Open) -> None:
+def test_what_a_caption_says_is_never_taken_for_markup(browser: Chrome, show: Open) -> None:
     nasty = '<img src=x onerror="window.caught=1"><b>'
     show(change("begin", 1, nasty))
     assert text(browser, "#caption") == nasty
@@ -165,7 +165,7 @@ def test_what_a_caption_says_is_never_taken_for_markup(browser: webdriver.Chrome
     assert browser.execute_script("return window.caught ?? null") is None
 
 
-def test_a_screen_reader_finds_names_landmarks_headings_and_values(browser: webdriver.Chrome, show: Open) -> None:
+def test_a_screen_reader_finds_names_landmarks_headings_and_values(browser: Chrome, show: Open) -> None:
     show()
     nodes = tree(browser)
     assert [node["role"] for node in nodes if node["role"] in INTERACTIVE and not node["name"]] == []
@@ -191,7 +191,7 @@ def test_a_screen_reader_finds_names_landmarks_headings_and_values(browser: webd
     assert facts == ["en", "edgecap: live captions", 0, 0]
 
 
-def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: webdriver.Chrome, show: Open) -> None:
+def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome, show: Open) -> None:
     show()
     reached: list[tuple[str, str, float]] = []
     for _ in range(12):
@@ -207,7 +207,7 @@ def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: webdri
     assert all(style != "none" and width >= 2 for _, style, width in reached)
 
 
-def test_the_skip_link_leads_to_the_captions_and_keys_work_the_page(browser: webdriver.Chrome, show: Open) -> None:
+def test_the_skip_link_leads_to_the_captions_and_keys_work_the_page(browser: Chrome, show: Open) -> None:
     show()
     browser.find_element("tag name", "body").send_keys(Keys.TAB, Keys.ENTER)
     assert browser.execute_script("return document.activeElement.id") == "main"
@@ -217,7 +217,7 @@ def test_the_skip_link_leads_to_the_captions_and_keys_work_the_page(browser: web
     assert browser.find_element("id", "beams").text.splitlines() == ["−0.45a dog barks", "−1.50a cat"]
 
 
-def test_the_search_finds_past_events_and_says_how_many(browser: webdriver.Chrome, show: Open) -> None:
+def test_the_search_finds_past_events_and_says_how_many(browser: Chrome, show: Open) -> None:
     show(*(change("end", number, said) for number, said in enumerate(("a dog barks", "rain", "Dogs bark"), start=1)))
     words = browser.find_element("id", "words")
     words.send_keys("dog", Keys.ENTER)
@@ -233,7 +233,7 @@ def test_the_search_finds_past_events_and_says_how_many(browser: webdriver.Chrom
     until(lambda: len(browser.find_elements("css selector", "#list li")) == 3)
 
 
-def test_older_events_are_shown_on_request(browser: webdriver.Chrome, show: Open) -> None:
+def test_older_events_are_shown_on_request(browser: Chrome, show: Open) -> None:
     now = time.time()
     show(*(change("end", number, f"event {number}", began=now - 1000 + number) for number in range(180)))
     until(lambda: len(browser.find_elements("css selector", "#list li")) == 150)  # 100 told, 50 asked for
@@ -245,7 +245,7 @@ def test_older_events_are_shown_on_request(browser: webdriver.Chrome, show: Open
     assert "event 29" in browser.switch_to.active_element.text
 
 
-def test_the_picture_shows_spectrogram_timeline_and_level_and_moves(browser: webdriver.Chrome, show: Open) -> None:
+def test_the_picture_shows_spectrogram_timeline_and_level_and_moves(browser: Chrome, show: Open) -> None:
     page = show(change("begin", 1, "a siren", start=2.0))
     empty = canvas(browser)
     play(page, 0, 60)
@@ -256,7 +256,7 @@ def test_the_picture_shows_spectrogram_timeline_and_level_and_moves(browser: web
     assert text(browser, "#decibels").endswith("dBFS")
 
 
-def test_a_pause_holds_the_picture_still(browser: webdriver.Chrome, show: Open) -> None:
+def test_a_pause_holds_the_picture_still(browser: Chrome, show: Open) -> None:
     page = show()
     play(page, 0, 30)
     until(lambda: len(set(canvas(browser))) > 3)
@@ -278,7 +278,7 @@ setTimeout(() => { pen.drawImage = own; done(drawn); }, 2500);
 """
 
 
-def test_whoever_asked_for_less_motion_gets_a_step_a_second(browser: webdriver.Chrome, show: Open) -> None:
+def test_whoever_asked_for_less_motion_gets_a_step_a_second(browser: Chrome, show: Open) -> None:
     media(browser, prefers_reduced_motion="reduce")
     page = show()
     play(page, 0, 60)
@@ -297,7 +297,7 @@ def test_whoever_asked_for_less_motion_gets_a_step_a_second(browser: webdriver.C
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_follow_the_scheme_with_enough_contrast(browser: webdriver.Chrome, show: Open, scheme: str) -> None:
+def test_colours_follow_the_scheme_with_enough_contrast(browser: Chrome, show: Open, scheme: str) -> None:
     media(browser, prefers_color_scheme=scheme)
     page = show()
     page.tick(status(fault="digital silence", audio_kept="/somewhere"))
@@ -311,7 +311,7 @@ def test_colours_follow_the_scheme_with_enough_contrast(browser: webdriver.Chrom
     assert [item for item in found if item[2] < limits[item[1]]] == []
 
 
-def test_the_picture_changes_its_colours_with_the_scheme(browser: webdriver.Chrome, show: Open) -> None:
+def test_the_picture_changes_its_colours_with_the_scheme(browser: Chrome, show: Open) -> None:
     media(browser, prefers_color_scheme="light")
     page = show()
     play(page, 0, 30)
@@ -320,7 +320,7 @@ def test_the_picture_changes_its_colours_with_the_scheme(browser: webdriver.Chro
     until(lambda: canvas(browser)[7] < sum(canvas(browser)) / 4)
 
 
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: webdriver.Chrome, show: Open) -> None:
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Chrome, show: Open) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                             {"width": 320, "height": 640, "deviceScaleFactor": 2, "mobile": True})
     show(change("begin", 1, "a man speaks while " + "an incomprehensibly" * 4 + " long machine hums"))
@@ -332,7 +332,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: webdriver.C
     assert [item for item in heights if item[1] < (32 if item[0] == "SUMMARY" else 44)] == []
 
 
-def test_the_status_says_what_goes_on(browser: webdriver.Chrome, show: Open) -> None:
+def test_the_status_says_what_goes_on(browser: Chrome, show: Open) -> None:
     page = show()
     page.tick(status(dropped=7, celsius=61.4, throttled=True, lost=1.5, overflows=3, gate_open=False, hop=3.0,
                      audio_kept="/var/sounds", fault="digital silence"))
@@ -350,7 +350,7 @@ def test_the_status_says_what_goes_on(browser: webdriver.Chrome, show: Open) -> 
     assert not browser.find_element("id", "kept").is_displayed()
 
 
-def test_several_microphones_are_told_apart(browser: webdriver.Chrome, show: Open) -> None:
+def test_several_microphones_are_told_apart(browser: Chrome, show: Open) -> None:
     page = show()
     page.tick(status(source="Kitchen"))
     until(lambda: browser.find_element("id", "source-choice").is_displayed())
@@ -364,7 +364,7 @@ def test_several_microphones_are_told_apart(browser: webdriver.Chrome, show: Ope
 
 
 def test_the_page_comes_back_when_the_listener_does(
-    browser: webdriver.Chrome, show: Open, captioner: Captioner
+    browser: Chrome, show: Open, captioner: Captioner
 ) -> None:
     page = show()
     port = page._server.port
@@ -381,7 +381,7 @@ def test_the_page_comes_back_when_the_listener_does(
 
 
 def test_a_chosen_file_is_captioned_with_its_beams(
-    browser: webdriver.Chrome, captioner: Captioner, sounds: Path
+    browser: Chrome, captioner: Captioner, sounds: Path
 ) -> None:
     with Demo(WebConfig(address="0"), captioner, lambda *_: None) as demo:
         open_page(browser, demo.url)
@@ -399,7 +399,7 @@ def test_a_chosen_file_is_captioned_with_its_beams(
         until(lambda: text(browser, "#progress").startswith("test_web_page.py is not a sound"))
 
 
-def test_a_dropped_file_is_captioned_wherever_it_falls(browser: webdriver.Chrome, show: Open, sounds: Path) -> None:
+def test_a_dropped_file_is_captioned_wherever_it_falls(browser: Chrome, show: Open, sounds: Path) -> None:
     show()
     place = {"x": 300, "y": 20, "modifiers": 0,
              "data": {"items": [], "files": [str(sounds / "long.wav")], "dragOperationsMask": 1}}
@@ -410,7 +410,7 @@ def test_a_dropped_file_is_captioned_wherever_it_falls(browser: webdriver.Chrome
     assert text(browser, "#caption") == "a dog barks"  # the page is still the page
 
 
-def test_the_browsers_microphone_is_recorded_and_captioned(browser: webdriver.Chrome, captioner: Captioner) -> None:
+def test_the_browsers_microphone_is_recorded_and_captioned(browser: Chrome, captioner: Captioner) -> None:
     with Demo(WebConfig(address="0"), captioner, lambda *_: None) as demo:
         open_page(browser, demo.url)
         button = browser.find_element("id", "record")
@@ -425,7 +425,7 @@ def test_the_browsers_microphone_is_recorded_and_captioned(browser: webdriver.Ch
         assert level > -60  # the hum that the browser was given, not silence
 
 
-def test_without_a_secure_page_the_microphone_is_explained(browser: webdriver.Chrome, captioner: Captioner) -> None:
+def test_without_a_secure_page_the_microphone_is_explained(browser: Chrome, captioner: Captioner) -> None:
     address = own_address()
     if address.startswith("127."):
         pytest.skip("this machine has no address but its own")
@@ -436,7 +436,7 @@ def test_without_a_secure_page_the_microphone_is_explained(browser: webdriver.Ch
         assert "only to https and to localhost" in text(browser, "#record-note")
 
 
-def test_the_token_is_typed_where_it_is_not_in_the_address(browser: webdriver.Chrome, captioner: Captioner) -> None:
+def test_the_token_is_typed_where_it_is_not_in_the_address(browser: Chrome, captioner: Captioner) -> None:
     with Demo(WebConfig(address="0", token="correct-horse-battery"), captioner, lambda *_: None) as demo:
         url = demo.url.partition("?")[0]
         browser.get(url)

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 
+from edgecap.errors import MissingDependencyError
 from edgecap.live.event import Change, Event, Kind
 from edgecap.live.status import Status
+from edgecap_bench.chromium import chromium
 
 Found = TypeVar("Found")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-         "--disable-features=OptimizationHints,MediaRouter,Translate", "--mute-audio"]
 PATIENCE = 20.0
 
 
 @contextmanager
-def chromium(profile: Path, *flags: str) -> Iterator[webdriver.Chrome]:
-    """A browser with a new profile, which keeps a log of all that it asks of the network."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("the page is tested in Chromium; type: sudo apt install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    for flag in [*FLAGS, f"--user-data-dir={profile}", *flags]:
-        options.add_argument(flag)
-    found = webdriver.Chrome(options, Service(driver))
-    try:
+def browsing(profile: Path, *flags: str) -> Iterator[Chrome]:
+    """A browser with a new profile; a test that needs it is skipped where there is none."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(chromium(profile, *flags))
+        except MissingDependencyError as error:
+            pytest.skip(str(error))
         found.set_window_size(1100, 1400)
         found.set_script_timeout(PATIENCE)
         yield found
-    finally:
-        found.quit()
 
 
 def until(look: Callable[[], Found], patience: float = PATIENCE) -> Found:
@@ -53,12 +43,12 @@ def until(look: Callable[[], Found], patience: float = PATIENCE) -> Found:
     return found
 
 
-def text(browser: webdriver.Chrome, selector: str) -> str:
+def text(browser: Chrome, selector: str) -> str:
     """The text of an element, shown or not."""
     return str(browser.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
 
 
-def open_page(browser: webdriver.Chrome, url: str) -> None:
+def open_page(browser: Chrome, url: str) -> None:
     """Open a page and wait until its scripts have run."""
     browser.get_log("performance")
     browser.get_log("browser")
@@ -66,14 +56,14 @@ def open_page(browser: webdriver.Chrome, url: str) -> None:
     until(lambda: browser.execute_script("return 'ready' in document.documentElement.dataset"))
 
 
-def requests(browser: webdriver.Chrome) -> list[str]:
+def requests(browser: Chrome) -> list[str]:
     """Addresses that were asked for since the page was opened."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [message["params"]["request"]["url"] for message in messages
             if message["method"] == "Network.requestWillBeSent"]
 
 
-def tree(browser: webdriver.Chrome) -> list[dict[str, Any]]:
+def tree(browser: Chrome) -> list[dict[str, Any]]:
     """What a screen reader sees: role, name, value, description and properties of each node that is not ignored."""
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     return [
@@ -84,7 +74,7 @@ def tree(browser: webdriver.Chrome) -> list[dict[str, Any]]:
     ]
 
 
-def media(browser: webdriver.Chrome, **features: str) -> None:
+def media(browser: Chrome, **features: str) -> None:
     """What the visitor prefers, as in prefers_color_scheme="dark"."""
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
         "features": [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]})

@@ -76,6 +76,11 @@ class Broadcast:
         """Whether anybody watches."""
         return bool(self._watchers)
 
+    @property
+    def watchers(self) -> frozenset[Watcher]:
+        """Those that watch now."""
+        return frozenset(self._watchers)
+
     def tell(self, make: Callable[[], bytes], *, keep: bool = False) -> None:
         """Send what `make` gives to all; no greeting is made meanwhile."""
         with self._lock:

@@ -33,18 +33,18 @@ from edgecap.web.spectrum import Spectrum
 from edgecap.web.uploads import Uploads
 
 SOUND_SECONDS = 1 / 30
-"""Least time between two pieces of spectrogram."""
+"""Time from one piece of spectrogram to the next, at the least."""
 STATUS_SECONDS = 1.0
 MOST_GREETED = 100
 """Events that a browser gets when it comes."""
 
 
 class _Stream:
-    """What one source's listeners on the page need."""
+    """What the page knows of one source."""
 
     def __init__(self, spectrum: Spectrum) -> None:
         self.spectrum = spectrum
-        self.sound_at = self.status_at = float("-inf")
+        self.sound_due = self.status_at = float("-inf")
         self.shown: tuple[object, ...] = ()
         self.status: dict[str, object] = {}
 
@@ -59,7 +59,9 @@ class LivePage(Sink):
         host, port = parse_address(config.web.address)
         self._config, self._captioner, self._clock = config, captioner, clock
         self._start = secrets.token_hex(4)
-        self._history, self._broadcast = History(), Broadcast()
+        self.broadcast = Broadcast()
+        """Who watches."""
+        self._history = History()
         self._streams: dict[str, _Stream] = {}
         routes: dict[tuple[str, str], Route] = {
             ("GET", "/about"): self._about, ("GET", "/events"): self._events, ("GET", "/past"): self._past,
@@ -77,7 +79,7 @@ class LivePage(Sink):
     @property
     def watched(self) -> bool:  # type: ignore[override]
         """See `Sink.watched`."""
-        return self._broadcast.watched
+        return self.broadcast.watched
 
     def change(self, change: Change) -> None:
         """See `Sink.change`."""
@@ -85,7 +87,7 @@ class LivePage(Sink):
             number = self._history.record(change.event)
             return message("change", _json(change.event.document()), f"{self._start}-{number}")
 
-        self._broadcast.tell(make, keep=True)
+        self.broadcast.tell(make, keep=True)
 
     def moved(self, seconds: float) -> None:
         """See `Sink.moved`: all events of this run get the times that they would have had by the new clock."""
@@ -93,7 +95,7 @@ class LivePage(Sink):
             self._history.move(seconds)
             return self._hello(None)
 
-        self._broadcast.tell(make, keep=True)
+        self.broadcast.tell(make, keep=True)
 
     def hear(self, source: str, frames: Samples) -> None:
         """See `Sink.hear`."""
@@ -106,20 +108,21 @@ class LivePage(Sink):
         changed, stream.shown = shown != stream.shown, shown
         if changed or now - stream.status_at >= STATUS_SECONDS:
             stream.status_at, stream.status = now, status_document(status)
-            self._broadcast.tell(lambda: message("status", _json(stream.status)))
+            self.broadcast.tell(lambda: message("status", _json(stream.status)))
         if not self.watched:
             stream.spectrum.clear()
-        elif now - stream.sound_at >= SOUND_SECONDS:
+        elif now >= stream.sound_due:
             columns = stream.spectrum.take()
             if columns:
-                stream.sound_at = now
+                # From when it was due, not from now: what comes a little late must not make the next one late too.
+                stream.sound_due = max(stream.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
                 sound = {"source": status.source, "at": round(status.heard, 3), "level": round(status.level, 1),
                          "columns": b64encode(columns).decode()}
-                self._broadcast.tell(lambda: message("sound", _json(sound)))
+                self.broadcast.tell(lambda: message("sound", _json(sound)))
 
     def close(self) -> None:
         """See `Sink.close`."""
-        self._broadcast.close(message("bye", "{}"))
+        self.broadcast.close(message("bye", "{}"))
         self._server.close()
 
     def _stream(self, source: str) -> _Stream:
@@ -141,7 +144,7 @@ class LivePage(Sink):
         start, _, number = last.partition("-")
         seen = int(number) if start == self._start and number.isdecimal() else None
 
-        watcher = self._broadcast.join(lambda: self._hello(seen))
+        watcher = self.broadcast.join(lambda: self._hello(seen))
         if watcher is None:
             exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many browsers watch already", Retry_After="30")
             return
@@ -150,7 +153,7 @@ class LivePage(Sink):
             for part in watcher:
                 exchange.wfile.write(part)
         finally:
-            self._broadcast.leave(watcher)
+            self.broadcast.leave(watcher)
 
     def _hello(self, seen: int | None) -> bytes:
         """What a browser is told first: events since change number `seen`, or the newest; and each source's status."""

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from edgecap.frontend import FrontEnd, Samples
 
-COLUMN_SECONDS = 0.04
-"""One column of the picture: the mean of four frames of 10 ms."""
+COLUMN_SECONDS = 0.03
+"""One column of the picture: the mean of three frames of 10 ms, so that each of 30 updates a second brings one."""
 LOWEST_DB, HIGHEST_DB = -45.0, 30.0
 """Log-mel at a byte of 0 and of 255. A microphone's own noise lies near the lower one, loud rain at 0."""
 MOST_COLUMNS = 250
-"""Held for whoever sends them: ten seconds."""
+"""Held for whoever sends them: some seconds."""
 
 
 class Spectrum:

@@ -7,6 +7,7 @@ const PAGE = 50;
 
 export class Events {
   #newest = new Map();
+  #rows = new Map();
   #older = [];
   #results = null;
   #timer = 0;
@@ -30,7 +31,24 @@ export class Events {
 
   take(event) {
     this.#newest.set(event.id, event);
-    if (this.#newest.size > MOST) this.#newest.delete(this.#newest.keys().next().value);
+    if (this.#newest.size <= MOST) return;
+    const [id, oldest] = this.#newest.entries().next().value;
+    this.#newest.delete(id);
+    this.#rows.delete(id);
+    this.#older.unshift(oldest);
+    if (this.#older.length > MOST) { this.#older.pop(); this.#unseen = true; }
+  }
+
+  // Only the row that changed is made anew: a page may be open for weeks, on a phone.
+  change(event) {
+    this.take(event);
+    if (this.#results) return;
+    const fresh = row(event, []);
+    if (this.#rows.has(event.id)) this.#rows.get(event.id).replaceWith(fresh);
+    else byId("list").prepend(fresh);
+    this.#rows.set(event.id, fresh);
+    while (byId("list").children.length > 2 * MOST) byId("list").lastChild.remove();
+    byId("none").hidden = true;
   }
 
   greeted() {
@@ -41,7 +59,9 @@ export class Events {
   draw() {
     const words = this.#words();
     const shown = this.#shown();
-    byId("list").replaceChildren(...shown.map((event) => row(event, words)));
+    const rows = shown.map((event) => row(event, words));
+    byId("list").replaceChildren(...rows);
+    this.#rows = new Map(this.#results ? [] : shown.slice(0, this.#newest.size).map((event, i) => [event.id, rows[i]]));
     byId("none").hidden = shown.length > 0 || this.#results !== null;
   }
 

@@ -24,7 +24,7 @@ if (about.live) {
       for (const status of data.status) { now.status(status); picture.status(status); }
       events.greeted();
     },
-    change(event) { events.take(event); now.take(event); picture.take(event); events.draw(); },
+    change(event) { events.change(event); now.take(event); picture.take(event); },
     status(status) { now.status(status); picture.status(status); },
     sound(sound) { picture.sound(sound); },
   });

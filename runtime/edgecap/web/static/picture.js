@@ -5,7 +5,7 @@ import { byId, minus, show } from "./dom.js";
 import { palette, paint } from "./palette.js";
 
 const SPAN = 30;
-const RING = 1024;
+const RING = 1200;
 const BEHIND = 0.2;
 const FRAME = 28;
 const STILL = 1000;
