@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import typer
 from conftest import noise
 
 from edgecap.errors import AudioError, EdgecapError
@@ -119,6 +120,30 @@ def test_a_quiet_run_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
     result: Result = read_result(tmp_path / "result.json")
     assert (result.noisy, result.others_before, result.others_during) == (False, 0.0, 0.01)
+
+
+def test_control_c_keeps_the_figures_so_far(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, commands = Measurement.run, []
+
+    def interrupted(self: Measurement, task: str, *arguments: str, **more: object) -> dict:
+        if task == "command":
+            commands.append(arguments)
+            if len(commands) == 2:
+                raise KeyboardInterrupt
+        return run(self, task, *arguments, **more)
+
+    monkeypatch.setattr(Measurement, "run", interrupted)
+    with pytest.raises(typer.Exit) as ended:
+        cli.bench(model=[str(tiny_folder)], rounds=1, starts=5, even_busy=True, json=tmp_path / "r.json")
+    assert ended.value.exit_code == 130
+    found = read_result(tmp_path / "r.json")
+    assert found.partial
+    samples = {figure.name: len(figure.sample) for figure in found.figures}
+    assert samples["caption"] == samples["cold start"] == 1  # one whole turn of starts, and no long file
+    assert "long file" not in samples
+    assert "PARTIAL" in capsys.readouterr().out
 
 
 def test_stage_times_are_one_a_round_and_steps_one_a_clip(tiny_folder: Path, clips: Path) -> None:

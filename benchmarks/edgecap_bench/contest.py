@@ -27,7 +27,7 @@ LABELS = {
     "reference": "student as published, PyTorch eager, no cache",
     "tagger": "AudioSet tagger EfficientAT mn04, ONNX Runtime: tags, no sentence",
 }
-BURST_SECONDS = 1.0
+BURST_SECONDS = 0.5
 HOPS = 12
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from edgecap_bench.contest_results import HOP_SECONDS, STAGES, Contest, Entrant, read_contest
@@ -97,14 +98,21 @@ def contest_page(contest: Contest) -> Page:
 
 
 def section(paths: Sequence[Path]) -> Part:
-    """The section of all comparisons. Raises ResultError for one of a busy machine and for a partial one."""
-    texts = []
-    for contest in sorted(map(read_contest, paths), key=lambda contest: contest.date):
+    """The section of all comparisons, with a picture for each.
+
+    Raises ResultError for one of a busy machine and for a partial one.
+    """
+    from edgecap_bench.contest_plot import draw
+
+    texts, plots = [], {}
+    for path, contest in sorted(((path, read_contest(path)) for path in paths), key=lambda pair: pair[1].date):
         if contest.noisy or contest.partial:
             what = "measured on a busy machine" if contest.noisy else "cut short"
             raise ResultError(f"the comparison of {contest.date} was {what} and is no result; measure again")
-        texts.append(markdown(contest_page(contest), level=2))
-    return Part("\n".join(texts))
+        picture = f"{path.stem}.png"
+        texts.append(markdown(contest_page(contest), level=2) + f"\n![{title(contest)}](plots/{picture})\n")
+        plots[picture] = partial(draw, contest)
+    return Part("\n".join(texts), plots)
 
 
 def name(entrant: Entrant) -> str:
