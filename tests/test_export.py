@@ -19,7 +19,7 @@ from edgecap.frontend import FrontEnd, log_mel
 from edgecap.manifest import Licence, Provenance
 from edgecap.session import Session, open_session
 from edgecap_export import bundles
-from edgecap_export.bundles import created_by, export_bundle
+from edgecap_export.bundles import common_contents, created_by, export_bundle, manifest_of, trial
 from edgecap_export.graphs import (
     DECODE_INPUTS,
     ENCODE_INPUTS,
@@ -31,6 +31,9 @@ from edgecap_export.graphs import (
     memory_frames,
     onnx_graphs,
 )
+from edgecap_export.onnx_runtime import RUNTIME
+from edgecap_export.recipes import FP16, FP32
+from edgecap_export.runtimes import Work
 from edgecap_export.torch_session import TorchSession
 from edgecap_export.verify import Tolerances, onnx_runner, sounds, verify_session
 from edgecap_train.search import search
@@ -272,3 +275,19 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(student, graphs, tmp_path
     with pytest.raises(OutputError, match="not a bundle"):
         write(student, tmp_path / "letters")
     assert [file.name for file in tmp_path.rglob("*")] == ["letters", "to_mother.txt"]
+
+
+@pytest.mark.parametrize("recipe", [FP32, FP16], ids=lambda recipe: recipe.precision)
+def test_a_graph_with_the_front_end_inside_answers_as_pytorch_does_with_it_outside(student, graphs, recipe):
+    work = Work(student=student, window=WINDOW, recipe=recipe, encoder_input="waveform", float_graphs=graphs)
+    lowered = RUNTIME.lower(work)
+    manifest = manifest_of(
+        student, name="small", window=WINDOW, precision=recipe.precision, licence=Licence(name="CC0-1.0"),
+        provenance=Provenance(source="a test", created_by=created_by()), encoder_input="waveform",
+    )  # fmt: skip
+    with trial(manifest, [*lowered.files, *common_contents(tuple(words(SIZE)), None)]) as written:
+        assert "waveform" in signature((written.folder / "encode.onnx").read_bytes())
+        tolerance = 2e-4 if recipe is FP32 else 2e-2
+        found = verify_session(student, open_session(written, 1), WINDOW, Tolerances(tolerance, tolerance),
+                               waveform=True)  # fmt: skip
+    assert {difference.output for difference in found} >= {"cross_keys", "log_probs"}

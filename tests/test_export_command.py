@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import onnx
 import pytest
 import soundfile
 import torch
 from published_layout import words
+from safetensors.torch import save_file
 
 from edgecap.bundle import BundleContent, load_bundle, write_bundle
 from edgecap.captioner import Captioner
 from edgecap.cli import run
 from edgecap.frontend import FrontEnd
-from edgecap_export import exports
+from edgecap_export import bundles, exports, runtimes
+from edgecap_export.graphs import onnx_graphs
 from edgecap_export.recipes import INT8, parse_recipe
 from edgecap_export.verify import Tolerances, sounds
 from edgecap_train.checkpoint import save_student
@@ -26,8 +32,25 @@ from edgecap_train.student import Student, StudentConfig
 SIZE = 60
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graphs_are_made_once():
+    """The float graphs of one student are the same each time; making them takes seconds."""
+    made = {}
+
+    def once(student, window):
+        key = b"".join(tensor.numpy().tobytes() for tensor in student.state_dict().values())
+        if key not in made:
+            made[key] = onnx_graphs(student, window)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exports, "onnx_graphs", once)
+        patch.setattr(bundles, "onnx_graphs", once)
+        yield
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
+def made(tmp_path_factory, graphs_are_made_once) -> Path:
     """A folder with recordings, a checkpoint and the bundle "full" that carries float weights and ranges."""
     folder = tmp_path_factory.mktemp("export")
     (folder / "recordings").mkdir()
@@ -120,9 +143,102 @@ def test_what_fails_its_verification_is_not_written_unless_forced(made, tmp_path
     assert "cross_keys" in manifest.provenance.details["verification failed"]
 
 
+def test_several_exports_go_into_one_folder_and_onto_one_page_that_needs_nothing_else(made, tmp_path, capsys):
+    arguments = ["export", str(made / "full"), "--fp32", "--fp16", "-o", str(tmp_path / "all")]
+    assert run([*arguments, "--report", str(tmp_path / "page.html"), "--json"]) == 0
+    exported = json.loads(capsys.readouterr().out)["exports"]
+    assert [Path(item["bundle"]).name for item in exported] == ["full-onnx-fp32", "full-onnx-fp16"]
+    assert [load_bundle(item["bundle"]).manifest.precision for item in exported] == ["fp32", "fp16"]
+    assert exported[0]["report"]["same_tokens"] == 1.0
+    half = exported[1]["report"]
+    assert half["size_after"] < 0.55 * half["size_before"]
+    page = (tmp_path / "page.html").read_text()
+    worst = max(half["layers"], key=lambda layer: layer["error"])
+    for text in ("full for onnx, fp32", "full for onnx, fp16", worst["node"], f"{worst['error']:.4f}", "caption, this"):
+        assert text in page
+    root = ElementTree.fromstring(page.removeprefix("<!doctype html>"))
+    assert len(root.findall(".//{http://www.w3.org/2000/svg}svg")) == 3  # stages of both, layers of fp16
+    assert not {"script", "link", "img", "iframe"} & {element.tag for element in root.iter()}
+
+
+def test_one_export_that_fails_does_not_keep_the_others_from_it(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(exports.TOLERANCES, "fp16", Tolerances(encode=1e-9, decode=1e-9))
+    monkeypatch.setattr("edgecap_export.verify.ROUNDING", 0.0)
+    assert run(["export", str(made / "full"), "--fp16", "--int8", "-o", str(tmp_path)]) == 9
+    printed = capsys.readouterr()
+    assert "onnx in fp16: output 'cross_keys'" in printed.err
+    assert "1 of 2 exports failed" in printed.err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["full-onnx-int8"]
+
+
+def references(made, folder) -> Path:
+    """A CSV of the recordings with what the float model says of them as their captions."""
+    captioner = Captioner.load(made / "full", threads=1)
+    rows = [f"{path},{next(captioner.caption_file(path)).text},a different caption"
+            for path in sorted((made / "recordings").iterdir())]  # fmt: skip
+    (folder / "said.csv").write_text("\n".join(["file,caption_1,caption_2", *rows]) + "\n")
+    return folder / "said.csv"
+
+
+def test_captions_are_scored_on_recordings_and_what_loses_too_much_is_not_written(made, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("aac_metrics")
+    table = references(made, tmp_path)
+    arguments = ["export", str(made / "full"), "--verify", str(table), "-o", str(tmp_path / "new")]
+    assert run([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)["report"]
+    assert report["compared"] == 3
+    assert report["same_tokens"] == report["same_captions"] == 1.0
+    low, high = report["score_interval"]
+    assert low <= report["score_after"] == report["score_before"] <= high
+    assert load_bundle(tmp_path / "new").manifest.metrics["cider_d"] == report["score_after"]
+    monkeypatch.setattr(exports, "LEAST_SCORE", 1.01)
+    monkeypatch.setitem(exports.LEAST_SAME_TOKENS, "fp32", 1.01)
+    assert run([*arguments[:-1], str(tmp_path / "worse")]) == 9
+    assert "tokens of 100.0% of 3 captions are PyTorch's, where fp32 must have 101%" in capsys.readouterr().err
+    assert run([*arguments[:-1], str(tmp_path / "worse"), "--force"]) == 0
+    assert "less than 101% of float32's" in capsys.readouterr().err
+    assert run(["export", str(made / "full"), "--verify", str(tmp_path / "none.csv"), "-o", str(tmp_path / "x")]) != 0
+    assert "none.csv" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_fine_tuning_on_few_recordings_warns_and_is_noted_in_the_recipe(made, tmp_path, capsys):
+    arguments = ["export", str(made / "full"), "--int8", "--calibration", str(made / "recordings")]
+    assert run([*arguments, "--fine-tune", "2", "-o", str(tmp_path / "tuned")]) == 0
+    printed = capsys.readouterr().err
+    assert "3 recordings in" in printed
+    assert "others may be cut off" in printed
+    recipe = parse_recipe(load_bundle(tmp_path / "tuned").manifest.provenance.details["recipe"])
+    assert recipe == replace(INT8, fine_tuning_steps=2)
+
+
+def test_a_toolchain_that_is_missing_or_untested_is_told_before_anything_is_done(made, tmp_path, capsys, monkeypatch):
+    def version(package):
+        if package == missing:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return {"onnx": "9.9.1"}.get(package, importlib_version(package))
+
+    importlib_version, missing = importlib.metadata.version, "onnxscript"
+    monkeypatch.setattr(runtimes.importlib.metadata, "version", version)
+    arguments = ["export", str(made / "full"), "-o", str(tmp_path / "new")]
+    assert run(arguments) == 5
+    assert capsys.readouterr().err.count("onnxscript, which is not installed; type: pip install") == 1
+    missing = ""
+    assert run(arguments) == 5
+    assert "onnx is 9.9.1 and edgecap was tested with 1.23" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert run([*arguments, "--force"]) == 0
+    assert "warning: onnx is 9.9.1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "what"),
     [
+        (["--runtime", "onnx", "--runtime", "tpu"], 2, "'tpu' is no runtime"),
+        (["--int8", "--fine-tune", "5"], 2, "--calibration"),
+        (["--fp16", "--fp32", "-o", "recordings", "--report", "/proc/page.html"], 7, "/proc/page.html"),
+        (["-o", "/proc/edgecap/new"], 7, "/proc/edgecap/new cannot be written"),
+        (["other.safetensors"], 8, "encoder"),
         (["--runtime", "tpu"], 2, "'tpu' is no runtime"),
         (["--front-end", "beside", "--int8"], 2, "'beside' is no place"),
         (["--int4"], 2, "--int4"),
@@ -142,8 +258,10 @@ def test_what_cannot_be_exported_gets_one_line_and_leaves_nothing(  # noqa: PLR0
     monkeypatch.chdir(made)
     (made / "empty").mkdir(exist_ok=True)
     (made / "card.safetensors").write_text("no weights")
+    save_file({"transformer.wte.weight": torch.zeros(4, 4)}, made / "other.safetensors")
     monkeypatch.setattr(exports, "onnx_graphs", lambda *_: None)  # no error here needs the graphs, which take seconds
-    if not any(argument in ("own.safetensors", "no/such", "int8", "card.safetensors") for argument in arguments):
+    models = {"own.safetensors", "other.safetensors", "no/such", "int8", "card.safetensors"}
+    if not models & set(arguments):
         arguments = ["./full", *arguments]
     before = sorted(made.rglob("*"))
     assert run(["export", *arguments]) == code
@@ -169,6 +287,21 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(made, tmp_path, capsys):
     assert run(["export", str(made / "full"), "-o", str(tmp_path / "file" / "new")]) == 7
     assert "cannot be written" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(made, tmp_path):
+    """The largest file may have 1 MB, so that the graphs do not fit."""
+    code = f"""
+import resource, sys
+from edgecap.cli import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+sys.exit(run(["export", {str(made / "full")!r}, "-o", {str(tmp_path / "new")!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert "cannot be written (File too large)" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_torch_the_command_says_what_to_install(edgecap, tmp_path):

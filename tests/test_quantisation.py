@@ -19,6 +19,7 @@ from edgecap_export.products import quantise_products
 from edgecap_export.quantise import plan, quantise_encoder, simplified, step_of
 from edgecap_export.ranges import (
     Histogram,
+    entropy_range,
     least_error_range,
     measure_ranges,
     parse_ranges,
@@ -133,7 +134,7 @@ def test_an_excite_moves_into_the_weights_where_those_are_fewer_than_places(enco
     simple = simplified(encoder)
     assert list(plan(simple, INT8).excites) == ["project"]
     graph = quantise_encoder(simple, ranges.of(INT8), INT8)
-    assert kinds(graph).count("MatMulIntegerToFloat") == 1
+    assert kinds(graph).count("MatMulIntegerToFloat") == 2  # and the expansion, whose answer goes into a swish
 
 
 def test_wrong_ranges_are_seen_in_the_answer(encoder, ranges, log_mels):
@@ -216,6 +217,17 @@ def test_float16_weights_halve_the_file_and_nothing_else_and_what_they_cannot_ho
     assert 0 < error(found, exact) < 1e-2
 
 
+def test_entropy_cuts_a_thin_tail_off_and_leaves_a_flat_distribution_whole():
+    flat = Histogram(-1.0, 3.0, np.full(2048, 100))
+    assert entropy_range(flat) == pytest.approx((-1.0, 3.0))
+    counts = np.zeros(2048, np.int64)
+    counts[:200] = np.random.default_rng(0).poisson(5_000 * np.exp(-np.arange(200) / 50))
+    counts[-1] = 1
+    low, high = entropy_range(Histogram(0.0, 100.0, counts))
+    assert low == 0.0
+    assert 9.0 < high < 60.0
+
+
 def test_recipes_and_ranges_survive_json_and_nonsense_is_refused(ranges):
     other = replace(INT8, keep=("a", "b"), ranges="extremes")
     for recipe in (INT8, FP16, other, recipe_for("int8", "efficientnet-b2")):
@@ -231,6 +243,10 @@ def test_recipes_and_ranges_survive_json_and_nonsense_is_refused(ranges):
         again.of(Recipe(name="x", precision="int8", percentile=50.0))
     with pytest.raises(BundleError, match="--calibration"):
         parse_ranges(b"{}")
+    spans = {rule: span for rule, span in again.spans.items() if rule != "entropy"}
+    assert replace(again, spans=spans).of(INT8)
+    with pytest.raises(BundleError, match="'entropy'"):
+        replace(again, spans=spans).of(replace(INT8, ranges="entropy"))
 
 
 def test_calibration_needs_recordings_and_says_what_few_or_silent_ones_do(tmp_path):

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecap.cli.console import as_json, say, table, write
-from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
+from edgecap.errors import EdgecapError, MissingDependencyError, OutputError, VerificationError
+from edgecap_export.places import check_writable, write_text
 from edgecap_export.runtimes import TOOLCHAINS, Precision, RuntimeName, check_toolchain
 
 if TYPE_CHECKING:
     from edgecap.manifest import EncoderInput
     from edgecap_export.exports import Exporter
-    from edgecap_export.layers import LayerError
-    from edgecap_export.reports import Report
-
-SHOWN_LAYERS = 10
 
 
 def export(
@@ -54,6 +51,11 @@ def export(
     vocabulary: Annotated[
         Path | None, typer.Option("--vocabulary", metavar="PATH", help="Of a checkpoint that holds none.")
     ] = None,
+    fine_tune: Annotated[
+        int,
+        typer.Option("--fine-tune", metavar="STEPS", min=0, help="With --int8 and --calibration: let the student learn "
+                     "from its own float32 self to be rounded, for so many batches. 200 are a beginning."),
+    ] = 0,
     front_end: Annotated[
         str,
         typer.Option("--front-end", metavar="PLACE", help="outside (NumPy makes the log-mel) or in-graph (the graph "
@@ -64,6 +66,9 @@ def export(
         typer.Option("--force", "-f", help="Replace a bundle that is there, write one that fails its checks, and use "
                      "a toolchain of an untested version."),
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write the reports as one HTML page, too.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Only rank the layers by what int8 does to them; write nothing.")
     ] = False,
@@ -83,9 +88,12 @@ def export(
     """
     runtimes, precisions = _runtimes(runtime or ["onnx"]), _precisions(fp32, fp16, int8)
     encoder_input = _encoder_input(front_end)
+    if fine_tune and ("int8" not in precisions or calibration is None):
+        raise typer.BadParameter("fine-tuning is for int8 and learns on sounds; add --int8 and --calibration FOLDER",
+                                 param_hint="--fine-tune")
     several = len(runtimes) * len(precisions) > 1
-    if output is not None and not several:
-        _check_free(output, force or explain)
+    if output is not None and not several and not explain:
+        _check_free(output, force)
     for name in runtimes:
         _check_toolchain(name, force)
     try:
@@ -98,34 +106,55 @@ def export(
         say("warning", note)
     folders = {pair: _folder(output, several, f"{source.name}-{'-'.join(pair)}")
                for pair in itertools.product(runtimes, precisions)}  # fmt: skip
-    for folder in folders.values():
-        _check_free(folder, force or explain)
+    for folder in () if explain else folders.values():
+        _check_free(folder, force)
+        check_writable(folder)
+    if report is not None:
+        check_writable(report)
     exporter = Exporter(source, references=verify, encoder_input=encoder_input,
                         progress=lambda step: say("note", f"{step} …"))  # fmt: skip
     if "int8" in precisions and calibration is not None:
         for warning in exporter.calibrate(calibration):
             say("warning", warning)
+        if fine_tune:
+            exporter.fine_tune(fine_tune)
     if explain:
         _explain(exporter, runtimes, precisions, json)
     else:
-        _export(exporter, folders, force, json)
+        _export(exporter, folders, force, report, json)
 
 
 def _export(
-    exporter: Exporter, folders: dict[tuple[RuntimeName, Precision], Path], force: bool, json: bool
+    exporter: Exporter, folders: dict[tuple[RuntimeName, Precision], Path], force: bool, page: Path | None, json: bool
 ) -> None:
-    """Write every bundle and print its report."""
-    documents = []
+    """Write every bundle and print its report. One that fails its verification does not keep the others from it."""
+    from edgecap_export.report_page import report_page
+    from edgecap_export.report_text import report_lines
+
+    documents, reports, failed = [], [], []
     for (runtime, precision), folder in folders.items():
-        bundle, report = exporter.export(runtime, precision, folder, force=force)
+        try:
+            bundle, report = exporter.export(runtime, precision, folder, force=force)
+        except VerificationError as error:
+            if len(folders) == 1:
+                raise
+            say("error", f"{runtime} in {precision}: {error}")
+            failed.append(f"{runtime} in {precision}")
+            continue
         if report.failure:
             say("warning", f"written although {report.failure}")
+        reports.append(report)
         documents.append({"bundle": str(folder), "bytes": bundle.size, "report": report.document()})
         if not json:
-            for line in (*report_lines(report), str(folder)):
+            for line in (*report_lines(report), str(folder), ""):
                 write(line)
+    if page is not None and reports:
+        write_text(page, report_page(reports))
     if json:
-        write(as_json({"exports": documents} if len(documents) > 1 else documents[0]))
+        write(as_json({"exports": documents} if len(folders) > 1 else documents[0]))
+    if failed:
+        raise VerificationError(f"{len(failed)} of {len(folders)} exports failed their verification and were not "
+                                f"written ({', '.join(failed)}); --force writes them all the same")
 
 
 def _runtimes(given: list[str]) -> list[RuntimeName]:
@@ -172,41 +201,17 @@ def _check_free(folder: Path, force: bool) -> None:
         raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace a bundle")
 
 
-def report_lines(report: Report) -> list[str]:
-    """A report for people."""
-    lines = [f"{report.name} for {report.runtime}, {report.recipe.name}: {report.size_after / 1e6:.1f} MB, "
-             f"{report.size_after / report.size_before:.2f} of float32's {report.size_before / 1e6:.1f} MB", ""]
-    lines += table(["stage (processor time)", "float32", report.recipe.precision, "ratio"], [
-        [stage.name, f"{stage.before:.2f} ms", f"{stage.after:.2f} ms", f"{stage.ratio:.2f}"] for stage in report.stages
-    ])  # fmt: skip
-    lines += ["", *table(["operators", "number"], [[kind, str(count)] for kind, count in report.operators.items()
-                                                   if "(int8)" in kind or "Conv" in kind])]  # fmt: skip
-    lines.append("")
-    if report.layers:
-        lines += [*_layer_lines(report.layers), ""]
-    if report.same_captions is not None:
-        lines.append(f"the same caption for {report.same_captions:.0%} of {report.compared} sounds")
-    if report.score_before is not None and report.score_after is not None and report.score_interval is not None:
-        low, high = report.score_interval
-        lines.append(f"CIDEr-D {report.score_after:.3f} [{low:.3f}, {high:.3f}], float32 {report.score_before:.3f}")
-    return lines
-
-
-def _layer_lines(layers: list[LayerError]) -> list[str]:
-    rows = [[layer.node, f"{layer.error:.4f}"] for layer in layers[:SHOWN_LAYERS]]
-    return table([f"worst of {len(layers)} int8 layers", "change of the decoder's keys, it alone in int8"], rows)
-
-
 def _explain(exporter: Exporter, runtimes: list[RuntimeName], precisions: list[Precision], json: bool) -> None:
     """Print what int8 does to each layer; the lowering of the first runtime says what stays in float."""
+    from edgecap_export.report_text import layer_lines
+
     if "int8" not in precisions:
         raise EdgecapError("there is nothing to explain: only int8 has layers to rank; add --int8")
     layers, stays = exporter.explained(runtimes[0])
     if json:
         write(as_json({"layers": [{"node": layer.node, "error": layer.error} for layer in layers], "float": stays}))
         return
-    rows = [[layer.node, f"{layer.error:.4f}"] for layer in layers]
-    for line in table(["int8 layer", "change of the decoder's keys, it alone in int8"], rows):
+    for line in layer_lines(layers, "int8", len(layers)):
         write(line)
     write("")
     for line in table(["float layer", "why"], [[name, reason] for name, reason in stays.items()]):

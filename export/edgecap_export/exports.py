@@ -9,10 +9,12 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edgecap.bundle import Bundle, BundleContent, write_bundle
 from edgecap.captioner import Captioner
@@ -20,15 +22,16 @@ from edgecap.errors import BundleError, EdgecapError, VerificationError
 from edgecap.frontend import Samples
 from edgecap.manifest import EncoderInput, Manifest
 from edgecap.session import open_session
+from edgecap_export.aware import fine_tuned
 from edgecap_export.bundles import common_contents, difference_details, manifest_of, trial, window_frames, with_details
 from edgecap_export.calibration import GAINS_DB, read_calibration, window_of
 from edgecap_export.comparison import Said, captions_of, compare_stages, same
 from edgecap_export.graphs import OnnxGraphs, onnx_graphs
-from edgecap_export.layers import LayerError, rank_layers
+from edgecap_export.layers import LayerError, rank_halves, rank_layers
 from edgecap_export.onnx_runtime import graph_files
 from edgecap_export.quantise import simplified
-from edgecap_export.ranges import measure_ranges, weights_digest
-from edgecap_export.recipes import INT8, Recipe, render_recipe
+from edgecap_export.ranges import Ranges, measure_ranges, weights_digest
+from edgecap_export.recipes import INT8, render_recipe
 from edgecap_export.reports import Report
 from edgecap_export.runtimes import Calibration, Lowered, Precision, RuntimeName, Work, open_runtime
 from edgecap_export.sources import Source
@@ -57,11 +60,16 @@ Progress = Callable[[str], None]
 def calibrated(student: Student, graphs: OnnxGraphs, folder: Path) -> tuple[Calibration, tuple[str, ...]]:
     """Log-mels and ranges of the recordings in `folder`, and what is wrong with those. Raises AudioError."""
     found = read_calibration(folder, student.config.front_end, window_frames(student))
-    ranges = measure_ranges(
-        simplified(onnx.load_from_string(graphs.encode)), found.log_mels, clips=found.clips,
+    return Calibration(found.log_mels, _ranges(student, graphs, found.log_mels, found.clips)), found.warnings
+
+
+def _ranges(
+    student: Student, graphs: OnnxGraphs, log_mels: Sequence[NDArray[np.float32]], clips: int = 0
+) -> Ranges:
+    return measure_ranges(
+        _simplified(graphs), log_mels, clips=clips,
         weights=weights_digest(student.state_dict()), percentile=INT8.percentile,
     )  # fmt: skip
-    return Calibration(found.log_mels, ranges), found.warnings
 
 
 class Exporter:
@@ -74,6 +82,9 @@ class Exporter:
         """`references` is a CSV of recordings with captions; it is read at once, which may raise EdgecapError."""
         self.source, self.encoder_input, self.rounds, self.progress = source, encoder_input, rounds, progress
         self.window = window_frames(source.student)
+        self._learner: Student | None = None
+        self._learner_graphs: OnnxGraphs | None = None
+        self._steps = 0
         self._references: list[Reference] = read_references(references) if references is not None else []
 
     @cached_property
@@ -109,35 +120,67 @@ class Exporter:
         self.calibration, warnings = calibrated(self.source.student, self.float_graphs, folder)
         return warnings
 
+    def fine_tune(self, steps: int) -> None:
+        """Let the student learn from its own float32 self to be rounded, on what `calibrate` was given; int8 alone
+        is made of the result, and all is still compared with the student as it was.
+        """
+        student, log_mels = self.source.student, self.calibration.log_mels
+        self._learner = fine_tuned(student, log_mels, steps, progress=self._every_tenth(steps))
+        self._steps = steps
+        self.progress("exporting the fine-tuned graphs")
+        self._learner_graphs = onnx_graphs(self._learner, self.window)
+        self.calibration = Calibration(log_mels, _ranges(self._learner, self._learner_graphs, log_mels))
+
+    def _every_tenth(self, steps: int) -> Callable[[int, float], None]:
+        def tell(step: int, loss: float) -> None:
+            if step % max(1, steps // 10) == 0:
+                self.progress(f"fine-tuning, step {step} of {steps}, error {loss:.4f}")
+
+        return tell
+
     def work(self, runtime: RuntimeName, precision: Precision) -> Work:
         """What a lowering is given. Raises EdgecapError where int8 has nothing to calibrate on."""
-        student = self.source.student
+        student, graphs = self.source.student, self.float_graphs
+        recipe = open_runtime(runtime).recipe(precision, student.config.encoder)
+        if precision == "int8" and self._learner is not None and self._learner_graphs is not None:
+            student, graphs = self._learner, self._learner_graphs
+            recipe = replace(recipe, fine_tuning_steps=self._steps)
         return Work(
-            student=student, window=self.window, encoder_input=self.encoder_input, float_graphs=self.float_graphs,
-            recipe=open_runtime(runtime).recipe(precision, student.config.encoder),
+            student=student, window=self.window, encoder_input=self.encoder_input, float_graphs=graphs, recipe=recipe,
             calibration=self.calibration if precision == "int8" else Calibration(()),
         )  # fmt: skip
 
     def explained(self, runtime: RuntimeName) -> tuple[list[LayerError], dict[str, str]]:
         """The ranking of int8, and what stays in float for a runtime and why."""
         work = self.work(runtime, "int8")
-        return self.ranking(work.recipe), dict(open_runtime(runtime).lower(work).stays_float)
+        return self.ranking("int8"), dict(open_runtime(runtime).lower(work).stays_float)
 
-    def ranking(self, recipe: Recipe) -> list[LayerError]:
-        """Convolutions by what int8 does to them alone, worst first; empty for other precisions."""
-        if recipe.precision != "int8":
-            return []
-        return self._int8_ranking
+    def ranking(self, precision: Precision) -> list[LayerError]:
+        """Convolutions by what a precision does to them alone, worst first; empty for fp32, which rounds nothing.
+
+        It is told for ONNX Runtime's kernels; other runtimes round weights and activations alike.
+        """
+        return self._rankings[precision]()
 
     @cached_property
-    def _int8_ranking(self) -> list[LayerError]:
-        self.progress("ranking the layers")
+    def _rankings(self) -> dict[Precision, Callable[[], list[LayerError]]]:
+        return {"fp32": list, "fp16": cache(self._rank_halves), "int8": cache(self._rank_bytes)}
+
+    def _rank_halves(self) -> list[LayerError]:
+        self.progress("ranking the layers in float16")
+        return list(rank_halves(_simplified(self.float_graphs), self._ranked_on))
+
+    def _rank_bytes(self) -> list[LayerError]:
         work = self.work("onnx", "int8")
         if work.calibration.ranges is None:
             return []
-        model = simplified(onnx.load_from_string(self.float_graphs.encode))
-        log_mel = window_of(self.made_sounds[0], self.source.student.config.front_end, self.window)
-        return list(rank_layers(model, work.calibration.ranges.of(work.recipe), work.recipe, [log_mel]))
+        self.progress("ranking the layers in int8")
+        return list(rank_layers(_simplified(work.float_graphs), work.calibration.ranges.of(work.recipe), work.recipe,
+                                self._ranked_on))  # fmt: skip
+
+    @cached_property
+    def _ranked_on(self) -> list[NDArray[np.float32]]:
+        return [window_of(self.made_sounds[0], self.source.student.config.front_end, self.window)]
 
     def export(
         self, runtime: RuntimeName, precision: Precision, folder: Path, *, force: bool = False
@@ -157,7 +200,7 @@ class Exporter:
             beams=lowered.beams,
         )  # fmt: skip
         contents = [*lowered.files, *common_contents(source.vocabulary, source.card)]
-        report, failures = self._tried(manifest, contents, lowered, recipe, force)
+        report, failures = self._tried(manifest, contents, lowered, work, force)
         failures += self._faults(report)
         if failures and not force:
             raise VerificationError(f"{failures[0]}; nothing was written (--force writes it all the same)")
@@ -174,16 +217,17 @@ class Exporter:
         return write_bundle(folder, manifest, [*contents, BundleContent("report.json", "other", text.encode())]), report
 
     def _tried(
-        self, manifest: Manifest, contents: Sequence[BundleContent], lowered: Lowered, recipe: Recipe, force: bool
+        self, manifest: Manifest, contents: Sequence[BundleContent], lowered: Lowered, work: Work, force: bool
     ) -> tuple[Report, list[str]]:
         """The report of a bundle in a temporary folder, and how it failed its comparison with PyTorch."""
         failures: list[str] = []
+        recipe, student = work.recipe, work.student
         differences: tuple[Difference, ...] = ()
         with trial(manifest, contents) as bundle, self._baseline() as before:
             self.progress("comparing with PyTorch")
             try:
                 session = open_session(bundle, 1)
-                differences = verify_session(self.source.student, session, self.window, TOLERANCES[recipe.precision],
+                differences = verify_session(student, session, self.window, TOLERANCES[recipe.precision],
                                              waveform=self.encoder_input == "waveform")  # fmt: skip
             except BundleError as error:
                 raise VerificationError(f"the exported bundle does not run ({error}); nothing was written") from error
@@ -195,7 +239,8 @@ class Exporter:
                 name=manifest.name, runtime=manifest.runtime, recipe=recipe, size_before=_size(before),
                 front_end="outside" if self.encoder_input == "log_mel" else "in-graph", size_after=_size(bundle),
                 operators=dict(lowered.operators), not_delegated=dict(lowered.not_delegated),
-                delegated=lowered.delegated, stays_float=dict(lowered.stays_float), layers=self.ranking(recipe),
+                delegated=lowered.delegated, stays_float=dict(lowered.stays_float),
+                layers=self.ranking(recipe.precision),
                 differences={found.output: found.largest for found in differences},
             )  # fmt: skip
             self.progress(f"captioning {len(self._clips)} sounds")
@@ -257,3 +302,8 @@ class Exporter:
 def _size(bundle: Bundle) -> int:
     """Bytes of a bundle's programs."""
     return sum(entry.size for entry in bundle.manifest.programs)
+
+
+def _simplified(graphs: OnnxGraphs) -> onnx.ModelProto:
+    """The encoder that ranges are measured and layers are ranked on."""
+    return simplified(onnx.load_from_string(graphs.encode))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import onnx
+from onnx import compose
 
 from edgecap.bundle import BundleContent
 from edgecap_export.apply import apply_recipe
-from edgecap_export.graphs import OnnxGraphs
+from edgecap_export.graphs import OnnxGraphs, onnx_model
 from edgecap_export.quantise import plan, simplified
 from edgecap_export.recipes import Recipe, recipe_for
 from edgecap_export.runtimes import Lowered, Precision, Runtime, Work
+from edgecap_export.waveform import WAVEFORM_INPUTS, GraphFrontEnd, example_waveform_inputs
 
 
 class OnnxRuntime:
@@ -31,7 +34,24 @@ class OnnxRuntime:
             ranges = work.calibration.ranges.of(recipe)
             stays = plan(simplified(onnx.load_from_string(work.float_graphs.encode)), recipe).stays
         graphs = apply_recipe(recipe, work.float_graphs, ranges)
+        if work.encoder_input == "waveform":
+            graphs = replace(graphs, encode=_with_front_end(graphs.encode, work))
         return Lowered(files=graph_files(graphs), operators=count_operators(graphs), stays_float=stays)
+
+
+def _with_front_end(encode: bytes, work: Work) -> bytes:
+    """The encoder with the front end before it, which is in float32 whatever the recipe says."""
+    front_end = GraphFrontEnd(work.student.config.front_end, work.window)
+    inputs = example_waveform_inputs(work.student, work.window)[:2]
+    front = onnx_model(front_end, inputs, WAVEFORM_INPUTS[:2], ("log_mel",), None)
+    behind = onnx.load_from_string(encode)
+    named = compose.add_prefix(front, "front_end/", rename_inputs=False, rename_outputs=False)
+    for domain in behind.opset_import:
+        if domain.domain not in {item.domain for item in named.opset_import}:
+            named.opset_import.append(domain)
+    merged = compose.merge_models(named, behind, io_map=[("log_mel", "log_mel")])
+    onnx.checker.check_model(merged)
+    return bytes(merged.SerializeToString())
 
 
 def graph_files(graphs: OnnxGraphs) -> tuple[BundleContent, ...]:

@@ -181,36 +181,46 @@ class _Rewriter:
         self.plan = planned
         self.steps = {name: step_of(ranges[name]) for name in planned.tensors}
         self.pooled = _pooled(self.graph)
+        self.takers = self.graph.consumers()
         self.skipped = {excite.product for excite in planned.excites.values()}
         self.forms: dict[str, dict[str, str]] = {}
         """Tensor of the float graph → form ("nchw" float, "nhwc" float, "bytes" nhwc) → tensor of the new graph."""
 
     def run(self) -> onnx.ModelProto:
         nodes, self.graph.nodes = self.graph.nodes, []
-        done = set(self.plan.quantised.values())
         for node in nodes:
-            if node.output[0] in self.skipped:
-                continue  # the convolution after it does its work
-            if node.op_type == "Relu" and node.output[0] in done and node.output[0] in self.forms:
-                continue  # went into the convolution before it: bytes below zero do not exist there
-            if node.name in self.plan.excites:
-                self._excited(node)
-            elif node.name in self.plan.quantised:
-                self._convolution(node)
-            elif node.op_type == "GlobalAveragePool" and node.input[0] in self.steps:
-                self._pooling(node)
-            elif node.output[0] in self.pooled and node.op_type == "Conv" and self._exists(node.input[0], "nhwc"):
-                self._pooled_convolution(node)
-            elif node.op_type in _POINTWISE_OPERATORS and any(self._exists(name, "nhwc") for name in node.input):
-                self._pointwise(node)
-            else:
-                for index, name in enumerate(node.input):
-                    if name in self.forms:
-                        node.input[index] = self._as(name, "nchw")
-                self.graph.nodes.append(node)
+            if not self._is_done(node):
+                self._rewrite(node)
         for name in self.graph.outputs & set(self.forms):
             self._as(name, "nchw")
         return self.graph.model()
+
+    def _is_done(self, node: NodeProto) -> bool:
+        """Whether a convolution does the node's work: the one after a scaling, or the one before a ReLU (bytes below
+        zero do not exist there).
+        """
+        output = node.output[0]
+        relu = node.op_type == "Relu" and output in set(self.plan.quantised.values()) and output in self.forms
+        return relu or output in self.skipped
+
+    def _rewrite(self, node: NodeProto) -> None:
+        if node.name in self.plan.excites:
+            self._excited(node)
+        elif node.name in self.plan.quantised and self._wanted_in_float(node):
+            self._pointwise_to_float(node)
+        elif node.name in self.plan.quantised:
+            self._convolution(node)
+        elif node.op_type == "GlobalAveragePool" and node.input[0] in self.steps:
+            self._pooling(node)
+        elif node.output[0] in self.pooled and node.op_type == "Conv" and self._exists(node.input[0], "nhwc"):
+            self._pooled_convolution(node)
+        elif node.op_type in _POINTWISE_OPERATORS and any(self._exists(name, "nhwc") for name in node.input):
+            self._pointwise(node)
+        else:
+            for index, name in enumerate(node.input):
+                if name in self.forms:
+                    node.input[index] = self._as(name, "nchw")
+            self.graph.nodes.append(node)
 
     def _exists(self, name: str, form: str) -> bool:
         """Whether a tensor has that form, or bytes, which lie in the same layout."""
@@ -236,6 +246,27 @@ class _Rewriter:
     def _step(self, name: str) -> list[str]:
         step = self.steps[name]
         return [self.graph.constant(step.scale, "scale"), self.graph.constant(step.zero, "zero")]
+
+    def _pointwise_to_float(self, node: NodeProto) -> None:
+        """A 1x1 convolution whose answer is wanted in float: a product of bytes that is not rounded again."""
+        source, output = node.input[0], node.output[0]
+        weight = self.graph.constants[node.input[1]][:, :, 0, 0].astype(np.float32)
+        scales, step = channel_scales(weight), self._step(source)
+        whole = np.clip(np.rint((weight / scales[:, None]).T), -127, 127).astype(np.int8)
+        inputs = [self._as(source, "bytes"), self.graph.constant(whole, "weight"), step[0],
+                  self.graph.constant(scales, "scales"), step[1],
+                  self.graph.constant(np.zeros(len(scales), np.int8), "zeros")]  # fmt: skip
+        if len(node.input) > 2:
+            inputs.append(node.input[2])
+        made = self.graph.add("MatMulIntegerToFloat", inputs, f"{output}@nhwc", node.name, MICROSOFT)
+        self.forms[output] = {"nhwc": made}
+
+    def _wanted_in_float(self, node: NodeProto) -> bool:
+        """Whether a quantised convolution is a plain 1x1 one and all that takes its answer works in float."""
+        weight, more = self.graph.constants[node.input[1]], attributes(node)
+        plain = kind_of(node, weight) == "pointwise" and set(more.get("strides", [1])) == {1}
+        takers = self.takers[node.output[0]]
+        return plain and bool(takers) and all(taker.op_type == "QuickGelu" for taker in takers)
 
     def _convolution(self, node: NodeProto) -> None:
         source, output = node.input[0], self.plan.quantised[node.name]

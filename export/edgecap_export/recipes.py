@@ -30,7 +30,7 @@ class Recipe:
     """So many of those, counted from the input, stay in float."""
     keep: tuple[str, ...] = ()
     """Nodes of the float graph that stay in float whatever their kind, by name."""
-    ranges: Literal["extremes", "percentile", "least-error"] = "percentile"
+    ranges: Literal["extremes", "percentile", "entropy", "least-error"] = "percentile"
     """How an activation's range follows from what calibration saw."""
     percentile: float = 99.99
     """For "percentile": how much of what was seen lies inside the range, in per cent, both ends together."""
@@ -38,6 +38,13 @@ class Recipe:
     """Whether the matrix products with weights run in int8 with the range of each input taken as it comes."""
     half_weights: bool = False
     """Whether float weights are stored as float16; they are widened when the graph is loaded."""
+    maps: bool = False
+    """Whether what joins the convolutions (swish, squeeze-excite, sums, padding) runs in static int8 too, so that maps
+    are bytes from the first convolution to the last."""
+    half_arithmetic: bool = False
+    """Whether a processor that calculates in float16 may do so."""
+    fine_tuning_steps: int = 0
+    """Batches of quantisation-aware fine-tuning (`edgecap_export.aware`) that came before."""
 
 
 FP32 = Recipe(name="fp32", precision="fp32")

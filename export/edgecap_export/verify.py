@@ -76,7 +76,7 @@ def verify_session(
         largest[name] = max(largest.get(name, 0.0), difference)
 
     double, plain = TorchSession(copy.deepcopy(student).double()), TorchSession(student)
-    for samples, log_mels, length in _clips(student, window_frames, (1.0,) * len(LENGTHS) if waveform else LENGTHS):
+    for samples, log_mels, length in _clips(student, window_frames):
         exact, single = double.encode(log_mels, length), plain.encode(log_mels, length)
         given = session.encode(samples if waveform else log_mels, length)
         for name in ENCODE_OUTPUTS:
@@ -119,13 +119,11 @@ def sounds(sample_rate: int, seconds: float) -> Iterator[Samples]:
     yield (0.02 * np.sin(2 * np.pi * 50 * time) + 0.8 * clicks).astype(np.float32)
 
 
-def _clips(
-    student: Student, window_frames: int, parts: tuple[float, ...]
-) -> Iterator[tuple[Samples, NDArray[np.float32], int]]:
-    """Clips that fill `parts` of a window: samples (n,), log-mel (n_mels, window_frames), memory length."""
+def _clips(student: Student, window_frames: int) -> Iterator[tuple[Samples, NDArray[np.float32], int]]:
+    """Clips that fill LENGTHS of a window: samples (n,), log-mel (n_mels, window_frames), memory length."""
     front_end = student.config.front_end
     seconds = (window_frames - 1) * front_end.hop_length / front_end.sample_rate
-    for part, sound in zip(parts, sounds(front_end.sample_rate, seconds), strict=True):
+    for part, sound in zip(LENGTHS, sounds(front_end.sample_rate, seconds), strict=True):
         samples = sound[: int(part * sound.size)]
         clip = log_mel(samples, front_end)
         missing = window_frames - clip.shape[1]
