@@ -27,7 +27,7 @@ def test_no_command_shows_the_help(edgecap: Run) -> None:
     assert "caption" in shown.stdout + shown.stderr
 
 
-@pytest.mark.parametrize("command", ["caption", "listen", "models", "devices"])
+@pytest.mark.parametrize("command", ["caption", "listen", "models", "devices", "demo"])
 def test_each_command_has_help(edgecap: Run, command: str) -> None:
     done = edgecap(command, "--help")
     assert done.returncode == 0

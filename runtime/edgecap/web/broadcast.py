@@ -68,7 +68,7 @@ class Broadcast:
     def __init__(self, most: int = MOST_WATCHERS) -> None:
         self._most = most
         self._watchers: set[Watcher] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._ended = False
 
     @property
@@ -101,14 +101,16 @@ class Broadcast:
         """The browser is gone."""
         with self._lock:
             self._watchers.discard(watcher)
+            self._lock.notify_all()
 
-    def close(self, farewell: bytes) -> None:
-        """Say good-bye to all and take no more."""
+    def close(self, farewell: bytes, patience: float) -> None:
+        """Say good-bye to all, take no more, and wait at most `patience` seconds for them to have heard it."""
         with self._lock:
             self._ended = True
             for watcher in self._watchers:
                 watcher.put(farewell, keep=True)
                 watcher.close()
+            self._lock.wait_for(lambda: not self._watchers, patience)
 
 
 def message(kind: str, data: str, identifier: str = "") -> bytes:

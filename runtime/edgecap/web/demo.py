@@ -32,8 +32,8 @@ class Demo:
 
     @property
     def url(self) -> str:
-        """Where it is."""
-        return self._server.url
+        """Where it is, with the token where one is needed."""
+        return self._server.whole_url
 
     def close(self) -> None:
         """Let go of the port."""

@@ -35,6 +35,8 @@ from edgecap.web.uploads import Uploads
 SOUND_SECONDS = 1 / 30
 """Time from one piece of spectrogram to the next, at the least."""
 STATUS_SECONDS = 1.0
+FAREWELL_SECONDS = 1.0
+"""Time that browsers have to hear that this is the end."""
 MOST_GREETED = 100
 """Events that a browser gets when it comes."""
 
@@ -69,12 +71,13 @@ class LivePage(Sink):
         }
         self._server = WebServer(host, port, Door(host, web_token(config.web, host), config.web.hosts), routes, tell)
         self._server.start()
-        tell("note", f"the live page is at {self.url}")
+        known = config.web.token is not None or config.web.token_file is not None  # and belongs into no log
+        tell("note", f"the live page is at {self._server.url if known else self.url}")
 
     @property
     def url(self) -> str:
-        """Where the page is."""
-        return self._server.url
+        """Where the page is, with the token where one is needed."""
+        return self._server.whole_url
 
     @property
     def watched(self) -> bool:  # type: ignore[override]
@@ -122,7 +125,7 @@ class LivePage(Sink):
 
     def close(self) -> None:
         """See `Sink.close`."""
-        self.broadcast.close(message("bye", "{}"))
+        self.broadcast.close(message("bye", "{}"), FAREWELL_SECONDS)
         self._server.close()
 
     def _stream(self, source: str) -> _Stream:

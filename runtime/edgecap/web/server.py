@@ -42,7 +42,6 @@ class Exchange(BaseHTTPRequestHandler):
     """One request and its answer. A connection carries one, so nothing is left over to be misread as the next."""
 
     server: WebServer
-    server_version, sys_version = "edgecap", ""
     timeout = STALLED_SECONDS
     query: dict[str, str]
     """The query's values, the last of each name."""
@@ -91,6 +90,10 @@ class Exchange(BaseHTTPRequestHandler):
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
+
+    def version_string(self) -> str:
+        """The Server header: no versions for strangers."""
+        return "edgecap"
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing of each visit."""
@@ -170,12 +173,14 @@ class WebServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is, with the token where one is needed."""
-        host = self.host
-        if host in {"0.0.0.0", "::"}:
-            host = own_address()
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}/" + (f"?token={self.door.token}" if self.door.token else "")
+        """Where the page is; under this machine's likeliest address where it is served at all of them."""
+        host = own_address() if self.host in {"0.0.0.0", "::"} else self.host
+        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+
+    @property
+    def whole_url(self) -> str:
+        """The same with the token where one is needed."""
+        return self.url + (f"?token={self.door.token}" if self.door.token else "")
 
     def start(self) -> None:
         """Serve in a thread of its own."""
