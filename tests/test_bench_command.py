@@ -55,9 +55,11 @@ def test_bench_measures_and_writes_every_figure(edgecap: Run, tiny_folder: Path,
     assert by_name["cold start"][0] > by_name["import edgecap"][0]
 
 
-def test_bench_can_leave_the_long_file_out(edgecap: Run, tiny_folder: Path) -> None:
-    done = edgecap("bench", "--model", tiny_folder, *QUICK, "--long", 0, "--even-busy", "--beam", 1)
+def test_bench_can_leave_the_long_file_out(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "figures.png"
+    done = edgecap("bench", "--model", tiny_folder, *QUICK, "--long", 0, "--even-busy", "--beam", 1, "--plot", plot)
     assert done.returncode == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
     assert "cold start" in done.stdout
     assert "long file" not in done.stdout
 

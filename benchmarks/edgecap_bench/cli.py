@@ -79,8 +79,7 @@ def bench(
         Path | None, typer.Option("--report", metavar="FILE", help="The tables as a .md or .html file.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE.png", help="A picture of a comparison, of growth or of "
-                                  "quality (extra plot).")
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="The result as a picture (extra plot).")
     ] = None,
     even_busy: Annotated[
         bool, typer.Option("--even-busy", help="Measure on a busy machine too; what comes out is marked as no result.")
@@ -106,8 +105,8 @@ def bench(
         data=data, dataset=dataset, rounds=rounds, tokens=tokens, starts=starts, threads=threads, beam=beam,
         long_seconds=long, even_busy=even_busy,
     )  # fmt: skip
-    mode = _mode(request, growth=growth, quality=quality, submit=submit_file is not None, plot=plot is not None)
-    output.check(submit_file or json, report, plot)
+    mode = _mode(request, growth=growth, quality=quality, submit=submit_file is not None)
+    output.check((json, submit_file), report, plot)
     try:
         load.cores(threads)
     except ValueError as error:
@@ -128,7 +127,7 @@ def bench(
     watch.refuse_if_disturbed()
 
 
-def _mode(request: Request, *, growth: bool, quality: bool, submit: bool, plot: bool) -> modes.Name:
+def _mode(request: Request, *, growth: bool, quality: bool, submit: bool) -> modes.Name:
     """What was asked for. Raises BadParameter for two things at once, and for options that it does not have."""
     asked: list[modes.Name] = []
     asked += ["growth"] if growth else []
@@ -139,10 +138,7 @@ def _mode(request: Request, *, growth: bool, quality: bool, submit: bool, plot: 
         raise typer.BadParameter("one thing at a time: --growth, --quality, --submit-file, or a comparison")
     if quality != (request.data is not None):
         raise typer.BadParameter("--quality needs --data, and --data is for --quality", param_hint="--data")
-    mode: modes.Name = asked[0] if asked else "comparison" if several else "figures"
-    if plot and mode in ("figures", "submission"):
-        raise typer.BadParameter("there is a plot of comparisons, of --growth and of --quality", param_hint="--plot")
-    return mode
+    return asked[0] if asked else "comparison" if several else "figures"
 
 
 def _runtimes(given: list[str]) -> tuple[str, ...]:

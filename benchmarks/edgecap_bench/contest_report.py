@@ -62,7 +62,7 @@ def notes(contest: Contest) -> list[str]:
         found.append(f"The board before: {contest.before}; after: {contest.after}.")
         if contest.after.throttled or contest.before.throttled:
             found.append("The board was held back (heat or voltage), so its times are longer than they need be.")
-    found.append(f"Energy counted by: {contest.energy}." if contest.energy else "This machine counts no energy.")
+        found.append(f"Energy counted by: {contest.energy}." if contest.energy else "This machine counts no energy.")
     if contest.took_seconds is not None:
         over = "" if contest.took_seconds <= MOST_SECONDS else f", more than the {MOST_SECONDS / 60:g} minutes wanted"
         found.append(f"The whole comparison took {contest.took_seconds / 60:.1f} minutes{over}.")
@@ -219,8 +219,12 @@ def _missed(contest: Contest) -> list[Sheet]:
         stages = [f"{stage} {amount(summarise(entrant.seconds[stage]).median, 's')}" for stage in STAGES[:3]]
         rate = (entrant.encoder_multiply_adds or 0) / summarise(entrant.seconds["encoder"]).median / 1e9
         others = (baseline.encoder_multiply_adds or 0) / summarise(baseline.seconds["encoder"]).median / 1e9
+        encoder = summarise(entrant.seconds["encoder"]).median
+        alone = encoder - (whole - must)
+        change = f"by the encoder alone: {amount(alone, 's')} instead of {amount(encoder, 's')}" if alone > 0 else (
+            "the encoder alone cannot bring it")
         rows.append((entrant.key, f"{ratio:.1f} of {least:g} x {baseline.key}", f"{amount(whole, 's')}: "
-                     f"{', '.join(stages)}", f"{amount(must, 's')}, {amount(whole - must, 's')} less",
+                     f"{', '.join(stages)}", f"{amount(must, 's')}; {change}",
                      f"{rate:.0f} G, of {baseline.key} {others:.0f} G"))
         profiled |= {each.key: each for each in (entrant, baseline) if each.profile}
     if not rows:

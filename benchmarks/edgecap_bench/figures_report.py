@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecap_bench.figures import EXPLANATIONS
-from edgecap_bench.results import Figure, Result, ResultError, read_result
+from edgecap_bench.results import Figure, Result, ResultError, Unit, read_result
 from edgecap_bench.sections import Part
 from edgecap_bench.tables import Page, Sheet, amount, cores, markdown, origin, spread
 
@@ -48,6 +48,27 @@ def section(paths: Sequence[Path]) -> Part:
             what = "measured on a busy machine" if result.noisy else "cut short"
             raise ResultError(f"the result of {result.date} was {what} and is none; measure again")
     return Part("\n".join(markdown(figures_page(result), level=2) for result in results))
+
+
+def draw(result: Result, path: Path) -> None:
+    """Times and bytes with their intervals and what is wanted (red), a panel each, as one PNG."""
+    from edgecap_bench.plots import panels
+
+    kinds: tuple[tuple[Unit, float, str], ...] = (("s", 1e3, "ms"), ("B", 1e-6, "MB"))
+    found = [(unit, [figure for figure in result.figures if figure.unit == unit], factor, name)
+             for unit, factor, name in kinds]
+    found = [each for each in found if each[1]]
+    with panels(path, len(found), figures_page(result).title, (6.0, 3.4)) as axes:
+        for axis, (_, figures, factor, name) in zip(axes, found, strict=True):
+            for place, figure in enumerate(figures):
+                each = figure.summary
+                error = [[factor * (each.median - each.low)], [factor * (each.high - each.median)]]
+                axis.barh(place, factor * each.median, xerr=error, capsize=2, color="C0")
+                if figure.target is not None:
+                    axis.plot([factor * figure.target] * 2, [place - 0.4, place + 0.4], color="C3")
+            axis.set_yticks(range(len(figures)), [figure.name for figure in figures], fontsize=7)
+            axis.invert_yaxis()
+            axis.set(xscale="log", xlabel=f"{name}, 95 %; red: at most")
 
 
 def _row(figure: Figure) -> tuple[str, ...]:

@@ -17,10 +17,11 @@ from edgecap.errors import EdgecapError
 from edgecap.models import find_model
 from edgecap_bench import compare, load
 from edgecap_bench.clips import load_clips
+from edgecap_bench.contest_plot import draw as draw_contest
 from edgecap_bench.contest_report import contest_page
 from edgecap_bench.contest_results import write_contest
 from edgecap_bench.figures import Plan, measure
-from edgecap_bench.figures_report import figures_page
+from edgecap_bench.figures_report import draw, figures_page
 from edgecap_bench.lineup import ContestPlan
 from edgecap_bench.machine import this_machine, versions
 from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
@@ -77,14 +78,14 @@ class Outcome:
 
     page: Page
     write: Callable[[Path], None]
-    draw: Draw | None
+    draw: Draw
     partial: bool
 
 
 def figures(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
     """The figures of one model. Raises EdgecapError."""
     result = _result(request, watch, progress)
-    return Outcome(figures_page(result), partial(write_result, result=result), None, result.partial)
+    return Outcome(figures_page(result), partial(write_result, result=result), partial(draw, result), result.partial)
 
 
 def _result(request: Request, watch: load.Watch, progress: Progress) -> Result:
@@ -105,8 +106,6 @@ def _result(request: Request, watch: load.Watch, progress: Progress) -> Result:
 
 def comparison(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
     """Several models, taking turns. Raises EdgecapError."""
-    from edgecap_bench.contest_plot import draw
-
     recorded = compare.recorded_for(request.compare)
     others = tuple(name for name in request.compare if name not in compare.NAMES)
     plan = ContestPlan(
@@ -117,7 +116,7 @@ def comparison(request: Request, watch: load.Watch, progress: Progress) -> Outco
         all_cores=load.all_cores(),
     )  # fmt: skip
     contest = compare.run(plan, recorded, watch, command=request.command(), progress=progress)
-    return Outcome(contest_page(contest), partial(write_contest, contest=contest), partial(draw, contest),
+    return Outcome(contest_page(contest), partial(write_contest, contest=contest), partial(draw_contest, contest),
                    contest.partial)
 
 
@@ -125,7 +124,8 @@ def growth(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
     """Cost as work grows. Raises EdgecapError."""
     from edgecap_bench import growth_results as found
     from edgecap_bench.growth import GrowthPlan, measure_growth
-    from edgecap_bench.growth_report import draw, growth_page
+    from edgecap_bench.growth_report import draw as draw_growth
+    from edgecap_bench.growth_report import growth_page
 
     plan = GrowthPlan(
         model=request.models[0] if request.models else None, clips=request.clips,
@@ -142,7 +142,7 @@ def growth(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
         after=grown.after, energy=grown.energy, others_before=watch.before, others_during=watch.during,
         noisy=watch.noisy, partial=grown.partial,
     )  # fmt: skip
-    return Outcome(growth_page(result), partial(found.write_growth, growth=result), partial(draw, result),
+    return Outcome(growth_page(result), partial(found.write_growth, growth=result), partial(draw_growth, result),
                    result.partial)
 
 
@@ -150,7 +150,8 @@ def quality(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
     """Evaluation beside speed. Raises EdgecapError."""
     from edgecap_bench import quality_results as found
     from edgecap_bench.quality import QualityPlan, measure_quality
-    from edgecap_bench.quality_report import draw, quality_page
+    from edgecap_bench.quality_report import draw as draw_quality
+    from edgecap_bench.quality_report import quality_page
 
     assert request.data is not None  # the command line has seen to it
     plan = QualityPlan(
@@ -167,8 +168,8 @@ def quality(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
         others_before=watch.before, others_during=watch.during, noisy=watch.noisy, partial=judged.partial,
         left_out=judged.left_out,
     )  # fmt: skip
-    return Outcome(quality_page(result), partial(found.write_quality, quality=result), partial(draw, result),
-                   result.partial)
+    return Outcome(quality_page(result), partial(found.write_quality, quality=result),
+                   partial(draw_quality, result), result.partial)
 
 
 def submission(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
@@ -192,7 +193,7 @@ def submission(request: Request, watch: load.Watch, progress: Progress) -> Outco
             lineup = LineUp()
             for model in models:
                 lineup.add_bundle(find_model(model))
-            graphs = {entrant.key: entrant.graphs for entrant in contest.entrants}
+            graphs = {entrant.key: entrant.graphs for entrant in contest.entrants if entrant.recorded is None}
             said = found.said_by([(entry.key, Path(entry.path), graphs[entry.key]) for entry in lineup.entries],
                                  progress)
             measured = _result(replace(request, models=(models[0],)), watch, progress)
@@ -201,7 +202,8 @@ def submission(request: Request, watch: load.Watch, progress: Progress) -> Outco
     watch.end()
     result = found.Submission(format=found.FORMAT, format_version=found.FORMAT_VERSION, contest=contest,
                               figures=measured, said=said)
-    return Outcome(submission_page(result), partial(found.write_submission, submission=result), None, result.partial)
+    return Outcome(submission_page(result), partial(found.write_submission, submission=result),
+                   partial(draw_contest, contest), result.partial)
 
 
 MODES: dict[Name, Callable[[Request, load.Watch, Progress], Outcome]] = {

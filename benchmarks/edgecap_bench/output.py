@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,9 +18,9 @@ WIDTH = 170
 """Columns of the tables where they do not go to a terminal."""
 
 
-def check(json: Path | None, report: Path | None, plot: Path | None) -> None:
+def check(results: Sequence[Path | None], report: Path | None, plot: Path | None) -> None:
     """Say before minutes of work what could not be written. Raises OutputError, MissingDependencyError."""
-    for file in filter(None, (json, report, plot)):
+    for file in filter(None, (*results, report, plot)):
         check_place(file)
     if report is not None and report.suffix.lower() not in REPORTS:
         raise OutputError(f"{report} is neither .md nor .html; name a report that is")
@@ -46,10 +47,14 @@ def show(page: Page) -> None:
         console.print(f"- {note}", highlight=False, markup=False)
 
 
-def keep(page: Page, report: Path | None, plot: Path | None, draw: Draw | None) -> None:
-    """Write the report and the plot that were asked for; an HTML report holds the plot. Raises OutputError."""
+def keep(page: Page, report: Path | None, plot: Path | None, draw: Draw) -> None:
+    """Write the report and the plot that were asked for; an HTML report holds the plot, where matplotlib is.
+
+    Raises OutputError.
+    """
     picture = None
-    if draw is not None and (plot is not None or (report is not None and find_spec("matplotlib") is not None)):
+    held = report is not None and report.suffix.lower() == ".html" and find_spec("matplotlib") is not None
+    if plot is not None or held:
         with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
             file = Path(folder) / "plot.png"
             draw(file)
