@@ -60,15 +60,16 @@ class Toolchain:
     """What a runtime's lowering and its session need."""
 
     extra: str
-    """The extra of edgecap that installs it."""
+    """The extra of edgecap that installs it; a session alone needs less."""
     tools: tuple[Tool, ...]
 
 
 _TORCH = Tool("torch", "2.13")
 TOOLCHAINS: dict[RuntimeName, Toolchain] = {
     "onnx": Toolchain("export", (_TORCH, Tool("onnx", "1.23"), Tool("onnxscript", "0.7"), Tool("onnxruntime", "1."))),
-    "executorch": Toolchain("executorch", (_TORCH, Tool("executorch", "1.4"), Tool("torchao", "0.18"))),
-    "litert": Toolchain("litert", (_TORCH, Tool("litert-torch", "0.10"), Tool("ai-edge-litert", "2."))),
+    "executorch": Toolchain("export-executorch", (_TORCH, Tool("executorch", "1.4"), Tool("torchao", "0.18"))),
+    "litert": Toolchain("export-litert", (_TORCH, Tool("litert-torch", "0.10"), Tool("ai-edge-quantizer", "0.10"),
+                                          Tool("ai-edge-litert", "2."))),
 }
 
 
@@ -79,7 +80,7 @@ class Calibration:
     log_mels: tuple[NDArray[np.float32], ...]
     """Each (1, n_mels, window): sounds of every loudness. Never empty for int8."""
     ranges: Ranges | None = None
-    """Ranges by tensor of the float ONNX encoder graph; only the ONNX lowering reads them."""
+    """Ranges by tensor of the float ONNX encoder graph; another lowering finds its own tensors among them by value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class Work:
     recipe: Recipe
     calibration: Calibration = Calibration(())
     encoder_input: EncoderInput = "log_mel"
-    """"waveform" for --front-end in-graph: `encode` takes `waveform` (1, samples) float32 instead of `log_mel`."""
+    """"waveform" for --front-end in-graph: `encode` is `edgecap_export.waveform.WaveformEncodeGraph`."""
     float_graphs: OnnxGraphs
     """The float32 ONNX graphs of the student over log-mels, made once for all: the yardstick, and where ONNX starts."""
 

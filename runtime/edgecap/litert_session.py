@@ -7,10 +7,7 @@ int32 where the manifest says int64; the session converts.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,6 +22,7 @@ from edgecap.errors import BundleError, MissingDependencyError
 from edgecap.frontend import Samples
 from edgecap.session import Encoded
 from edgecap.signatures import Signature, decode_signature, encode_signature, encoder_feed
+from edgecap.stderr import silent_library
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -94,7 +92,7 @@ def import_interpreter() -> Any:  # noqa: ANN401 - neither package has types
 def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
     interpreter_class = import_interpreter()
     try:
-        with _silent_library():
+        with silent_library():  # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU"
             interpreter = interpreter_class(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -102,23 +100,6 @@ def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
         raise BundleError(f"{path} does not load in LiteRT ({reason}); export the model again, or type: pip install "
                           "--upgrade ai-edge-litert") from error
     return interpreter
-
-
-@contextmanager
-def _silent_library() -> Iterator[None]:
-    """Keep the library's greeting off the terminal ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU").
-
-    It writes to the file descriptor of the standard error and has no option against that; its errors are raised.
-    """
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _check_signature(
