@@ -7,6 +7,7 @@ captions alone for a moment, for its throughput and the energy that the machine 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -120,27 +121,39 @@ def _spec(plan: ContestPlan, entry: Entry, threads: int) -> dict[str, Any]:
 def _afterwards(
     plan: ContestPlan, stands: list[_Stand], stack: ExitStack, meter: EnergyMeter | None, progress: Progress
 ) -> None:
-    """What needs no turns: hops of a stream, throughput, profile, counted work, throughput with all threads."""
-    for number, stand in enumerate(stands):
-        progress("streams", number, len(stands))
-        stand.hops = stand.worker.ask(f"hop {HOP_SECONDS} {HOPS}")["hops"]
-    for number, stand in enumerate(stands):
-        progress("throughput", number, len(stands))
-        stand.bursts.append(_burst(stand.worker, plan.threads, meter))
-    for number, stand in enumerate(stands):
-        progress("counting work", number, len(stands))
-        try:
-            stand.size = stand.worker.ask("size")
-            stand.profile = [OperatorTime(**each) for each in stand.worker.ask("profile")["profile"]]
-        except ContestantError as error:  # the times are good all the same
-            stand.fault = str(error)
+    """What needs no turns: hops of a stream, throughput, counted work, profile, throughput with all threads.
+
+    A contestant that fails at one of them keeps its times and what it had, and says why.
+    """
     threads = len(plan.all_cores)
-    for number, stand in enumerate(stands if threads > plan.threads else []):
-        progress(f"throughput with {threads} threads", number, len(stands))
+
+    def hops(stand: _Stand) -> None:
+        stand.hops = stand.worker.ask(f"hop {HOP_SECONDS} {HOPS}")["hops"]
+
+    def burst(stand: _Stand) -> None:
+        stand.bursts.append(_burst(stand.worker, plan.threads, meter))
+
+    def count(stand: _Stand) -> None:
+        stand.size = stand.worker.ask("size")
+        stand.profile = [OperatorTime(**each) for each in stand.worker.ask("profile")["profile"]]
+
+    def burst_wide(stand: _Stand) -> None:
         stand.worker.end()
         with Worker("run", _spec(plan, stand.entry, threads), plan.all_cores, threads) as wide:
             wide.answer()
             stand.bursts.append(_burst(wide, threads, meter))
+
+    phases: list[tuple[str, Callable[[_Stand], None]]] = [
+        ("streams", hops), ("throughput", burst), ("counting work", count)]  # fmt: skip
+    phases += [(f"throughput with {threads} threads", burst_wide)] if threads > plan.threads else []
+    for name, phase in phases:
+        for number, stand in enumerate(stands):
+            progress(name, number, len(stands))
+            try:
+                if not stand.fault or phase is burst_wide:
+                    phase(stand)
+            except ContestantError as error:
+                stand.fault = stand.fault or str(error)
 
 
 def _burst(worker: Worker, threads: int, meter: EnergyMeter | None) -> Burst:

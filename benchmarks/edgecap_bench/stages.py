@@ -51,7 +51,8 @@ def measure_stages(
     rate = manifest.front_end.sample_rate
     sounds = load_clips(clips, rate, round(captioner.window * rate))
     # A clip of the whole window has just as many frames as the encoder takes.
-    frames = [log_mel(sound.samples, manifest.front_end) for sound in sounds]
+    outside = manifest.encoder.input == "log_mel"
+    frames = [log_mel(sound.samples, manifest.front_end) if outside else sound.samples for sound in sounds]
     length = manifest.encoder.memory_length(manifest.encoder.window_frames)
     encoded = [session.encode(frame, length) for frame in frames]
 
