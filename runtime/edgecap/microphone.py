@@ -150,6 +150,11 @@ class Microphone:
         self.ring.write(block)
 
 
+def portaudio_version() -> str:
+    """What PortAudio calls itself. Raises MissingDependencyError without it."""
+    return str(_portaudio().get_portaudio_version()[1]).partition(",")[0]
+
+
 def list_devices() -> list[InputDevice]:
     """All capture devices. Raises MissingDependencyError without PortAudio."""
     portaudio = _portaudio()

@@ -14,6 +14,7 @@ from edgecap.cli.caption import caption
 from edgecap.cli.console import write
 from edgecap.cli.demo import demo
 from edgecap.cli.devices import devices
+from edgecap.cli.doctor import doctor
 from edgecap.cli.listen import listen
 from edgecap.cli.models import models
 from edgecap.cli.service import service
@@ -22,6 +23,7 @@ from edgecap.errors import MissingDependencyError
 ENTRY_POINTS = "edgecap.commands"
 OWN: dict[str, Callable[..., None] | typer.Typer] = {
     "caption": caption, "listen": listen, "models": models, "devices": devices, "demo": demo, "service": service,
+    "doctor": doctor,
 }
 EPILOG = """\b
 Examples:

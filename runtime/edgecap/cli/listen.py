@@ -18,6 +18,7 @@ from edgecap.live.config_file import load_config, render_config
 from edgecap.live.event import Change
 from edgecap.live.session import Session
 from edgecap.live.sinks.base import Sink
+from edgecap.live.sinks.hearing import Hearing
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
 from edgecap.live.status import Status
 
@@ -121,6 +122,18 @@ def listen(
         str | None, typer.Option("--keep", metavar="TIME", help="How long the journal keeps them: 90m, 12h, 30d, 4w. "
                                                                 "[default: 30d]")
     ] = None,
+    keep_audio: Annotated[
+        str | None, typer.Option("--keep-audio", metavar="FOLDER", help="Keep the sound of each event as a FLAC file. "
+                                 "Without it no sound is stored anywhere.")
+    ] = None,
+    keep_audio_for: Annotated[
+        str | None, typer.Option("--keep-audio-for", metavar="TIME", help="How long these sounds are kept. "
+                                                                          "[default: 7d]")
+    ] = None,
+    hearing: Annotated[
+        bool | None, typer.Option("--hearing", help="What is it hearing? Print level, gate, and the best captions with "
+                                                    "their scores for each window, event or not.")
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics, on this machine "
                                                                           "alone unless a host is named.")
@@ -181,7 +194,8 @@ def listen(
         "events": {"close_after": close_after, "longest": longest, "cooldown": cooldown, "min_score": min_score,
                    "only": only or None, "ignore": ignore or None},
         "output": {"json": json, "updates": updates, "plain": plain, "srt": srt, "vtt": vtt, "csv": csv, "exec": exec_,
-                   "webhook": webhook, "hook_on": hook_on, "journal": journal, "keep": keep, "metrics": metrics},
+                   "webhook": webhook, "hook_on": hook_on, "journal": journal, "keep": keep, "metrics": metrics,
+                   "keep_audio": keep_audio, "keep_audio_for": keep_audio_for, "hearing": hearing},
         "web": {"address": web},
         "mqtt": {"host": host and host.strip("[]"), "user": user, "port": int(port) if port else None},
     })
@@ -208,16 +222,20 @@ class _Console(Sink):
 
     def __init__(self) -> None:
         self._sink = Sink()
+        self._hearing = Sink()
         self._view: LiveView | None = None
 
     def open(self, config: ListenConfig, session: Session) -> None:
         """Choose the view."""
         output = config.output
         say("note", f"listening to {', '.join(session.sources)}; Ctrl-C stops")
+        if output.hearing:
+            self._hearing = Hearing(write, as_json=output.json)
         if output.json:
-            self._sink = JsonLines(write, model=session.model, updates=output.updates)
-        elif output.plain or not sys.stdout.isatty():
-            self._sink = PeopleLines(write, updates=output.updates)
+            self._sink = JsonLines(write, model=session.model, updates=output.updates,
+                                   audio_kept=bool(output.keep_audio))
+        elif output.plain or output.hearing or not sys.stdout.isatty():
+            self._sink = PeopleLines(write, updates=output.updates, named=len(session.sources) > 1)
         else:
             from edgecap.cli.live_view import LiveView
 
@@ -234,6 +252,7 @@ class _Console(Sink):
     def tick(self, status: Status) -> None:
         """See `Sink.tick`."""
         self._sink.tick(status)
+        self._hearing.tick(status)
 
     def close(self) -> None:
         """See `Sink.close`."""

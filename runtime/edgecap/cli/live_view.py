@@ -28,7 +28,7 @@ class LiveView(Sink):
         from rich.console import Console as RichConsole
         from rich.live import Live
 
-        self._status: Status | None = None
+        self._statuses: dict[int, Status] = {}
         self._recent: deque[Event] = deque(maxlen=RECENT)
         self._console = console or RichConsole()
         self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=PER_SECOND,
@@ -39,12 +39,14 @@ class LiveView(Sink):
         """See `Sink.change`."""
         if change.kind == "begin":
             self._recent.append(change.event)
-        elif self._recent and self._recent[-1].id == change.event.id:
-            self._recent[-1] = change.event
+            return
+        for place, event in enumerate(self._recent):
+            if event.id == change.event.id:
+                self._recent[place] = change.event
 
     def tick(self, status: Status) -> None:
         """See `Sink.tick`."""
-        self._status = status
+        self._statuses[status.number] = status
 
     def tell(self, kind: str, message: str) -> None:
         """Print a line above the view."""
@@ -64,21 +66,36 @@ class LiveView(Sink):
         from rich.console import Group
         from rich.text import Text
 
-        status = self._status
-        if status is None:
+        statuses = [self._statuses[number] for number in sorted(self._statuses)]
+        if not statuses:
             return Text("waiting for sound …", "dim")
-        lines = [Text.assemble(("listening to ", "dim"), status.source, ("  for ", "dim"), clock(round(status.heard))),
-                 _meter(status)]
-        if status.fault:
-            lines.append(Text(f"fault: {status.fault}", "bold red"))
-        said = status.event.text if status.event else ""
-        lines.append(Text(said or ("…" if status.gate_open else "quiet"), "bold" if said else "dim"))
-        if status.beams:
-            lines.append(Text("   ".join(f"{score:.2f} {text}" for text, score in status.beams[:3]), "dim",
-                              no_wrap=True, overflow="ellipsis"))
-        lines += [_row(event) for event in reversed(self._recent)]
-        lines.append(Text(_counts(status), "dim"))
+        lines = []
+        for status in statuses:
+            lines += _stream(status)
+        if any(status.audio_kept for status in statuses):
+            lines.append(Text(f"● the sound of events is kept in {statuses[0].audio_kept}", "bold red"))
+        named = len(statuses) > 1
+        lines += [_row(event, named=named) for event in reversed(self._recent)]
+        lines += [Text(_counts(status, named=named), "dim") for status in statuses]
         return Group(*lines)
+
+
+def _stream(status: Status) -> list[RenderableType]:
+    """What one source gives: level, gate, fault, caption, beams."""
+    from rich.text import Text
+
+    lines: list[RenderableType] = [
+        Text.assemble(("listening to ", "dim"), status.source, ("  for ", "dim"), clock(round(status.heard))),
+        _meter(status),
+    ]
+    if status.fault:
+        lines.append(Text(f"fault: {status.fault}", "bold red"))
+    said = status.event.text if status.event else ""
+    lines.append(Text(said or ("…" if status.gate_open else "quiet"), "bold" if said else "dim"))
+    if status.beams:
+        lines.append(Text("   ".join(f"{score:.2f} {text}" for text, score in status.beams[:3]), "dim",
+                          no_wrap=True, overflow="ellipsis"))
+    return lines
 
 
 def _meter(status: Status) -> RenderableType:
@@ -98,18 +115,19 @@ def _share(level: float) -> float:
     return min(1.0, max(0.0, (level - LOWEST) / (HIGHEST - LOWEST)))
 
 
-def _row(event: Event) -> RenderableType:
+def _row(event: Event, *, named: bool) -> RenderableType:
     from rich.text import Text
 
     length = f"{event.end - event.start:5.0f} s"
-    return Text(f"{clock_time(event.began)} {length}  {event.text}", "" if event.open else "dim", no_wrap=True,
+    name = f"{event.source}: " if named else ""
+    return Text(f"{clock_time(event.began)} {length}  {name}{event.text}", "" if event.open else "dim", no_wrap=True,
                 overflow="ellipsis")
 
 
-def _counts(status: Status) -> str:
+def _counts(status: Status, *, named: bool) -> str:
     """One line of figures."""
-    parts = [f"hop {status.hop:g} s",
-             f"a caption takes {1000 * status.seconds:.0f} ms ({100 * status.load:.1f} % of a hop)",
+    parts = [*([status.source] if named else []), f"hop {status.hop:g} s",
+             f"a caption takes {1000 * status.seconds:.0f} ms (real-time factor {status.load:.3f})",
              f"dropped {status.dropped}"]
     if status.lost or status.overflows:
         parts.append(f"lost {status.lost:.1f} s, {status.overflows} overflows")

@@ -13,6 +13,7 @@ from typing import Self
 
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError
+from edgecap.live.clocks import Clocks
 from edgecap.live.config import ListenConfig, MicrophoneConfig, microphones
 from edgecap.live.crank import LAST_GASP, steps
 from edgecap.live.event import Change, EventSettings
@@ -46,7 +47,7 @@ class Session:
             self._sources = list(_sources(config, self.captioner, settings.window, tell, stack))
             self.worker = Worker()
             stack.callback(self.worker.close, LAST_GASP)
-            self._watchdog = Watchdog()
+            self._watchdog, self._clocks, self._tell = Watchdog(), Clocks(), tell
             stack.callback(self._watchdog.stop)
             ids, several = count(1), len(self._sources)
             lowest = self.captioner.manifest.silence.threshold_dbfs
@@ -83,6 +84,29 @@ class Session:
                 sink.tick(listener.status)
             self._watchdog.beat(self.statuses, self.worker.busy_seconds)
             yield from changes
+            yield from self._look_at_clocks()
+
+    def _look_at_clocks(self) -> list[Change]:
+        """What a clock that was set, or a machine that slept, means for events that are open."""
+        jump = self._clocks.look()
+        if jump is None:
+            return []
+        changes: list[Change] = []
+        if jump.slept:
+            self._tell("note", f"the machine was suspended for {jump.slept:.0f} s; listening again")
+            for listener in self._listeners:
+                changes += listener.slept(jump.slept)
+        if jump.moved:
+            self._tell("warning", f"the system's clock was set {'forward' if jump.moved > 0 else 'back'} by "
+                                  f"{abs(jump.moved):.0f} s; what is open is dated by the new time")
+            for listener in self._listeners:
+                listener.moved(jump.moved)
+            for sink in self._sinks:
+                sink.moved(jump.moved)
+        for change in changes:
+            for sink in self._sinks:
+                sink.change(change)
+        return changes
 
     def close(self) -> None:
         """Close the source, then the outputs, which deliver what is left within a few seconds."""
@@ -165,18 +189,28 @@ def _closing(stack: ExitStack, source: Source) -> Source:
 
 def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence[Sink]) -> Iterator[Sink]:
     """Open the outputs one by one, the journal first: nothing is told that is not stored."""
-    output = config.output
+    several, kept = len(microphones(config)) > 1, bool(config.output.keep_audio)
+    output, front_end = config.output, session.captioner.manifest.front_end
     if output.journal:
         from edgecap.live.sinks.journal import Journal
 
         yield Journal(output.journal, output.keep, tell, model=session.model)
+    if output.keep_audio:
+        from edgecap.live.sinks.kept_audio import KeptAudio
+
+        tell("warning", f"the sound of each event is kept in {output.keep_audio} for {output.keep_audio_for}")
+        yield KeptAudio(output.keep_audio, output.keep_audio_for, tell, sample_rate=front_end.sample_rate,
+                        window=session.captioner.window)
     yield from sinks
     if output.srt or output.vtt or output.csv:
         from edgecap.live.sinks import files
 
-        for path, kind in ((output.srt, files.srt), (output.vtt, files.vtt), (output.csv, files.table)):
-            if path:
-                yield kind(path, tell)
+        if output.srt:
+            yield files.srt(output.srt, tell, named=several)
+        if output.vtt:
+            yield files.vtt(output.vtt, tell, named=several)
+        if output.csv:
+            yield files.table(output.csv, tell)
     if output.metrics:
         from edgecap.live.sinks.metrics import Metrics
 
@@ -188,11 +222,11 @@ def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence
     if config.mqtt.host is not None:
         from edgecap.live.sinks.mqtt import Mqtt
 
-        yield Mqtt(config.mqtt, tell, model=session.model)
+        yield Mqtt(config.mqtt, tell, model=session.model, several=several, audio_kept=kept)
     if output.exec or output.webhook:
         from edgecap.live.sinks import hooks
 
         if output.exec:
             yield hooks.program(output.exec, output.hook_on, tell)
         if output.webhook:
-            yield hooks.webhook(output.webhook, output.hook_on, tell, model=session.model)
+            yield hooks.webhook(output.webhook, output.hook_on, tell, model=session.model, audio_kept=kept)

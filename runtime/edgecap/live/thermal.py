@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,21 @@ def look(root: Path = ROOT) -> Heat:
     known = [zone / 1000.0 for zone in zones if zone is not None]
     word = _number(root / "devices/platform/soc/soc:firmware/get_throttled", 16) or 0
     return Heat(max(known, default=None), bool(word & THROTTLED_NOW), bool(word & 1))
+
+
+def vcgencmd() -> int | None:
+    """The throttle word from the firmware's own tool, with what was since the start in its upper half.
+
+    None where there is no such tool or it does not answer: on a machine that is no Raspberry Pi.
+    """
+    tool = shutil.which("vcgencmd")
+    if tool is None:
+        return None
+    try:
+        answer = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, check=True, timeout=5).stdout
+        return int(answer.partition("=")[2], 16)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def _number(path: Path, base: int) -> int | None:

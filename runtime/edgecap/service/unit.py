@@ -67,8 +67,9 @@ def render(unit: Unit) -> str:
             "StartLimitIntervalSec=0",
         ],
         "Service": [
-            "Type=notify", "NotifyAccess=main", f"ExecStart={_escaped(shlex.join(words))}", f"WatchdogSec={WATCHDOG_SECONDS}",
-            f"TimeoutStopSec={STOP_SECONDS}", "TimeoutStartSec=120", "Restart=always", "RestartSec=5",
+            "Type=notify", "NotifyAccess=main", f"ExecStart={_escaped(shlex.join(words))}",
+            f"WatchdogSec={WATCHDOG_SECONDS}", f"TimeoutStopSec={STOP_SECONDS}", "TimeoutStartSec=120",
+            "Restart=always", "RestartSec=5",
             f"RestartPreventExitStatus={' '.join(map(str, USELESS_CODES))}", "StateDirectory=edgecap",
             "WorkingDirectory=%S/edgecap", "Environment=PYTHONUNBUFFERED=1 EDGECAP_HOME=%S/edgecap", "UMask=0077",
             "OOMScoreAdjust=200", "Nice=5",
@@ -80,14 +81,17 @@ def render(unit: Unit) -> str:
 
 
 def _confinement(unit: Unit) -> list[str]:
-    """What the process may not do."""
+    """What the process may not do.
+
+    MemoryDenyWriteExecute is missing on purpose: the microphone's callback is made by libffi, which needs such memory.
+    """
     readable = unit.home_needed or unit.scope == "user"  # the sockets of PulseAudio and PipeWire count as home
     lines = [
         "NoNewPrivileges=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "ProtectSystem=strict",
         f"ProtectHome={'read-only' if readable else 'yes'}", "PrivateTmp=yes", "PrivateMounts=yes",
         "ProtectClock=yes", "ProtectControlGroups=yes", "ProtectHostname=yes", "ProtectKernelLogs=yes",
         "ProtectKernelModules=yes", "ProtectKernelTunables=yes", "ProtectProc=invisible", "LockPersonality=yes",
-        "MemoryDenyWriteExecute=yes", "RestrictNamespaces=yes", "RestrictRealtime=yes", "RestrictSUIDSGID=yes",
+        "RestrictNamespaces=yes", "RestrictRealtime=yes", "RestrictSUIDSGID=yes",
         "RemoveIPC=yes", "KeyringMode=private", "SystemCallArchitectures=native", "SystemCallFilter=@system-service",
         "SystemCallFilter=~@privileged @resources", "SystemCallErrorNumber=EPERM", *_addresses(unit.network),
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from edgecap.live.event import Change, Event, iso
 from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Tell
 
-COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates")
+COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates", "source")
 
 
 class TextFile(Sink):
@@ -30,6 +30,8 @@ class TextFile(Sink):
             self._file = Path(path).expanduser().open("a" if append else "w", encoding="utf-8", newline="")
             if header and self._file.tell() == 0:
                 self._put(header)
+            elif append and header and not _begins_with(path, header):
+                raise OutputError(f"{path} has other columns than {header.strip()}; name another file")
         except OSError as error:
             raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
 
@@ -59,17 +61,22 @@ class TextFile(Sink):
         self._file.flush()
 
 
-def srt(path: str, tell: Tell) -> TextFile:
-    """Subtitles that players take."""
+def srt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
+    """Subtitles that players take; `named` puts the microphone's name in front."""
     numbers = iter(range(1, 1 << 62))
-    return TextFile(path, lambda event: f"{next(numbers)}\n{span(event, ',')}\n{event.text}\n\n", tell)
+
+    def entry(event: Event) -> str:
+        name = f"[{event.source}] " if named else ""
+        return f"{next(numbers)}\n{span(event, ',')}\n{name}{event.text}\n\n"
+
+    return TextFile(path, entry, tell)
 
 
-def vtt(path: str, tell: Tell) -> TextFile:
-    """Subtitles for web pages; the format's own signs in a caption are escaped."""
+def vtt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
+    """Subtitles for web pages; the format's own signs in a caption are escaped. `named`: by the microphone."""
     def cue(event: Event) -> str:
-        text = event.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        return f"{span(event, '.')}\n{text}\n\n"
+        voice = f"<v {_escaped(event.source)}>" if named else ""
+        return f"{span(event, '.')}\n{voice}{_escaped(event.text)}\n\n"
 
     return TextFile(path, cue, tell, header="WEBVTT\n\n")
 
@@ -78,14 +85,23 @@ def table(path: str, tell: Tell) -> TextFile:
     """Comma-separated values with a header, appended to."""
     def row(event: Event) -> str:
         return _csv([iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}", event.text,
-                     f"{event.score:.4f}", f"{event.level_dbfs:.1f}", event.updates])
+                     f"{event.score:.4f}", f"{event.level_dbfs:.1f}", event.updates, event.source])
 
     return TextFile(path, row, tell, header=_csv(COLUMNS), append=True)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def span(event: Event, point: str) -> str:
     """START --> END of a subtitle; one that would last no time lasts a tenth of a second."""
     return f"{_stamp(event.start, point)} --> {_stamp(max(event.end, event.start + 0.1), point)}"
+
+
+def _begins_with(path: str, header: str) -> bool:
+    with Path(path).expanduser().open(encoding="utf-8", errors="replace", newline="") as file:
+        return file.readline() == header
 
 
 def _stamp(seconds: float, point: str) -> str:

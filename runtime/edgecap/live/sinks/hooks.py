@@ -78,8 +78,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing."""
 
 
-def webhook(url: str, when: When, tell: Tell, *, model: str, tries: int = 5, first_delay: float = 1.0,
-            grace: float = 5.0) -> Hook:
+def webhook(url: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False, tries: int = 5,
+            first_delay: float = 1.0, grace: float = 5.0) -> Hook:
     """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for what is no web address."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -88,7 +88,7 @@ def webhook(url: str, when: When, tell: Tell, *, model: str, tries: int = 5, fir
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
 
     def post(change: Change) -> None:
-        body = document_line(change, model=model).encode()
+        body = document_line(change, model=model, audio_kept=audio_kept).encode()
         try:
             with opener.open(urllib.request.Request(url, body, headers, method="POST"), timeout=WEB_SECONDS) as answer:
                 answer.read(1 << 16)

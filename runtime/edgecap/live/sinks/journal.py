@@ -1,7 +1,8 @@
 """Events in a SQLite file that keeps them for a while.
 
 An event is stored when it begins, before anything else tells of it, so that none that was announced is lost; it is
-brought up to date every half minute and when it ends. What a killed listener left open is closed at the next start.
+brought up to date every half minute and when it ends. While the disk is full, events wait in memory, and are stored
+when there is room again. What a killed listener left open is closed at the next start.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ APPLICATION = 0x65646763
 VERSION = 1
 UPDATE_SECONDS = 30.0
 CLEAN_SECONDS = 3600.0
+MOST_WAITING = 1000
+"""Events that wait in memory while they cannot be stored; the oldest go first."""
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 SCHEMA = """
 CREATE TABLE events (
@@ -37,13 +40,16 @@ class Journal(Sink):
     """Stores events in the table `events`: times `began` and `ended` are Unix time, `start` and `stop` seconds."""
 
     def __init__(self, path: str, keep: str, tell: Tell, *, model: str,
-                 wall: Callable[[], float] = time.time) -> None:
+                 wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic) -> None:
         """Open or create it. Raises OutputError where it cannot be written or is something else."""
-        self._path, self._tell, self._model, self._wall = path, tell, model, wall
+        self._path, self._tell, self._model, self._wall, self._clock = path, tell, model, wall, clock
         self._keep = duration(keep)
         self._rows: dict[int, int] = {}
+        self._stored: dict[int, float] = {}
+        self._waiting: dict[int, Event] = {}
+        self._first_row: int | None = None
         self._failing = False
-        self._cleaned = self._stored = float("-inf")
+        self._cleaned = float("-inf")
         try:
             self._database = sqlite3.connect(Path(path).expanduser(), timeout=2.0, isolation_level=None)
             try:
@@ -58,23 +64,52 @@ class Journal(Sink):
 
     def change(self, change: Change) -> None:
         """See `Sink.change`. What cannot be stored is told, and the next change tried again."""
-        if change.kind == "update" and self._wall() - self._stored < UPDATE_SECONDS:
+        event = change.event
+        if change.kind == "update" and self._clock() - self._stored.get(event.id, float("-inf")) < UPDATE_SECONDS:
             return
-        try:
-            self._store(change.event)
-            if self._wall() - self._cleaned > CLEAN_SECONDS:
-                self._clean()
-        except sqlite3.Error as error:
-            if not self._failing:
-                self._tell("warning", f"the journal {self._path} cannot be written ({error}); free space, and later "
-                                      "events will be stored")
-            self._failing = True
-        else:
-            self._failing = False
+        self._waiting[event.id] = event
+        if len(self._waiting) > MOST_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        self._try(self._store_waiting)
+        if self._clock() - self._cleaned > CLEAN_SECONDS:
+            self._try(self._clean)
+
+    def moved(self, seconds: float) -> None:
+        """See `Sink.moved`: what this run has stored is dated by the new clock, or it would be thrown away as old."""
+        if self._first_row is not None:
+            self._try(lambda: self._move(seconds))
 
     def close(self) -> None:
         """See `Sink.close`."""
+        if self._waiting:
+            self._try(self._store_waiting)
+        if self._waiting:
+            self._tell("warning", f"the journal {self._path} lacks {len(self._waiting)} events")
         self._database.close()
+
+    def _try(self, work: Callable[[], None]) -> None:
+        """Do something with the database; a failure is told once, and the work waits for the next time."""
+        try:
+            work()
+        except sqlite3.Error as error:
+            if not self._failing:
+                self._tell("warning", f"the journal {self._path} cannot be written ({error}); free space: until then "
+                                      "events wait in memory")
+            self._failing = True
+        else:
+            if self._failing:
+                self._tell("note", f"the journal {self._path} is written again")
+            self._failing = False
+
+    def _store_waiting(self) -> None:
+        """Store what waits, the oldest first; what was stored waits no more."""
+        for number in list(self._waiting):
+            self._store(self._waiting[number])
+            del self._waiting[number]
+
+    def _move(self, seconds: float) -> None:
+        self._database.execute("UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?",
+                               (seconds, seconds, self._first_row))
 
     def _prepare(self) -> None:
         """Create the table in a new file, check an old one, close what was left open."""
@@ -99,17 +134,21 @@ class Journal(Sink):
             cursor = self._database.execute(
                 "INSERT INTO events (began, ended, start, stop, text, score, level_dbfs, updates, open, source, model) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-            self._rows = {event.id: int(cursor.lastrowid or 0)}
+            row = int(cursor.lastrowid or 0)
+            self._first_row = self._first_row or row
+            self._rows[event.id] = row
         else:
             self._database.execute(
                 "UPDATE events SET began = ?, ended = ?, start = ?, stop = ?, text = ?, score = ?, level_dbfs = ?, "
                 "updates = ?, open = ?, source = ?, model = ? WHERE id = ?", (*values, row))
-        self._stored = self._wall()
+        self._stored[event.id] = self._clock()
+        if not event.open:  # nothing more will come of it
+            del self._rows[event.id], self._stored[event.id]
 
     def _clean(self) -> None:
         """Forget what is older than it is kept, and give the space back."""
-        self._cleaned = self._wall()
-        self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._cleaned - self._keep,))
+        self._cleaned = self._clock()
+        self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._wall() - self._keep,))
         self._database.execute("PRAGMA incremental_vacuum").fetchall()
 
 

@@ -13,30 +13,34 @@ from edgecap.live.sinks.base import Sink
 class PeopleLines(Sink):
     """One line when an event begins; with `updates` also when its caption gets better and when it ends."""
 
-    def __init__(self, write: Callable[[str], None], *, updates: bool = False) -> None:
-        self._write, self._updates = write, updates
-        self._text = ""
+    def __init__(self, write: Callable[[str], None], *, updates: bool = False, named: bool = False) -> None:
+        """`named` puts the microphone's name before each caption."""
+        self._write, self._updates, self._named = write, updates, named
+        self._text = (0, "")
 
     def change(self, change: Change) -> None:
         """See `Sink.change`."""
         event = change.event
-        if change.kind == "begin" or (self._updates and change.kind == "update" and event.text != self._text):
-            self._write(f"{clock_time(event.began)}  {event.text}")
-            self._text = event.text
+        name = f"{event.source}: " if self._named else ""
+        better = change.kind == "update" and (event.id, event.text) != self._text
+        if change.kind == "begin" or (self._updates and better):
+            self._write(f"{clock_time(event.began)}  {name}{event.text}")
+            self._text = event.id, event.text
         elif self._updates and change.kind == "end":
-            self._write(f"{clock_time(event.ended)}  (end of: {event.text}, {event.end - event.start:.0f} s)")
+            self._write(f"{clock_time(event.ended)}  {name}(end of: {event.text}, {event.end - event.start:.0f} s)")
 
 
 class JsonLines(Sink):
     """One JSON object for the beginning and the end of each event; with `updates` for each caption."""
 
-    def __init__(self, write: Callable[[str], None], *, model: str, updates: bool = False) -> None:
-        self._write, self._updates, self._model = write, updates, model
+    def __init__(self, write: Callable[[str], None], *, model: str, updates: bool = False,
+                 audio_kept: bool = False) -> None:
+        self._write, self._updates, self._more = write, updates, {"model": model, "audio_kept": audio_kept}
 
     def change(self, change: Change) -> None:
         """See `Sink.change`."""
         if change.kind != "update" or self._updates:
-            self._write(document_line(change, model=self._model))
+            self._write(document_line(change, **self._more))
 
 
 def document_line(change: Change, **more: object) -> str:

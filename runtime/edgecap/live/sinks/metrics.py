@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,6 +35,7 @@ _GAUGES = {
     "latency_seconds": ("latency", "From the end of the last window to its caption."),
     "temperature_celsius": ("celsius", "The hottest thermal zone."),
     "throttled": ("throttled", "Whether the board slows itself down."),
+    "loudest_dbfs": ("loudest", "Level of the loudest 100 ms of the newest ten seconds."),
 }
 
 
@@ -43,7 +45,7 @@ class Metrics(Sink):
     def __init__(self, address: str) -> None:
         """Serve at "PORT" or "HOST:PORT". Raises ConfigError, OutputError where the port is taken."""
         host, port = parse_address(address)
-        self._status: Status | None = None
+        self._statuses: dict[int, Status] = {}
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,7 +54,7 @@ class Metrics(Sink):
             def do_GET(self) -> None:
                 """Give the page."""
                 found = self.path.partition("?")[0] == "/metrics"
-                body = (render(sink._status) if sink._status else "") if found else "see /metrics\n"
+                body = render([*sink._statuses.values()]) if found else "see /metrics\n"
                 self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
                 self.send_header("Content-Type", CONTENT_TYPE if found else "text/plain")
                 self.send_header("Content-Length", str(len(body.encode())))
@@ -78,7 +80,7 @@ class Metrics(Sink):
 
     def tick(self, status: Status) -> None:
         """See `Sink.tick`."""
-        self._status = status
+        self._statuses[status.number] = status
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -87,19 +89,30 @@ class Metrics(Sink):
         self._thread.join(5.0)
 
 
-def render(status: Status) -> str:
-    """The status in Prometheus's text format; what is not known is left out."""
+def render(statuses: Sequence[Status]) -> str:
+    """The statuses in Prometheus's text format, one sample for each source; what is not known is left out."""
     lines = []
     for kind, table in (("counter", _COUNTERS), ("gauge", _GAUGES)):
         for name, (field, meaning) in table.items():
-            value = getattr(status, field)
-            if value is None:
-                continue
-            full = f"edgecap_{name}" + ("_total" if kind == "counter" else "")
-            lines += [f"# HELP {full} {meaning}", f"# TYPE {full} {kind}", f"{full} {float(value):.10g}"]
-    lines += ["# HELP edgecap_source_fault Whether the source gives no usable sound.",
-              "# TYPE edgecap_source_fault gauge", f"edgecap_source_fault {int(bool(status.fault))}"]
-    return "\n".join(lines) + "\n"
+            values = [(status.source, getattr(status, field)) for status in statuses]
+            lines += _metric(f"edgecap_{name}" + ("_total" if kind == "counter" else ""), kind, meaning, values)
+    faults = [(status.source, bool(status.fault)) for status in statuses]
+    lines += _metric("edgecap_source_fault", "gauge", "Whether the source gives no usable sound.", faults)
+    kept = [(status.source, bool(status.audio_kept)) for status in statuses]
+    lines += _metric("edgecap_audio_kept", "gauge", "Whether the sound of events is stored.", kept)
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _metric(name: str, kind: str, meaning: str, values: Sequence[tuple[str, float | None]]) -> list[str]:
+    """Help, type and samples of one metric; nothing where no source knows it."""
+    known = [(_label(source), float(value)) for source, value in values if value is not None]
+    head = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+    return [*head, *(f'{name}{{source="{source}"}} {value:.10g}' for source, value in known)] if known else []
+
+
+def _label(text: str) -> str:
+    """A label's value, escaped as the format wants it."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def parse_address(address: str) -> tuple[str, int]:

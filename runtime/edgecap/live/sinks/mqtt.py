@@ -1,8 +1,9 @@
 """Events to an MQTT broker, announced to Home Assistant.
 
 Topics, below "TOPIC/NODE": `availability` ("online", or "offline" as the last will), `caption` (the event as JSON,
-when it begins and when it ends), `state` (level, gate and hop as JSON, every ten seconds); all retained, at QoS 1 but
-for the state. While the broker is away the captions wait in a bounded queue, the oldest going first.
+when it begins and when it ends), `state` (level, gate and hop as JSON, every ten seconds, whatever is heard); all
+retained, at QoS 1 but for the state. Of several microphones each has its own `caption` and `state`, below
+"TOPIC/NODE/NAME". While the broker is away the captions wait in a bounded queue, the oldest going first.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ REFUSED = {"Not authorized", "Bad user name or password", "Client identifier not
 class Mqtt(Sink):
     """A connection to a broker, kept by the library's own thread."""
 
-    def __init__(self, config: MqttConfig, tell: Tell, *, model: str,
+    def __init__(self, config: MqttConfig, tell: Tell, *, model: str, several: bool = False, audio_kept: bool = False,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """Connect. A broker that is away is told and waited for.
+        """Connect. A broker that is away is told and waited for. `several` microphones get topics of their own.
 
         Raises OutputError where it refuses us, ConfigError for a password file that cannot be read,
         MissingDependencyError without paho-mqtt.
@@ -57,16 +58,18 @@ class Mqtt(Sink):
             raise MissingDependencyError.for_extra("sending events by MQTT", "mqtt") from error
         assert config.host is not None
         self._config, self._tell, self._model, self._clock = config, tell, model, clock
+        self._several, self._audio_kept = several, audio_kept
+        self._sources: list[str] = []
         self.node = config.node or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "edgecap"
         self._base = f"{config.topic}/{self.node}"
-        self._waiting: deque[str] = deque(maxlen=config.queue)
+        self._waiting: deque[tuple[str, str]] = deque(maxlen=config.queue)
         self.lost = 0
         """Messages that were given up because the queue was full."""
         self._lock = threading.Lock()
         self._answered = threading.Event()
         self._refusal = ""
         self._connected = self._told = False
-        self._next_state = 0.0
+        self._next_state: dict[str, float] = {}
         self._where = f"{config.host}:{config.port or (8883 if config.tls else 1883)}"
         self._client: Client = client.Client(CallbackAPIVersion.VERSION2, client_id=f"edgecap-{self.node}")
         self._client.will_set(f"{self._base}/availability", "offline", qos=1, retain=True)
@@ -92,24 +95,33 @@ class Mqtt(Sink):
         """See `Sink.change`."""
         if change.kind == "update":
             return
-        fields = change.event.document(kind=change.kind, model=self._model)
+        fields = change.event.document(kind=change.kind, model=self._model, audio_kept=self._audio_kept)
+        topic = f"{self._below(change.event.source)}caption"
         fields["state"] = change.event.text[:LONGEST_STATE]
         message = json.dumps(fields, ensure_ascii=False, allow_nan=False)
         with self._lock:
             if not self._connected:
                 self.lost += len(self._waiting) == self._waiting.maxlen
-                self._waiting.append(message)
+                self._waiting.append((topic, message))
                 return
-        self._publish("caption", message, qos=1)
+        self._publish(topic, message, qos=1)
 
     def tick(self, status: Status) -> None:
         """See `Sink.tick`."""
-        if self._clock() < self._next_state or not self._connected:
+        if not self._connected:
             return
-        self._next_state = self._clock() + STATE_SECONDS
-        self._publish("state", json.dumps({
-            "level_dbfs": round(status.level, 1), "sound": "ON" if status.gate_open else "OFF", "hop": status.hop,
+        below = self._below(status.source)
+        if status.source not in self._sources:
+            self._sources = [*self._sources, status.source] if self._several else [status.source]
+            self._announce([status.source])
+        if self._clock() < self._next_state.get(below, float("-inf")):
+            return
+        self._next_state[below] = self._clock() + STATE_SECONDS
+        self._publish(f"{below}state", json.dumps({
+            "level_dbfs": round(status.level, 1), "loudest_dbfs": round(status.loudest, 1),
+            "sound": "ON" if status.gate_open else "OFF", "hop": status.hop,
             "fault": status.fault, "dropped": status.dropped, "celsius": status.celsius,
+            "source": status.source, "audio_kept": self._audio_kept,
         }), qos=0)
 
     def close(self) -> None:
@@ -121,25 +133,38 @@ class Mqtt(Sink):
         self._client.disconnect()
         self._client.loop_stop()
 
-    def discovery(self) -> dict[str, dict[str, Any]]:
-        """Home Assistant's announcements, topic → payload: caption, level and whether there is sound."""
-        prefix = self._config.discovery
+    def discovery(self, source: str) -> dict[str, dict[str, Any]]:
+        """Home Assistant's announcements, topic → payload: caption, level and whether there is sound at `source`."""
+        prefix, below = self._config.discovery, self._below(source)
+        part = f"-{below[:-1]}" if below else ""
+        own, name = f"edgecap-{self.node}{part}", f"{source} " if below else ""
         device = {"identifiers": [f"edgecap-{self.node}"], "name": f"edgecap {self.node}", "manufacturer": "edgecap",
                   "model": self._model, "sw_version": __version__}
         common = {"availability_topic": f"{self._base}/availability", "device": device}
-        caption = {"name": "Caption", "unique_id": f"edgecap-{self.node}-caption", "icon": "mdi:ear-hearing",
-                   "state_topic": f"{self._base}/caption", "value_template": "{{ value_json.state }}",
-                   "json_attributes_topic": f"{self._base}/caption"}
-        level = {"name": "Level", "unique_id": f"edgecap-{self.node}-level", "state_topic": f"{self._base}/state",
+        caption = {"name": f"{name}Caption", "unique_id": f"{own}-caption", "icon": "mdi:ear-hearing",
+                   "state_topic": f"{self._base}/{below}caption", "value_template": "{{ value_json.state }}",
+                   "json_attributes_topic": f"{self._base}/{below}caption"}
+        level = {"name": f"{name}Level", "unique_id": f"{own}-level", "state_topic": f"{self._base}/{below}state",
                  "value_template": "{{ value_json.level_dbfs }}", "unit_of_measurement": "dBFS",
-                 "state_class": "measurement", "icon": "mdi:volume-high"}
-        sound = {"name": "Sound", "unique_id": f"edgecap-{self.node}-sound", "state_topic": f"{self._base}/state",
+                 "state_class": "measurement", "icon": "mdi:volume-high", "json_attributes_topic":
+                 f"{self._base}/{below}state"}
+        sound = {"name": f"{name}Sound", "unique_id": f"{own}-sound", "state_topic": f"{self._base}/{below}state",
                  "value_template": "{{ value_json.sound }}", "device_class": "sound"}
         return {
-            f"{prefix}/sensor/edgecap-{self.node}/caption/config": {**common, **caption},
-            f"{prefix}/sensor/edgecap-{self.node}/level/config": {**common, **level},
-            f"{prefix}/binary_sensor/edgecap-{self.node}/sound/config": {**common, **sound},
+            f"{prefix}/sensor/{own}/caption/config": {**common, **caption},
+            f"{prefix}/sensor/{own}/level/config": {**common, **level},
+            f"{prefix}/binary_sensor/{own}/sound/config": {**common, **sound},
         }
+
+    def _below(self, source: str) -> str:
+        """What stands before `caption` and `state` in the topics of a source: its name, where there are several."""
+        return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', source).strip('-').lower()}/" if self._several else ""
+
+    def _announce(self, sources: list[str]) -> None:
+        """Tell Home Assistant of these sources."""
+        for source in sources if self._config.discovery else ():
+            for topic, payload in self.discovery(source).items():
+                self._client.publish(topic, json.dumps(payload), qos=1, retain=True)
 
     def _publish(self, topic: str, message: str, *, qos: int, wait: bool = False) -> None:
         sent = self._client.publish(f"{self._base}/{topic}", message, qos=qos, retain=True)
@@ -155,13 +180,12 @@ class Mqtt(Sink):
             self._away(f"refuses edgecap ({reason})", quiet=not self._answered.is_set())
             self._answered.set()
             return
-        if self._config.discovery:
-            for topic, payload in self.discovery().items():
-                self._client.publish(topic, json.dumps(payload), qos=1, retain=True)
+        self._announce(self._sources)
         self._client.publish(f"{self._base}/availability", "online", qos=1, retain=True)
         with self._lock:
             while self._waiting:
-                self._publish("caption", self._waiting.popleft(), qos=1)
+                topic, message = self._waiting.popleft()
+                self._publish(topic, message, qos=1)
             self._connected = True
         if self._told:
             self._told = False
