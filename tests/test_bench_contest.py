@@ -186,7 +186,8 @@ def test_tables_say_what_is_kept_and_what_is_missed(measured: Contest) -> None:
     assert ratios["tiny int8"][5:] == ("at least 80", "yes")
     shares = [row for row in by_title["Shares of the teacher"] if row[0] == "tiny int8"]
     assert shares == [("tiny int8", "bytes", "2.90%", "at most 2.0%", "NO"),
-                      ("tiny int8", "parameters, as published", "2.92%", "at most 6.8%", "yes")]
+                      ("tiny int8", "parameters, as published", "2.92%", "at most 6.8%", "yes"),
+                      ("tiny int8", "multiply-adds", "100.00%", "", "")]
     page, text = html(contest_page(measured)), markdown(contest_page(measured))
     assert "<td class=no>NO</td>" in page
     assert "Random weights: teacher." in text
