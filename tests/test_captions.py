@@ -17,6 +17,7 @@ from edgecap_train.captions import (
     read_audiocaps,
     tokenize,
     with_heard_labels,
+    without_echo,
 )  # fmt: skip
 from edgecap_train.lexicon import CLAIMS, PROOF
 from edgecap_train.plain import plain_captions
@@ -83,3 +84,19 @@ def test_every_class_in_the_lexicon_and_in_our_captions_is_one_of_audiosets() ->
     assert {name for claim in CLAIMS for name in claim.classes} <= known
     assert set(PROOF.values()) <= known
     assert {label for caption in plain_captions() for label in caption.labels} <= known
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("a person coughs and coughs", "a person coughs"),
+        ("a rooster crowing followed by a rooster crowing", "a rooster crowing"),
+        ("a person coughs and then coughs", "a person coughs"),
+        ("knocking and knocking with some knocking", "knocking"),
+        ("a man speaks and then another man speaks", "a man speaks and then another man speaks"),
+        ("a dog barks and a man speaks", "a dog barks and a man speaks"),
+        ("birds birds birds", "birds birds birds"),
+    ],
+)
+def test_a_sentence_is_cut_where_it_repeats_itself(said: str, kept: str) -> None:
+    assert " ".join(without_echo(tuple(said.split()))) == kept

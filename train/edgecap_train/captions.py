@@ -105,3 +105,27 @@ def with_heard_labels(caption: LabelledCaption, speakers: bool) -> LabelledCapti
     if speakers and "Speech" in caption.labels:
         heard += [SPEAKERS[word] for word in caption.words if word in SPEAKERS]
     return LabelledCaption(caption.clip, caption.words, tuple(dict.fromkeys((*caption.labels, *heard))))
+
+
+JOINTS = frozenset({"and", "while", "as", "with", "then", "followed", "before", "after"})
+"""Words at which a sentence can end before them."""
+_LIGHT = JOINTS | frozenset("a an the is are being by in of on to at for from it its several nearby background".split())
+_AGAIN = frozenset({"another", "more", "again", "second", "other"})
+
+
+def without_echo(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence cut where it begins to say again what it said: "a person coughs and coughs" → "a person coughs".
+
+    It is cut before the last run of joints ahead of a repeated word, and left as it is where there is none or where it
+    says that this is another one.
+    """
+    said: set[str] = set()
+    joint = 0
+    for place, word in enumerate(words):
+        if word in JOINTS:
+            joint = place if not place or words[place - 1] not in JOINTS else joint
+        elif word in said and joint and not _AGAIN & set(words[joint:place]):
+            return words[:joint]
+        elif word not in _LIGHT:
+            said.add(word)
+    return words

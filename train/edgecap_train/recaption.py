@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from edgecap_train.captions import Encoder
+from edgecap_train.captions import Encoder, without_echo
 from edgecap_train.score_captioner import ScoreCaptioner
 from edgecap_train.targets import read_shard
 
@@ -18,7 +18,7 @@ JOIN = ("followed", "by")
 
 
 def recaption(folder: Path, captioner: ScoreCaptioner, vocabulary: Sequence[str], student: Encoder) -> int:
-    """Give a shard's scenes the captioner's beams, best first, and return how many changed.
+    """Give a shard's scenes the captioner's beams, best first and without echoes, and return how many changed.
 
     A scene keeps the captions it has where they join two others, and where no beam can be written in the words of
     `student`. `texts.json` is replaced as a whole.
@@ -29,7 +29,7 @@ def recaption(folder: Path, captioner: ScoreCaptioner, vocabulary: Sequence[str]
         if texts[row] and all(_joins(words) for words in texts[row]):
             continue
         found = captioner.captions(torch.from_numpy(logits.astype("float32")), BEAM)
-        sentences = [tuple(vocabulary[token] for token in tokens) for tokens in found]
+        sentences = dict.fromkeys(without_echo(tuple(vocabulary[token] for token in tokens)) for tokens in found)
         kept = [words for words in sentences if words and student.encode(words, captioner.config.max_tokens)]
         if kept:
             texts[row] = kept

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgecap.errors import AudioError, CheckpointError
 from edgecap.frontend import Samples
 from edgecap_train.bart_words import BartWords, read_bart_words
+from edgecap_train.captions import without_echo
 from edgecap_train.consensus import ConsensusIndex
 from edgecap_train.htsat_bart import BEAM, HtsatBart
 from edgecap_train.htsat_checkpoint import load_htsat_bart
@@ -44,6 +45,10 @@ class Teacher(Protocol):
 
     def embedding(self, samples: Samples) -> NDArray[np.float32]:
         """`samples` (n,) float32 in [-1, 1] → (embedding_dim,). Raises AudioError for what is no clip."""
+        ...
+
+    def frames(self, samples: Samples) -> NDArray[np.float32]:
+        """`samples` as for `embedding` → what the embedding is the mean of, (S, embedding_dim)."""
         ...
 
     def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
@@ -86,6 +91,12 @@ class HtsatBartTeacher:
         found = self._model.search(memory, count=min(most, BEAM))
         return tuple(self._words.text(ids) for ids in found.tolist())
 
+    @torch.inference_mode()
+    def frames(self, samples: Samples) -> NDArray[np.float32]:
+        """HTSAT's 32 frames of ten seconds, (32, 768)."""
+        found: NDArray[np.float32] = self._frames(samples)[0].cpu().numpy()
+        return found
+
     def _frames(self, samples: Samples) -> torch.Tensor:
         return self._model.frames(_clip(samples))
 
@@ -104,6 +115,11 @@ class _TaggerTeacher:
     def embedding(self, samples: Samples) -> NDArray[np.float32]:
         """Mean of the tagger's last feature map, (384,)."""
         found: NDArray[np.float32] = self.tags(samples).embedding[0].cpu().numpy()
+        return found
+
+    def frames(self, samples: Samples) -> NDArray[np.float32]:
+        """The tagger's last feature map averaged over frequency, about 0.32 s a frame, (S, 384)."""
+        found: NDArray[np.float32] = self.tags(samples).frames[0].cpu().numpy()
         return found
 
     @torch.inference_mode()
@@ -133,7 +149,8 @@ class TaggerTeacher(_TaggerTeacher):
     def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
         """Captions by beam search, at most 3."""
         found = self._captioner.captions(self.tags(samples).logits[0], BEAM)
-        return tuple(" ".join(self._vocabulary[token] for token in tokens) for tokens in found[:most])
+        sentences = [without_echo(tuple(self._vocabulary[token] for token in tokens)) for tokens in found]
+        return tuple(" ".join(words) for words in list(dict.fromkeys(sentences))[:most])
 
 
 class ConsensusTeacher(_TaggerTeacher):
