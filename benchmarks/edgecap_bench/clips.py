@@ -39,7 +39,7 @@ def load_clips(folder: Path | None, rate: int, length: int) -> list[Clip]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     if not paths:
         raise AudioError(f"{folder} holds no sound files ({', '.join(sorted(ENDINGS))}); name a folder that does")
-    return [Clip(path.name, _read(path, rate, length)) for path in paths]
+    return [Clip(path.name, np.resize(read_start(path, rate, length), length)) for path in paths]
 
 
 def made_clips(rate: int, length: int) -> list[Clip]:
@@ -55,11 +55,12 @@ def made_clips(rate: int, length: int) -> list[Clip]:
     return [Clip(name, sound.astype(np.float32)) for name, sound in zip(MADE, sounds, strict=True)]
 
 
-def _read(path: Path, rate: int, length: int) -> Samples:
+def read_start(path: Path, rate: int, length: int) -> Samples:
+    """The first `length` samples of a sound file, or fewer: mono at `rate` hertz. Raises AudioError."""
     parts: list[Samples] = []
     with AudioFile(path) as sound:
         for block in resampled((to_mono(block) for block in sound.blocks()), sound.sample_rate, rate):
             parts.append(block)
             if sum(part.size for part in parts) >= length:
                 break
-    return np.resize(np.concatenate(parts), length)
+    return np.concatenate(parts)[:length]

@@ -17,6 +17,7 @@ from edgecap.bundle import Bundle, load_bundle
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, BundleError, EdgecapError, MissingDependencyError
 from edgecap.models import find_model
+from edgecap_bench.clips import read_start
 from edgecap_bench.lineup import LineUp
 from edgecap_bench.processes import Measurement
 from edgecap_bench.quality_results import Scored
@@ -115,20 +116,18 @@ def judge(
     models: list[str], files: list[str], beam: int | None, threads: int, part: Callable[..., None]
 ) -> dict[str, Any]:
     """Caption every file with every model, in turns, in this process; a part for each file, in order."""
-    from edgecap_train.judged import first_window
-
     captioners = [Captioner.load(Path(model), threads=threads) for model in models]
     for number, file in enumerate(files):
         captions, seconds = [], []
         try:
             for captioner in captioners:
                 rate = captioner.manifest.front_end.sample_rate
-                samples = first_window(Path(file), rate)
+                samples = read_start(Path(file), rate, round(captioner.window * rate))
                 begin = time.perf_counter()
                 captions.append(captioner.caption(samples, rate, beam=beam).text)
                 seconds.append(time.perf_counter() - begin)
         except AudioError as error:
-            part(progress=[number + 1, len(files)], part={"skipped": str(error)})
+            part(progress=[number + 1, len(files)], part={"skipped": str(error).replace(file, Path(file).name)})
             continue
         part(progress=[number + 1, len(files)], part={"captions": captions, "seconds": seconds})
     return {}
