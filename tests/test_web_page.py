@@ -43,6 +43,12 @@ for (const e of document.querySelectorAll("body *")) {
   if (["BUTTON", "INPUT", "SELECT"].includes(e.tagName))
     found.push([name, "edge", ratio(parse(style.borderTopColor).slice(0, 3), behind(e.parentElement))]);
 }
+const style = getComputedStyle(document.documentElement);
+const hex = (name) => style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16));
+for (const [what, kind, over, under] of [["event", "text", "--on-accent", "--accent"],
+    ["open event", "text", "--on-accent", "--faint"], ["axis", "text", "--soft", "--card"],
+    ["level", "edge", "--accent", "--card"]])
+  found.push([what, kind, ratio(hex(over), hex(under))]);
 return found;
 """
 

@@ -16,14 +16,16 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, noise
-from live_parts import TOLD
+from live_parts import TOLD, FedSource, says
 from web_parts import change, status, until
 
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError, OutputError
-from edgecap.frontend import FrontEnd
+from edgecap.frontend import FrontEnd, log_mel
 from edgecap.live.config import ListenConfig, OutputConfig, WebConfig
 from edgecap.live.event import Event
+from edgecap.live.listener import IDLE_POLL, WATCHED_POLL, Listener, ListenerSettings
+from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.journal import Journal
 from edgecap.web import server as web_server
 from edgecap.web import uploads
@@ -390,6 +392,32 @@ def test_the_sound_is_told_at_most_thirty_times_a_second_and_only_while_someone_
         follower.close()
     finally:
         page.close()
+
+
+def test_the_listener_hands_on_each_frame_once_and_computes_none_again(captioner: Captioner) -> None:
+    class Watching(Sink):
+        def __init__(self) -> None:
+            self.watched = False
+            self.frames: list[np.ndarray] = []
+
+        def hear(self, source: str, frames: np.ndarray) -> None:
+            self.frames.append(frames)
+
+    source, sink, sound = FedSource(), Watching(), noise(6)
+    listener = Listener(captioner, source, ListenerSettings(window=4.0), lambda *_: None, describe=says(), sinks=[sink])
+    try:
+        for tenth in range(60):
+            sink.watched = 20 <= tenth < 40
+            source.hear(sound[tenth * RATE // 10 : (tenth + 1) * RATE // 10])
+            listener.step()
+            assert listener.patience <= (WATCHED_POLL if sink.watched else IDLE_POLL)
+        given = np.concatenate(sink.frames)
+        whole = log_mel(sound, FrontEnd()).T
+        assert len(given) == 200
+        assert np.allclose(given, whole[199:399], atol=0.01)  # a frame is whole when its last sample has come
+        assert listener._mel.computed == (sound.size - 256) // 160 + 1
+    finally:
+        listener.close()
 
 
 def test_columns_are_the_frames_already_computed_as_coarse_bytes() -> None:

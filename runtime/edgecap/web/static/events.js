@@ -88,9 +88,8 @@ export class Events {
     this.#results = found ?? [];
     const count = this.#results.length;
     const what = words.join(" ");
-    show("found", !found ? "The search did not work; try again."
-      : count === 0 ? `No event with “${what}”.`
-      : `${count === PAGE ? `The newest ${PAGE} events` : count === 1 ? "1 event" : `${count} events`} with “${what}”.`);
+    const many = count === PAGE ? `The newest ${PAGE} events` : count > 1 ? `${count} events` : count ? "1 event" : "No event";
+    show("found", found ? `${many} with “${what}”.` : "The search did not work; try again.");
     byId("older").hidden = count < PAGE;
     this.draw();
   }
@@ -120,7 +119,7 @@ async function past(words, last) {
 
 function row(event, words) {
   const score = minus(event.score.toFixed(2));
-  const more = [span(event.end - event.start), `${minus(event.level_dbfs)} dBFS`, `score ${score}`, event.source];
+  const more = [span(event.end - event.start), `${minus(event.level_dbfs.toFixed(0))} dBFS`, `score ${score}`, event.source];
   return make("li", { class: event.open ? "open" : "ended", tabindex: "-1" },
     make("time", { datetime: event.began }, timeOf(event.began)),
     make("span", { class: "text" }, ...marked(event.text, words)),

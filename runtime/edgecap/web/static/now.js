@@ -17,7 +17,7 @@ export class Now {
     byId("caption").classList.toggle("over", !event.open);
     const end = event.open ? "" : ` until ${timeOf(event.ended)}`;
     show("since", `since ${timeOf(event.began)}${end}, score ${minus(event.score.toFixed(2))}, `
-      + `${minus(event.level_dbfs)} dBFS`);
+      + `${minus(event.level_dbfs.toFixed(0))} dBFS`);
   }
 
   status(status) {

@@ -15,7 +15,7 @@ export function palette() {
     table[value] = (255 << 24) | (b << 16) | (g << 8) | r;  // little-endian, as all browsers' machines are
   }
   return { table, ink: colour("--ink"), soft: colour("--soft"), line: colour("--line"), accent: colour("--accent"),
-    onAccent: colour("--on-accent"), card: colour("--card"), empty: colour("--s0") };
+    faint: colour("--faint"), onAccent: colour("--on-accent"), card: colour("--card"), empty: colour("--s0") };
 }
 
 export function paint(canvas, stream, events, colours, span) {
@@ -30,10 +30,14 @@ export function paint(canvas, stream, events, colours, span) {
   pen.textBaseline = "middle";
 
   for (const event of events) {
-    const left = Math.max(0, x(event.start)), right = Math.min(width, x(event.open ? stream.head : event.end));
+    // An event that is still open is solid as far as it was heard, and goes on faintly.
+    const left = Math.max(0, x(event.start)), heard = Math.min(width, x(event.end));
+    const right = event.open ? width : heard;
     if (right <= left) continue;
+    pen.fillStyle = colours.faint;
+    pen.fillRect(left, 0, right - left, lane);
     pen.fillStyle = colours.accent;
-    pen.fillRect(left, 0, Math.max(unit(2), right - left), lane);
+    pen.fillRect(left, 0, Math.max(unit(2), heard - left), lane);
     pen.fillStyle = colours.card;
     pen.fillRect(left, 0, unit(1), lane);
     pen.save();
@@ -48,7 +52,8 @@ export function paint(canvas, stream, events, colours, span) {
   pen.fillStyle = colours.empty;
   pen.fillRect(0, top, width, deep);
   const ring = stream.ring.width, seconds = stream.columnSeconds;
-  const oldest = Math.max(start / seconds, stream.next - ring + 1, 0), newest = Math.min(stream.head / seconds, stream.next);
+  const oldest = Math.max(start / seconds, stream.next - ring + 1, 0);
+  const newest = Math.min(stream.head / seconds, stream.next);
   for (let from = oldest; from < newest;) {
     const within = from % ring, count = Math.min(newest - from, ring - within);
     pen.drawImage(stream.ring, within, 0, count, stream.bands,
