@@ -109,7 +109,10 @@ def with_heard_labels(caption: LabelledCaption, speakers: bool) -> LabelledCapti
 
 JOINTS = frozenset({"and", "while", "as", "with", "then", "followed", "before", "after"})
 """Words at which a sentence can end before them."""
-_LIGHT = JOINTS | frozenset("a an the is are being by in of on to at for from it its several nearby background".split())
+_LIGHT = JOINTS | {
+    "a", "an", "the", "is", "are", "being", "by", "in", "of", "on", "to", "at", "for", "from", "it", "its", "several",
+    "nearby", "background",
+}  # fmt: skip
 _AGAIN = frozenset({"another", "more", "again", "second", "other"})
 
 
