@@ -80,9 +80,10 @@ def _stages(bundle: Bundle, sounds: Sequence[Samples]) -> dict[str, Callable[[in
     clips = [sound[:length] for sound in sounds if sound.size >= length]
     if len(clips) < len(sounds):
         raise ValueError("times need sounds of a whole window")
-    frames = [log_mel(clip, manifest.front_end) for clip in clips]
+    inside = manifest.encoder.input == "waveform"
+    heard = clips if inside else [log_mel(clip, manifest.front_end) for clip in clips]
     memory = manifest.encoder.memory_length(manifest.encoder.window_frames)
-    encoded = [session.encode(frame, memory) for frame in frames]
+    encoded = [session.encode(sound, memory) for sound in heard]
     beam, spec, words = manifest.decoder.default_beam, manifest.decoder, manifest.vocabulary
 
     def search(number: int) -> object:
@@ -90,8 +91,8 @@ def _stages(bundle: Bundle, sounds: Sequence[Samples]) -> dict[str, Callable[[in
                            start=words.start, end=words.end)  # fmt: skip
 
     return {
-        "front end": lambda number: log_mel(clips[number], manifest.front_end),
-        "encoder": lambda number: session.encode(frames[number], memory),
+        "front end": lambda number: None if inside else log_mel(clips[number], manifest.front_end),
+        "encoder": lambda number: session.encode(heard[number], memory),
         "search": search,
         "caption": lambda number: captioner.caption(clips[number], rate),
     }

@@ -45,18 +45,16 @@ def float_program(work: Work) -> bytes:
     """Both graphs of a student as signatures of one program. Raises EdgecapError where the converter refuses them."""
     student, window = work.student, work.window
     encode: nn.Module = EncodeGraph(student)
-    names, inputs = ENCODE_INPUTS, example_encode_inputs(student, window)
+    sound = dict(zip(ENCODE_INPUTS, example_encode_inputs(student, window), strict=True))
     if work.encoder_input == "waveform":
-        encode, names, inputs = WaveformEncodeGraph(student, window), WAVEFORM_INPUTS, example_waveform_inputs(
-            student, window)  # fmt: skip
+        encode = WaveformEncodeGraph(student, window)
+        sound = dict(zip(WAVEFORM_INPUTS, example_waveform_inputs(student, window), strict=True))
     steps = example_decode_inputs(student, memory_frames(student, window), EXPORT_BEAMS)
     with quiet():
         import litert_torch
 
         try:
-            converter = litert_torch.signature(
-                "encode", Named(encode, ENCODE_OUTPUTS).eval(), sample_kwargs=dict(zip(names, inputs, strict=True))
-            )
+            converter = litert_torch.signature("encode", Named(encode, ENCODE_OUTPUTS).eval(), sample_kwargs=sound)
             converter.signature(
                 "decode", Named(DecodeGraph(student), DECODE_OUTPUTS).eval(),
                 sample_kwargs=dict(zip(DECODE_INPUTS, steps, strict=True)),

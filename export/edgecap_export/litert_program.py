@@ -57,10 +57,13 @@ class Program:
         types = _names("TensorType")
         kinds = _names("BuiltinOperator")
         self.operators: dict[str, tuple[Operator, ...]] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
+        """Graph → the names of its tensors."""
         self.graphs = {bytes(entry.signatureKey).decode(): int(entry.subgraphIndex)
                        for entry in self._model.signatureDefs}  # fmt: skip
         for name, place in self.graphs.items():
             graph = self._model.subgraphs[place]
+            self.names[name] = tuple(bytes(tensor.name).decode() for tensor in graph.tensors)
             found = []
             for index, node in enumerate(graph.operators):
                 code = self._model.operatorCodes[node.opcodeIndex]
@@ -96,7 +99,7 @@ class Program:
         alone = _model(self.content)
         alone.subgraphs, alone.signatureDefs = [alone.subgraphs[self.graphs[name]]], []
         interpreter = _interpreter(_packed(alone))
-        nodes = interpreter._get_ops_details()  # noqa: SLF001 - there is no public way
+        nodes = interpreter._get_ops_details()  # there is no public way
         operators = self.operators[name]
         made = {tensor: operator for operator in operators for tensor in operator.outputs}
         taken: set[int] = set()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap_export.litert_convert import quiet
+from edgecap.errors import EdgecapError
+from edgecap_export.litert_convert import float_program, quiet
 from edgecap_export.litert_program import HELD, Operator, Program, tensors
 from edgecap_export.nodes import Graph
 from edgecap_export.quantise import Range, simplified
@@ -42,10 +44,9 @@ WHY_FLOAT = {
 }
 
 
-def halved(content: bytes, work: Work) -> bytes:
+def halved(content: bytes) -> bytes:
     """The program with the weights of convolutions and products in float16; those of a front end stay."""
-    program = Program(content)
-    rules = [_rule(operator, "float_casting", 16, activations=False) for operator in _held(program, work)]
+    rules = [_rule(operator, "float_casting", 16, activations=False) for operator in _held(Program(content))]
     return _quantised(content, rules, {})
 
 
@@ -56,8 +57,8 @@ def int8(content: bytes, work: Work) -> bytes:
     rules = [_rule(operator, "min_max_uniform_quantize", 8, activations=True) for operator in static]
     if recipe.products:
         rules += [_rule(operator, "min_max_uniform_quantize", 8, activations=False)
-                  for operator in _held(program, work) if operator.kind in PRODUCTS]  # fmt: skip
-    return _quantised(content, rules, map_ranges(content, work) if static else {})
+                  for operator in _held(program) if operator.kind in PRODUCTS]  # fmt: skip
+    return _quantised(content, rules, _ranges(content, work) if static else {})
 
 
 def static_operators(program: Program, recipe: Recipe) -> list[Operator]:
@@ -105,6 +106,28 @@ def stays_float(program: Program, recipe: Recipe) -> dict[str, str]:
     return reasons
 
 
+def _ranges(content: bytes, work: Work) -> dict[str, Range]:
+    """`map_ranges` of a program; one that takes a waveform has them from its twin that takes a log-mel."""
+    if work.encoder_input == "log_mel":
+        return map_ranges(content, work)
+    twin = float_program(replace(work, encoder_input="log_mel"))
+    return carried_over(map_ranges(twin, work), Program(twin), Program(content))
+
+
+def carried_over(ranges: Mapping[str, Range], twin: Program, program: Program) -> dict[str, Range]:
+    """Ranges by name of one program as those of another whose "encode" is the same from its first convolution on.
+
+    Raises EdgecapError where it is not.
+    """
+    one, other = (_from_first_convolution(found) for found in (twin, program))
+    if [operator.kind for operator in one] != [operator.kind for operator in other]:
+        raise EdgecapError("litert-torch made another encoder behind the front end than without it; export with "
+                           "--front-end outside, or in --fp32")
+    pairs = [(a.scope, b.scope) for a, b in zip(one, other, strict=True)]
+    pairs.append((twin.names["encode"][one[0].inputs[0]], program.names["encode"][other[0].inputs[0]]))
+    return {theirs: ranges[ours] for ours, theirs in pairs if ours in ranges}
+
+
 def map_ranges(content: bytes, work: Work) -> dict[str, Range]:
     """The range of every float tensor of "encode" by name.
 
@@ -140,7 +163,7 @@ def _measured(content: bytes, work: Work) -> dict[str, tuple[Range, Marks]]:
     found: dict[str, tuple[Range, Marks]] = {}
     chosen = np.linspace(0, len(work.calibration.log_mels) - 1, MEASURED_SOUNDS).astype(int)
     for log_mel in (work.calibration.log_mels[index] for index in dict.fromkeys(map(int, [0, *chosen]))):
-        for name, array in tensors(content, _feed(log_mel, work)).items():
+        for name, array in tensors(content, {"log_mel": log_mel, "memory_length": np.array([1], np.int32)}).items():
             if array.size == 0:
                 continue
             marks = _marks(array)
@@ -162,7 +185,9 @@ def _known(work: Work) -> list[tuple[Marks, Range]]:
     have = {item.name for item in shown.graph.output} | {item.name for item in shown.graph.input}
     shown.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
                               for name in names if name not in have)  # fmt: skip
-    feed = {"log_mel": work.calibration.log_mels[0], "memory_length": np.array([1], np.int64)}
+    feed: dict[str, NDArray[Any]] = {
+        "log_mel": work.calibration.log_mels[0], "memory_length": np.array([1], np.int64),
+    }  # fmt: skip
     answers = onnx_runner(shown.SerializeToString())(feed) | feed
     return [(_marks(answers[name]), stored[name]) for name in names]
 
@@ -189,16 +214,17 @@ def _inherit(content: bytes, ranges: dict[str, Range]) -> None:
         names.update(dict.fromkeys(operator.outputs, operator.scope))
 
 
-def _feed(log_mel: NDArray[np.float32], work: Work) -> dict[str, NDArray[Any]]:
-    """What "encode" is run with; one with the front end inside is asked about silence, its maps being known by value."""
-    return {"log_mel": log_mel, "memory_length": np.array([1], np.int32)}
-
-
-def _held(program: Program, work: Work) -> list[Operator]:
+def _held(program: Program) -> list[Operator]:
     """Operators with weights, those of a front end in the graph left out."""
-    first = next(operator.index for operator in program.operators["encode"] if operator.kind in CONVOLUTIONS)
-    return [operator for operators in program.operators.values() for operator in operators
-            if operator.kind in HELD and (operator.graph == "decode" or operator.index >= first)]  # fmt: skip
+    return [operator for operator in (*_from_first_convolution(program), *program.operators["decode"])
+            if operator.kind in HELD]  # fmt: skip
+
+
+def _from_first_convolution(program: Program) -> tuple[Operator, ...]:
+    """The operators of "encode" without a front end and without what brings a log-mel into shape."""
+    operators = program.operators["encode"]
+    first = next(operator.index for operator in operators if operator.kind in CONVOLUTIONS)
+    return operators[first:]
 
 
 def _last(operators: tuple[Operator, ...], convolution: int) -> int:

@@ -38,7 +38,7 @@ class LiteRt:
         if recipe.precision == "int8":
             content = int8(content, work)
         elif recipe.half_weights:
-            content = halved(content, work)
+            content = halved(content)
         # a front end in float16 would not be the one that the model was trained with
         half = recipe.half_arithmetic and work.encoder_input == "log_mel"
         content = finished(content, half_arithmetic=half)
