@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -23,9 +24,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+def running(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "edgecap", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=os.environ | environment) as child:
         try:
             yield child
         finally:
@@ -48,6 +50,17 @@ def test_the_demo_prints_its_address_and_ends_cleanly(tiny_folder: Path, number:
         assert child.wait(20) == 0
         assert child.stdout.read() == ""
         assert child.stderr.read().splitlines() == ["edgecap: note: Ctrl-C stops"]
+
+
+def test_the_demo_opens_the_browser_where_asked(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "browser").write_text(f'#!/bin/sh\nprintf %s "$1" > "{tmp_path}/opened"\n')
+    (tmp_path / "browser").chmod(0o755)
+    with running("demo", "--web", "0", "--open", "--model", tiny_folder, BROWSER=f"{tmp_path}/browser %s") as child:
+        assert child.stdout
+        url = child.stdout.readline().strip()
+        opened = tmp_path / "opened"
+        until(lambda: opened.is_file() and opened.read_text())
+        assert opened.read_text() == url
 
 
 def test_a_listener_ends_cleanly_though_browsers_watch(tiny_folder: Path, tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ export class Events {
     this.#results = found ?? [];
     const count = this.#results.length;
     const what = words.join(" ");
-    const many = count === PAGE ? `The newest ${PAGE} events` : count > 1 ? `${count} events` : count ? "1 event" : "No event";
+    const many = count === PAGE ? `The newest ${PAGE} events` : count > 1 ? `${count} events`
+      : count ? "1 event" : "No event";
     show("found", found ? `${many} with “${what}”.` : "The search did not work; try again.");
     byId("older").hidden = count < PAGE;
     this.draw();
@@ -118,8 +119,8 @@ async function past(words, last) {
 }
 
 function row(event, words) {
-  const score = minus(event.score.toFixed(2));
-  const more = [span(event.end - event.start), `${minus(event.level_dbfs.toFixed(0))} dBFS`, `score ${score}`, event.source];
+  const level = minus(event.level_dbfs.toFixed(0)), score = minus(event.score.toFixed(2));
+  const more = [span(event.end - event.start), `${level} dBFS`, `score ${score}`, event.source];
   return make("li", { class: event.open ? "open" : "ended", tabindex: "-1" },
     make("time", { datetime: event.began }, timeOf(event.began)),
     make("span", { class: "text" }, ...marked(event.text, words)),

@@ -3,9 +3,11 @@
 import { show } from "./dom.js";
 
 const RETRY = 5000;
+const LOST = "connection lost; trying again";
 
 export class Feed {
   #last = "";
+  #away = LOST;
 
   constructor(takers) {
     this.takers = takers;
@@ -14,7 +16,7 @@ export class Feed {
 
   open() {
     const source = new EventSource(`/events?last=${encodeURIComponent(this.#last)}`);
-    source.onopen = () => show("connection", "live");
+    source.onopen = () => { this.#away = LOST; show("connection", "live"); };
     source.onerror = () => this.#lost(source);
     for (const [kind, take] of Object.entries(this.takers)) {
       source.addEventListener(kind, (message) => {
@@ -22,11 +24,11 @@ export class Feed {
         take(JSON.parse(message.data));
       });
     }
-    source.addEventListener("bye", () => show("connection", "edgecap has ended; waiting for it"));
+    source.addEventListener("bye", () => { this.#away = "edgecap has ended; waiting for it"; });
   }
 
   async #lost(source) {
-    show("connection", "connection lost; trying again");
+    show("connection", this.#away);
     if (source.readyState !== EventSource.CLOSED) return;
     await new Promise((done) => setTimeout(done, RETRY));
     const answer = await fetch("/about").catch(() => null);
