@@ -59,6 +59,7 @@ SECTIONS = (
     Section("edgecap-bench-growth", "edgecap_bench.growth_report:section"),
     Section("edgecap-bench-quality", "edgecap_bench.quality_report:section"),
     Section("edgecap-bench-submission", "edgecap_bench.boards_report:section"),
+    Section("edgecap-bench-listen", "edgecap_bench.listen_result:section"),
     Section("edgecap-bench-soak", "edgecap_bench.soak_result:section"),
     Section("edgecap-arm-lab", "edgecap_bench.arm_report:section"),
     Section("edgecap-bench-comparison", "edgecap_bench.prediction_report:section"),
