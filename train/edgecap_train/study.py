@@ -224,6 +224,6 @@ def joined_shards(folder: Path, sound: str) -> Shard:
     return Shard(**joined, texts=[t for s in shards for t in s.texts], human=[h for s in shards for h in s.human])
 
 
-def _last_losses(trainer: Trainer) -> dict[str, float]:
+def _last_losses(trainer: Trainer[Student]) -> dict[str, float]:
     lines = [line for line in trainer.folder.metrics() if "clips_per_second" in line]
     return {name: round(value, 4) for name, value in lines[-1].items()} if lines else {}

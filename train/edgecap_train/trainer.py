@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgecap_train.batches import Batch, ReadAhead, ShardStream, Stream, StreamState, TrainingError, shard_folders
 from edgecap_train.hearing import Draws, Heard, Hearing
@@ -38,29 +38,36 @@ log = logging.getLogger(__name__)
 NAMED_CLIPS = 4
 """Clips named of a batch whose loss is not a number."""
 Listen = Callable[[Batch, Draws], Heard]
+Network = TypeVar("Network", bound=nn.Module)
+"""A student, or another network with an `encoder` and a `decoder`."""
 
 
-class Trainer:
+class Trainer(Generic[Network]):
     """One run of one recipe."""
 
     def __init__(  # noqa: PLR0917
-        self, recipe: Recipe, student: Student, heads: TeachingHeads, stream: Stream, folder: Path,
-        evaluate: Callable[[Student], dict[str, float]], save: Callable[[Student, dict[str, float]], None], *,
-        listen: Listen | None = None,
+        self, recipe: Recipe, student: Network, heads: nn.Module, stream: Stream, folder: Path,
+        evaluate: Callable[[Network], dict[str, float]], save: Callable[[Network, dict[str, float]], None], *,
+        listen: Listen | None = None, objective: nn.Module | None = None,
     ) -> None:  # fmt: skip
         """`evaluate` scores the averaged student (its "cider_d" decides), `save` keeps it; only the main process asks.
 
-        `listen` turns a batch into what the student takes, where the stream does not hold samples.
+        `listen` turns a batch into what the student takes, where the stream does not hold samples. `objective` takes
+        the place of the student's losses for a network of another kind, whose parts are called the same.
         """
         self.recipe, self.student, self.heads, self.stream = recipe, student, heads, stream
         self.evaluate, self.save = evaluate, save
         self.accelerator = accelerator()
         device = self.accelerator.device
-        objective = Objective(student, heads, recipe.loss, bf16=recipe.optimizer.bf16).to(device)
+        if objective is None:
+            losses = cast(TeachingHeads, heads)
+            objective = Objective(_student(student), losses, recipe.loss, bf16=recipe.optimizer.bf16)
+        objective = objective.to(device)
+        encoder, decoder = cast(nn.Module, student.encoder), cast(nn.Module, student.decoder)
         optimizer = recipe.optimizer
         groups = [
-            {"params": [p for p in student.encoder.parameters() if p.requires_grad], "peak": optimizer.encoder_rate},
-            {"params": [*student.decoder.parameters(), *heads.parameters()], "peak": optimizer.decoder_rate},
+            {"params": [p for p in encoder.parameters() if p.requires_grad], "peak": optimizer.encoder_rate},
+            {"params": [*decoder.parameters(), *heads.parameters()], "peak": optimizer.decoder_rate},
         ]
         self.optimizer: torch.optim.Optimizer
         adamw = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0,
@@ -70,9 +77,9 @@ class Trainer:
         self.folder = RunFolder(folder, writes=self.accelerator.is_main_process)
         if listen is None:
             assert isinstance(stream, ShardStream) or hasattr(stream, "labelled")
-            encoder = cast(ShardStream, getattr(stream, "labelled", stream)).encoder
-            hearing = Hearing(student.config.front_end, recipe.augment, encoder, student.config.max_tokens).to(device)
-            listen = self._listener(hearing)
+            words, config = cast(ShardStream, getattr(stream, "labelled", stream)).encoder, _student(student).config
+            hearing = Hearing(config.front_end, recipe.augment, words, config.max_tokens).to(device)
+            listen = self._listener(hearing, _student(student))
         self.listen = listen
         self.step, self.best = 0, -1.0
         self.place: StreamState | None = None
@@ -153,8 +160,8 @@ class Trainer:
         raise TrainingError(f"the {what} is not a number at step {self.step} ({parts}) with the clips {clips}{more}; "
                             "the last checkpoint is kept: look at those clips, or lower the learning rate")
 
-    def _listener(self, hearing: Hearing) -> Listen:
-        return lambda batch, draws: cast(Heard, hearing(batch, draws, self.student.memory_length))
+    def _listener(self, hearing: Hearing, student: Student) -> Listen:
+        return lambda batch, draws: cast(Heard, hearing(batch, draws, student.memory_length))
 
     def _schedule(self) -> None:
         """Linear warm-up, then a cosine to the last rate."""
@@ -187,7 +194,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         if self.accelerator.is_main_process:
-            averaged = cast(Student, self.average.module).eval()
+            averaged = cast(Network, self.average.module.eval())
             scores = self.evaluate(averaged)
             self.folder.record(self.step, scores)
             log.info("step %d %s", self.step, " ".join(f"{name} {value:.4g}" for name, value in scores.items()))
@@ -230,6 +237,11 @@ class Trainer:
                       TimeRemainingColumn(), console=Console(stderr=True)) as progress:
             task = progress.add_task(self.recipe.name, total=self.recipe.optimizer.steps, completed=self.step)
             yield lambda step: progress.update(task, completed=step)
+
+
+def _student(network: nn.Module) -> Student:
+    assert isinstance(network, Student)
+    return network
 
 
 def accelerator() -> Accelerator:

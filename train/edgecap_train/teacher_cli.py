@@ -1,0 +1,151 @@
+"""`edgecap train teacher` and `edgecap train pseudo-caption`. Commands parse, call and print."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecap.cli.console import say, write
+from edgecap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgecap_train.teacher import Teacher
+
+teacher = typer.Typer(help="Train a teacher: HTSAT-BART on captioned sounds, or the tagger's captioner on text alone.")
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there goes on.")]
+TaggerFolder = Annotated[Path | None, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")]
+
+
+@teacher.command("htsat-bart")
+def htsat_bart(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; edgecap_train/recipes/htsat-bart.toml.")],
+    *,
+    data: Annotated[Path, typer.Option("--data", help="CSV with file, caption_1 … caption_5.")],
+    development: Annotated[Path, typer.Option("--development", help="The same, for choosing the best weights.")],
+    out: Out,
+    weights: Annotated[list[Path] | None, typer.Option(
+        "--weights", help="Checkpoint to begin with, whole or in part: WavCaps, HTSAT, BART; may be repeated.")] = None,
+    words: Annotated[Path | None, typer.Option(
+        help="Folder with BART-base's vocab.json and merges.txt. [default: pieces learnt from the captions]")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    override: Override = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train HTSAT-BART on sounds with captions, from scratch or from partial weights.
+
+    Writes teacher.safetensors in the WavCaps layout, which `pseudo-caption` reads. WavCaps' own weights are for
+    academic use only, and so is what begins with them.
+    """
+    import torch
+
+    from edgecap_train.htsat_fit import fit_htsat_bart
+    from edgecap_train.htsat_training import TeacherRecipe
+    from edgecap_train.recipe import read_document
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(threads)
+    settings = read_document(recipe, TeacherRecipe, override)
+    unreadable = fit_htsat_bart(settings, data, out, development=development, weights=weights or [], words=words)
+    for reason in unreadable.values():
+        say("skipped", reason)
+    left_out = f"; {len(unreadable)} recordings left out" if unreadable else ""
+    write(f"{out / 'teacher.safetensors'}: trained{left_out}")
+
+
+@teacher.command("tagger")
+def tagger_captioner(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; the keys are those of text_teacher.TextRecipe.")],
+    *,
+    audio: Annotated[Path, typer.Option("--audio", help="Pool of sounds: a folder with a manifest.csv.")],
+    captions: Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels.")],
+    labels: Annotated[Path, typer.Option("--labels", help="The same of the development recordings; labels alone.")],
+    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
+    development: Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")],
+    out: Out,
+    least_count: Annotated[int, typer.Option(help="A word needs this many captions to enter the vocabulary.")] = 4,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    override: Override = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train the captioner that puts the tagger's scores into words, on text alone: no sound is captioned by hand.
+
+    Each step draws scores for a caption's labels as the tagger really gives them. Writes teacher.safetensors.
+    """
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from edgecap_train.recipe import read_document
+    from edgecap_train.text_fit import fit_text_teacher
+    from edgecap_train.text_teacher import TextRecipe
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(threads)
+    settings = read_document(recipe, TextRecipe, override)
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task(settings.name, total=settings.steps)
+        fit_text_teacher(
+            settings, out, audio=audio, captions=captions, labels=labels, tagger=tagger, development=development,
+            least_count=least_count,
+            progress=lambda step, loss: progress.update(bar, completed=step, description=f"loss {loss:.3f}"),
+        )  # fmt: skip
+    write(f"{out / 'teacher.safetensors'}: trained")
+
+
+def pseudo_caption(
+    audio: Annotated[Path, typer.Argument(help="Folder of sounds, with folders inside.")],
+    *,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the shards; complete ones are kept.")],
+    tagger: TaggerFolder = None,
+    captioner: Annotated[Path | None, typer.Option(help="What `edgecap train teacher tagger` wrote.")] = None,
+    captions: Annotated[Path | None, typer.Option(help="For consensus captions: CSV of labelled captions.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="HTSAT-BART in the WavCaps layout.")] = None,
+    vocabulary: Annotated[Path | None, typer.Option(help="Its BART vocab.json. [default: beside it]")] = None,
+    rate: Annotated[int, typer.Option(min=8_000, help="Sample rate of the student, in hertz.")] = 16_000,
+    per_shard: Annotated[int, typer.Option(min=1, help="Files in a shard.")] = 200,
+    most: Annotated[int, typer.Option(min=1, max=8, help="Captions of a window.")] = 3,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Let a teacher caption a folder of sounds, and keep its captions, frames and tag scores in shards.
+
+    The shards are what `edgecap train student --audio-only` learns from. Stop it at any time; the same command goes on.
+    """
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from edgecap_train import pseudo
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    torch.set_num_threads(threads)
+    chosen = _teacher(tagger, captioner, captions, checkpoint, vocabulary)
+    for note in chosen.notes:
+        say("note", note)
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("files", total=None)
+        skipped = pseudo.pseudo_caption(
+            chosen, audio, out, rate=rate, per_shard=per_shard, most=most,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )  # fmt: skip
+    write(f"{out}: captions by {chosen.name}" + (f"; {skipped} files left out, see clips.json" if skipped else ""))
+
+
+def _teacher(
+    tagger: Path | None, captioner: Path | None, captions: Path | None, checkpoint: Path | None,
+    vocabulary: Path | None,
+) -> Teacher:  # fmt: skip
+    """The teacher that the options name. Raises ConfigError where they name none or two."""
+    from edgecap_train.prepare import Sources
+    from edgecap_train.teacher import ConsensusTeacher, HtsatBartTeacher, TaggerTeacher
+
+    if checkpoint is not None and tagger is None:
+        beside = checkpoint.parent / "vocab.json"
+        return HtsatBartTeacher.load(checkpoint, vocabulary or beside)
+    if checkpoint is None and tagger is not None and captioner is not None and captions is None:
+        return TaggerTeacher.load(tagger, captioner)
+    if checkpoint is None and tagger is not None and captions is not None and captioner is None:
+        return ConsensusTeacher.load(Sources(audio=tagger, captions=captions, tagger=tagger))
+    raise ConfigError("name one teacher: --checkpoint (HTSAT-BART), or --tagger with --captioner, or --tagger with "
+                      "--captions")
