@@ -43,7 +43,6 @@ def test_a_board_compares_with_the_recorded_teacher(
     assert mine.multiply_adds
     assert {"teacher", "teacher-onnx"} <= {each.kind for each in recorded}
     assert all(each.recorded and each.recorded.machine.processor for each in recorded)
-    assert found.versions["torch"] == "not installed"
     for words in ("teacher (recorded)", "was measured elsewhere", "another machine: no result"):
         assert words in done.stdout
 
