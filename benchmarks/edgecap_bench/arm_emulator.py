@@ -58,7 +58,8 @@ class EmulatedPython:
         self.program.write_text("\n".join([
             "#!/bin/sh", "# Written by edgecap's Arm lab.",
             f"export PYTHONHOME={shlex.quote(str(root.system / 'usr'))} PYTHONNOUSERSITE=1",
-            f"export PYTHONPATH={shlex.quote(places)}${{PYTHONPATH:+:$PYTHONPATH}}",
+            # a program that is started with a path of its own finds that first
+            f"export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}{shlex.quote(places)}",
             f'exec {shlex.quote(str(root.emulator))} -cpu {board.processor} -L {shlex.quote(str(root.system))} \\',
             f'    -0 {shlex.quote(str(self.program))} {shlex.quote(str(python))} "$@"', "",
         ]), encoding="utf-8")  # fmt: skip

@@ -131,7 +131,8 @@ def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
     root = ArmRoot(folder, dict(pin.split("==") for pin in (*wheels, *torch)), debian, qemu)
     stamp.write_text(json.dumps({"recipe": recipe, "packages": root.packages, "debian": debian, "qemu": qemu}),
                      encoding="utf-8")
-    shutil.rmtree(folder / "apt")
+    for part in ("apt", "tools"):
+        shutil.rmtree(folder / part, ignore_errors=True)
     return root
 
 
