@@ -70,7 +70,7 @@ def section(paths: Sequence[Path]) -> Part:
     results = [read_document(path, FORMAT, FORMAT_VERSION, ListenResult) for path in paths]
     for result in results:
         if result.noisy:
-            raise ResultError(f"the listening of {result.date} was measured on a busy machine and is none; measure again")
+            raise ResultError(f"the result of {result.date} was measured on a busy machine and is none; measure again")
     return Part("\n".join(markdown(_page(result), level=2) for result in results))
 
 
