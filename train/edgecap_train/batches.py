@@ -21,7 +21,7 @@ from torch import Tensor
 
 from edgecap.errors import EdgecapError
 from edgecap_train.captions import Encoder
-from edgecap_train.targets import Shard, read_shard
+from edgecap_train.shards import Shard, read_shard
 
 MIXED_SHARDS = 4
 """Shards whose clips are shuffled together."""

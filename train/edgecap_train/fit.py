@@ -22,9 +22,9 @@ from edgecap_train.checkpoint import load_student, save_student
 from edgecap_train.evaluation import Reference, caption_all, cider_d, read_log_mels, read_references
 from edgecap_train.losses import TeachingHeads
 from edgecap_train.recipe import Recipe
+from edgecap_train.shards import Shard, read_shard
 from edgecap_train.student import Student, StudentConfig
 from edgecap_train.tagger import class_names
-from edgecap_train.targets import Shard, read_shard
 from edgecap_train.trainer import Trainer, accelerator, teaching_heads
 from edgecap_train.vocabulary import read_vocabulary
 

@@ -26,9 +26,9 @@ from edgecap_train.hearing import Draws, Heard
 from edgecap_train.metrics import cider_d_clips
 from edgecap_train.recipe import AugmentRecipe, LossRecipe, OptimizerRecipe, Recipe
 from edgecap_train.run_folder import CHECKPOINT
+from edgecap_train.shards import Shard, read_shard
 from edgecap_train.student import Student
 from edgecap_train.study_models import Size, TeacherFrames, Top, greedy_captions, split_yamnet, study_student
-from edgecap_train.targets import Shard, read_shard
 from edgecap_train.trainer import Trainer, teaching_heads
 from edgecap_train.vocabulary import read_vocabulary
 

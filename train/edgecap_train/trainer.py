@@ -27,8 +27,8 @@ from edgecap_train.objective import Objective
 from edgecap_train.processes import process_index
 from edgecap_train.recipe import Recipe
 from edgecap_train.run_folder import RunFolder
+from edgecap_train.shards import CLASSES, EMBEDDING
 from edgecap_train.student import Student
-from edgecap_train.targets import CLASSES, EMBEDDING
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
