@@ -447,8 +447,11 @@ def test_the_token_is_typed_where_it_is_not_in_the_address(browser: Chrome, capt
         url = demo.url.partition("?")[0]
         browser.get(url)
         assert [node["name"] for node in tree(browser) if node["role"] == "textbox"] == ["Token"]
+        assert not browser.find_element("css selector", "[role=alert]").is_displayed()
         browser.find_element("id", "token").send_keys("wrong-horse-battery", Keys.ENTER)
         until(lambda: "wrong" in browser.current_url)
+        assert [node["role"] for node in tree(browser) if node["role"] == "alert"] == ["alert"]
+        assert browser.find_element("css selector", "[role=alert]").text == "That is not the token."
         browser.find_element("id", "token").send_keys("correct-horse-battery", Keys.ENTER)
         until(lambda: browser.find_elements("css selector", "#drop"))
         until(lambda: browser.current_url == url)

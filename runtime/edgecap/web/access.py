@@ -62,9 +62,9 @@ class Door:
     def __init__(self, host: str, token: str | None, names: Iterable[str] = ()) -> None:
         """`host` is where it listens; `names` are further ones under which it is asked for."""
         machine = socket.gethostname().lower()
+        short = machine.partition(".")[0]
         self.token = token
-        self._names = {"localhost", host.lower(), machine, machine.partition(".")[0] + ".local",
-                       *(name.lower() for name in names)}
+        self._names = {"localhost", host.lower(), machine, short, f"{short}.local", *(name.lower() for name in names)}
 
     def knows(self, host: str | None) -> bool:
         """Whether a Host header names this machine. An address always does: only names can be pointed elsewhere."""

@@ -32,9 +32,11 @@ class Watcher:
     def put(self, message: bytes, *, keep: bool) -> None:
         """Queue a message; never waits."""
         with self._change:
+            if self._closed:
+                return
             if keep:
                 self._kept.append(message)
-                self._closed = self._closed or len(self._kept) > MOST_KEPT
+                self._closed = len(self._kept) > MOST_KEPT
             else:
                 if len(self._passing) >= MOST_PASSING:
                     self._passing.popleft()

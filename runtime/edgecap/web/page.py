@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from base64 import b64encode
@@ -37,6 +38,7 @@ SOUND_SECONDS = 1 / 30
 STATUS_SECONDS = 1.0
 FAREWELL_SECONDS = 1.0
 """Time that browsers have to hear that this is the end."""
+NUMBER = re.compile("[0-9]{1,12}")
 MOST_GREETED = 100
 """Events that a browser gets when it comes."""
 
@@ -145,14 +147,14 @@ class LivePage(Sink):
         """GET /events: until the browser leaves or the listener ends."""
         last = exchange.headers.get("Last-Event-ID") or exchange.query.get("last", "")
         start, _, number = last.partition("-")
-        seen = int(number) if start == self._start and number.isdecimal() else None
+        seen = int(number) if start == self._start and NUMBER.fullmatch(number) else None
 
         watcher = self.broadcast.join(lambda: self._hello(seen))
         if watcher is None:
             exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many browsers watch already", Retry_After="30")
             return
         try:
-            exchange.begin(HTTPStatus.OK, "text/event-stream", X_Accel_Buffering="no")
+            exchange.stream("text/event-stream")
             for part in watcher:
                 exchange.wfile.write(part)
         finally:

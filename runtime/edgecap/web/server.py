@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -26,6 +27,10 @@ STALLED_SECONDS = 15.0
 WRONG_TOKEN_SECONDS = 1.0
 """Wait before a wrong token is refused, against guessing."""
 DISCARD_SECONDS = 5.0
+"""Time for the rest of a body that was refused."""
+MOST_FIELDS = 20
+STREAM_BUFFER = 32_768
+"""Bytes of a stream that the system holds for a slow browser; the rest waits here, where what is old is dropped."""
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
           "base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 HEADERS = {
@@ -43,6 +48,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     server: WebServer
     timeout = STALLED_SECONDS
+    disable_nagle_algorithm = True
     query: dict[str, str]
     """The query's values, the last of each name."""
 
@@ -62,6 +68,13 @@ class Exchange(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
+
+    def stream(self, content_type: str) -> None:
+        """Send the head of an answer that goes on; a browser that is gone is found out within `STALLED_SECONDS`."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * STALLED_SECONDS))
+        self.begin(HTTPStatus.OK, content_type, X_Accel_Buffering="no")
 
     def reply(self, status: HTTPStatus, body: bytes, content_type: str, **headers: str) -> None:
         """Send a whole answer."""
@@ -100,7 +113,11 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _answer(self, method: str) -> None:
         path, _, query = self.path.partition("?")
-        self.query = {name: values[-1] for name, values in parse_qs(query, max_num_fields=20).items()}
+        try:
+            self.query = {name: values[-1] for name, values in parse_qs(query, max_num_fields=MOST_FIELDS).items()}
+        except ValueError:
+            self.refuse(HTTPStatus.BAD_REQUEST, f"a query has at most {MOST_FIELDS} fields")
+            return
         server, door, host = self.server, self.server.door, self.headers.get("Host")
         route = server.routes.get((method, path))
         if not door.knows(host):
@@ -121,6 +138,8 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _asset(self, path: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         asset = self.server.assets[path]
+        if path == SIGN_IN and "token" in self.query:
+            asset = replace(asset, body=asset.body.replace(b'role="alert" hidden', b'role="alert"'), tag='""')
         if status is HTTPStatus.OK and self.headers.get("If-None-Match") == asset.tag:
             self.begin(HTTPStatus.NOT_MODIFIED, asset.content_type, Cache_Control="no-cache", ETag=asset.tag)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import threading
 import time
@@ -31,6 +32,7 @@ TURN_SECONDS = 30.0
 """Wait for the sound before to be captioned; then the visitor is asked to come again."""
 BLOCK = 1 << 16
 LONGEST_NAME = 120
+LENGTH = re.compile("[0-9]{1,12}")
 
 
 class Uploads:
@@ -44,7 +46,7 @@ class Uploads:
         """Answer POST /caption?name=NAME with the sound as body."""
         given = exchange.headers.get("Content-Length", "")
         kind = exchange.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if not given.isdecimal() or "Transfer-Encoding" in exchange.headers:
+        if not LENGTH.fullmatch(given) or "Transfer-Encoding" in exchange.headers:
             exchange.refuse(HTTPStatus.LENGTH_REQUIRED, "say how long the sound is")
             return
         length = int(given)
@@ -77,7 +79,7 @@ class Uploads:
             except AudioError as error:
                 exchange.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
                 return
-            exchange.begin(HTTPStatus.OK, "application/x-ndjson", X_Accel_Buffering="no")
+            exchange.stream("application/x-ndjson")
             exchange.wfile.write(first)
             for line in lines:
                 exchange.wfile.write(line)
