@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecap.models import BUNDLED
 from edgecap_bench import compare
 from edgecap_bench.contest_report import contest_page, sheets
 from edgecap_bench.contest_results import Contest, read_contest
@@ -29,18 +30,19 @@ def plain(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-def test_a_board_compares_with_the_recorded_teacher(
+def test_a_board_compares_all_its_bundles_with_the_recorded_teacher(
     edgecap: Run, tiny_folder: Path, tmp_path: Path, plain: dict[str, str]
 ) -> None:
     file = tmp_path / "contest.json"
-    done = edgecap("bench", "--model", tiny_folder, "--compare", "teacher", "--rounds", 1, "--tokens", 2,
-                   "--even-busy", "--json", file, env=plain)
+    shutil.copytree(tiny_folder, tmp_path / "home" / "models" / "mine")
+    done = edgecap("bench", "--compare", "teacher", "--rounds", 1, "--tokens", 2, "--even-busy", "--json", file,
+                   env=plain)
     assert (done.returncode, done.stderr) == (0, "")
     found = read_contest(file)
-    mine, *recorded = found.entrants
-    assert (mine.key, mine.recorded) == (tiny_folder.name, None)
-    assert mine.parameters  # counted without the package onnx
-    assert mine.multiply_adds
+    measured = [each for each in found.entrants if each.recorded is None]
+    recorded = [each for each in found.entrants if each.recorded is not None]
+    assert len(measured) == 1 + sum(model.is_dir() for model in BUNDLED.iterdir())
+    assert all(each.parameters and each.multiply_adds for each in measured)  # counted without the package onnx
     assert {"teacher", "teacher-onnx"} <= {each.kind for each in recorded}
     assert all(each.recorded and each.recorded.machine.processor for each in recorded)
     for words in ("teacher (recorded)", "was measured elsewhere", "another machine: no result"):
@@ -74,6 +76,19 @@ def test_all_runtimes_are_those_that_are_here_and_the_rest_is_told(
     assert 'litert int8: ai_edge_litert is not installed; type: pip install "edgecap[litert]"' in told
     assert 'onnx int8: not here, and exporting it needs torch' in told
     assert len(found.left_out) == 8
+
+
+@pytest.mark.parametrize("runtime", ["litert", "executorch"])
+def test_a_bundle_for_a_runtime_that_is_not_there_names_the_extra(
+    edgecap: Run, tiny_folder: Path, tmp_path: Path, plain: dict[str, str], runtime: str
+) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "bundle")
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"runtime": "onnx"', f'"runtime": "{runtime}"'))
+    done = edgecap("bench", "--model", tiny_folder, "--compare", folder, "--rounds", 1, "--even-busy", env=plain)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert f"edgecap[{runtime}]" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_record_is_kept_and_marked() -> None:

@@ -6,7 +6,7 @@ Each mode takes a `Request` and gives an `Outcome`, which the command prints and
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,7 @@ from edgecap_bench.lineup import ContestPlan
 from edgecap_bench.machine import this_machine, versions
 from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
 from edgecap_bench.sections import Draw
+from edgecap_bench.submission import models_here
 from edgecap_bench.tables import Page
 
 Name = Literal["figures", "comparison", "growth", "quality", "submission"]
@@ -105,17 +106,25 @@ def _result(request: Request, watch: load.Watch, progress: Progress) -> Result:
 
 
 def comparison(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
-    """Several models, taking turns. Raises EdgecapError."""
+    """Several models, taking turns; where records stand in for the published ones, all that are here.
+
+    Raises EdgecapError.
+    """
     recorded = compare.recorded_for(request.compare)
     others = tuple(name for name in request.compare if name not in compare.NAMES)
+    models: Sequence[str | None] = request.models or (None,)
+    left_out: list[str] = []
+    if recorded and not request.models:
+        models, left_out = models_here()
     plan = ContestPlan(
-        models=(*(request.models or (None,)), *others), teacher=compare.TEACHER in request.compare,
+        models=(*models, *others), teacher=compare.TEACHER in request.compare,
         reference=compare.REFERENCE in request.compare, tagger=compare.TAGGER in request.compare,
         runtimes=request.runtimes, clips=request.clips, rounds=request.rounds or CONTEST_ROUNDS,
         tokens=request.tokens, beam=request.beam or BEAM, threads=request.threads, cores=load.cores(request.threads),
         all_cores=load.all_cores(),
     )  # fmt: skip
     contest = compare.run(plan, recorded, watch, command=request.command(), progress=progress)
+    contest = replace(contest, left_out=[*left_out, *contest.left_out])
     return Outcome(contest_page(contest), partial(write_contest, contest=contest), partial(draw_contest, contest),
                    contest.partial)
 
@@ -178,7 +187,7 @@ def submission(request: Request, watch: load.Watch, progress: Progress) -> Outco
     from edgecap_bench.boards_report import submission_page
     from edgecap_bench.lineup import LineUp
 
-    models, left_out = (list(request.models), []) if request.models else found.models_here()
+    models, left_out = (list(request.models), []) if request.models else models_here()
     plan = ContestPlan(
         models=tuple(models), clips=request.clips, rounds=request.rounds or CONTEST_ROUNDS, tokens=request.tokens,
         beam=request.beam or BEAM, threads=request.threads, cores=load.cores(request.threads),
