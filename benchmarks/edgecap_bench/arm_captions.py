@@ -34,8 +34,7 @@ class ClipCaption:
     score: float
     """Mean log-probability of the tokens; 0 for silence."""
     seconds: float
-    """One caption. Before the first clip's is taken, it is captioned once: an emulator translates code when it first
-    runs."""
+    """One caption."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,8 @@ class BundleRun:
 
     @property
     def seconds(self) -> float:
-        """Of all clips together."""
-        return sum(caption.seconds for caption in self.captions)
+        """Of all clips together but the first, where there are more: an emulator translates code when it first runs."""
+        return sum(caption.seconds for caption in self.captions[1:] or self.captions)
 
 
 def caption_bundle(model: str, clips: Path | None, count: int) -> BundleRun:
@@ -63,9 +62,7 @@ def caption_bundle(model: str, clips: Path | None, count: int) -> BundleRun:
         captioner = Captioner.load(folder, threads=1)
         runtime, precision = captioner.manifest.runtime, captioner.manifest.precision
         rate = captioner.manifest.front_end.sample_rate
-        sounds = load_clips(clips, rate, round(captioner.window * rate))[:count]
-        captioner.caption(sounds[0].samples, rate)
-        for clip in sounds:
+        for clip in load_clips(clips, rate, round(captioner.window * rate))[:count]:
             captions.append(_caption(captioner, clip, rate))
     except EdgecapError as error:
         return BundleRun(bundle=folder.name, runtime=runtime, precision=precision, captions=captions, fault=str(error))
