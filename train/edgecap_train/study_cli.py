@@ -13,6 +13,7 @@ import typer
 
 from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError
+from edgecap_train.needs import need
 
 if TYPE_CHECKING:
     from edgecap_train.study import Study, StudyRecipe
@@ -39,6 +40,7 @@ def study(
 
     Runs that have a result are not done again, so the command may be stopped and repeated at any time.
     """
+    need("train study", "aac_metrics", "matplotlib")
     import torch
 
     from edgecap_train.recipe import read_document

@@ -10,6 +10,7 @@ import typer
 
 from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError
+from edgecap_train.needs import need
 
 if TYPE_CHECKING:
     from edgecap_train.teacher import Teacher
@@ -39,6 +40,7 @@ def htsat_bart(
     Writes teacher.safetensors in the WavCaps layout, which `pseudo-caption` reads. WavCaps' own weights are for
     academic use only, and so is what begins with them.
     """
+    need("train teacher htsat-bart", "aac_metrics", "transformers", extra="teacher")
     import torch
 
     from edgecap_train.htsat_fit import fit_htsat_bart
@@ -73,6 +75,7 @@ def tagger_captioner(
 
     Each step draws scores for a caption's labels as the tagger really gives them. Writes teacher.safetensors.
     """
+    need("train teacher tagger", "aac_metrics")
     import torch
     from rich.console import Console
     from rich.progress import Progress
@@ -112,6 +115,7 @@ def pseudo_caption(
 
     The shards are what `edgecap train student --audio-only` learns from. Stop it at any time; the same command goes on.
     """
+    need("train pseudo-caption")
     import torch
     from rich.console import Console
     from rich.progress import Progress
