@@ -58,6 +58,10 @@ def draw(growth: Growth, path: Path) -> None:
                 fitted = [value for value in x if value >= FITTED_FROM.get(curve.name, 0.0)]
                 axis.plot(fitted, [1e3 * (line.intercept + line.slope * value) for value in fitted],
                           label=f"{amount(line.slope, 's')} a {UNITS[curve.name]}")
+            elif line:
+                axis.plot(x, [1e3 * found[0].median * (value / x[0]) ** line.exponent for value in x],
+                          label=f"threads to the power {line.exponent:.2f}")
+                axis.set_xticks(x)
             axis.set(xlabel=TITLES[curve.name], ylabel="ms")
             if curve.name == "length":
                 axis.set(xscale="log", yscale="log", xlabel="seconds of sound")
@@ -70,7 +74,7 @@ def draw(growth: Growth, path: Path) -> None:
             axes[-1].plot([minutes * (n + 1) / len(resident) for n in range(len(resident))],
                           [value / 1e6 for value in resident])
             axes[-1].set(xlabel="minutes of sound captioned", ylabel="resident memory, MB")
-            axes[-1].set_ylim(bottom=0)
+            axes[-1].set_ylim(0, 1.2 * max(resident) / 1e6)
 
 
 def _notes(growth: Growth) -> list[str]:

@@ -58,33 +58,35 @@ def section(paths: Sequence[Path]) -> Part:
 
 
 def draw(quality: Quality, path: Path) -> None:
-    """Quality over parameters and over time, published systems as labelled points (grey)."""
+    """Quality over parameters, bytes and time, published systems as labelled points (grey)."""
     from edgecap_bench.plots import panels
 
-    with panels(path, 2, quality_page(quality).title, (5.2, 4.0)) as (sizes, times):
+    with panels(path, 3, quality_page(quality).title, (5.0, 4.0)) as (numbers, sizes, times):
         for number, each in enumerate(quality.models):
             style = {"fmt": "o", "capsize": 2, "color": f"C{number % 10}", "label": each.key}
             error = [[each.cider_d - each.low], [each.high - each.cider_d]]
             if each.parameters:
-                sizes.errorbar(each.parameters / 1e6, each.cider_d, error, **style)
+                numbers.errorbar(each.parameters / 1e6, each.cider_d, error, **style)
+            sizes.errorbar(each.size_bytes / 1e6, each.cider_d, error, **style)
             times.errorbar(1e3 * each.time.median, each.cider_d, error, **style)
         recorded = _recorded()
         for system in SYSTEMS:
             found = recorded.get(system.kind)
-            places = [(sizes, system.parameters / 1e6, "")]
+            places = [(numbers, system.parameters / 1e6)]
             if found is not None:
-                places.append((times, 1e3 * found.caption.median, ", time recorded here"))
-            for axis, x, more in places:
-                label = f"{system.name}{more}"
+                places += [(sizes, found.size_bytes / 1e6), (times, 1e3 * found.caption.median)]
+            for axis, x in places:
+                label = system.name
                 if system.cider_d is None:
                     axis.axvline(x, color="0.6", linestyle=":", label=f"{label}: no score to cite")
                 else:
                     axis.plot(x, system.cider_d, "s", color="0.5", label=f"{label}: AudioCaps test")
-        sizes.set(xscale="log", xlabel="million parameters", ylabel="CIDEr-D")
-        times.set(xscale="log", xlabel="ms for a caption", ylabel="CIDEr-D")
-        for axis in (sizes, times):
+        numbers.set(xscale="log", xlabel="million parameters", ylabel="CIDEr-D")
+        sizes.set(xscale="log", xlabel="MB of files")
+        times.set(xscale="log", xlabel="ms for a caption (published systems: as recorded in the package)")
+        for axis in (numbers, sizes, times):
             axis.set_ylim(bottom=0)
-            axis.legend(fontsize=6)
+        numbers.legend(fontsize=6)
 
 
 def _recorded() -> dict[str, Entrant]:
