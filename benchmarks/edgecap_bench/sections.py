@@ -61,6 +61,7 @@ SECTIONS = (
     Section("edgecap-bench-submission", "edgecap_bench.boards_report:section"),
     Section("edgecap-bench-listen", "edgecap_bench.listen_result:section"),
     Section("edgecap-bench-soak", "edgecap_bench.soak_result:section"),
+    Section("edgecap-bench-page", "edgecap_bench.page_result:section"),
     Section("edgecap-arm-lab", "edgecap_bench.arm_report:section"),
     Section("edgecap-bench-comparison", "edgecap_bench.prediction_report:section"),
 )
