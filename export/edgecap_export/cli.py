@@ -6,6 +6,7 @@ The module loads without torch, so that the command line can list the command wh
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
 from edgecap.manifest import Licence
 
 if TYPE_CHECKING:
+    from edgecap_export.calibration import CalibrationSet
     from edgecap_export.graphs import OnnxGraphs
     from edgecap_train.checkpoint import SavedStudent
 
@@ -53,7 +55,7 @@ def import_checkpoint(
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", metavar="FOLDER", help="With --weights: recordings to measure the ranges on that "
-                     "int8 needs; the ranges go into the bundle."),
+                     "int8 needs; the ranges go into the bundle, and the weights in a form that int8 takes well."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -75,7 +77,9 @@ def import_checkpoint(
         raise typer.BadParameter("ranges are of no use without weights; add --weights", param_hint="--calibration")
     text = _read_card(card)
     try:
-        from edgecap_export.bundles import export_bundle
+        from edgecap_export.bundles import export_bundle, window_frames
+        from edgecap_export.calibration import read_calibration
+        from edgecap_export.equalise import equalised
         from edgecap_export.sources import of_checkpoint
         from edgecap_train.checkpoint import load_checkpoint
     except ImportError as error:
@@ -83,12 +87,18 @@ def import_checkpoint(
     saved = load_checkpoint(path, vocabulary)
     for note in saved.notes:
         say("warning", note)
+    found = None
+    if calibration is not None:
+        found = read_calibration(calibration, saved.student.config.front_end, window_frames(saved.student))
+        for warning in found.warnings:
+            say("warning", warning)
+        saved = replace(saved, student=equalised(saved.student, found.log_mels))
     source = of_checkpoint(saved)
     bundle = export_bundle(
         saved.student, saved.vocabulary, output, name=name,
         licence=Licence(name=licence) if licence else source.licence, provenance=source.provenance,
         metrics=source.metrics, card=text,
-        extra=lambda graphs: _float_weights(saved, graphs, calibration) if weights else [],
+        extra=lambda graphs: _float_weights(saved, graphs, found) if weights else [],
     )  # fmt: skip
     if json:
         write(as_json({"bundle": str(output), "name": name, "bytes": bundle.size, "notes": list(saved.notes)}))
@@ -116,18 +126,14 @@ def _read_card(path: Path | None) -> str | None:
         raise EdgecapError(f"the model card {path} cannot be read ({error}); name a text file in UTF-8") from error
 
 
-def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, calibration: Path | None) -> list[BundleContent]:
-    """The weights in float16, and the ranges measured on the recordings in `calibration`."""
+def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, found: CalibrationSet | None) -> list[BundleContent]:
+    """The weights in float16, and the ranges measured on a calibration set."""
+    from edgecap_export.exports import ranges_of
     from edgecap_export.ranges import FILE_NAME, render_ranges
     from edgecap_export.sources import WEIGHTS, half_weights
 
     contents = [BundleContent(WEIGHTS, "weights", half_weights(saved.student, saved.vocabulary, saved.metadata))]
-    if calibration is not None:
-        from edgecap_export.exports import calibrated
-
-        found, warnings = calibrated(saved.student, graphs, calibration)
-        assert found.ranges is not None
-        for warning in warnings:
-            say("warning", warning)
-        contents.append(BundleContent(FILE_NAME, "other", render_ranges(found.ranges)))
+    if found is not None:
+        ranges = ranges_of(saved.student, graphs, found)
+        contents.append(BundleContent(FILE_NAME, "other", render_ranges(ranges)))
     return contents

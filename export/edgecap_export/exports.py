@@ -24,8 +24,9 @@ from edgecap.manifest import EncoderInput, Manifest
 from edgecap.session import open_session
 from edgecap_export.aware import fine_tuned
 from edgecap_export.bundles import common_contents, difference_details, manifest_of, trial, window_frames, with_details
-from edgecap_export.calibration import GAINS_DB, read_calibration, window_of
+from edgecap_export.calibration import GAINS_DB, CalibrationSet, read_calibration, window_of
 from edgecap_export.comparison import Said, captions_of, compare_stages, same
+from edgecap_export.equalise import equalised
 from edgecap_export.graphs import OnnxGraphs, onnx_graphs
 from edgecap_export.layers import LayerError, rank_halves, rank_layers
 from edgecap_export.onnx_runtime import graph_files
@@ -57,18 +58,11 @@ ROUNDS = 20
 Progress = Callable[[str], None]
 
 
-def calibrated(student: Student, graphs: OnnxGraphs, folder: Path) -> tuple[Calibration, tuple[str, ...]]:
-    """Log-mels and ranges of the recordings in `folder`, and what is wrong with those. Raises AudioError."""
-    found = read_calibration(folder, student.config.front_end, window_frames(student))
-    return Calibration(found.log_mels, _ranges(student, graphs, found.log_mels, found.clips)), found.warnings
-
-
-def _ranges(
-    student: Student, graphs: OnnxGraphs, log_mels: Sequence[NDArray[np.float32]], clips: int = 0
-) -> Ranges:
+def ranges_of(student: Student, graphs: OnnxGraphs, found: CalibrationSet) -> Ranges:
+    """The ranges of a student's encoder on a calibration set."""
     return measure_ranges(
-        _simplified(graphs), log_mels, clips=clips,
-        weights=weights_digest(student.state_dict()), percentile=INT8.percentile,
+        _simplified(graphs), found.log_mels, clips=found.clips, weights=weights_digest(student.state_dict()),
+        percentile=INT8.percentile,
     )  # fmt: skip
 
 
@@ -115,21 +109,30 @@ class Exporter:
         )  # fmt: skip
 
     def calibrate(self, folder: Path) -> tuple[str, ...]:
-        """Calibrate on the recordings in `folder` instead; what is wrong with them. Raises AudioError."""
-        self.progress(f"measuring ranges on {folder}")
-        self.calibration, warnings = calibrated(self.source.student, self.float_graphs, folder)
-        return warnings
+        """Calibrate on the recordings in `folder` instead; what is wrong with them. Raises AudioError.
+
+        Where that helps int8, channels are made equal (`edgecap_export.equalise`) in what int8 is made of.
+        """
+        self.progress(f"calibrating on {folder}")
+        found = read_calibration(folder, self.source.student.config.front_end, self.window)
+        student = equalised(self.source.student, found.log_mels)
+        if student is not self.source.student:
+            self._learner, self._learner_graphs = student, onnx_graphs(student, self.window)
+        graphs = self._learner_graphs or self.float_graphs
+        self.calibration = Calibration(found.log_mels, ranges_of(student, graphs, found))
+        return found.warnings
 
     def fine_tune(self, steps: int) -> None:
         """Let the student learn from its own float32 self to be rounded, on what `calibrate` was given; int8 alone
         is made of the result, and all is still compared with the student as it was.
         """
-        student, log_mels = self.source.student, self.calibration.log_mels
+        student, log_mels = self._learner or self.source.student, self.calibration.log_mels
         self._learner = fine_tuned(student, log_mels, steps, progress=self._every_tenth(steps))
         self._steps = steps
         self.progress("exporting the fine-tuned graphs")
         self._learner_graphs = onnx_graphs(self._learner, self.window)
-        self.calibration = Calibration(log_mels, _ranges(self._learner, self._learner_graphs, log_mels))
+        found = CalibrationSet(log_mels, 0, ())
+        self.calibration = Calibration(log_mels, ranges_of(self._learner, self._learner_graphs, found))
 
     def _every_tenth(self, steps: int) -> Callable[[int, float], None]:
         def tell(step: int, loss: float) -> None:
