@@ -19,7 +19,8 @@ from selenium.webdriver.common.keys import Keys
 from web_parts import browsing, change, media, open_page, requests, status, text, tree, until
 
 from edgecap.captioner import Captioner
-from edgecap.live.config import ListenConfig, WebConfig
+from edgecap.live.config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.sinks.journal import Journal
 from edgecap.web.demo import Demo
 from edgecap.web.page import LivePage
 from edgecap.web.server import own_address
@@ -85,9 +86,9 @@ def show(browser: Chrome, captioner: Captioner) -> Iterator[Open]:
     """Serves a live page with some events and a status, and opens it."""
     pages: list[LivePage] = []
 
-    def show(*events: object, port: int = 0, address: str = "") -> LivePage:
-        web = WebConfig(address=address or str(port))
-        page = LivePage(ListenConfig(web=web), captioner, lambda *_: None)
+    def show(*events: object, journal: Path | None = None) -> LivePage:
+        kept = OutputConfig(journal=str(journal) if journal else None)
+        page = LivePage(ListenConfig(web=WebConfig(address="0"), output=kept), captioner, lambda *_: None)
         pages.append(page)
         page.tick(status())
         for event in events or (change("end", 1, "rain falls"), change("begin", 2, "a dog barks")):
@@ -249,6 +250,19 @@ def test_older_events_are_shown_on_request(browser: Chrome, show: Open) -> None:
     assert said == [f"event {number}" for number in reversed(range(180))]
     assert text(browser, "#found") == "30 older events."
     assert "event 29" in browser.switch_to.active_element.text
+
+
+def test_events_of_earlier_runs_come_from_the_journal(browser: Chrome, show: Open, tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "events.db"), "30d", lambda *_: None, model="tiny")
+    journal.change(change("end", 7, "an owl hoots", began=time.time() - 3000))
+    now = change("begin", 1, "a dog barks")
+    journal.change(now)
+    page = show(now, journal=tmp_path / "events.db")
+    said = "return [...document.querySelectorAll('#list .text')].map((e) => e.textContent)"
+    until(lambda: browser.execute_script(said) == ["a dog barks", "an owl hoots"])  # each once
+    page.change(change("begin", 2, "rain falls"))
+    until(lambda: browser.execute_script(said) == ["rain falls", "a dog barks", "an owl hoots"])
+    journal.close()
 
 
 def test_the_picture_shows_spectrogram_timeline_and_level_and_moves(browser: Chrome, show: Open) -> None:

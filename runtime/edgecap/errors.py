@@ -8,7 +8,7 @@
     │   └── IntegrityError           a file is missing, changed or outside the folder
     ├── MissingDependencyError   5   a library or an extra is not installed
     ├── DeviceError              6   a microphone is missing, busy or refused
-    ├── OutputError              7   a result could not be written
+    ├── OutputError              7   a result could not be written or served
     ├── CheckpointError          8   a checkpoint cannot be imported (names the tensor)
     └── VerificationError        9   an exported graph does not do what PyTorch does
         ├── ShapeMismatchError       an output has another shape
@@ -73,7 +73,7 @@ class DeviceError(EdgecapError):
 
 
 class OutputError(EdgecapError):
-    """A result could not be written (disk full, read-only, not permitted)."""
+    """A result could not be written (disk full, read-only, not permitted) or served (the port is taken)."""
 
     exit_code = 7
 
