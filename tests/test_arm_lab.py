@@ -330,3 +330,23 @@ def test_the_stand_in_for_cuda_has_every_symbol_of_its_kind_and_version() -> Non
     assert [line.rpartition("%")[2] for line in kinds.values()] == ["function", "object", "object", "function"]
     assert '.Lname__ZTIN2at4cuda9CUDAGraphE: .string "N2at4cuda9CUDAGraphE"' in lines
     assert version_script(symbols) == "libcudart.so.13 { global: cudaGetDeviceCount; };\n"
+
+
+def test_a_root_is_used_again_while_it_has_all_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    packages = dict(wheel.split("==") for wheel in wanted_wheels({"onnx", "litert"}))
+    layout = [arm_root.LAYOUT, *arm_root.DEBIAN, *arm_root.EMULATOR]
+    stamp = {"layout": layout, "packages": packages, "debian": {"libc6": "2.36"}, "qemu": "10.0.2"}
+    (tmp_path / arm_root.STAMP).write_text(json.dumps(stamp))
+    root = arm_root.make_root(tmp_path, lambda message: None, {"onnx"})
+    assert (root.packages, root.qemu) == (packages, "10.0.2")
+
+    def no_mirror() -> arm_packages.Mirror:
+        raise ArmLabError("made anew")
+
+    monkeypatch.setattr(arm_root, "debian_mirror", no_mirror)
+    (tmp_path / arm_root.STAMP).write_text(json.dumps(stamp | {"packages": packages | {"numpy": "1.0"}}))
+    with pytest.raises(ArmLabError, match="made anew"):
+        arm_root.make_root(tmp_path, lambda message: None, {"onnx"})
+    assert not (tmp_path / arm_root.STAMP).exists()

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from edgecap.cli.console import say
-from edgecap.errors import EdgecapError
+from edgecap.errors import EdgecapError, OutputError
 from edgecap_bench import output
 from edgecap_bench.arm_lab import REPOSITORY, Plan, chosen_tests, export_bundles, run_lab
 from edgecap_bench.arm_report import lab_page
@@ -111,6 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgecapError as error:
         say("error", str(error))
         return error.exit_code
+    except OSError as error:
+        say("error", f"the Arm lab cannot use its folder ({error}); it takes 2 GB; free space, or give "
+                     "another with --root")
+        return OutputError.exit_code
     return 0
 
 

@@ -5,7 +5,6 @@ Wheels have the versions that are installed here, so that both sides run the sam
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -98,16 +97,21 @@ def pinned(names: Iterable[str]) -> list[str]:
 
 
 def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
-    """The root in `folder`, made there unless one of the same versions is there already. Raises ArmLabError."""
+    """The root in `folder`, made there unless one is there that has all that is wanted in the versions of here.
+
+    Raises ArmLabError.
+    """
     folder = folder.resolve()
     wheels = wanted_wheels(runtimes)
     torch = pinned((*WITHOUT_DEPENDENCIES, *NEEDED)) if "executorch" in runtimes else []
-    recipe = hashlib.sha256(json.dumps([LAYOUT, DEBIAN, EMULATOR, wheels, torch]).encode()).hexdigest()
+    packages = dict(pin.split("==") for pin in (*wheels, *torch))
+    layout = [LAYOUT, *DEBIAN, *EMULATOR]
     stamp = folder / STAMP
     made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
-    if made.get("recipe") == recipe:
+    if made.get("layout") == layout and packages.items() <= made["packages"].items():
         say(f"using the arm64 root in {folder}")
         return ArmRoot(folder, made["packages"], made["debian"], made["qemu"])
+    stamp.unlink(missing_ok=True)
     for part in ("apt", "root", "wheels", "emulator", "tools"):
         shutil.rmtree(folder / part, ignore_errors=True)
     mirror = debian_mirror()
@@ -119,17 +123,17 @@ def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
     unpack(apt.alone(EMULATOR, folder / "apt" / "emulator"), folder / "emulator")
     qemu = emulator_version(emulator(folder))
     say(f"fetching Debian's {', '.join(DEBIAN)} for {FOREIGN}")
-    packages = apt.with_dependencies(DEBIAN, FOREIGN)
-    unpack(packages, folder / "root")
+    debs = apt.with_dependencies(DEBIAN, FOREIGN)
+    unpack(debs, folder / "root")
     say(f"fetching {len(wheels)} wheels for aarch64 and what they need")
     install_wheels(wheels, folder / "wheels")
     if torch:
         say("fetching ExecuTorch and PyTorch for aarch64, and leaving CUDA out")
         unpack(apt.alone([TOOLS], folder / "apt" / "tools"), folder / "tools")
         install_torch(torch, folder / "wheels", folder / "tools", folder / "root")
-    debian = {name: number.replace("%3a", ":") for name, number, _ in (path.stem.split("_", 2) for path in packages)}
-    root = ArmRoot(folder, dict(pin.split("==") for pin in (*wheels, *torch)), debian, qemu)
-    stamp.write_text(json.dumps({"recipe": recipe, "packages": root.packages, "debian": debian, "qemu": qemu}),
+    debian = {name: number.replace("%3a", ":") for name, number, _ in (path.stem.split("_", 2) for path in debs)}
+    root = ArmRoot(folder, packages, debian, qemu)
+    stamp.write_text(json.dumps({"layout": layout, "packages": packages, "debian": debian, "qemu": qemu}),
                      encoding="utf-8")
     for part in ("apt", "tools"):
         shutil.rmtree(folder / part, ignore_errors=True)
