@@ -7,9 +7,11 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from edgecap.bundle import BundleContent, load_bundle, vocabulary_content, write_bundle
 from edgecap.models import BUNDLED
 from edgecap_bench import compare
 from edgecap_bench.contest_report import contest_page, sheets
@@ -80,11 +82,11 @@ def test_all_runtimes_are_those_that_are_here_and_the_rest_is_told(
 
 @pytest.mark.parametrize("runtime", ["litert", "executorch"])
 def test_a_bundle_for_a_runtime_that_is_not_there_names_the_extra(
-    edgecap: Run, tiny_folder: Path, tmp_path: Path, plain: dict[str, str], runtime: str
+    edgecap: Run, tiny_folder: Path, tmp_path: Path, plain: dict[str, str], runtime: Literal["litert", "executorch"]
 ) -> None:
-    folder = shutil.copytree(tiny_folder, tmp_path / "bundle")
-    manifest = folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"runtime": "onnx"', f'"runtime": "{runtime}"'))
+    folder, bundle = tmp_path / "bundle", load_bundle(tiny_folder)
+    program = BundleContent("model.bin", "program", b"never read")
+    write_bundle(folder, replace(bundle.manifest, runtime=runtime), [program, vocabulary_content(bundle.vocabulary)])
     done = edgecap("bench", "--model", tiny_folder, "--compare", folder, "--rounds", 1, "--even-busy", env=plain)
     assert (done.returncode, done.stdout) == (5, "")
     assert f"edgecap[{runtime}]" in done.stderr

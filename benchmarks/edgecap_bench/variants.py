@@ -82,15 +82,14 @@ def variants(family: Family, runtimes: tuple[str, ...], told: Told) -> tuple[lis
 
 def _there(family: Family) -> dict[tuple[str, str], Path]:
     """Bundles of the family by runtime and precision: the source, models that are installed, exports that were kept."""
-    folders = [*family.known, *([family.source] if family.source.is_dir() else [])]
-    folders += [model.folder for model in list_models()]
-    folders += [family.kept(runtime, precision) for runtime in RUNTIMES for precision in PRECISIONS]
+    kept = [family.kept(runtime, precision) for runtime in RUNTIMES for precision in PRECISIONS]
+    sure = [*family.known, *([family.source] if family.source.is_dir() else []), *kept]
     found: dict[tuple[str, str], Path] = {}
-    for folder in folders:
+    for folder in (*sure, *(model.folder for model in list_models())):
         try:
             manifest = read_manifest(folder)
             kind = (manifest.runtime, manifest.precision)
-            if (folder in family.known or family.fits(manifest)) and kind not in found:
+            if (folder in sure or family.fits(manifest)) and kind not in found:
                 load_bundle(folder)
                 found[kind] = folder
         except BundleError:
