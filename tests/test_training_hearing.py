@@ -123,7 +123,7 @@ def parts(student: Student, loss: LossRecipe, clips: Batch, augment: AugmentReci
     heads = TeachingHeads(student.dim, 527, 384, ClipLoss(student.dim, 384, loss.clip_kind, True))
     heard, _ = hear(augment, clips)
     found = Objective(student, heads, loss, bf16=False)(heard, Draws(0, 0, len(clips.clips), clips.rows), False)
-    return {name: float(total) / max(1.0, float(count)) for name, (total, count) in found.items()}
+    return {name: float(total.detach()) / max(1.0, float(count)) for name, (total, count) in found.items()}
 
 
 def test_losses_of_people_and_of_the_teacher_are_apart_and_weighted(student: Student) -> None:
