@@ -82,6 +82,17 @@ def test_every_output_is_pytorchs_within_the_precision(made, student, precision,
         assert max(difference.largest for difference in found) > 1e-6
 
 
+def test_the_waveform_itself_may_go_in(work, student, tmp_path):
+    lowered = RUNTIME.lower(replace(work, encoder_input="waveform"))
+    manifest = manifest_of(
+        student, name="small", window=WINDOW, precision="fp32", licence=Licence(name="CC0-1.0"), beams=lowered.beams,
+        provenance=Provenance(source="a test", created_by="a test"), runtime="executorch", encoder_input="waveform",
+    )  # fmt: skip
+    contents = [*lowered.files, *common_contents(tuple(f"w{number}" for number in range(SIZE)), None)]
+    session = open_session(write_bundle(tmp_path / "waveform", manifest, contents), 1)
+    verify_session(student, session, WINDOW, Tolerances(), waveform=True)
+
+
 def test_captions_in_fp32_are_pytorchs_token_for_token(made, student):
     bundle = made("fp32")[1]
     ours, theirs = Captioner.load(bundle.folder, threads=1), Captioner(bundle, TorchSession(student))

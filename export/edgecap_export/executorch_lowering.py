@@ -41,7 +41,7 @@ def lowered(programs: Mapping[str, ExportedProgram]) -> Lowering:
     from executorch.exir import to_edge_transform_and_lower
 
     edge = to_edge_transform_and_lower(
-        dict(programs), partitioner={name: [XnnpackPartitioner()] for name in programs}  # type: ignore[no-untyped-call]
+        dict(programs), partitioner={name: [XnnpackPartitioner()] for name in programs}
     )
     operators: Counter[str] = Counter()
     left: Counter[str] = Counter()

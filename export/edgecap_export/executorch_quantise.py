@@ -1,7 +1,7 @@
 """int8 for ExecuTorch by PyTorch's own path (PT2E) and XNNPACK's quantiser: a recipe and ranges in, a program out.
 
-Convolutions that the recipe names run on bytes with ranges measured beforehand, or (`dynamic`) with the range of each
-input taken as it comes; products with weights always take the range as it comes. Weights have a scale for each channel.
+Convolutions run on bytes with ranges measured beforehand, or (`Recipe.dynamic`) with the range of each input taken as
+it comes; products with weights always take the range as it comes. Weights have a scale for each channel.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from edgecap_export.recipes import ConvKind, Recipe
 from edgecap_export.runtimes import Work
 
 aten = torch.ops.aten
+NARROW = 32
+"""Channels that come out of a pointwise convolution, below which a dynamic range costs more than bytes gain."""
 _SAME_VALUES = {aten.pad.default, aten.constant_pad_nd.default, aten.view.default, aten.reshape.default}
 """Operators whose output has the range of their input (a pad's zeros lie in every range)."""
 
@@ -70,14 +72,16 @@ def staying(program: ExportedProgram, recipe: Recipe) -> dict[str, str]:
     chosen = 0
     for node in _convolutions(program):
         kind = kind_of(node)
-        if kind not in recipe.convolutions:
-            stays[node.name] = f"{kind}: the recipe quantises {', '.join(recipe.convolutions) or 'no convolutions'}"
+        if kind not in (*recipe.convolutions, *recipe.dynamic):
+            stays[node.name] = f"{kind}: the recipe quantises {', '.join((*recipe.convolutions, *recipe.dynamic))}"
             continue
         chosen += 1
         if chosen <= recipe.float_first:
             stays[node.name] = FIRST
         elif node.name in recipe.keep:
             stays[node.name] = "kept by the recipe: it hurts"
+        elif kind in recipe.dynamic and node.meta["val"].shape[1] < NARROW:
+            stays[node.name] = f"fewer than {NARROW} channels come out: finding the range costs more than bytes gain"
     return stays
 
 
@@ -115,14 +119,21 @@ def _convolutions(program: ExportedProgram) -> list[Node]:
 def _quantizers(recipe: Recipe, stays: Mapping[str, str]) -> list[Any]:
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer
 
-    def chosen(node: Node) -> bool:
-        return node.name not in stays
+    class Exactly(XNNPACKQuantizer):  # type: ignore[misc] # torchao has no types
+        """Annotates what it is told to, and not the means and shapes behind it, whose ranges nobody measured."""
 
-    found = []
-    if recipe.convolutions:
-        found.append(XNNPACKQuantizer().set_operator_type(aten.conv2d.default, _static()).set_filter_function(chosen))
+        def annotate(self, model: GraphModule) -> GraphModule:
+            annotated: GraphModule = self._annotate_for_quantization_config(model)
+            return annotated
+
+    def convolutions(configuration: Any, kinds: tuple[ConvKind, ...]) -> Any:  # noqa: ANN401
+        quantiser = Exactly().set_operator_type(aten.conv2d.default, configuration)
+        return quantiser.set_filter_function(lambda node: node.target != aten.conv2d.default or (
+            node.name not in stays and kind_of(node) in kinds))  # fmt: skip
+
+    found = [convolutions(_static(), recipe.convolutions), convolutions(_dynamic(), recipe.dynamic)]
     if recipe.products:
-        found.append(XNNPACKQuantizer().set_operator_type(aten.linear.default, _dynamic()))
+        found.append(Exactly().set_operator_type(aten.linear.default, _dynamic()))
     return found
 
 
@@ -155,10 +166,10 @@ def _weights() -> Any:  # noqa: ANN401
 
 def _set_ranges(prepared: GraphModule, ranges: Mapping[str, Range]) -> None:
     """Put measured ranges in the place of what the observers saw."""
-    for node in prepared.graph.nodes:
-        if node.op != "call_module":
-            continue
-        observer, source = prepared.get_submodule(str(node.target)), node.args[0]
+    observers: list[Any] = [node for node in prepared.graph.nodes if node.op == "call_module"]
+    for node in observers:
+        observer: Any = prepared.get_submodule(node.target)
+        source = node.args[0]
         while source.target in _SAME_VALUES or source.op == "call_module":
             source = source.args[0]
         found = ranges.get(source.name) if hasattr(observer, "min_val") and observer.min_val.dim() == 0 else None

@@ -30,7 +30,8 @@ def fold_padding(program: ExportedProgram) -> None:
 
     A pad by itself copies the whole map. XNNPACK could pad unlike ends too; ExecuTorch's convolution cannot say so.
     """
-    for node in list(program.graph.nodes):
+    nodes: list[Any] = list(program.graph.nodes)
+    for node in nodes:
         if node.target != aten.conv2d.default or node.args[0].target != aten.pad.default:
             continue
         pad = node.args[0]
@@ -109,7 +110,7 @@ def mean(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype:
     if x.dim() != 4 or axes is None or len(axes) != 1 or axes[0] % 4 < 2 or dtype is not None:
         return NotImplemented
     kernel = [x.shape[2], 1] if axes[0] % 4 == 2 else [1, x.shape[3]]
-    pooled = aten.avg_pool2d.default(x, kernel, kernel, [0, 0], False, False)
+    pooled: Tensor = aten.avg_pool2d.default(x, kernel, kernel, [0, 0], False, False)
     return pooled if keepdim else select(pooled, axes[0], 0)
 
 

@@ -32,9 +32,18 @@ from edgecap_export.runtimes import Lowered, Precision, Runtime, Work
 from edgecap_export.waveform import WaveformEncodeGraph, example_waveform_inputs
 
 FILE = "model.pte"
+OBSERVED = 8
+"""Log-mels that ranges are observed on where none was measured."""
 INT8 = Recipe(
     name="int8-static-convolutions-dynamic-products", precision="int8", convolutions=("pointwise", "depthwise"),
     products=True, half_weights=True,
+)  # fmt: skip
+
+# XNNPACK has no swish on bytes: with fixed ranges every map of EfficientNet goes from bytes to floats and back for it.
+# Where only the pointwise convolutions' inputs become bytes, the maps stay floats, and next to nothing is lost.
+INT8_SWISH = Recipe(
+    name="int8-dynamic-pointwise-dynamic-products", precision="int8", dynamic=("pointwise",), products=True,
+    half_weights=True,
 )  # fmt: skip
 
 
@@ -43,6 +52,8 @@ class ExecuTorchRuntime:
 
     def recipe(self, precision: Precision, architecture: str) -> Recipe:
         """See `Runtime.recipe`."""
+        if precision == "int8" and architecture == "efficientnet-b2":
+            return INT8_SWISH
         recipes: dict[Precision, Recipe] = {"fp32": FP32, "fp16": FP16, "int8": INT8}
         return recipes[precision]
 
@@ -51,6 +62,8 @@ class ExecuTorchRuntime:
         with quiet_toolchain():
             try:
                 return _lower(work)
+            except EdgecapError:
+                raise
             except Exception as error:  # the toolchain's own share no base class
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise EdgecapError(f"ExecuTorch's toolchain refuses the model ({reason}); nothing was "
@@ -60,7 +73,8 @@ class ExecuTorchRuntime:
 def _lower(work: Work) -> Lowered:
     recipe, student = work.recipe, copy.deepcopy(work.student)
     if recipe.precision != "fp32":
-        student.decoder.embedding = SmallTable(student.decoder.embedding.weight, whole=recipe.precision == "int8")
+        table = SmallTable(student.decoder.embedding.weight, whole=recipe.precision == "int8")
+        student.decoder.add_module("embedding", table)
     waveform = work.encoder_input == "waveform"
     encode_inputs = (example_waveform_inputs if waveform else example_encode_inputs)(student, work.window)
     decode_inputs = example_decode_inputs(student, memory_frames(work.student, work.window), EXPORT_BEAMS)
@@ -70,10 +84,10 @@ def _lower(work: Work) -> Lowered:
     stays: dict[str, str] = {}
     if recipe.precision == "int8":
         stays = staying(encode, recipe)
-        # in the graph the front end has no log-mels to observe; what was measured stands for all
-        log_mels = () if waveform else work.calibration.log_mels
-        samples = [(torch.from_numpy(log_mel), encode_inputs[1]) for log_mel in log_mels] or [encode_inputs]
-        encode = quantised(encode, encode_inputs, recipe, samples, measured(encode, work), stays)
+        # what was measured stands for all that it names, and a front end in the graph takes no log-mels
+        log_mels = () if waveform else work.calibration.log_mels[:OBSERVED]
+        samples: list[tuple[Tensor, ...]] = [(torch.from_numpy(log_mel), encode_inputs[1]) for log_mel in log_mels]
+        encode = quantised(encode, encode_inputs, recipe, samples or [encode_inputs], measured(encode, work), stays)
         decode = quantised(decode, decode_inputs, recipe, [decode_inputs], {}, {})
     with half_weights() if recipe.half_weights else nullcontext():
         result = lowered({"encode": rewritten(encode), "decode": rewritten(decode)})

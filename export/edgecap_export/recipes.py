@@ -26,6 +26,8 @@ class Recipe:
     precision: Literal["fp32", "fp16", "int8"]
     convolutions: tuple[ConvKind, ...] = ()
     """Kinds that run in static int8: weights signed, one scale for each channel; activations unsigned, one scale."""
+    dynamic: tuple[ConvKind, ...] = ()
+    """Kinds that run in int8 with the range of each input taken as it comes: floats in, floats out, bytes within."""
     float_first: int = 0
     """So many of those, counted from the input, stay in float."""
     keep: tuple[str, ...] = ()

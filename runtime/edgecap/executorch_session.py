@@ -83,12 +83,13 @@ class ExecuTorchSession:
         made = [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
         _check_signature(path, name, "input", given, inputs)
         _check_signature(path, name, "output", made, outputs)
-        from_numpy = self._torch.from_numpy
+        # not `self`: a session that refers to itself would hold its threads until the garbage is collected
+        from_numpy, lock = self._torch.from_numpy, self._lock
 
         def run(feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
             # tensors share memory with arrays that are whole and may be written to; others are copied first
             tensors = [from_numpy(np.require(feed[key], requirements=("C", "W"))) for key in inputs]
-            with self._lock:
+            with lock:
                 return [tensor.numpy() for tensor in method.call(tensors)]
 
         return run
