@@ -10,7 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class GrowthPlan:
     cores: Sequence[int]
     all_cores: Sequence[int]
     hour_seconds: int = HOUR_SECONDS
-    """Length of the long file; less for a trial."""
+    """Length of the long file; less for a trial, 0 leaves it out."""
     longest: int = LENGTHS[-1]
     """Seconds of the longest clip."""
 
@@ -74,6 +74,7 @@ class Grown:
     after: Condition | None = None
     energy: str = ""
     partial: bool = False
+    left_out: list[str] = field(default_factory=list)
 
 
 def measure_growth(plan: GrowthPlan, progress: Progress) -> Grown:
@@ -95,6 +96,10 @@ def measure_growth(plan: GrowthPlan, progress: Progress) -> Grown:
     ]
     if manifest.encoder.input == "log_mel":
         asked.append(("streams", list(STREAMS)))
+    else:
+        grown.left_out.append("streams: the front end is part of this model's graph, so no frame can be kept")
+    if most < BEAMS[-1]:
+        grown.left_out.append(f"more than {most} beams: this model's decoder is fixed to them")
     try:
         for name, values in asked:
             spec = {"model": plan.model, "clips": plan.clips and str(plan.clips), "rounds": plan.rounds,
@@ -103,7 +108,8 @@ def measure_growth(plan: GrowthPlan, progress: Progress) -> Grown:
             found = run.run("grow", json.dumps(spec), progress=partial(progress, name))
             grown.curves.append(Curve(name=name, points=[Point(**point) for point in found["points"]]))
         grown.curves.append(_threads(plan, manifest, progress))
-        _hour(plan, manifest, [sound.samples for sound in sounds], grown, progress)
+        if plan.hour_seconds:
+            _hour(plan, manifest, [sound.samples for sound in sounds], grown, progress)
     except KeyboardInterrupt:
         if not grown.curves:
             raise

@@ -139,7 +139,7 @@ def growth(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
     plan = GrowthPlan(
         model=request.models[0] if request.models else None, clips=request.clips,
         rounds=request.rounds or GROWTH_ROUNDS, tokens=request.tokens, threads=request.threads,
-        cores=load.cores(request.threads), all_cores=load.all_cores(), hour_seconds=request.long_seconds or 3600,
+        cores=load.cores(request.threads), all_cores=load.all_cores(), hour_seconds=request.long_seconds,
     )  # fmt: skip
     date = now()
     grown = measure_growth(plan, progress)
@@ -149,7 +149,7 @@ def growth(request: Request, watch: load.Watch, progress: Progress) -> Outcome:
         machine=this_machine(), versions=versions(), subject=grown.subject, threads=plan.threads, rounds=plan.rounds,
         tokens=plan.tokens, clips=grown.clips, curves=grown.curves, hour=grown.hour, before=grown.before,
         after=grown.after, energy=grown.energy, others_before=watch.before, others_during=watch.during,
-        noisy=watch.noisy, partial=grown.partial,
+        noisy=watch.noisy, partial=grown.partial, left_out=grown.left_out,
     )  # fmt: skip
     return Outcome(growth_page(result), partial(found.write_growth, growth=result), partial(draw_growth, result),
                    result.partial)
