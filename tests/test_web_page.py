@@ -102,14 +102,14 @@ def show(browser: Chrome, captioner: Captioner) -> Iterator[Open]:
         page.close()
 
 
-def play(page: LivePage, first: int, count: int, source: str = "the test") -> None:
+def play(page: LivePage, first: int, count: int, source: str = "the test", number: int = 0) -> None:
     """So many tenths of a second of a rising sweep, as the listener gives them."""
     for tenth in range(first, first + count):
         frames = np.full((10, 64), -60.0, np.float32)
         frames[:, tenth % 64] = 25.0
         page._streams[source].sound_due = float("-inf")  # the test is faster than a microphone
         page.hear(source, frames)
-        page.tick(status(source=source, heard=(tenth + 1) / 10, level=-20.0 - tenth % 7))
+        page.tick(status(source=source, number=number, heard=(tenth + 1) / 10, level=-20.0 - tenth % 7))
 
 
 def canvas(browser: Chrome) -> list[int]:
@@ -372,15 +372,28 @@ def test_the_status_says_what_goes_on(browser: Chrome, show: Open) -> None:
 
 def test_several_microphones_are_told_apart(browser: Chrome, show: Open) -> None:
     page = show()
-    page.tick(status(source="Kitchen"))
+    page.tick(status(source="Kitchen", number=1))
     until(lambda: browser.find_element("id", "source-choice").is_displayed())
     page.change(change("begin", 3, "a kettle", source="Kitchen"))
     until(lambda: text(browser, "#caption") == "Kitchen: a kettle")
     assert "Kitchen" in text(browser, "#figures")
     before = canvas(browser)
-    play(page, 0, 40, source="Kitchen")
+    play(page, 0, 40, source="Kitchen", number=1)
     browser.find_element("css selector", "#source option:nth-child(2)").click()
     until(lambda: canvas(browser) != before)
+
+
+def test_a_microphone_that_gets_its_name_is_still_one(browser: Chrome, show: Open) -> None:
+    page = show()
+    play(page, 0, 5)
+    page.tick(status(source="USB Audio", fault=""))
+    until(lambda: text(browser, "#source") == "USB Audio")
+    assert not browser.find_element("id", "source-choice").is_displayed()
+    assert text(browser, "#figures").count("Gate") == 1
+    before = canvas(browser)
+    play(page, 5, 60, source="USB Audio")
+    until(lambda: canvas(browser) != before)
+    assert [stream.status["source"] for stream in page._streams.values()] == ["USB Audio"]
 
 
 def test_the_page_comes_back_when_the_listener_does(

@@ -67,6 +67,7 @@ class LivePage(Sink):
         """Who watches."""
         self._history = History()
         self._streams: dict[str, _Stream] = {}
+        self._names: dict[int, str] = {}
         routes: dict[tuple[str, str], Route] = {
             ("GET", "/about"): self._about, ("GET", "/events"): self._events, ("GET", "/past"): self._past,
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
@@ -108,6 +109,10 @@ class LivePage(Sink):
 
     def tick(self, status: Status) -> None:
         """See `Sink.tick`."""
+        known = self._names.setdefault(status.number, status.source)
+        if known != status.source:  # a microphone's own name is known when it is open
+            self._streams.pop(known, None)
+            self._names[status.number] = status.source
         stream, now = self._stream(status.source), self._clock()
         shown = (status.gate_open, status.fault, status.text, status.hop, status.throttled)
         changed, stream.shown = shown != stream.shown, shown
@@ -194,7 +199,8 @@ def about(captioner: Captioner) -> dict[str, object]:
 def status_document(status: Status) -> dict[str, object]:
     """What goes on, as JSON; what is not known is null."""
     return {
-        "source": status.source, "heard": round(status.heard, 1), "level": round(status.level, 1),
+        "number": status.number, "source": status.source, "heard": round(status.heard, 1),
+        "level": round(status.level, 1),
         "floor": None if status.floor is None else round(status.floor, 1), "gate": status.gate_open,
         "hop": round(status.hop, 2), "asked_hop": status.asked_hop, "load": round(status.load, 4),
         "seconds": round(status.seconds, 3), "latency": round(status.latency, 3), "captions": status.captions,

@@ -7,6 +7,7 @@ export class Now {
 
   clear() {
     this.#event = null;
+    this.#statuses.clear();
   }
 
   // The live region changes with the words only, so a screen reader says each caption once.
@@ -21,11 +22,11 @@ export class Now {
   }
 
   status(status) {
-    this.#statuses.set(status.source, status);
+    this.#statuses.set(status.number, status);
     const statuses = [...this.#statuses.values()];
     this.#warn("fault", statuses.filter((one) => one.fault).map((one) => `${one.source}: ${one.fault}`).join("; "));
     this.#warn("kept", status.kept && `Sound is kept in ${status.kept}`);
-    const spoken = this.#statuses.get(this.#event?.source) ?? status;
+    const spoken = statuses.find((one) => one.source === this.#event?.source) ?? status;
     byId("beams").replaceChildren(...beams(spoken.beams));
     byId("figures").replaceChildren(...statuses.flatMap((one) => this.#figures(one, statuses.length > 1)));
   }

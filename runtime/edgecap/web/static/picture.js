@@ -15,6 +15,7 @@ const LOWEST = -90;
 export class Picture {
   #events = new Map();
   #streams = new Map();
+  #names = new Map();
   #shown = null;
   #paused = false;
   #frame = 0;
@@ -41,6 +42,10 @@ export class Picture {
   }
 
   status(status) {
+    const known = this.#names.get(status.number);
+    this.#names.set(status.number, status.source);
+    // A microphone has its own name only when it is open.
+    if (known !== undefined && known !== status.source) this.#forget(known);
     const stream = this.#stream(status.source);
     if (stream !== this.#shown) return;
     this.#level(status.level);
@@ -53,8 +58,10 @@ export class Picture {
     const stream = this.#stream(source);
     stream.push(at, level, Uint8Array.from(atob(columns), (sign) => sign.charCodeAt(0)), this.colours);
     if (stream !== this.#shown) return;
-    this.#level(level);
-    if (!this.#frame && !this.#paused) this.#frame = requestAnimationFrame((now) => this.#run(now));
+    if (!this.still.matches) this.#level(level);  // else it follows the status, once a second
+    if (this.#frame || this.#paused) return;
+    this.#drawn = performance.now() - FRAME;
+    this.#frame = requestAnimationFrame((now) => this.#run(now));
   }
 
   #stream(source) {
@@ -67,6 +74,12 @@ export class Picture {
       this.#shown ??= stream;
     }
     return stream;
+  }
+
+  #forget(source) {
+    if (this.#shown === this.#streams.get(source)) this.#shown = null;
+    this.#streams.delete(source);
+    [...byId("source").options].find((option) => option.value === source)?.remove();
   }
 
   #choose(source) {
