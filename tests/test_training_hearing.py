@@ -169,7 +169,8 @@ def test_overrides_are_typed_and_named_where_they_are_wrong(tmp_path: Path) -> N
     assert (made.optimizer.steps, made.loss.clip_kind, made.optimizer.bf16, made.name) == (7, "mse", True, "other")
     for text, place in (
         ("optimizer.step=7", "optimizer.step"), ("optimizer.steps=many", "steps"), ("optimizer.steps=1.5", "steps"),
-        ("loss.clip_kind=cosine", "clip_kind"), ("speed=1", "speed"), ("optimizer.steps", "KEY=VALUE"),
+        ("loss.clip_kind=cosine", "clip_kind"), ("optimizer.batch=0", "batch"),
+        ("augment.mix=2", "mix"), ("speed=1", "speed"), ("optimizer.steps", "KEY=VALUE"),
         ("name.first=x", "name is a value"),
     ):  # fmt: skip
         with pytest.raises(RecipeError, match=place) as error:

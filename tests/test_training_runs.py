@@ -17,7 +17,8 @@ import pytest
 import torch
 from training_run import CLIPS, VOCABULARY, recipe, small_trainer, write_shards
 
-from edgecap.errors import CheckpointError, OutputError
+from edgecap.cli import run as command
+from edgecap.errors import AudioError, CheckpointError, OutputError
 from edgecap_train.batches import BesideStream, ReadAhead, ShardStream, TrainingError
 from edgecap_train.captions import Encoder
 from edgecap_train.checkpoint import load_checkpoint
@@ -260,3 +261,33 @@ def test_the_saved_student_is_the_average_of_the_best_evaluation(shards: Path, t
         torch.testing.assert_close(kept[name], tensor)
     latest = trainer.student.state_dict()
     assert not torch.equal(averaged["decoder.embedding.weight"], latest["decoder.embedding.weight"])
+
+
+def test_a_run_in_bf16_learns_as_well(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    small_trainer(recipe(tmp_path, "optimizer.bf16=true"), shards, run).run()
+    told = [line["sequence"] for line in lines(run) if "sequence" in line]
+    assert sum(told[-4:]) < 0.6 * sum(told[:4])
+
+
+def test_what_is_missing_or_does_not_fit_is_one_line_before_anything_is_trained(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "x"\n')
+    common = ["train", "student", str(tmp_path / "recipe.toml"), "--tagger", str(tmp_path), "--development",
+              str(tmp_path / "none.csv"), "-o", str(tmp_path / "run")]
+    data = tmp_path / "data"
+    assert command([*common, "--data", str(data)]) == CheckpointError.exit_code
+    data.mkdir()
+    (data / "vocabulary.json").write_text(json.dumps(VOCABULARY))
+    assert command([*common, "--data", str(data)]) == TrainingError.exit_code
+    (data / "shards").symlink_to(shards)
+    assert command([*common, "--data", str(data), "--set", "optimizer.audio_only=2"]) == TrainingError.exit_code
+    assert command([*common, "--data", str(data)]) == AudioError.exit_code
+    assert command([*common, "--data", str(data), "--set", "seed=soon"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 5
+    for line, place in zip(said, ("vocabulary.json", "no shards", "--audio-only", "none.csv", "seed"), strict=True):
+        assert line.startswith("edgecap: error: ")
+        assert place in line
+    assert not (tmp_path / "run" / "last.pt").exists()

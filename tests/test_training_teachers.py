@@ -25,7 +25,7 @@ from edgecap_train.htsat_bart import HtsatBart
 from edgecap_train.htsat_checkpoint import ACADEMIC_ONLY, load_htsat_bart, place_partial, save_htsat_bart
 from edgecap_train.htsat_fit import fit_htsat_bart
 from edgecap_train.htsat_training import RecordingStream, TeacherRecipe
-from edgecap_train.pseudo import pseudo_caption, windows
+from edgecap_train.pseudo import PseudoRecipe, pseudo_caption, windows
 from edgecap_train.recipe import read_document
 from edgecap_train.tagger import Tagger
 from edgecap_train.targets import read_shard
@@ -181,7 +181,7 @@ def test_a_folder_is_captioned_window_by_window_and_a_broken_file_is_named(
         shutil.copy(data / name, sounds / name)
     soundfile.write(sounds / "below" / "long.flac", noise(12.0), 16_000)
     told: list[tuple[int, int]] = []
-    skipped = pseudo_caption(consensus, sounds, out, rate=16_000, per_shard=2, most=2,
+    skipped = pseudo_caption(consensus, sounds, out, PseudoRecipe(per_shard=2, captions=2),
                              progress=lambda done, total: told.append((done, total)))
     assert skipped == 1
     assert told == [(2, 3), (3, 3)]
@@ -215,7 +215,7 @@ def test_captioning_a_folder_goes_on_where_it_was_stopped(
         raise KeyboardInterrupt
 
     def go(progress: object = lambda done, total: None) -> None:
-        pseudo_caption(consensus, sounds, out, rate=16_000, per_shard=1, most=1, progress=progress)  # type: ignore[arg-type]
+        pseudo_caption(consensus, sounds, out, PseudoRecipe(per_shard=1, captions=1), progress=progress)  # type: ignore[arg-type]
 
     with pytest.raises(KeyboardInterrupt):
         go(stop)
@@ -228,25 +228,28 @@ def test_captioning_a_folder_goes_on_where_it_was_stopped(
     with pytest.raises(ConfigError, match="other files"):
         go()
     with pytest.raises(AudioError, match="no sound"):
-        pseudo_caption(consensus, out / "shards" / "0000", tmp_path / "x", rate=16_000, per_shard=1, most=1,
+        pseudo_caption(consensus, out / "shards" / "0000", tmp_path / "x", PseudoRecipe(),
                        progress=lambda done, total: None)
 
 
 def test_the_commands_tell_what_is_missing_in_one_line(
     data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["train", "pseudo-caption", str(data), "-o", str(tmp_path / "out")]) == 2
+    (tmp_path / "pseudo.toml").write_text("per_shard = 2\n")
+    caption = ["train", "pseudo-caption", str(tmp_path / "pseudo.toml"), "-o", str(tmp_path / "out")]
+    assert run([*caption, "--audio", str(data)]) == 2
+    assert run([*caption, "--audio", str(data), "--set", "captions=0"]) == 2
     assert run(["train", "teacher", "htsat-bart", str(data / "recipe.toml"), "--data", str(data / "train.csv"),
                 "--development", str(data / "development.csv"), "-o", str(tmp_path / "run"),
                 "--set", "shape.depth=3"]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert "name one teacher" in said[0]
-    assert "shape.depth" in said[1]
-    assert len(said) == 2
+    assert len(said) == 3
+    for line, place in zip(said, ("name one teacher", "captions must be", "shape.depth"), strict=True):
+        assert place in line
     checkpoint = str(trained / "teacher.safetensors")
     sounds = tmp_path / "sounds"
     sounds.mkdir()
     shutil.copy(data / "tone.wav", sounds / "tone.wav")
-    assert run(["train", "pseudo-caption", str(sounds), "-o", str(tmp_path / "out"), "--checkpoint", checkpoint]) == 0
+    assert run([*caption, "--audio", str(sounds), "--checkpoint", checkpoint]) == 0
     assert "captions by htsat-bart" in capsys.readouterr().out
     assert read_shard(tmp_path / "out" / "shards" / "0000").frames.shape == (1, 32, 128)

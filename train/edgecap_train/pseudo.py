@@ -38,6 +38,24 @@ SOUNDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 INDEX = "index.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PseudoRecipe:
+    """How a folder is captioned."""
+
+    name: str = "pseudo-caption"
+    rate: int = 16_000
+    """Sample rate of the student, in hertz."""
+    per_shard: int = 200
+    """Files in a shard."""
+    captions: int = 3
+    """Captions kept of a window; the teachers' beams have three."""
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("rate", 8_000, 192_000), ("per_shard", 1, 100_000), ("captions", 1, 8)):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from {least} to {most}, not {getattr(self, name)}")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a teacher says of one window."""
@@ -68,22 +86,22 @@ def sound_files(folder: Path) -> list[str]:
 
 
 def pseudo_caption(
-    teacher: Teacher, folder: Path, out: Path, *, rate: int, per_shard: int, most: int,
-    progress: Callable[[int, int], None],
-) -> int:  # fmt: skip
-    """Write `out/shards`, `per_shard` files each, and a `vocabulary.json` of their words; the files left out.
+    teacher: Teacher, folder: Path, out: Path, recipe: PseudoRecipe, *, progress: Callable[[int, int], None]
+) -> int:
+    """Write `out/shards` and a `vocabulary.json` of their words; how many files were left out.
 
-    `rate`: the student's, in hertz; `progress` is told (files done, files in all). Raises ConfigError where `out` was
-    made by another teacher or of other files.
+    `progress` is told (files done, files in all). Raises ConfigError where `out` was made by another teacher, by
+    another recipe or of other files.
     """
-    names = sound_files(folder)
-    about = {"teacher": teacher.name, "rate": rate, "captions": most, "per_shard": per_shard, "files": names}
+    names, per_shard = sound_files(folder), recipe.per_shard
+    about = {"teacher": teacher.name, "rate": recipe.rate, "captions": recipe.captions, "per_shard": per_shard,
+             "files": names}
     _check(out / INDEX, about)
     write_whole(out / INDEX, json.dumps(about))
     for first in range(0, len(names), per_shard):
         shard = out / "shards" / f"{first // per_shard:04d}"
         if not shard.is_dir() and not shard.with_suffix(".empty").is_file():
-            _write(teacher, folder, names[first : first + per_shard], shard, rate, most)
+            _write(teacher, folder, names[first : first + per_shard], shard, recipe)
         progress(min(first + per_shard, len(names)), len(names))
     texts: list[list[list[str]]] = []
     skipped = 0
@@ -117,15 +135,14 @@ def _check(path: Path, about: dict[str, Any]) -> None:
         raise ConfigError(f"{path.parent} was begun with other {', '.join(changed)}; name another folder")
 
 
-def _write(  # noqa: PLR0917
-    teacher: Teacher, folder: Path, names: list[str], shard: Path, rate: int, most: int
-) -> None:
+def _write(teacher: Teacher, folder: Path, names: list[str], shard: Path, recipe: PseudoRecipe) -> None:
     """One shard; a note in its place where none of its files can be read."""
+    rate = recipe.rate
     clips: list[dict[str, Any]] = []
     heard: list[tuple[Samples, Answer]] = []
     for name in names:
         try:
-            found = [(start, samples, ask(teacher, samples, most))
+            found = [(start, samples, ask(teacher, samples, recipe.captions))
                      for start, samples in windows(folder / name, teacher.sample_rate)]
         except AudioError as error:
             log.warning("left out: %s", error)

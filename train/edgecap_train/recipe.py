@@ -9,13 +9,17 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from edgecap.errors import EdgecapError
 from edgecap.manifest import unknown_key
 from edgecap_train.student import EncoderName
+
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class RecipeError(EdgecapError):
@@ -33,10 +37,10 @@ class ModelRecipe:
     heads: int = 4
     layers: int = 2
     feed_forward: int = 640
-    dropout: float = 0.2
+    dropout: Share = 0.2
     frozen_blocks: int = 0
     """First blocks of YAMNet that keep their weights: they cost half of the backward pass and hear only edges."""
-    encoder_share: float = 1.0
+    encoder_share: Share = 1.0
     """Share of the trained encoder where a run starts both from a run and from YAMNet; the rest is YAMNet's own.
     A mixture of the weights before and after fine-tuning hears better what the training sounds lack
     (Wortsman et al. 2022, arXiv 2109.01903)."""
@@ -54,7 +58,7 @@ class LossRecipe:
     """L_sup: cross-entropy on human captions, where the shards tell them apart."""
     sequence: float = 1.0
     """L_seq: cross-entropy on the teacher's captions."""
-    label_smoothing: float = 0.1
+    label_smoothing: Share = 0.1
     tags: float = 1.0
     """Cross-entropy with the tagger's 527 scores."""
     frames: float = 1.0
@@ -64,7 +68,7 @@ class LossRecipe:
     clip_kind: Literal["contrastive", "mse"] = "contrastive"
     exponentiate_scale: bool = True
     """Whether the contrastive scale is exp(logit_scale); the published code takes it as it is (ln(1/0.07) = 2.66)."""
-    captions_per_clip: int = 4
+    captions_per_clip: Count = 4
     """Captions of each clip in a step; the memory is computed once for all of them."""
 
 
@@ -72,10 +76,10 @@ class LossRecipe:
 class OptimizerRecipe:
     """Steps and learning rates."""
 
-    steps: int = 6_000
-    batch: int = 16
+    steps: Count = 6_000
+    batch: Count = 16
     """Clips of a step, of all processes together."""
-    audio_only: int = 0
+    audio_only: Annotated[int, Meta(ge=0)] = 0
     """Clips without human captions that each step takes besides, from the folder that --audio-only names."""
     encoder_rate: float = 2e-4
     decoder_rate: float = 1e-3
@@ -86,7 +90,7 @@ class OptimizerRecipe:
     """Steps in which the decoder's loss does not reach the encoder."""
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    average: float = 0.999
+    average: Share = 0.999
     """Decay of the weight average that is evaluated and saved."""
     bf16: bool = True
 
@@ -95,7 +99,7 @@ class OptimizerRecipe:
 class AugmentRecipe:
     """What is done to clips before they are heard, batched on the device."""
 
-    chance: float = 0.6
+    chance: Share = 0.6
     time_masks: int = 2
     time_width: int = 60
     """Widest time mask, in frames."""
@@ -103,13 +107,13 @@ class AugmentRecipe:
     band_width: int = 8
     gain: float = 6.0
     """Largest change of level, in decibels either way."""
-    noise: float = 0.0
+    noise: Share = 0.0
     """Chance of white noise below a clip."""
     noise_level: float = -20.0
     """Loudest such noise, in decibels below the clip; the quietest is 20 dB below that."""
-    concatenate: float = 0.0
+    concatenate: Share = 0.0
     """Chance that two clips of a batch, short enough for one window, become one after the other, "… followed by …"."""
-    mix: float = 0.0
+    mix: Share = 0.0
     """Chance that two clips of a batch become one, "… and …"; the teacher's other targets are left out for both kinds,
     since it did not hear them."""
 
@@ -124,11 +128,11 @@ class Recipe:
     loss: LossRecipe = field(default_factory=LossRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
-    evaluate_every: int = 500
+    evaluate_every: Count = 500
     """Steps between evaluations on the development set."""
-    save_every: int = 200
+    save_every: Count = 200
     """Steps between checkpoints to go on from."""
-    record_every: int = 50
+    record_every: Count = 50
     """Steps that a line of metrics averages over."""
 
 

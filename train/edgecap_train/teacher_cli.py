@@ -98,18 +98,17 @@ def tagger_captioner(
 
 
 def pseudo_caption(
-    audio: Annotated[Path, typer.Argument(help="Folder of sounds, with folders inside.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; edgecap_train/recipes/pseudo-caption.toml.")],
     *,
+    audio: Annotated[Path, typer.Option("--audio", help="Folder of sounds, with folders inside.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the shards; complete ones are kept.")],
     tagger: TaggerFolder = None,
     captioner: Annotated[Path | None, typer.Option(help="What `edgecap train teacher tagger` wrote.")] = None,
     captions: Annotated[Path | None, typer.Option(help="For consensus captions: CSV of labelled captions.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="HTSAT-BART in the WavCaps layout.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Its BART vocab.json. [default: beside it]")] = None,
-    rate: Annotated[int, typer.Option(min=8_000, help="Sample rate of the student, in hertz.")] = 16_000,
-    per_shard: Annotated[int, typer.Option(min=1, help="Files in a shard.")] = 200,
-    most: Annotated[int, typer.Option(min=1, max=8, help="Captions of a window.")] = 3,
     threads: Annotated[int, typer.Option(min=1)] = 1,
+    override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Let a teacher caption a folder of sounds, and keep its captions, frames and tag scores in shards.
 
@@ -121,16 +120,18 @@ def pseudo_caption(
     from rich.progress import Progress
 
     from edgecap_train import pseudo
+    from edgecap_train.recipe import read_document
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(threads)
+    settings = read_document(recipe, pseudo.PseudoRecipe, override)
     chosen = _teacher(tagger, captioner, captions, checkpoint, vocabulary)
     for note in chosen.notes:
         say("note", note)
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("files", total=None)
         skipped = pseudo.pseudo_caption(
-            chosen, audio, out, rate=rate, per_shard=per_shard, most=most,
+            chosen, audio, out, settings,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )  # fmt: skip
     write(f"{out}: captions by {chosen.name}" + (f"; {skipped} files left out, see clips.json" if skipped else ""))

@@ -126,7 +126,7 @@ class Trainer(Generic[Network]):
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         recipe = self.recipe
-        torch.manual_seed(((recipe.seed << 32) + self.step) * 64 + process_index())
+        torch.manual_seed((((recipe.seed << 32) + self.step) * 64 + process_index()) % 2**63)
         self._schedule()
         self.objective.train()
         draws = Draws(recipe.seed, self.step, self.clips, batch.rows)
