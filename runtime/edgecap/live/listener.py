@@ -149,6 +149,7 @@ class Listener:
     def moved(self, seconds: float) -> None:
         """The system's clock was set `seconds` forward: what is open is dated by the new one."""
         self._moved = (self._clock(), seconds)
+        self._began += seconds
         self._events.move(seconds)
 
     def slept(self, seconds: float) -> list[Change]:

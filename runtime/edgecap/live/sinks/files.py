@@ -1,6 +1,7 @@
 """Events as subtitles (SRT, WebVTT) and as a table (CSV), written when they end.
 
-Each event is one write and is flushed, so a file is whole after every event. Subtitles begin anew, since their times
+Each event is one write, so a file is whole after every event; what a full disk refuses waits in memory and is written
+when there is room again. Subtitles begin anew, since their times
 count from the start of listening; a table is appended to.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from edgecap.live.event import Change, Event, iso
 from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Tell
 
+MOST_WAITING = 1000
+"""Events that wait in memory while they cannot be written; the oldest go first."""
 COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates", "source")
 
 
@@ -26,39 +30,52 @@ class TextFile(Sink):
                  append: bool = False) -> None:
         """Open it. Raises OutputError where that cannot be."""
         self._path, self._render, self._tell, self._failing = path, render, tell, False
+        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         try:
-            self._file = Path(path).expanduser().open("a" if append else "w", encoding="utf-8", newline="")
+            self._file = Path(path).expanduser().open("ab" if append else "wb", buffering=0)
             if header and self._file.tell() == 0:
-                self._put(header)
+                self._waiting.append(header.encode())
+                self._write()
             elif append and header and not _begins_with(path, header):
                 raise OutputError(f"{path} has other columns than {header.strip()}; name another file")
         except OSError as error:
             raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
 
     def change(self, change: Change) -> None:
-        """See `Sink.change`. A full disk is told, and the next event tried again."""
-        if change.kind != "end":
-            return
+        """See `Sink.change`. A full disk is told, and what it refused is tried again with the next event."""
+        if change.kind == "end":
+            self._waiting.append(self._render(change.event).encode())
+            self._try()
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if self._waiting:
+            self._try()
+        if self._waiting:
+            self._tell("warning", f"{self._path} lacks its last {len(self._waiting)} events")
+        self._file.close()
+
+    def _try(self) -> None:
+        """Write what waits; a failure is told once."""
         try:
-            self._put(self._render(change.event))
+            self._write()
         except OSError as error:
             if not self._failing:
-                self._tell("warning", f"{self._path} cannot be written ({error.strerror}); free space, and later "
-                                      "events will be written")
+                self._tell("warning", f"{self._path} cannot be written ({error.strerror}); free space: until then "
+                                      "events wait in memory")
             self._failing = True
         else:
             self._failing = False
 
-    def close(self) -> None:
-        """See `Sink.close`."""
-        try:
-            self._file.close()
-        except OSError as error:
-            self._tell("warning", f"{self._path} may lack its end ({error.strerror})")
-
-    def _put(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
+    def _write(self) -> None:
+        """Write what waits, the oldest first; a disk that fills may take a part of one."""
+        while self._waiting:
+            data = self._waiting[0]
+            written = self._file.write(data) or 0
+            if written < len(data):
+                self._waiting[0] = data[written:]
+            else:
+                self._waiting.popleft()
 
 
 def srt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
