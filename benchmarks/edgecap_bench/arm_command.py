@@ -112,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("error", str(error))
         return error.exit_code
     except OSError as error:
-        say("error", f"the Arm lab cannot use its folder ({error}); it takes 2 GB; free space, or give "
-                     "another with --root")
+        say("error", f"the Arm lab cannot use its folder ({error}); it takes 2 GB while it is made: "
+                     "free space, or give another with --root")
         return OutputError.exit_code
     return 0
 

@@ -121,6 +121,9 @@ def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
     apt.update()
     say("fetching the emulator")
     unpack(apt.alone(EMULATOR, folder / "apt" / "emulator"), folder / "emulator")
+    for program in emulator(folder).parent.iterdir():
+        if not program.name.startswith("qemu-aarch64"):  # 300 MB of other processors
+            program.unlink()
     qemu = emulator_version(emulator(folder))
     say(f"fetching Debian's {', '.join(DEBIAN)} for {FOREIGN}")
     debs = apt.with_dependencies(DEBIAN, FOREIGN)
