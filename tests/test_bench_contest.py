@@ -11,18 +11,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import typer
+from bench_parts import contest_of, entrant
 from conftest import noise
 
 from edgecap.errors import BundleError, MissingDependencyError
 from edgecap_bench import cli, compare, contest, load, report
 from edgecap_bench.contest_report import contest_page, section, sheets, title
-from edgecap_bench.contest_results import FORMAT, FORMAT_VERSION, STAGES, Contest, Entrant, read_contest, write_contest
+from edgecap_bench.contest_results import STAGES, Contest, read_contest, write_contest
 from edgecap_bench.load import BusyMachineError
-from edgecap_bench.machine import this_machine
 from edgecap_bench.results import ResultError
 from edgecap_bench.runners import BundleRunner
 from edgecap_bench.tables import html, markdown
@@ -31,30 +30,16 @@ from edgecap_bench.workers import ContestantError, Worker
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def entrant(key: str, seconds: list[float], **more: object) -> Entrant:
-    fields = {
-        "key": key, "kind": "bundle", "label": key, "precision": "fp32", "random_weights": False,
-        "size_bytes": 1_000_000, "load_seconds": 0.5, "peak_bytes": 50_000_000, "parameters": 5_000_000,
-        "encoder_multiply_adds": 7, "decoder_multiply_adds": 3, "seconds": dict.fromkeys(STAGES, seconds),
-    }  # fmt: skip
-    return msgspec.convert({**fields, **more}, Entrant)
-
-
 @pytest.fixture
 def measured() -> Contest:
     """A comparison whose teacher takes 1 s, 2 s, … and whose bundle a hundredth of that, save one slow round."""
     teacher = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     ours = [seconds / 100 for seconds in teacher[:-1]] + [0.6]
-    return Contest(
-        format=FORMAT, format_version=FORMAT_VERSION, date="2026-11-23T04:00:00+00:00", command="edgecap bench",
-        machine=this_machine(), versions={"python": "3.11"}, threads=1, beam=3, tokens=12, clips=["hum"],
-        clip_seconds=10.0, rounds=6, others_before=0.0, others_during=0.0, noisy=False, partial=False,
-        entrants=[
-            entrant("teacher", teacher, kind="teacher", parameters=171_000_000, size_bytes=690_000_000,
-                    random_weights=True),
-            entrant("tiny", ours),
-            entrant("tiny int8", ours, precision="int8", size_bytes=20_000_000),
-        ],
+    return contest_of(
+        entrant("teacher", teacher, kind="teacher", parameters=171_000_000, size_bytes=690_000_000,
+                random_weights=True),
+        entrant("tiny", ours),
+        entrant("tiny int8", ours, precision="int8", size_bytes=20_000_000),
     )  # fmt: skip
 
 
