@@ -119,7 +119,7 @@ def test_every_row_runs_once_and_its_result_makes_the_table(
     for row in rows:
         for seed in SMALL.seeds:
             prepared.run(row, seed)
-    results = read_results(prepared.folder / "results")
+    results = read_results(prepared.runs / "results")
     assert set(results.scores) == {row.key for row in rows}
     assert results.scores["sup-full"]["judged"].shape == (2, 4)
     assert results.scores["sup-full"]["recordings"].shape == (2, 2)
@@ -138,6 +138,11 @@ def test_every_row_runs_once_and_its_result_makes_the_table(
     assert (tmp_path / "results" / "study.png").read_bytes().startswith(b"\x89PNG")
     assert set(json.loads((tmp_path / "results" / "study.json").read_text())["cider_d"]) == set(results.scores)
     assert len(missing(results, SMALL.seeds)) == 2 * (len(ROWS) - len(rows))
+
+
+def test_another_budget_has_results_of_its_own_and_more_seeds_have_not(prepared: Study) -> None:
+    assert replace(prepared, recipe=replace(SMALL, steps=3)).runs != prepared.runs
+    assert replace(prepared, recipe=replace(SMALL, seeds=[1, 2, 3])).runs == prepared.runs
 
 
 def test_rows_ask_the_papers_questions_each_differing_in_what_it_says() -> None:

