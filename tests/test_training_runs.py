@@ -291,3 +291,10 @@ def test_what_is_missing_or_does_not_fit_is_one_line_before_anything_is_trained(
         assert line.startswith("edgecap: error: ")
         assert place in line
     assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_a_folder_without_the_taggers_classes_is_told(tmp_path: Path) -> None:
+    from edgecap_train.tagger import class_names
+
+    with pytest.raises(CheckpointError, match="class_labels_indices"):
+        class_names(tmp_path)

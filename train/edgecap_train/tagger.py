@@ -159,6 +159,11 @@ def load_tagger(folder: Path) -> Tagger:
 
 
 def class_names(folder: Path) -> list[str]:
-    """The 527 display names of AudioSet's classes, in output order."""
-    with (folder / "class_labels_indices.csv").open(newline="", encoding="utf-8") as file:
-        return [row["display_name"] for row in csv.DictReader(file)]
+    """The 527 display names of AudioSet's classes, in output order. Raises CheckpointError."""
+    path = folder / "class_labels_indices.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row["display_name"] for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read as AudioSet's classes ({error}); name the tagger's folder with "
+                              "--tagger") from error
