@@ -225,11 +225,12 @@ def _missed(contest: Contest) -> list[Sheet]:
             "the encoder alone cannot bring it")
         rows.append((entrant.key, f"{ratio:.1f} of {least:g} x {baseline.key}", f"{amount(whole, 's')}: "
                      f"{', '.join(stages)}", f"{amount(must, 's')}; {change}",
-                     f"{rate:.0f} G, of {baseline.key} {others:.0f} G"))
+                     f"{rate:.0f} G, of {baseline.key} {others:.0f} G", _less_work(entrant, baseline)))
         profiled |= {each.key: each for each in (entrant, baseline) if each.profile}
     if not rows:
-        return []
-    header = ("Contestant", "Reached", "Takes", "Would have to take", "Multiply-adds a second in the encoder")
+        return []  # nothing was missed
+    header = ("Contestant", "Reached", "Takes", "Would have to take", "Multiply-adds a second in the encoder",
+              "Multiply-adds in all")
     found = [Sheet("What was missed, and by how much", header, rows)]
     for entrant in profiled.values():
         total = sum(each.seconds for each in entrant.profile)
@@ -239,3 +240,10 @@ def _missed(contest: Contest) -> list[Sheet]:
             for each in top
         ]))  # fmt: skip
     return found
+
+
+def _less_work(entrant: Entrant, baseline: Entrant) -> str:
+    """How many times less work a bundle does: at the same speed of arithmetic it can be no faster than that."""
+    if not entrant.multiply_adds or not baseline.multiply_adds:
+        return "not counted"
+    return f"{baseline.multiply_adds / entrant.multiply_adds:.1f} times fewer"
