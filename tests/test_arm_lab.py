@@ -184,9 +184,9 @@ def test_the_runtimes_tests_are_those_that_import_nothing_else() -> None:
 
 
 def test_what_a_tests_helpers_import_counts_as_well(tmp_path: Path) -> None:
-    (tmp_path / "helper.py").write_text("def f():\n    import torch\n")
-    (tmp_path / "test_it.py").write_text("import os\nfrom helper import f\n")
-    assert packages(tmp_path / "test_it.py", {"helper": tmp_path / "helper.py"}) == {"torch"}
+    (tmp_path / "helper.py").write_text("import torch\ndef f():\n    import scipy\n")
+    (tmp_path / "test_it.py").write_text("import os\nfrom helper import f\ndef test_it():\n    import onnxscript\n")
+    assert packages(tmp_path / "test_it.py", {"helper": tmp_path / "helper.py"}) == {"torch", "onnxscript"}
     with pytest.raises(ArmLabError, match="no tests of the runtime"):
         runtime_tests(tmp_path)
 

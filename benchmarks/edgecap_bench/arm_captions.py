@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgecap.bundle import read_manifest
 from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
 from edgecap.models import find_model
@@ -59,9 +60,10 @@ def caption_bundle(model: str, clips: Path | None, count: int) -> BundleRun:
     folder = find_model(model)
     runtime, precision, captions = "", "", []
     try:
+        manifest = read_manifest(folder)
+        runtime, precision = manifest.runtime, manifest.precision
         captioner = Captioner.load(folder, threads=1)
-        runtime, precision = captioner.manifest.runtime, captioner.manifest.precision
-        rate = captioner.manifest.front_end.sample_rate
+        rate = manifest.front_end.sample_rate
         for clip in load_clips(clips, rate, round(captioner.window * rate))[:count]:
             captions.append(_caption(captioner, clip, rate))
     except EdgecapError as error:

@@ -6,7 +6,7 @@ import ast
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -37,11 +37,16 @@ def runtime_tests(folder: Path) -> list[Path]:
 
 
 def packages(path: Path, helpers: Mapping[str, Path]) -> set[str]:
-    """Packages outside the standard library that a test file and the helpers it imports name anywhere."""
+    """Packages outside the standard library that a test file imports anywhere, and its helpers when they load.
+
+    What a helper imports inside a function is for those who call it, and they are tests that say so themselves.
+    """
     names: set[str] = set()
     waiting, seen = [path], {path}
     while waiting:
-        for name in _imported(waiting.pop()):
+        current = waiting.pop()
+        tree = ast.parse(current.read_text(encoding="utf-8"))
+        for name in _imported(ast.walk(tree) if current == path else tree.body):
             helper = helpers.get(name)
             if helper is None:
                 names.add(name)
@@ -81,9 +86,9 @@ def read_report(text: str, files: list[str], seconds: float) -> TestRun:
                    seconds=seconds)
 
 
-def _imported(path: Path) -> set[str]:
+def _imported(nodes: Iterable[ast.AST]) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
