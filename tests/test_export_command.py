@@ -27,6 +27,7 @@ from edgecap_export.graphs import onnx_graphs
 from edgecap_export.recipes import INT8, parse_recipe
 from edgecap_export.verify import Tolerances, sounds
 from edgecap_train.checkpoint import save_student
+from edgecap_train.evaluation import Score
 from edgecap_train.student import Student, StudentConfig
 
 SIZE = 60
@@ -191,12 +192,13 @@ def test_captions_are_scored_on_recordings_and_what_loses_too_much_is_not_writte
     low, high = report["score_interval"]
     assert low <= report["score_after"] == report["score_before"] <= high
     assert load_bundle(tmp_path / "new").manifest.metrics["cider_d"] == report["score_after"]
-    monkeypatch.setattr(exports, "LEAST_SCORE", 1.01)
+    scores = iter([Score(0.5, 0.4, 0.6, 3), Score(0.52, 0.4, 0.6, 3)] * 2)  # this one's, and float32's
+    monkeypatch.setattr(exports, "cider_d", lambda texts, references: next(scores))
     monkeypatch.setitem(exports.LEAST_SAME_TOKENS, "fp32", 1.01)
     assert run([*arguments[:-1], str(tmp_path / "worse")]) == 9
     assert "tokens of 100.0% of 3 captions are PyTorch's, where fp32 must have 101%" in capsys.readouterr().err
     assert run([*arguments[:-1], str(tmp_path / "worse"), "--force"]) == 0
-    assert "less than 101% of float32's" in capsys.readouterr().err
+    assert "CIDEr-D is 0.500 on 3 recordings, less than 97% of float32's 0.520" in capsys.readouterr().err
     assert run(["export", str(made / "full"), "--verify", str(tmp_path / "none.csv"), "-o", str(tmp_path / "x")]) != 0
     assert "none.csv" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -24,6 +24,8 @@ from edgecap_export.recipes import ConvKind, Recipe
 Range = tuple[float, float]
 _POINTWISE_OPERATORS = {"Mul", "Add", "Sigmoid", "Relu", "QuickGelu"}
 """Operators that work value by value, so that they take maps in any layout as long as all inputs share it."""
+_FLOAT_OPERATORS = {"QuickGelu", "ReduceMean", "Add"}
+"""Operators that no recipe for ONNX Runtime quantises: bytes would be widened for them."""
 FIRST = "among the first, whose maps are so large that bytes gain no time"
 WORTH = 6
 """Places of a map for each channel that comes out, from which on scaling the weights beats scaling the map."""
@@ -265,8 +267,10 @@ class _Rewriter:
         """Whether a quantised convolution is a plain 1x1 one and all that takes its answer works in float."""
         weight, more = self.graph.constants[node.input[1]], attributes(node)
         plain = kind_of(node, weight) == "pointwise" and set(more.get("strides", [1])) == {1}
-        takers = self.takers[node.output[0]]
-        return plain and bool(takers) and all(taker.op_type == "QuickGelu" for taker in takers)
+        takers = self.takers[self.plan.quantised[node.name]]
+        return plain and bool(takers) and all(
+            taker.op_type in _FLOAT_OPERATORS and taker.name not in self.plan.quantised for taker in takers
+        )
 
     def _convolution(self, node: NodeProto) -> None:
         source, output = node.input[0], self.plan.quantised[node.name]
