@@ -150,6 +150,8 @@ def test_what_is_missed_is_told_with_its_profile_and_what_it_would_have_to_take(
     by_title = {sheet.title: sheet.rows for sheet in sheets(missing)}
     rows = by_title["What was missed, and by how much"]
     assert rows[1][1] == "1.0 of 4 x reference"
+    assert rows[1][3].startswith("22.5 ms;")  # a quarter of the 90 ms that the student as published takes
+    assert rows[1][5] == "1.0 times fewer"
     assert ("encode", "Conv", "115", "30 ms", "75%") in by_title["Where the time goes: effb2-trm"]
     fast = replace(contest, entrants=[by_key["teacher"], by_key["tiny"]])
     assert not misses(fast)

@@ -228,7 +228,7 @@ def _missed(contest: Contest) -> list[Sheet]:
                      f"{rate:.0f} G, of {baseline.key} {others:.0f} G", _less_work(entrant, baseline)))
         profiled |= {each.key: each for each in (entrant, baseline) if each.profile}
     if not rows:
-        return []  # nothing was missed
+        return []
     header = ("Contestant", "Reached", "Takes", "Would have to take", "Multiply-adds a second in the encoder",
               "Multiply-adds in all")
     found = [Sheet("What was missed, and by how much", header, rows)]
