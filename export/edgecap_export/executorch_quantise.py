@@ -30,7 +30,7 @@ _SAME_VALUES = {aten.pad.default, aten.constant_pad_nd.default, aten.view.defaul
 class SmallTable(nn.Module):
     """An embedding whose rows are signed bytes with a scale each, or float16; `weight` stays for the classifier."""
 
-    def __init__(self, weight: nn.Parameter, *, whole: bool) -> None:
+    def __init__(self, weight: Tensor, *, whole: bool) -> None:
         super().__init__()
         self.weight = weight
         table = weight.detach()

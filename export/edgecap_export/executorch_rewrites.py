@@ -16,13 +16,16 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 aten = torch.ops.aten
+Replacement = Any
+"""A Tensor, or NotImplemented."""
 _ZEROS = ((), ("constant",), ("constant", None), ("constant", 0.0))
 """How a pad says that it pads with zeros."""
 
 
 def rewritten(program: ExportedProgram) -> ExportedProgram:
     """The program with every rewrite applied; all other operators stay whole, linear layers among them."""
-    return program.run_decompositions(dict(REWRITES))
+    program = program.run_decompositions(dict(REWRITES))
+    return program
 
 
 def fold_padding(program: ExportedProgram) -> None:
@@ -38,15 +41,17 @@ def fold_padding(program: ExportedProgram) -> None:
         left, right, top, bottom = pad.args[1]
         if left != right or top != bottom or pad.args[2:] not in _ZEROS:
             continue
-        stated = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
-        _, weight, bias, stride, (high, wide), *more = (*node.args, *stated[len(node.args) :])
-        node.args = (pad.args[0], weight, bias, stride, [high + top, wide + left], *more)
+        unstated: list[Any] = [None, None, None, [1, 1], [0, 0], [1, 1], 1]
+        arguments: list[Any] = list(node.args) + unstated[len(node.args) :]
+        high, wide = arguments[4]
+        arguments[0], arguments[4] = pad.args[0], [high + top, wide + left]
+        node.args = tuple(arguments)
         if not pad.users:
             program.graph.erase_node(pad)
     program.graph_module.recompile()
 
 
-def where(mask: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
+def where(mask: Tensor, chosen: Tensor, other: Tensor) -> Replacement:
     """Products and a sum, equal to the bit for finite numbers; a choice between two numbers stays."""
     if chosen.dim() == 0 or other.dim() == 0:
         return NotImplemented
@@ -57,7 +62,7 @@ def where(mask: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
 def layer_norm(  # noqa: PLR0917
     x: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
     cudnn: bool = True,
-) -> Tensor:  # fmt: skip
+) -> Replacement:  # fmt: skip
     """Ba et al. 2016 (arXiv 1607.06450) over the last axis: XNNPACK averages images, so each row becomes one."""
     if len(shape) != 1 or weight is None or bias is None:
         return NotImplemented
@@ -93,7 +98,7 @@ def split(x: Tensor, size: int, axis: int = 0) -> list[Tensor]:
     return [x.narrow(axis, start, min(size, x.shape[axis] - start)) for start in starts]
 
 
-def matmul(left: Tensor, right: Tensor) -> Tensor:
+def matmul(left: Tensor, right: Tensor) -> Replacement:
     """One batch of products where both have the same leading axes, or one of them has leading ones."""
     if left.dim() != right.dim() or left.dim() < 3:
         return NotImplemented
@@ -105,7 +110,7 @@ def matmul(left: Tensor, right: Tensor) -> Tensor:
     return product.reshape(*ahead, *product.shape[-2:])
 
 
-def mean(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: ANN401
+def mean(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Replacement:  # noqa: ANN401
     """The mean over one axis of images as a pooling of that height or width."""
     if x.dim() != 4 or axes is None or len(axes) != 1 or axes[0] % 4 < 2 or dtype is not None:
         return NotImplemented
@@ -114,7 +119,7 @@ def mean(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype:
     return pooled if keepdim else select(pooled, axes[0], 0)
 
 
-def total(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: ANN401
+def total(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Replacement:  # noqa: ANN401
     """The sum over the middle axis of three: the mean of an image that is one wide, times its height."""
     if x.dim() != 3 or axes is None or [axis % 3 for axis in axes] != [1] or dtype is not None or keepdim:
         return NotImplemented
@@ -123,7 +128,7 @@ def total(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype
     return (image.mean((2, 3), keepdim=True) * float(height)).reshape(x.shape[0], x.shape[2])
 
 
-def adaptive_avg_pool(x: Tensor, size: Sequence[int]) -> Tensor:
+def adaptive_avg_pool(x: Tensor, size: Sequence[int]) -> Replacement:
     """The mean of each image, where that is what is asked for."""
     if list(size) != [1, 1]:
         return NotImplemented
