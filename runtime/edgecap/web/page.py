@@ -115,25 +115,29 @@ class LivePage(Sink):
             self._names[status.number] = status.source
         stream, now = self._stream(status.source), self._clock()
         shown = (status.gate_open, status.fault, status.text, status.hop, status.throttled)
-        changed, stream.shown = shown != stream.shown, shown
-        if changed or now - stream.status_at >= STATUS_SECONDS:
-            stream.status_at, stream.status = now, status_document(status)
+        if shown != stream.shown or now - stream.status_at >= STATUS_SECONDS:
+            stream.shown, stream.status_at, stream.status = shown, now, status_document(status)
             self.broadcast.tell(lambda: message("status", _json(stream.status)))
         if not self.watched:
             stream.spectrum.clear()
         elif now >= stream.sound_due:
-            columns = stream.spectrum.take()
-            if columns:
-                # From when it was due, not from now: what comes a little late must not make the next one late too.
-                stream.sound_due = max(stream.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
-                sound = {"source": status.source, "at": round(status.heard, 3), "level": round(status.level, 1),
-                         "columns": b64encode(columns).decode()}
-                self.broadcast.tell(lambda: message("sound", _json(sound)))
+            self._tell_sound(stream, status, now)
 
     def close(self) -> None:
         """See `Sink.close`."""
         self.broadcast.close(message("bye", "{}"), FAREWELL_SECONDS)
         self._server.close()
+
+    def _tell_sound(self, stream: _Stream, status: Status, now: float) -> None:
+        """Send the columns that became whole."""
+        columns = stream.spectrum.take()
+        if not columns:
+            return
+        # From when it was due, not from now: what comes a little late must not make the next one late too.
+        stream.sound_due = max(stream.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
+        sound = {"source": status.source, "at": round(status.heard, 3), "level": round(status.level, 1),
+                 "columns": b64encode(columns).decode()}
+        self.broadcast.tell(lambda: message("sound", _json(sound)))
 
     def _stream(self, source: str) -> _Stream:
         if source not in self._streams:
@@ -145,7 +149,6 @@ class LivePage(Sink):
         spectrum = Spectrum(self._captioner.manifest.front_end)
         exchange.reply_json(about(self._captioner) | {
             "live": True, "bands": spectrum.bands, "column_seconds": spectrum.column_seconds,
-            "journal": self._config.output.journal is not None,
         })
 
     def _events(self, exchange: Exchange) -> None:
@@ -153,7 +156,6 @@ class LivePage(Sink):
         last = exchange.headers.get("Last-Event-ID") or exchange.query.get("last", "")
         start, _, number = last.partition("-")
         seen = int(number) if start == self._start and NUMBER.fullmatch(number) else None
-
         watcher = self.broadcast.join(lambda: self._hello(seen))
         if watcher is None:
             exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many browsers watch already", Retry_After="30")
