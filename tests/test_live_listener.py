@@ -18,7 +18,8 @@ from edgecap.live.describe import Described, Describer, WindowJob
 from edgecap.live.event import EventSettings
 from edgecap.live.file_source import FileSource
 from edgecap.live.gate import GateSettings
-from edgecap.live.listener import Listener, ListenerSettings
+from edgecap.live.listener import Listener
+from edgecap.live.settings import ListenerSettings
 from edgecap.live.thermal import Heat
 
 COOL = Heat(40.0, False, False)

@@ -25,8 +25,9 @@ from edgecap.live.crank import steps
 from edgecap.live.describe import Described, WindowJob
 from edgecap.live.event import Change
 from edgecap.live.gate import GateSettings
-from edgecap.live.listener import Listener, ListenerSettings
+from edgecap.live.listener import Listener
 from edgecap.live.microphones import Microphones
+from edgecap.live.settings import ListenerSettings
 from edgecap.live.thermal import Heat
 from edgecap.live.worker import Worker
 from edgecap.microphone import InputDevice

@@ -208,6 +208,50 @@ def test_a_refused_password_is_one_clear_line_and_the_right_one_is_taken_from_it
         sink(broker, told, user="ear", password_file=str(tmp_path / "nowhere"))
 
 
+def test_several_microphones_have_topics_and_sensors_of_their_own(broker: Broker, told: TOLD) -> None:
+    broker.start()
+    reader = Reader(broker.port)
+    config = MqttConfig(host="127.0.0.1", port=broker.port, topic="home", node="attic")
+    mqtt = Mqtt(config, teller(told), model="tiny", several=True, audio_kept=True)
+    for number, source in enumerate(("USB Mic", "kitchen")):
+        mqtt.tick(Status(source=source, asked_hop=2.0, hop=2.0, number=number, level=-40.0, loudest=-12.34))
+    mqtt.change(change("begin"))  # by the microphone USB
+    eventually(lambda: reader.of("home/attic/usb-mic/state") and reader.of("home/attic/kitchen/state")
+               and reader.of("home/attic/usb/caption"))
+    state = json.loads(reader.of("home/attic/kitchen/state")[0])
+    assert (state["source"], state["loudest_dbfs"], state["audio_kept"]) == ("kitchen", -12.3, True)
+    caption = json.loads(reader.of("home/attic/usb/caption")[0])
+    assert (caption["source"], caption["audio_kept"]) == ("USB", True)
+    eventually(lambda: len([topic for topic, _ in reader.messages if topic.startswith("homeassistant/")]) == 6)
+    found = [json.loads(text) for topic, text in reader.messages if topic.startswith("homeassistant/")]
+    assert len({payload["unique_id"] for payload in found}) == 6
+    assert {payload["state_topic"] for payload in found} == {
+        f"home/attic/{name}/{kind}" for name in ("usb-mic", "kitchen") for kind in ("caption", "state")}
+    assert "kitchen Level" in {payload["name"] for payload in found}
+    mqtt.close()
+    reader.close()
+    assert told == []
+
+
+def test_a_refused_password_ends_the_command_with_one_line_and_its_code(
+    broker: Broker, edgecap: Run, tiny_folder: Path, sounds: Path, tmp_path: Path
+) -> None:
+    if not shutil.which("mosquitto_passwd"):
+        pytest.skip("mosquitto_passwd is not installed")
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(tmp_path / "p"), "ear", "secret"], check=True,
+                   capture_output=True)
+    (tmp_path / "p").chmod(0o644)
+    tmp_path.chmod(0o755)
+    broker.start("allow_anonymous false", f"password_file {tmp_path / 'p'}", "user root")
+    (tmp_path / "a.toml").write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nuser = "ear"\n'
+                                     'password = "wrong"\n')
+    done = edgecap("listen", "--model", tiny_folder, "--file", sounds / "noise.wav", "--config", tmp_path / "a.toml")
+    assert done.returncode == 7
+    (line,) = done.stderr.splitlines()
+    assert "refuses edgecap" in line
+    assert "check user and password" in line
+
+
 def test_the_command_sends_its_events_to_the_broker(
     broker: Broker, edgecap: Run, tiny_folder: Path, sounds: Path
 ) -> None:

@@ -39,6 +39,8 @@ RATE = 48_000
 HOP = 2.0
 STREAMS = 16
 STARTS = 5
+SETTLE, END = 5.0, 3.0
+"""Seconds at the beginning and at the end of listening that do not count for the processor's share."""
 QUIET_DBFS = -80.0
 FIRST_WINDOW = 1.0
 """Seconds of a new sound that are heard before it is captioned (`edgecap.live.listener.ONSET`)."""
@@ -52,7 +54,7 @@ def listen(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help=f"Of {', '.join(NAMES)} (repeatable).")
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=4, help="Length of each measurement.")] = 40.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=12, help="Length of each measurement.")] = 40.0,
     minutes: Annotated[
         float, typer.Option("--minutes", min=0.1, help="Length of the watch for overflows, the other cores busy.")
     ] = 1.0,
@@ -196,13 +198,18 @@ class Bench:
                          f"{100 * share:.1f} % of one core")]
 
     def _listen(self, room: Room, seconds: float, *more: str) -> tuple[float, float, int, int]:
-        """Listen for so long: share of one core, slowest caption in seconds, overflows, captions."""
+        """Listen for so long: share of one core once it is under way, slowest caption (s), overflows, captions."""
         with self._process(room, "--duration", str(seconds), *more) as process:
+            self._ready(process)
+            time.sleep(SETTLE)
+            began, worked = time.monotonic(), processor_seconds(process.pid)
+            time.sleep(seconds - SETTLE - END)
+            share = (processor_seconds(process.pid) - worked) / (time.monotonic() - began)
             _, words = process.communicate(timeout=2 * seconds + 60.0)
         found = SUMMARY.search(words)
         if found is None:
             raise EdgecapError(f"the listener did not say how it went: {words.strip().splitlines()[-1:]}")
-        return float(found[7]) / 100, float(found[8]) / 1000, int(found[6]), int(found[2])
+        return share, float(found[8]) / 1000, int(found[6]), int(found[2])
 
     def _process(self, room: Room, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "edgecap", "listen", "--json", "--hop", str(HOP), "--min-score", "-99",
@@ -229,6 +236,12 @@ class Bench:
         """Clips one after the other, beginning with number `turn`."""
         order = [self._clips[(turn + number) % len(self._clips)] for number in range(len(self._clips))]
         return np.resize(np.concatenate(order), round(seconds * RATE))
+
+
+def processor_seconds(process: int) -> float:
+    """What a process and its threads have worked so far, seconds."""
+    times = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(times[11]) + int(times[12])) / float(os.sysconf("SC_CLK_TCK"))
 
 
 def pin(cores: list[int]) -> None:

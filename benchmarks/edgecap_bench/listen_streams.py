@@ -10,7 +10,8 @@ from pathlib import Path
 from edgecap.captioner import Captioner
 from edgecap.live.crank import LAST_GASP, steps
 from edgecap.live.file_source import FileSource
-from edgecap.live.listener import Listener, ListenerSettings
+from edgecap.live.listener import Listener
+from edgecap.live.settings import ListenerSettings
 from edgecap.live.worker import Worker
 
 ALWAYS_DECODE = 2.0

@@ -42,8 +42,8 @@ Exit codes:
   5 a library is not installed  10 bench: the machine is busy
   11 doctor found a fault, or the service does not run; 130 stopped by Ctrl-C
 
-No sound is stored or sent, and captions go only where you say. EDGECAP_HOME names the folder with your own models;
-EDGECAP_DEBUG=1 shows the traceback of an error."""
+No sound is sent, or stored but by listen --keep-audio; captions go only where you say. EDGECAP_HOME names the folder
+with your own models; EDGECAP_DEBUG=1 shows the traceback of an error."""
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

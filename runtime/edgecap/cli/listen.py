@@ -163,13 +163,15 @@ def listen(
     """Say what is heard, one line for each event, until Ctrl-C or SIGTERM.
 
     Captions that say the same are one event, with a beginning and an end. In quiet the model is not asked. A microphone
-    that is unplugged is waited for and opened again. Sound is held in memory for as long as a window and never stored.
+    that is unplugged is waited for and opened again. Sound is held in memory for as long as a window and never stored,
+    unless --keep-audio asks for it, which every view then shows. Captions describe; they never transcribe speech.
     On a terminal a live view shows level, gate, caption and recent events.
 
     \b
     Examples:
       edgecap listen
-      edgecap listen --device "USB Audio" --only dog --exec 'notify-send "$EDGECAP_TEXT"'
+      edgecap listen --device "USB Audio" --device "Webcam" --hearing
+      edgecap listen --only dog --exec 'notify-send "$EDGECAP_TEXT"'
       edgecap listen --json --wait --journal events.db --metrics 9100
       edgecap listen --web 8080
       edgecap listen --file walk.flac --speed 0 --srt walk.srt

@@ -11,15 +11,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edgecap.captioner import Captioner
 from edgecap.live.crank import LAST_GASP, steps
-from edgecap.live.describe import NOVELTY_COSINE, Described, Describer, WindowJob
-from edgecap.live.event import Change, EventBuilder, EventSettings
-from edgecap.live.gate import Gate, GateSettings
+from edgecap.live.describe import Described, Describer, WindowJob
+from edgecap.live.event import Change, EventBuilder
+from edgecap.live.gate import Gate
 from edgecap.live.level import LevelMeter
 from edgecap.live.pace import Pace
+from edgecap.live.settings import ListenerSettings
 from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Source, Tell
 from edgecap.live.status import Status
@@ -46,23 +47,6 @@ SHORTEST_WINDOW = 1.0
 """Least that a window reaches back, seconds."""
 SHORTEST_TAIL = 0.5
 """What is left when the sound ends is captioned where it brings so many seconds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListenerSettings:
-    """How a stream is walked and when it is captioned."""
-
-    window: float
-    """Seconds captioned at once."""
-    hop: float = 2.0
-    """Seconds from one caption to the next, as asked for."""
-    beam: int | None = None
-    gate: GateSettings | None = None
-    """None asks the model in quiet too."""
-    novelty: float = NOVELTY_COSINE
-    events: EventSettings = EventSettings()  # noqa: RUF009 - frozen
-    phase: float = 0.0
-    """Seconds by which the first window comes later, so that several streams do not ask for the model at once."""
 
 
 class Listener:

@@ -18,7 +18,8 @@ from edgecap.live.config import ListenConfig, MicrophoneConfig, microphones
 from edgecap.live.crank import LAST_GASP, steps
 from edgecap.live.event import Change, EventSettings
 from edgecap.live.gate import GateSettings
-from edgecap.live.listener import Listener, ListenerSettings
+from edgecap.live.listener import Listener
+from edgecap.live.settings import ListenerSettings
 from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Source, Tell
 from edgecap.live.status import Status
