@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -15,8 +16,10 @@ import pytest
 import soundfile
 from conftest import RATE, noise
 from live_parts import Clock, FedSource, says
+from rich.console import Console
 
 from edgecap.captioner import Captioner
+from edgecap.cli.live_view import LiveView
 from edgecap.errors import BundleError, ConfigError, DeviceError
 from edgecap.live import microphones as module
 from edgecap.live.config import ListenConfig, MicrophoneConfig, microphones
@@ -28,6 +31,7 @@ from edgecap.live.gate import GateSettings
 from edgecap.live.listener import Listener
 from edgecap.live.microphones import Microphones
 from edgecap.live.settings import ListenerSettings
+from edgecap.live.status import Status
 from edgecap.live.thermal import Heat
 from edgecap.live.worker import Worker
 from edgecap.microphone import InputDevice
@@ -314,6 +318,32 @@ def test_every_output_names_the_microphone_where_there_are_several(tmp_path: Pat
     assert "[USB] a dog barks" in (tmp_path / "a.srt").read_text()
     assert "<v USB>a dog barks" in (tmp_path / "a.vtt").read_text()
     assert (tmp_path / "a.csv").read_text().splitlines()[1].endswith(",USB")
+
+
+def test_the_live_view_shows_each_microphone() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    view = LiveView(console)
+    for number, source in enumerate(("kitchen", "attic")):
+        view.tick(Status(source=source, asked_hop=2.0, hop=2.0, number=number, fault="gone" if number else ""))
+    with console.capture() as capture:
+        console.print(view.render())
+    view.close()
+    shown = capture.get()
+    assert shown.index("listening to kitchen") < shown.index("listening to attic") < shown.index("fault: gone")
+    assert "attic   hop 2 s" in shown
+
+
+def test_the_board_is_hot_for_all_and_told_once(captioner: Captioner) -> None:
+    told: list[str] = []
+    with Worker() as worker:
+        listeners = [Listener(captioner, FedSource(), ListenerSettings(window=4.0, hop=1.0),
+                              lambda _, text: told.append(text), heat=lambda: Heat(90.0, False, False), worker=worker,
+                              describe=says(), number=number, several=True) for number in range(3)]
+        for listener in listeners:
+            listener.step(0.0)
+        assert [listener.status.hop for listener in listeners] == [2.0] * 3
+    assert len(told) == 1
+    assert "hot" in told[0]
 
 
 def test_a_real_model_serves_several_files_in_one_thread(captioner: Captioner, tmp_path: Path) -> None:

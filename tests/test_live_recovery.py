@@ -16,16 +16,22 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RATE, noise
-from live_parts import TOLD
+from live_parts import TOLD, says
 from test_listen import Room, long_noise, room, until  # noqa: F401 - fixtures
 from test_live_sinks import change, teller
 
 from edgecap import microphone
+from edgecap.captioner import Captioner
 from edgecap.errors import DeviceError
 from edgecap.live import session as session_module
 from edgecap.live.clocks import Jump
 from edgecap.live.config import ListenConfig, ModelConfig, SourceConfig
+from edgecap.live.describe import Described, WindowJob
+from edgecap.live.gate import GateSettings
+from edgecap.live.listener import Listener
+from edgecap.live.microphone_source import MicrophoneSource
 from edgecap.live.session import Session
+from edgecap.live.settings import ListenerSettings
 from edgecap.live.sinks import files
 from edgecap.live.sinks.journal import Journal
 from edgecap.microphone import InputDevice, Microphone
@@ -177,6 +183,46 @@ def test_a_rate_that_is_refused_is_followed_by_others(monkeypatch: pytest.Monkey
     refusing(monkeypatch, set())
     with pytest.raises(DeviceError, match=r"'USB' cannot be opened \(Invalid sample rate .*\); see whether another"):
         Microphone(device, 1.0)
+
+
+def test_no_callback_takes_longer_than_its_block_while_the_model_sleeps(
+    monkeypatch: pytest.MonkeyPatch, captioner: Captioner
+) -> None:
+    refusing(monkeypatch, {(48_000.0, 2)})
+    device = InputDevice(0, "USB", 2, 48_000.0, "ALSA", True)
+
+    class Opener:
+        def open(self, _query: str | None) -> Microphone:
+            return Microphone(device, 4.0)
+
+        open_again = open
+
+    source = MicrophoneSource(None, RATE, Opener(), lambda *_: None, sleep=lambda _: None)  # type: ignore[arg-type]
+    opened, asleep, wake = source._microphone, threading.Event(), threading.Event()
+    assert opened is not None
+
+    def describe(job: WindowJob) -> Described:
+        asleep.set()
+        assert wake.wait(60)
+        return says()(job)
+
+    settings = ListenerSettings(window=4.0, hop=1.0, gate=GateSettings())
+    listening = Listener(captioner, source, settings, lambda *_: None, describe=describe)
+    fine, longest = SimpleNamespace(input_overflow=False), 0.0
+    block = np.resize(noise(0.1, 48_000)[:, None], (4800, 2)).astype(np.float32)
+    for _ in range(300):  # half a minute in blocks of 100 ms; the loop reads the first 20 s of it
+        began = time.thread_time()
+        opened._heard(block, len(block), None, fine)  # type: ignore[attr-defined]
+        longest = max(longest, time.thread_time() - began)
+        if listening.heard < 20.0:
+            assert listening.step(0.0) == []
+    assert asleep.is_set()
+    assert longest < 0.1  # of processor time: what the callback itself does
+    assert listening.heard == pytest.approx(20.0, abs=0.3)
+    assert opened.ring.read()[0].shape == (4 * 48_000, 2)  # what nobody read is bounded, and the newest
+    assert opened.ring.dropped == pytest.approx(6 * 48_000, abs=15_000)  # type: ignore[attr-defined]
+    wake.set()
+    listening.finish(whole=False)
 
 
 def test_a_clock_that_is_set_and_a_sleep_reach_the_events(

@@ -57,17 +57,16 @@ class Listener:
         clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         heat: Callable[[], Heat] = look, describe: Callable[[WindowJob], Described] | None = None,
         sinks: Sequence[Sink] = (), worker: Worker | None = None, ids: Iterator[int] | None = None, number: int = 0,
+        several: bool = False,
     ) -> None:
-        """Several streams share a `worker` and the `ids` of their events, and have a `number` each.
-
-        `sinks` are those that may follow the sound; `describe` stands in for the model in tests of timing. Raises
-        ValueError for a wrong window or hop.
+        """`several` streams share a `worker` and the `ids` of their events, and have a `number` each. `sinks` may follow
+        the sound; `describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop.
         """
         captioner.windows(0.0, window=settings.window, hop=settings.hop)
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
         self._rate = front_end.sample_rate
         self._source, self._settings, self._tell = source, settings, tell
-        self._clock, self._wall, self._look = clock, wall, heat
+        self._clock, self._wall, self._look, self._several = clock, wall, heat, several
         frames = min(encoder.window_frames, front_end.frames(round(settings.window * self._rate)))
         self._sinks = sinks
         self._mel = MelStream(front_end, frames)
@@ -279,11 +278,13 @@ class Listener:
         self._next_heat = self._clock() + HEAT_EVERY
         heat = self._look()
         self.status.celsius, self.status.throttled = heat.celsius, heat.throttled
-        self._say(self._pace.heat(heat.hot))
+        message = self._pace.heat(heat.hot)
+        if message and not self.status.number:  # the board is the same for all
+            self._tell("warning", message)
 
     def _say(self, message: str) -> None:
         if message:
-            self._tell("warning", message)
+            self._tell("warning", f"{self._source.name}: {message}" if self._several else message)
 
     def _note(self, changes: list[Change]) -> None:
         """Bring the status up to date."""

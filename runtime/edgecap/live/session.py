@@ -55,7 +55,7 @@ class Session:
             each = zip(self._sources, _each(config, settings, lowest), strict=True)
             self._listeners = [
                 Listener(self.captioner, source, replace(its, phase=number * settings.hop / several), tell,
-                         sinks=self._sinks, worker=self.worker, ids=ids, number=number)
+                         sinks=self._sinks, worker=self.worker, ids=ids, number=number, several=several > 1)
                 for number, (source, its) in enumerate(each)
             ]
             self._resources = stack.pop_all()
