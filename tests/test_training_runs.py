@@ -147,6 +147,8 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_it_goes_on_when_there
 
 def test_a_run_folder_holds_all_that_it_should(shards: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
+    run.mkdir()
+    (run / ".last.pt.00000000.tmp").write_bytes(b"of a process that was killed")
     small_trainer(recipe(tmp_path, "optimizer.steps=12"), shards, run).run()
     assert {path.name for path in run.iterdir()} == {
         "recipe.json", "run.json", "metrics.jsonl", "curves", "last.pt", "student.safetensors"}

@@ -40,6 +40,8 @@ class RunFolder:
         """Write what the run is made of. Raises OutputError; logs what differs from the recipe that was there."""
         if not self.writes:
             return
+        for path in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+            path.unlink(missing_ok=True)
         self._compare(msgspec.to_builtins(recipe))
         write_whole(self.path / RECIPE, msgspec.json.format(msgspec.json.encode(recipe), indent=2))
         about = {
