@@ -59,8 +59,8 @@ class Listener:
         sinks: Sequence[Sink] = (), worker: Worker | None = None, ids: Iterator[int] | None = None, number: int = 0,
         several: bool = False,
     ) -> None:
-        """`several` streams share a `worker` and the `ids` of their events, and have a `number` each. `sinks` may follow
-        the sound; `describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop.
+        """`several` streams share a `worker` and `ids` of events, and have a `number` each. `sinks` may follow the
+        sound; `describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop.
         """
         captioner.windows(0.0, window=settings.window, hop=settings.hop)
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
