@@ -29,7 +29,8 @@ from edgecap_bench.profile import profile_graph
 from edgecap_bench.runners import BundleRunner
 from edgecap_bench.stand_ins import make_tagger
 from edgecap_bench.tagger import TAGS, TaggerRunner
-from edgecap_bench.targets import misses, wanted
+from edgecap_bench.targets import misses, sureness, wanted
+from edgecap_bench.timing import summarise
 from edgecap_bench.variants import Family, family_of
 from edgecap_train.tagger import Tagger
 
@@ -156,6 +157,13 @@ def test_what_is_missed_is_told_with_its_profile_and_what_it_would_have_to_take(
     fast = replace(contest, entrants=[by_key["teacher"], by_key["tiny"]])
     assert not misses(fast)
     assert "What was missed, and by how much" not in {sheet.title for sheet in sheets(fast)}
+
+
+def test_an_interval_is_called_what_it_is() -> None:
+    steady = summarise([10.0, 10.1, 10.2, 10.3, 10.4, 10.5])
+    assert sureness(steady) == "within 10 %"
+    assert sureness(summarise([8.0, 10.0, 10.0, 10.0, 10.0, 12.0])) == "too wide"
+    assert sureness(summarise([10.0] * 5)) == "too few rounds"
 
 
 def test_nothing_is_wanted_of_other_runtimes_threads_or_machines(contest: Contest) -> None:

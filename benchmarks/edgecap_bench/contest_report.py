@@ -18,7 +18,7 @@ from edgecap_bench.targets import (
     TEACHER_PARAMETERS,
     here,
     misses,
-    too_wide,
+    sureness,
     wanted,
 )
 from edgecap_bench.timing import summarise
@@ -181,7 +181,7 @@ def _ratio(contest: Contest, baseline: Entrant, entrant: Entrant) -> tuple[str, 
     kept = "" if least is None else "yes" if ratio.median >= least else "NO"
     digits = 1 if ratio.median >= 1 else 2
     return (entrant.key, baseline.key, f"{ratio.median:.{digits}f}", f"{ratio.low:.{digits}f} to "
-            f"{ratio.high:.{digits}f}", "too wide" if too_wide(ratio) else "within 10 %",
+            f"{ratio.high:.{digits}f}", sureness(ratio),
             "" if least is None else f"at least {least:g}", kept)
 
 

@@ -13,7 +13,7 @@ from edgecap_bench.results import Unit
 STYLE = ("body{font:15px sans-serif;margin:2em auto;max-width:75em;padding:0 1em}table{border-collapse:collapse;"
          "margin:1em 0}td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left}th{background:#eee}"
          ".no{color:#a00;font-weight:bold}img{max-width:100%}")
-FAULTS = ("NO", "too wide")
+FAULTS = ("NO", "too wide", "too few rounds")
 """Cells that say that something was missed."""
 _SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),

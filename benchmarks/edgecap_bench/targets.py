@@ -19,6 +19,8 @@ TEACHER_PARAMETERS = 171_336_151
 """As published, which counts an AudioSet head and fixed matrices that captioning does not need (2 % of them)."""
 WIDEST = 0.1
 """A ratio whose 95 % interval reaches further than this part of it to either side is too loose."""
+FEWEST_ROUNDS = 6
+"""With fewer, no two of the times hold the median between them with 95 % confidence."""
 MOST_SECONDS = 360.0
 """The whole comparison."""
 BASELINES = ("teacher", "teacher-onnx", "reference", "tagger")
@@ -34,6 +36,13 @@ def wanted(baseline: Entrant, entrant: Entrant, threads: int) -> float | None:
 def too_wide(ratio: Summary) -> bool:
     """Whether the interval of a ratio reaches further than `WIDEST` of it to either side."""
     return max(ratio.high - ratio.median, ratio.median - ratio.low) > WIDEST * ratio.median
+
+
+def sureness(ratio: Summary) -> str:
+    """What a ratio's interval is worth, in words."""
+    if ratio.count < FEWEST_ROUNDS:
+        return "too few rounds"
+    return "too wide" if too_wide(ratio) else f"within {WIDEST:.0%}".replace("%", " %")
 
 
 def here(contest: Contest, kinds: Sequence[str]) -> list[Entrant]:
