@@ -12,10 +12,12 @@ import torch
 import edgecap_train as recipes
 from edgecap.errors import CheckpointError
 from edgecap_train.captions import END, SPECIALS, Encoder, LabelledCaption
+from edgecap_train.claims import ClaimCheck
 from edgecap_train.recaption import recaption
 from edgecap_train.recipe import RecipeError, read_document
 from edgecap_train.score_captioner import CLASSES, ScoreCaptioner
 from edgecap_train.score_noise import NoiseConfig, ScoreSimulator, logit
+from edgecap_train.score_writer import ScoreWriter
 from edgecap_train.tagger import Tagger
 from edgecap_train.targets import EMBEDDING, MEMORY_FRAMES, read_shard
 from edgecap_train.teacher import TaggerTeacher
@@ -139,14 +141,40 @@ def test_another_file_is_no_captioner(tmp_path: Path) -> None:
 
 
 def test_the_teacher_puts_the_taggers_scores_into_words(run: Path) -> None:
-    teacher = TaggerTeacher(Tagger().eval(), *load_captioner(run / "teacher.safetensors"))
+    teacher = TaggerTeacher(Tagger().eval(), ScoreWriter.load(run / "teacher.safetensors", CLASS_NAMES))
     found = teacher.captions(np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32), most=3)
     assert 1 <= len(found) <= 3
     assert all(word in VOCABULARY for caption in found for word in caption.split())
 
 
+def test_what_is_not_heard_is_said_last(run: Path) -> None:
+    writer = ScoreWriter.load(run / "teacher.safetensors", CLASS_NAMES)
+    both = np.full(CLASSES, -9.0, np.float32)
+    both[0] = both[1] = 1.0
+    deaf = both.copy()
+    deaf[0] = -2.5  # below what "dog" needs
+    assert {words[1] for words in writer.captions(torch.from_numpy(both), 6)[:2]} <= {"dog", "cat"}
+    said = writer.captions(torch.from_numpy(deaf), 6)
+    check = ClaimCheck(CLASS_NAMES)
+    scores = torch.sigmoid(torch.from_numpy(deaf)).numpy()
+    false = [check.is_false(words, scores) for words in said]
+    assert false == sorted(false)
+    assert check.is_false(("a", "dog", "barks"), scores)
+    assert not check.is_false(("a", "cat", "meows"), scores)
+
+
+def test_rare_labels_are_drawn_more_often_than_their_share(tmp_path: Path) -> None:
+    data = examples([DOG] * 99 + [CAT], CLASS_NAMES, Encoder(VOCABULARY))
+    even, fair = (
+        TextTrainer(TextRecipe(rarity=rarity), data, simulator(), VOCABULARY, tmp_path)._chance[-1]
+        for rarity in (0.0, 0.5)
+    )
+    assert even == pytest.approx(0.01)
+    assert fair == pytest.approx(1 / (1 + 99**0.5))
+
+
 def test_new_captions_leave_exact_ones_alone(run: Path, tmp_path: Path) -> None:
-    captioner, vocabulary = load_captioner(run / "teacher.safetensors")
+    writer = ScoreWriter.load(run / "teacher.safetensors", CLASS_NAMES)
     joined = [["a", "dog", "followed", "by", "a", "cat"]]
     folder = tmp_path / "0000"
     folder.mkdir()
@@ -155,7 +183,7 @@ def test_new_captions_leave_exact_ones_alone(run: Path, tmp_path: Path) -> None:
     np.save(folder / "logits.npy", logit(lenders(2)).astype(np.float16))
     np.save(folder / "lengths.npy", np.full(2, 100))
     (folder / "texts.json").write_text(json.dumps([[["a", "cat"]], joined]))
-    assert recaption(folder, captioner, vocabulary, Encoder(VOCABULARY)) == 1
+    assert recaption(folder, writer, Encoder(VOCABULARY)) == 1
     texts = read_shard(folder).texts
     assert texts[0][0] == ("a", "dog", "barks")
     assert texts[1] == [tuple(joined[0])]

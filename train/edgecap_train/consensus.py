@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from edgecap_train.captions import LabelledCaption
-from edgecap_train.lexicon import CLAIMS, Claim
+from edgecap_train.claims import ClaimCheck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class ConsensusIndex:
     def __init__(self, captions: list[LabelledCaption], classes: list[str], config: ConsensusConfig) -> None:
         self.captions, self.config = captions, config
         self._labels = _label_matrix(captions, classes)
-        self._claims = np.array([[_claims(claim, caption.words) for claim in CLAIMS] for caption in captions])
-        self._support = [[classes.index(name) for name in claim.classes if name in classes] for claim in CLAIMS]
+        self._check = ClaimCheck(classes)
+        self._claims = np.array([self._check.made(caption.words) for caption in captions])
         counts = np.asarray(self._labels.sum(0)).ravel()
         self._weight = (np.log(len(captions) / (counts + 1.0)).clip(0.5) ** config.rarity).astype(np.float32)
         self._weight[counts == 0] = 0.0  # a class that no caption carries can pick none
@@ -68,11 +68,7 @@ class ConsensusIndex:
 
     def false(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Captions whose words claim something that these scores (classes,) do not support: (captions,)."""
-        unheard = [
-            not classes or float(scores[classes].max()) < claim.least
-            for claim, classes in zip(CLAIMS, self._support, strict=True)
-        ]
-        return np.asarray(self._claims[:, unheard].any(axis=1))
+        return np.asarray(self._claims[:, self._check.unheard(scores)].any(axis=1))
 
     def pick(self, scores: NDArray[np.float32], most: int = 8, valid: NDArray[np.bool_] | None = None) -> Pseudo:
         """The `most` most central of the neighbours of `scores` (classes,), sigmoids in [0, 1].
@@ -102,11 +98,6 @@ class ConsensusIndex:
             if len(picked) == most:
                 break
         return Pseudo(tuple(int(near[index]) for index in picked), centrality[picked].astype(np.float32))
-
-
-def _claims(claim: Claim, words: tuple[str, ...]) -> bool:
-    """Whether a caption has one of the claim's words."""
-    return any(f"{word} ".startswith(claim.stems) for word in words)
 
 
 def _label_matrix(captions: list[LabelledCaption], classes: list[str]) -> sp.csr_matrix:

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import torch
 
-from edgecap_train.captions import Encoder, without_echo
-from edgecap_train.score_captioner import ScoreCaptioner
+from edgecap_train.captions import Encoder
+from edgecap_train.score_writer import ScoreWriter
 from edgecap_train.targets import read_shard
 
-BEAM = 3
+MOST = 3
+"""Captions of each scene."""
 JOIN = ("followed", "by")
 """What stands between the two halves of a concatenation's caption; such captions are exact and stay."""
 
 
-def recaption(folder: Path, captioner: ScoreCaptioner, vocabulary: Sequence[str], student: Encoder) -> int:
-    """Give a shard's scenes the captioner's beams, best first and without echoes, and return how many changed.
+def recaption(folder: Path, writer: ScoreWriter, student: Encoder) -> int:
+    """Give a shard's scenes the writer's captions, best first, and return how many scenes have new ones.
 
-    A scene keeps the captions it has where they join two others, and where no beam can be written in the words of
+    A scene keeps the captions it has where they join two others, and where no caption can be written in the words of
     `student`. `texts.json` is replaced as a whole.
     """
     shard = read_shard(folder)
@@ -28,9 +29,8 @@ def recaption(folder: Path, captioner: ScoreCaptioner, vocabulary: Sequence[str]
     for row, logits in enumerate(shard.logits):
         if texts[row] and all(_joins(words) for words in texts[row]):
             continue
-        found = captioner.captions(torch.from_numpy(logits.astype("float32")), BEAM)
-        sentences = dict.fromkeys(without_echo(tuple(vocabulary[token] for token in tokens)) for tokens in found)
-        kept = [words for words in sentences if words and student.encode(words, captioner.config.max_tokens)]
+        sentences = writer.captions(torch.from_numpy(logits.astype("float32")), MOST)
+        kept = [words for words in sentences if student.encode(words, writer.captioner.config.max_tokens)]
         if kept:
             texts[row] = kept
             changed += 1

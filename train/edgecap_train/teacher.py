@@ -7,7 +7,6 @@ captions, the baseline that the second has to beat.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,16 +17,14 @@ from numpy.typing import NDArray
 from edgecap.errors import AudioError, CheckpointError
 from edgecap.frontend import Samples
 from edgecap_train.bart_words import BartWords, read_bart_words
-from edgecap_train.captions import without_echo
 from edgecap_train.consensus import ConsensusIndex
 from edgecap_train.htsat_bart import BEAM, HtsatBart
 from edgecap_train.htsat_checkpoint import load_htsat_bart
 from edgecap_train.htsat_frontend import SAMPLE_RATE as HTSAT_RATE
 from edgecap_train.prepare import CONSENSUS, Sources, labelled_captions
-from edgecap_train.score_captioner import ScoreCaptioner
+from edgecap_train.score_writer import ScoreWriter
 from edgecap_train.tagger import SAMPLE_RATE as TAGGER_RATE
 from edgecap_train.tagger import Tagger, Tags, class_names, load_tagger
-from edgecap_train.text_teacher import load_captioner
 
 SHORTEST_SECONDS = 1.0
 """The tagger pads what is shorter with zeros."""
@@ -136,21 +133,19 @@ class TaggerTeacher(_TaggerTeacher):
 
     name = "tagger"
 
-    def __init__(self, tagger: Tagger, captioner: ScoreCaptioner, vocabulary: Sequence[str]) -> None:
-        """Both in eval mode; `vocabulary`: the captioner's words, index = id."""
+    def __init__(self, tagger: Tagger, writer: ScoreWriter) -> None:
+        """`tagger` in eval mode, as the captioner of `writer`."""
         super().__init__(tagger)
-        self._captioner, self._vocabulary = captioner, vocabulary
+        self._writer = writer
 
     @classmethod
     def load(cls, tagger: Path, captioner: Path) -> TaggerTeacher:
-        """From the tagger's folder and the file that `edgecap train teacher` wrote. Raises CheckpointError."""
-        return cls(load_tagger(tagger), *load_captioner(captioner))
+        """From the tagger's folder and the file that `edgecap train teacher text` wrote. Raises CheckpointError."""
+        return cls(load_tagger(tagger), ScoreWriter.load(captioner, class_names(tagger)))
 
     def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
-        """Captions by beam search, at most 3."""
-        found = self._captioner.captions(self.tags(samples).logits[0], BEAM)
-        sentences = [without_echo(tuple(self._vocabulary[token] for token in tokens)) for tokens in found]
-        return tuple(" ".join(words) for words in list(dict.fromkeys(sentences))[:most])
+        """Captions by beam search, at most 6; what the tagger does not hear comes last."""
+        return tuple(" ".join(words) for words in self._writer.captions(self.tags(samples).logits[0], most))
 
 
 class ConsensusTeacher(_TaggerTeacher):
