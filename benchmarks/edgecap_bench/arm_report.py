@@ -16,7 +16,7 @@ NOTES = (
     "a board computes; how long they take is not. Times appear only as ratios on one emulated processor, and say "
     "nothing about a board's ratios either.",
     "float32 must give the same captions, token for token, as this machine. Of the other precisions, differences are "
-    "counted and shown: int8 rounds sums, and processors add in another order.",
+    "counted and shown: where a map has 256 steps, a last digit that another processor rounds otherwise can be a step.",
     "A board's results of its own come from edgecap bench --submit-file.",
 )
 
