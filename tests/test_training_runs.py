@@ -210,6 +210,13 @@ def test_processes_share_a_batch_without_overlap(shards: Path) -> None:
         ShardStream(shards, words, 20, 5, 7, part=(0, 2))
 
 
+def test_a_stream_of_another_batch_than_the_recipes_is_refused(shards: Path, tmp_path: Path) -> None:
+    made = small_trainer(recipe(tmp_path), shards, tmp_path / "run")
+    other = ShardStream(shards, Encoder(VOCABULARY), 20, 0, 8)
+    with pytest.raises(TrainingError, match="8 clips a batch where the recipe wants 4"):
+        type(made)(made.recipe, made.student, made.heads, other, tmp_path / "run", made.evaluate, made.save)
+
+
 def test_audio_only_clips_stand_beside_labelled_ones_and_nobody_told_of_them(shards: Path, tmp_path: Path) -> None:
     made = recipe(tmp_path, "optimizer.audio_only=2", "optimizer.steps=6", "evaluate_every=6")
     trainer = small_trainer(made, shards, tmp_path / "run", beside=shards)

@@ -56,6 +56,9 @@ class Trainer(Generic[Network]):
         the place of the student's losses for a network of another kind, whose parts are called the same.
         """
         self.recipe, self.student, self.heads, self.stream = recipe, student, heads, stream
+        if isinstance(stream, ShardStream) and stream.size != recipe.optimizer.batch:
+            raise TrainingError(f"the stream gives {stream.size} clips a batch where the recipe wants "
+                                f"{recipe.optimizer.batch}")
         self.evaluate, self.save = evaluate, save
         self.accelerator = accelerator()
         device = self.accelerator.device
