@@ -28,6 +28,8 @@ from edgecap_bench.machine import this_machine, versions
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = (REPOSITORY / "runtime", REPOSITORY / "benchmarks")
 """What the emulated Python runs of edgecap, straight from the checkout."""
+OTHER_RUNTIMES = ("ai-edge-litert", "executorch", "torch")
+"""Packages that do the work besides those that every result names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,9 @@ def run_lab(plan: Plan, command: str, say: Say) -> ArmLab:
             pool.shutdown(wait=True, cancel_futures=True)
     return ArmLab(
         format=FORMAT, format_version=FORMAT_VERSION, date=date, command=command, machine=this_machine(),
-        versions={**versions(), **root.packages}, debian=root.debian, qemu=root.qemu, here=here,
-        boards=[found.board(python.board) for python in pythons], partial=cut_short,
+        versions=versions() | {name: root.packages[name] for name in OTHER_RUNTIMES if name in root.packages},
+        debian=root.debian, qemu=root.qemu, here=here, boards=[found.board(python.board) for python in pythons],
+        partial=cut_short,
     )  # fmt: skip
 
 
