@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ import soundfile
 from tiny_model import write_tiny_bundle
 
 from edgecap.captioner import Captioner
+
+if TYPE_CHECKING:
+    from litert_parts import Made
 
 RATE = 16_000
 
@@ -75,3 +80,12 @@ def shared() -> Path:
     if not folder:
         pytest.skip("EDGECAP_SHARED is not set (a folder with reference/, parity/, data/, models/)")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def litert(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
+    """Makes the bundle of a precision and a kind of input for LiteRT, each once."""
+    from litert_parts import make
+
+    folder = tmp_path_factory.mktemp("litert")
+    return functools.cache(lambda precision, kind="log_mel": make(folder / f"{precision}-{kind}", precision, kind))
