@@ -260,4 +260,5 @@ def _quantised(content: bytes, rules: list[dict[str, Any]], ranges: Mapping[str,
         known = {name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
                  for name, (low, high) in ranges.items()}  # fmt: skip
         worker = Quantizer(bytearray(content), rules)
-        return bytes(worker.quantize(known or None, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+        result = worker.quantize(known or None, enable_progress_bar=False, enable_progress_report=False)
+        return bytes(result.quantized_model)
