@@ -39,11 +39,12 @@ def table(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     return folder / "data.csv"
 
 
-def test_captions_are_scored_timed_and_drawn(edgecap: Run, tiny_folder: Path, table: Path, tmp_path: Path) -> None:
+def test_captions_are_scored_timed_and_drawn(
+    tiny_folder: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, plot = tmp_path / "q.json", tmp_path / "q.png"
-    done = edgecap("bench", "--quality", "--data", table, "--dataset", "one", "--model", tiny_folder, "--compare",
-                   tiny_folder, "--even-busy", "--json", file, "--plot", plot)
-    assert (done.returncode, done.stderr) == (0, "")
+    cli.bench(quality=True, data=table, dataset="one", model=[str(tiny_folder)], compare=[str(tiny_folder)],
+              even_busy=True, json=file, plot=plot)
     found = read_quality(file)
     assert (found.clips, found.data, len(found.skipped)) == (2, "data.csv", 1)
     assert "broken.wav" in found.skipped[0]
@@ -53,7 +54,7 @@ def test_captions_are_scored_timed_and_drawn(edgecap: Run, tiny_folder: Path, ta
     assert second.same_as_first == 1.0
     assert all(len(each.seconds) == 2 and min(each.seconds) > 0 and each.parameters for each in found.models)
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert "HTSAT-BART (teacher)" in done.stdout
+    assert "HTSAT-BART (teacher)" in capsys.readouterr().out
     assert str(table.parent) not in file.read_text()
 
 
