@@ -181,6 +181,8 @@ def test_a_claim_holds_fails_or_stays_open_by_the_difference_clip_by_clip(tmp_pa
     assert verdict(difference(results, "mse-full", "seq-full", "judged")) == "does not hold"
     assert verdict(difference(results, "sup-full", "sup-full", "judged")) == "undecided"
     assert verdict(difference(results, "con-full", "seq-full", "judged")) == "not run"
+    with pytest.raises(TrainingError, match="no run"):
+        write_report(read_results(tmp_path / "none"), SMALL, tmp_path / "RESULTS.md")
     lines = table(results)
     assert len(lines) == 2 + 3
     assert "(both small)" in "\n".join(lines)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecap_train.batches import TrainingError
 from edgecap_train.files import write_whole
 from edgecap_train.study import JUDGED, ROWS, Row, StudyRecipe
 
@@ -185,7 +186,12 @@ days; the large decoder has no pretraining; and {len(results.seeds.get("sup-full
 
 
 def write_report(results: Results, recipe: StudyRecipe, path: Path) -> None:
-    """Write `path` (RESULTS.md), the plot and the numbers into `results/` beside it. Raises OutputError."""
+    """Write `path` (RESULTS.md), the plot and the numbers into `results/` beside it.
+
+    Raises TrainingError where no run has a result, OutputError.
+    """
+    if not results.scores:
+        raise TrainingError("no run of this study has a result yet; run one")
     plot_name = "results/study.png"
     scores = {key: {name: array.tolist() for name, array in sets.items()} for key, sets in results.scores.items()}
     numbers = json.dumps({"runs": results.runs, "cider_d": scores}) + "\n"
