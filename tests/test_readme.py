@@ -25,7 +25,8 @@ from edgecap_bench.load import BusyMachineError
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
-DOCUMENTS = ("README.md", "CHANGELOG.md", "examples/SOURCES.md", "runtime/edgecap/BUNDLE.md")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "examples/SOURCES.md", "runtime/edgecap/BUNDLE.md", "docs/listening.md",
+             "docs/export.md", "docs/training.md", "docs/benchmarks.md")
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 PYTHON = re.compile(r"```python\n(.*?)```\n```text\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)\)|^\[[^]]+\]: (\S+)", re.MULTILINE)

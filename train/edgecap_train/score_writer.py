@@ -26,7 +26,7 @@ class ScoreWriter:
 
     @classmethod
     def load(cls, path: Path, classes: Sequence[str]) -> ScoreWriter:
-        """From the file that `edgecap train teacher text` wrote; `classes` in the tagger's order.
+        """From the file that `edgecap train teacher tagger` wrote; `classes` in the tagger's order.
 
         Raises CheckpointError.
         """

@@ -140,7 +140,7 @@ class TaggerTeacher(_TaggerTeacher):
 
     @classmethod
     def load(cls, tagger: Path, captioner: Path) -> TaggerTeacher:
-        """From the tagger's folder and the file that `edgecap train teacher text` wrote. Raises CheckpointError."""
+        """From the tagger's folder and the file that `edgecap train teacher tagger` wrote. Raises CheckpointError."""
         return cls(load_tagger(tagger), ScoreWriter.load(captioner, class_names(tagger)))
 
     def captions(self, samples: Samples, *, most: int = 1) -> tuple[str, ...]:
