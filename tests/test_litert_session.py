@@ -112,4 +112,4 @@ def test_short_and_silent_sounds_are_captioned(litert: Litert) -> None:
     for kind in ("log_mel", "waveform"):
         captioner = Captioner.load(litert("fp32", kind).bundle.folder, threads=1)
         assert captioner.caption(np.zeros(8_000, np.float32), 16_000).silent
-        assert captioner.caption(SOUNDS[1][:100], 16_000).beams
+        assert captioner.caption(SOUNDS[0][10_000:10_100], 16_000).beams

@@ -72,12 +72,11 @@ def quiet() -> Iterator[None]:
     """Keep the progress, remarks and warnings of the converter and the quantiser off the terminal."""
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
     os.environ.setdefault("TQDM_DISABLE", "1")
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # also keeps PyTorch from writing a trace for whoever listens to all of it
     try:
         with warnings.catch_warnings(), silent_library():
             warnings.simplefilter("ignore")
             yield
     finally:
-        root.setLevel(level)
+        logging.disable(disabled)

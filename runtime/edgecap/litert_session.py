@@ -1,8 +1,9 @@
 """LiteRT (TensorFlow Lite) as the backend of a session: one program with the signatures `encode` and `decode`.
 
 Either of two packages runs it, both with XNNPACK: `ai-edge-litert`, or the older `tflite_runtime` (2.14) where a board
-has that one. Like `edgecap.onnx_session` it holds the program to the manifest when it is loaded. LiteRT's programs take
-int32 where the manifest says int64; the session converts.
+has that one. The older one has no int8 products with weights per channel, so int8 bundles are refused there. Like
+`edgecap.onnx_session` it holds the program to the manifest when it is loaded. LiteRT's programs take int32 where the
+manifest says int64; the session converts.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class LiteRtSession:
         """Load and check the program. Raises BundleError, MissingDependencyError without a LiteRT."""
         path, manifest = bundle.path("program"), bundle.manifest
         self._manifest = manifest
+        if manifest.precision == "int8" and import_interpreter().__module__.startswith("tflite_runtime"):
+            # 2.14 loads it and takes the per-channel scales of the products for zeros: every word as likely as the next
+            raise BundleError(f"{bundle.folder} is int8, which tflite_runtime calculates wrongly; type: pip install "
+                              '"edgecap[litert]", or export the model with --fp16')
         self._interpreter = _load(path, threads)
         # one interpreter has one set of buffers, and threads may share a session
         self._lock = Lock()
