@@ -149,11 +149,8 @@ def test_the_teacher_puts_the_taggers_scores_into_words(run: Path) -> None:
 
 def test_what_is_not_heard_is_said_last(run: Path) -> None:
     writer = ScoreWriter.load(run / "teacher.safetensors", CLASS_NAMES)
-    both = np.full(CLASSES, -9.0, np.float32)
-    both[0] = both[1] = 1.0
-    deaf = both.copy()
-    deaf[0] = -2.5  # below what "dog" needs
-    assert {words[1] for words in writer.captions(torch.from_numpy(both), 6)[:2]} <= {"dog", "cat"}
+    deaf = np.full(CLASSES, -9.0, np.float32)
+    deaf[0], deaf[1] = -2.5, 1.0  # the dog is below what "dog" needs
     said = writer.captions(torch.from_numpy(deaf), 6)
     check = ClaimCheck(CLASS_NAMES)
     scores = torch.sigmoid(torch.from_numpy(deaf)).numpy()
