@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from edgecap.errors import MissingDependencyError
 
@@ -43,3 +43,8 @@ def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
         yield found
     finally:
         found.quit()
+
+
+def evaluate(browser: Chrome, script: str) -> Any:  # noqa: ANN401 - whatever the page says
+    """What a script run in the page returns. Selenium's own method is typed in some of its releases only."""
+    return cast(Any, browser).execute_script(script)

@@ -32,7 +32,7 @@ from edgecap.live.status import Status
 from edgecap.web.assets import load_assets
 from edgecap.web.broadcast import Watcher
 from edgecap.web.page import LivePage
-from edgecap_bench.chromium import chromium
+from edgecap_bench.chromium import chromium, evaluate
 from edgecap_bench.machine import this_machine, versions
 from edgecap_bench.page_result import FORMAT, FORMAT_VERSION, PageResult, findings, rows, write_page
 from edgecap_bench.results import check_place
@@ -74,10 +74,10 @@ def measure(captioner: Captioner, seconds: float) -> dict[str, Any]:
             with _feed(live, captioner.manifest.front_end.n_mels) as told:
                 time.sleep(WARM_UP)
                 worked = time.process_time()
-                browser.execute_script("measured.on = true; measured.began = performance.now()")
+                evaluate(browser, "measured.on = true; measured.began = performance.now()")
                 time.sleep(seconds)
-                counted = browser.execute_script(
-                    "measured.on = false; measured.lasted = performance.now() - measured.began; return measured")
+                counted = evaluate(browser, "measured.on = false; measured.lasted = performance.now() - measured.began;"
+                                            "return measured")
                 worked = time.process_time() - worked
                 dropped = sum(watcher.dropped for watcher in live.broadcast.watchers)
     finally:

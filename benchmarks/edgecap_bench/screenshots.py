@@ -30,7 +30,7 @@ from edgecap.errors import EdgecapError, MissingDependencyError
 from edgecap.frontend import Samples
 from edgecap.resample import resampled
 from edgecap.samples import to_mono
-from edgecap_bench.chromium import chromium
+from edgecap_bench.chromium import chromium, evaluate
 from edgecap_bench.results import check_place, write_whole
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def shoot(browser: Chrome, file: Path, size: tuple[int, int, float], scheme: str
 
 def heard(browser: Chrome) -> float:
     """Seconds of sound that the page says were heard, below a minute."""
-    said = browser.execute_script("return document.getElementById('figures').textContent")
+    said = evaluate(browser, "return document.getElementById('figures').textContent")
     found = re.search(r"Heard([\d.]+) s", said)
     return float(found[1]) if found else 0.0
 
