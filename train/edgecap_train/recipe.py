@@ -40,6 +40,8 @@ class ModelRecipe:
     dropout: Share = 0.2
     frozen_blocks: int = 0
     """First blocks of YAMNet that keep their weights: they cost half of the backward pass and hear only edges."""
+    drop_connect: Share = 0.2
+    """Chance that training skips EfficientNet's last block; it grows linearly from 0 over the blocks."""
     encoder_share: Share = 1.0
     """Share of the trained encoder where a run starts both from a run and from YAMNet; the rest is YAMNet's own.
     A mixture of the weights before and after fine-tuning hears better what the training sounds lack
@@ -105,6 +107,10 @@ class AugmentRecipe:
     """Widest time mask, in frames."""
     band_masks: int = 2
     band_width: int = 8
+    crop: Annotated[float, Meta(ge=0)] = 0.0
+    """Seconds to hear of each clip, somewhere in it, with the teacher's frames of that stretch; 0 for all of it. An
+    encoder learns sooner from three stretches of three scenes than from one whole scene of the same cost, but a caption
+    tells of a whole clip: for `loss.caption` of 0 alone."""
     gain: float = 6.0
     """Largest change of level, in decibels either way."""
     noise: Share = 0.0

@@ -22,6 +22,7 @@ from edgecap_train.fit import build_student
 from edgecap_train.recipe import Recipe, read_recipe
 from edgecap_train.trainer import Trainer, teaching_heads
 from edgecap_train.vocabulary import read_vocabulary
+from edgecap_train.yamnet import YamNet
 
 
 def measure(recipe: Recipe, data: Path, blocks: int, steps: int) -> dict[str, float]:
@@ -31,9 +32,9 @@ def measure(recipe: Recipe, data: Path, blocks: int, steps: int) -> dict[str, fl
     """
     vocabulary = read_vocabulary(data / "vocabulary.json")
     student = build_student(recipe, vocabulary)
-    if hasattr(student.encoder, "blocks") and recipe.model.encoder == "yamnet":
-        student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)  # type: ignore[index]
-    student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if isinstance(student.encoder, YamNet):  # as `fit` does; EfficientNet is faster with channels first
+        student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
+        student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = recipe.optimizer.batch
     stream = ShardStream(data / "shards", Encoder(vocabulary), student.config.max_tokens, recipe.seed, size)
     with TemporaryDirectory() as folder:

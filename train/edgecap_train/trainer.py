@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecap_train.batches import Batch, ReadAhead, ShardStream, Stream, StreamState, TrainingError, shard_folders
-from edgecap_train.hearing import Draws, Heard, Hearing
+from edgecap_train.hearing import Draws, Heard, Hearing, Retag
 from edgecap_train.losses import ClipLoss, TeachingHeads
 from edgecap_train.objective import Objective
 from edgecap_train.processes import process_index
@@ -48,12 +48,13 @@ class Trainer(Generic[Network]):
     def __init__(  # noqa: PLR0917
         self, recipe: Recipe, student: Network, heads: nn.Module, stream: Stream, folder: Path,
         evaluate: Callable[[Network], dict[str, float]], save: Callable[[Network, dict[str, float]], None], *,
-        listen: Listen | None = None, objective: nn.Module | None = None,
+        listen: Listen | None = None, objective: nn.Module | None = None, retag: Retag | None = None,
     ) -> None:  # fmt: skip
         """`evaluate` scores the averaged student (its "cider_d" decides), `save` keeps it; only the main process asks.
 
         `listen` turns a batch into what the student takes, where the stream does not hold samples. `objective` takes
-        the place of the student's losses for a network of another kind, whose parts are called the same.
+        the place of the student's losses for a network of another kind, whose parts are called the same. `retag` as in
+        `Hearing`.
         """
         self.recipe, self.student, self.heads, self.stream = recipe, student, heads, stream
         if isinstance(stream, ShardStream) and stream.size != recipe.optimizer.batch:
@@ -81,7 +82,7 @@ class Trainer(Generic[Network]):
         if listen is None:
             assert isinstance(stream, ShardStream) or hasattr(stream, "labelled")
             words, config = cast(ShardStream, getattr(stream, "labelled", stream)).encoder, _student(student).config
-            hearing = Hearing(config.front_end, recipe.augment, words, config.max_tokens).to(device)
+            hearing = Hearing(config.front_end, recipe.augment, words, config.max_tokens, retag).to(device)
             listen = self._listener(hearing, _student(student))
         self.listen = listen
         self.step, self.best = 0, -1.0
