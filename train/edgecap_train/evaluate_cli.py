@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 TITLES = {
     "cider_d": "CIDEr-D", "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L", "similarity": "sentence similarity", "meteor": "METEOR", "spice": "SPICE",
-    "spider": "SPIDEr", "fense": "FENSE",
+    "rouge_l": "ROUGE-L", "similarity": "sentence similarity", "main_source": "main source named", "meteor": "METEOR",
+    "spice": "SPICE", "spider": "SPIDEr", "fense": "FENSE",
 }  # fmt: skip
 SHOWN_SKIPS = 10
 

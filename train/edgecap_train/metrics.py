@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edgecap.errors import MissingDependencyError
 from edgecap_train.captions import tokenize
+from edgecap_train.main_source import names_main_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,8 @@ def score(captions: Sequence[str], references: Sequence[Sequence[str]], seed: in
         metrics = {"cider_d": _mean(_local(cider_d, plain, human), resample)}
         metrics |= _bleus(bleu, plain, human, resample)
         metrics["rouge_l"] = _mean(_local(rouge_l, plain, human), resample)
+        named = [names_main_source(*clip) is True for clip in zip(captions, references, strict=True)]
+        metrics["main_source"] = _mean(np.array(named, np.float64), resample)
         missing: dict[str, str] = {}
         for name, compute in (("similarity", _similarity), ("meteor", _meteor), ("spice", _spice), ("fense", _fense)):
             try:
