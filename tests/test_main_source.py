@@ -6,7 +6,8 @@ import pytest
 
 from edgecap_train.main_source import main_source, named_sources, names_main_source
 
-DOG = ["A dog barks while a man talks", "A dog is barking", "Barking and wind", "A puppy barks near a road", "A dog growls"]
+DOG = ["A dog barks while a man talks", "A dog is barking", "Barking and wind", "A puppy barks near a road",
+       "A dog growls"]
 
 
 def test_the_main_source_is_the_one_that_most_references_name() -> None:

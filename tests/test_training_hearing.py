@@ -178,3 +178,30 @@ def test_overrides_are_typed_and_named_where_they_are_wrong(tmp_path: Path) -> N
         assert "\n" not in str(error.value)
     with pytest.raises(RecipeError, match="cannot read"):
         read_recipe(tmp_path / "none.toml")
+
+
+def test_a_crop_begins_at_a_memory_frame_and_has_the_teachers_frames_of_its_stretch() -> None:
+    clips = batch([16_000] * 8)
+    ramp = torch.arange(16_000, dtype=torch.int16).expand(8, -1).clone()
+    frames = torch.arange(32.0)[None, :, None].expand(8, -1, 384).clone()
+    clips = replace(clips, samples=ramp, frames=frames)
+    hearing = Hearing(FRONT_END, replace(STILL, crop=0.64), WORDS, 20, retag=lambda mean: mean[:, :5] * 10)
+    kept: list[torch.Tensor] = []
+    log_mel = hearing.log_mel.forward
+    hearing.log_mel.forward = lambda samples, lengths: (kept.append(samples), log_mel(samples, lengths))[1]  # type: ignore[method-assign]
+    heard = hearing(clips, Draws(0, 0, 8, clips.rows), lambda frames: frames // 32)
+    hop = 32 * 160
+    starts = (kept[0][:, 0] * 32_768 / hop).round()
+    assert kept[0].shape == (8, 2 * hop)
+    assert set(starts.tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(kept[0][:, 0] * 32_768, starts * hop)
+    torch.testing.assert_close(heard.frames[:, :, 0], torch.stack((starts, starts + 1), dim=1))
+    torch.testing.assert_close(heard.logits, ((starts + 0.5) * 10)[:, None].expand(-1, 5))
+    assert heard.memory_length.tolist() == [2] * 8
+
+
+def test_a_clip_shorter_than_the_crop_is_heard_whole() -> None:
+    heard, samples = hear(replace(STILL, crop=0.64), batch([4_000, 16_000]))
+    assert samples.shape == (2, 2 * 32 * 160)
+    assert int((samples[0] > 0).sum()) == 4_000
+    assert heard.logits.shape == (2, 527)  # type: ignore[attr-defined]

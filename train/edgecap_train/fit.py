@@ -25,6 +25,7 @@ from edgecap_train.frontend import LogMel
 from edgecap_train.hearing import FULL_SCALE
 from edgecap_train.lite2 import load_lite2_weights, measure_statistics
 from edgecap_train.losses import TeachingHeads
+from edgecap_train.memories import SOUND, Rest, awake, remembered, write_memories
 from edgecap_train.recipe import Recipe
 from edgecap_train.shards import Shard, read_shard
 from edgecap_train.student import Student, StudentConfig
@@ -153,6 +154,10 @@ def fit(
     if bool(recipe.optimizer.audio_only) != (audio_only is not None):
         raise TrainingError("optimizer.audio_only of the recipe and the folder --audio-only belong together; give both "
                             "or neither")
+    alone = recipe.loss.tags == recipe.loss.frames == recipe.loss.clip == 0.0
+    if recipe.model.encoder_rests and (audio_only is not None or not alone):
+        raise TrainingError("an encoder that rests learns from nothing: set loss.tags, loss.frames and loss.clip to 0 "
+                            "and leave --audio-only out, or set model.encoder_rests to false")
     if recipe.augment.crop and recipe.loss.caption:
         raise TrainingError("a caption tells of a whole clip: set augment.crop or loss.caption to 0")
     torch.manual_seed(recipe.seed)
@@ -178,18 +183,28 @@ def fit(
     if start.run is not None and start.sead is not None:
         mix_encoder(student, untrained, recipe.model.encoder_share)
     judge = DevelopmentSet(development, student, vocabulary)
+    encoder, words = student.encoder, Encoder(vocabulary)
 
     def evaluate(candidate: Student) -> dict[str, float]:
-        captions = judge.captions(candidate, beam=1)
+        with awake(candidate, encoder if recipe.model.encoder_rests else candidate.encoder):
+            captions = judge.captions(candidate, beam=1)
         for reference, caption in list(zip(judge.references, captions, strict=True))[::12]:
             log.info("%s | %s", reference.captions[0], caption)
         return judge.scores(captions)
 
     def save(best: Student, scores: dict[str, float]) -> None:
         metadata = {"recipe": recipe.name, **{name: f"{value:.4f}" for name, value in scores.items()}}
-        save_student(run / "student.safetensors", best, vocabulary, metadata)
+        with awake(best, encoder if recipe.model.encoder_rests else best.encoder):
+            save_student(run / "student.safetensors", best, vocabulary, metadata)
 
-    stream = _stream(recipe, data, audio_only, Encoder(vocabulary), student.config.max_tokens)
+    if recipe.model.encoder_rests:
+        with accelerator().main_process_first():
+            memories = write_memories(student, recipe, data, run / "memories", words)
+        student.encoder = Rest(student.dim)
+        stream = _stream(recipe, memories, None, words, student.config.max_tokens, SOUND)
+        Trainer(recipe, student, heads, stream, run, evaluate, save, listen=remembered).run()
+        return
+    stream = _stream(recipe, data / "shards", audio_only, words, student.config.max_tokens)
     retag = load_tagger(tagger).head.requires_grad_(False) if recipe.augment.crop else None
     Trainer(recipe, student, heads, stream, run, evaluate, save, retag=retag).run()
 
@@ -206,12 +221,14 @@ def _first_shard(recipe: Recipe, data: Path, audio_only: Path | None) -> Shard:
     return shards[0]
 
 
-def _stream(recipe: Recipe, data: Path, audio_only: Path | None, encoder: Encoder, max_tokens: int) -> Stream:
+def _stream(  # noqa: PLR0917
+    recipe: Recipe, shards: Path, audio_only: Path | None, encoder: Encoder, max_tokens: int, sound: str = "audio"
+) -> Stream:
     """This process's batches, labelled and audio-only."""
     mine = accelerator()
     part = (mine.process_index, mine.num_processes)
     size = recipe.optimizer.batch
-    labelled = ShardStream(data / "shards", encoder, max_tokens, recipe.seed, size, part=part)
+    labelled = ShardStream(shards, encoder, max_tokens, recipe.seed, size, part=part, sound=sound)
     if audio_only is None:
         return labelled
     beside = ShardStream(audio_only / "shards", encoder, max_tokens, recipe.seed + 1, recipe.optimizer.audio_only,

@@ -40,6 +40,11 @@ class ModelRecipe:
     dropout: Share = 0.2
     frozen_blocks: int = 0
     """First blocks of YAMNet that keep their weights: they cost half of the backward pass and hear only edges."""
+    encoder_rests: bool = False
+    """Whether the decoder learns alone, from memories of all scenes that are computed once, beside the run. Then
+    `augment` is what is done before they are, and losses other than the captions' must be 0."""
+    memory_variants: Count = 2
+    """Memories of each scene for that: the first without augmentation, the others with it."""
     drop_connect: Share = 0.2
     """Chance that training skips EfficientNet's last block; it grows linearly from 0 over the blocks."""
     encoder_share: Share = 1.0
