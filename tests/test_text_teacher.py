@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import edgecap_train as recipes
+from edgecap.cli import run as command
 from edgecap.errors import CheckpointError
 from edgecap_train.captions import END, SPECIALS, Encoder, LabelledCaption
 from edgecap_train.claims import ClaimCheck
@@ -184,6 +186,33 @@ def test_new_captions_leave_exact_ones_alone(run: Path, tmp_path: Path) -> None:
     texts = read_shard(folder).texts
     assert texts[0][0] == ("a", "dog", "barks")
     assert texts[1] == [tuple(joined[0])]
+
+
+def test_the_command_gives_scenes_another_teachers_captions_and_leaves_the_scenes_as_they_were(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, tagger = tmp_path / "data", tmp_path / "tagger"
+    folder = data / "shards" / "0000"
+    folder.mkdir(parents=True)
+    tagger.mkdir()
+    with (tagger / "class_labels_indices.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([["display_name"], *([name] for name in CLASS_NAMES)])
+    (data / "vocabulary.json").write_text(json.dumps(VOCABULARY))
+    np.save(folder / "audio.npy", np.arange(200, dtype=np.int16).reshape(2, 100))
+    np.save(folder / "frames.npy", np.zeros((2, MEMORY_FRAMES, EMBEDDING), np.float16))
+    np.save(folder / "logits.npy", logit(lenders(2)).astype(np.float16))
+    np.save(folder / "lengths.npy", np.full(2, 100))
+    (folder / "texts.json").write_text(json.dumps([[["a", "cat"]], [["a", "cat"]]]))
+    arguments = ["train", "recaption", str(data), "--captioner", str(run / "teacher.safetensors"),
+                 "--tagger", str(tagger), "-o", str(tmp_path / "out")]
+    assert command(arguments) == 0
+    assert "captions by teacher.safetensors" in capsys.readouterr().out
+    old, new = (read_shard(place / "shards" / "0000") for place in (data, tmp_path / "out"))
+    assert [captions[0] for captions in old.texts] == [("a", "cat")] * 2
+    assert [captions[0] for captions in new.texts] == [("a", "dog", "barks"), ("a", "cat", "meows")]
+    assert np.array_equal(old.audio, new.audio)
+    assert (tmp_path / "out" / "vocabulary.json").read_text() == (data / "vocabulary.json").read_text()
 
 
 def test_the_recipe_of_the_bundled_models_teacher_is_read() -> None:

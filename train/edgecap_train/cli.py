@@ -10,11 +10,12 @@ import typer
 
 from edgecap_train.needs import need
 from edgecap_train.study_cli import study
-from edgecap_train.teacher_cli import pseudo_caption, teacher
+from edgecap_train.teacher_cli import pseudo_caption, recaption, teacher
 
 train = typer.Typer(help="Make a student: compose scenes with a teacher's captions, then learn from them.")
 train.command()(study)
 train.command()(pseudo_caption)
+train.command()(recaption)
 train.add_typer(teacher, name="teacher")
 
 Audio = Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")]

@@ -3,19 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from edgecap_train.batches import shard_folders
 from edgecap_train.captions import Encoder
 from edgecap_train.score_writer import ScoreWriter
-from edgecap_train.targets import read_shard
+from edgecap_train.shards import read_shard
+from edgecap_train.vocabulary import read_vocabulary
 
 MOST = 3
 """Captions of each scene."""
 JOIN = ("followed", "by")
 """What stands between the two halves of a concatenation's caption; such captions are exact and stay."""
+
+
+def recaption_data(
+    data: Path, out: Path, writer: ScoreWriter, *, progress: Callable[[int, int], None]
+) -> None:  # fmt: skip
+    """The scenes of `data` (a folder of `edgecap train scenes`) with the writer's captions, in `out`.
+
+    Arrays are shared with `data` by hard links where the file system allows it. Complete shards of `out` are kept;
+    `progress` is told (shards done, shards in all). Raises TrainingError where `data` holds no shards.
+    """
+    folders = shard_folders(data / "shards")
+    words = Encoder(read_vocabulary(data / "vocabulary.json"))
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(data / "vocabulary.json", out / "vocabulary.json")
+    for number, folder in enumerate(folders):
+        target = out / "shards" / folder.name
+        if not target.is_dir():
+            partial = target.with_name(target.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(folder, partial, copy_function=_shared)
+            recaption(partial, writer, words)
+            partial.rename(target)
+        progress(number + 1, len(folders))
+
+
+def _shared(source: str, target: str) -> None:
+    """Give a file a second name, or a copy on another file system."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def recaption(folder: Path, writer: ScoreWriter, student: Encoder) -> int:

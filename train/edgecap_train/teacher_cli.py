@@ -137,6 +137,33 @@ def pseudo_caption(
     write(f"{out}: captions by {chosen.name}" + (f"; {skipped} files left out, see clips.json" if skipped else ""))
 
 
+def recaption(
+    data: Annotated[Path, typer.Argument(help="Folder that `edgecap train scenes` wrote.")],
+    *,
+    captioner: Annotated[Path, typer.Option(help="What `edgecap train teacher tagger` wrote.")],
+    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the same scenes; complete shards are kept.")],
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Give scenes that are already made the captions of another teacher; no sound is heard again."""
+    need("train recaption")
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from edgecap_train.recaption import recaption_data
+    from edgecap_train.score_writer import ScoreWriter
+    from edgecap_train.tagger import class_names
+
+    torch.set_num_threads(threads)
+    writer = ScoreWriter.load(captioner, class_names(tagger))
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("shards", total=None)
+        recaption_data(data, out, writer, progress=lambda done, total: progress.update(
+            bar, completed=done, total=total))
+    write(f"{out}: captions by {captioner.name}")
+
+
 def _teacher(
     tagger: Path | None, captioner: Path | None, captions: Path | None, checkpoint: Path | None,
     vocabulary: Path | None,
