@@ -13,8 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecap.errors import AudioError, BundleError, EdgecapError
 from edgecap.frontend import FrontEnd
 from edgecap_export.calibration import read_calibration
+from edgecap_export.graphs import OnnxGraphs
 from edgecap_export.half import halve_weights
 from edgecap_export.layers import rank_layers
+from edgecap_export.onnx_runtime import RUNTIME
 from edgecap_export.products import quantise_products
 from edgecap_export.quantise import plan, quantise_encoder, simplified, step_of
 from edgecap_export.ranges import (
@@ -27,6 +29,7 @@ from edgecap_export.ranges import (
     render_ranges,
 )
 from edgecap_export.recipes import FP16, INT8, Recipe, parse_recipe, recipe_for, render_recipe
+from edgecap_export.runtimes import Calibration, Work
 from edgecap_export.verify import onnx_runner
 
 FRAMES, WIDTH = 64, 16
@@ -137,6 +140,15 @@ def test_an_excite_moves_into_the_weights_where_those_are_fewer_than_places(enco
     assert kinds(graph).count("MatMulIntegerToFloat") == 2  # and the expansion, whose answer goes into a swish
 
 
+def test_ranges_of_a_graph_whose_tensors_have_other_names_are_refused_in_one_line(encoder, ranges):
+    renamed = replace(ranges, spans={rule: {f"{name}_1": span for name, span in spans.items()}
+                                     for rule, spans in ranges.spans.items()})
+    graphs = OnnxGraphs(encoder.SerializeToString(), b"")
+    work = Work(student=None, window=FRAMES, recipe=INT8, calibration=Calibration((), renamed), float_graphs=graphs)
+    with pytest.raises(BundleError, match=r"lack 'stem_r' and \d+ more tensors .*--calibration"):
+        RUNTIME.lower(work)
+
+
 def test_wrong_ranges_are_seen_in_the_answer(encoder, ranges, log_mels):
     narrow = {name: (low / 20, high / 20) for name, (low, high) in ranges.of(INT8).items()}
     graph = quantise_encoder(simplified(encoder), narrow, INT8)
@@ -241,8 +253,9 @@ def test_recipes_and_ranges_survive_json_and_nonsense_is_refused(ranges):
     assert again.of(INT8)["dw_r"] == pytest.approx(ranges.of(INT8)["dw_r"], rel=1e-3)
     with pytest.raises(BundleError, match="--calibration"):
         again.of(Recipe(name="x", precision="int8", percentile=50.0))
-    with pytest.raises(BundleError, match="--calibration"):
-        parse_ranges(b"{}")
+    for text in (b"{}", b"[]", b"3", b"\xff", b'{"format": "edgecap-ranges"}'):
+        with pytest.raises(BundleError, match="--calibration"):
+            parse_ranges(text)
     spans = {rule: span for rule, span in again.spans.items() if rule != "entropy"}
     assert replace(again, spans=spans).of(INT8)
     with pytest.raises(BundleError, match="'entropy'"):

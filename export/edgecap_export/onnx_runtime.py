@@ -9,6 +9,7 @@ import onnx
 from onnx import compose
 
 from edgecap.bundle import BundleContent
+from edgecap.errors import BundleError
 from edgecap_export.apply import apply_recipe
 from edgecap_export.graphs import OnnxGraphs, onnx_model
 from edgecap_export.quantise import plan, simplified
@@ -32,7 +33,12 @@ class OnnxRuntime:
             if work.calibration.ranges is None:
                 raise ValueError(f"the recipe {recipe.name} needs ranges")
             ranges = work.calibration.ranges.of(recipe)
-            stays = plan(simplified(onnx.load_from_string(work.float_graphs.encode)), recipe).stays
+            planned = plan(simplified(onnx.load_from_string(work.float_graphs.encode)), recipe)
+            unknown = [name for name in planned.tensors if name not in ranges]
+            if unknown:  # tensors have the names that the exporter gave when they were measured
+                raise BundleError(f"the stored ranges lack {unknown[0]!r} and {len(unknown) - 1} more tensors of this "
+                                  "graph, which another version of PyTorch may have named; give --calibration FOLDER")
+            stays = planned.stays
         graphs = apply_recipe(recipe, work.float_graphs, ranges)
         if work.encoder_input == "waveform":
             graphs = replace(graphs, encode=_with_front_end(graphs.encode, work))

@@ -79,7 +79,7 @@ def parse_ranges(text: bytes) -> Ranges:
         if document.pop("format", None) != "edgecap-ranges":
             raise ValueError('no "format": "edgecap-ranges"')
         return msgspec.convert(document, Ranges)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:  # msgspec's are ValueErrors
         raise BundleError(f"the stored ranges cannot be read ({error}); give --calibration FOLDER") from error
 
 
