@@ -25,6 +25,7 @@ from edgecap.frontend import FrontEnd
 from edgecap_export import bundles, exports, runtimes
 from edgecap_export.graphs import onnx_graphs
 from edgecap_export.recipes import INT8, parse_recipe
+from edgecap_export.sources import open_source
 from edgecap_export.verify import Tolerances, sounds
 from edgecap_train.checkpoint import save_student
 from edgecap_train.evaluation import Score
@@ -90,6 +91,17 @@ def test_an_imported_bundle_carries_weights_ranges_card_and_metrics(made):
     assert "ranges.json" in files
     assert (made / "full" / "MODEL_CARD.md").read_text() == "# A card\n"
     assert manifest.metrics == {"cider_d": 0.7}
+
+
+def test_an_imported_bundle_with_halved_weights_is_half_the_size_and_says_the_same(made, edgecap):
+    assert run(["import", str(made / "own.safetensors"), "-o", str(made / "halved"), "--half"]) == 0
+    assert load_bundle(made / "halved").manifest.precision == "fp16"
+    before, after = (sum((made / folder / name).stat().st_size for name in ("encode.onnx", "decode.onnx"))
+                     for folder in ("full", "halved"))
+    assert after < 0.6 * before
+    said = [edgecap("caption", "--model", made / folder, made / "recordings" / "0.wav").stdout
+            for folder in ("full", "halved")]
+    assert said[0] == said[1]
 
 
 def test_an_int8_bundle_runs_at_once_and_is_a_third_of_the_size(made, int8, edgecap):
@@ -239,6 +251,9 @@ def test_a_toolchain_that_is_missing_or_untested_is_told_before_anything_is_done
     [
         (["--runtime", "onnx", "--runtime", "tpu"], 2, "'tpu' is no runtime"),
         (["--int8", "--fine-tune", "5"], 2, "--calibration"),
+        (["--fp16", "--calibration", "recordings"], 2, "--calibration"),
+        (["--int8", "--explain", "--report", "page.html"], 2, "--report"),
+        (["--int8", "--report", "recordings"], 7, "recordings is a folder"),
         (["--fp16", "--fp32", "-o", "recordings", "--report", "/proc/page.html"], 7, "/proc/page.html"),
         (["-o", "/proc/edgecap/new"], 7, "/proc/edgecap/new cannot be written"),
         (["other.safetensors"], 8, "encoder"),
@@ -272,6 +287,12 @@ def test_what_cannot_be_exported_gets_one_line_and_leaves_nothing(  # noqa: PLR0
     assert printed.out == ""
     assert what in printed.err
     assert sorted(made.rglob("*")) == before
+
+
+def test_a_checkpoint_of_any_file_name_gets_a_name_that_manifests_take(made, tmp_path):
+    for file, name in (("best model (2).safetensors", "best-model-2"), ("-ü-.safetensors", "model")):
+        (tmp_path / file).symlink_to(made / "own.safetensors")
+        assert open_source(str(tmp_path / file)).name == name
 
 
 def test_ranges_of_other_weights_are_refused(made, tmp_path, capsys):

@@ -16,19 +16,18 @@ from edgecap.errors import EdgecapError
 from edgecap.session import open_session
 from edgecap_export import litert_convert
 from edgecap_export.calibration import window_of
-from edgecap_export.exports import TOLERANCES
 from edgecap_export.litert_program import REDUCED_PRECISION, Program, tensors
 from edgecap_export.litert_quantise import CONVOLUTIONS, SIGMOID, carried_over, map_ranges, static_operators
 from edgecap_export.litert_runtime import INT8
-from edgecap_export.runtimes import Calibration
+from edgecap_export.runtimes import Calibration, Precision
 from edgecap_export.torch_session import TorchSession
-from edgecap_export.verify import Tolerances, verify_session
+from edgecap_export.verify import TOLERANCES, Tolerances, verify_session
 
 Litert = Callable[..., Made]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_program_says_what_pytorch_says(litert: Litert, precision: str) -> None:
+def test_a_program_says_what_pytorch_says(litert: Litert, precision: Precision) -> None:
     made = litert(precision)
     session = open_session(made.bundle, 1)
     found = verify_session(made.work.student, session, WINDOW, TOLERANCES[precision])

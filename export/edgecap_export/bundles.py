@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 
 from edgecap._version import __version__
 from edgecap.bundle import Bundle, BundleContent, vocabulary_content, write_bundle
@@ -29,9 +30,10 @@ from edgecap.manifest import (
 )
 from edgecap.session import open_session
 from edgecap_export.graphs import OnnxGraphs, memory_frames, onnx_graphs
+from edgecap_export.half import halve_weights
 from edgecap_export.onnx_runtime import graph_files
 from edgecap_export.runtimes import Precision, RuntimeName
-from edgecap_export.verify import Difference, Tolerances, verify_session
+from edgecap_export.verify import TOLERANCES, Difference, verify_session
 from edgecap_train.student import FRAMES_PER_MEMORY, Student
 from edgecap_train.vocabulary import Vocabulary, check_size
 
@@ -52,25 +54,34 @@ def export_bundle(
     window_seconds: float = WINDOW_SECONDS,
     card: str | None = None,
     extra: Callable[[OnnxGraphs], Sequence[BundleContent]] = lambda graphs: (),
+    half: bool = False,
 ) -> Bundle:
     """Export `student` (in eval mode, on the CPU) to the bundle `folder` in fp32 for ONNX Runtime.
 
-    `card` is the text of its model card; `extra` gives more files, made from the graphs once they are verified.
+    `half` stores the graphs' weights in float16; the arithmetic stays float32. `card` is the text of its model card;
+    `extra` gives more files, made from the graphs once they are verified.
     Nothing is written unless the graphs do what PyTorch does.
     Raises ShapeMismatchError, ToleranceError, OutputError, CheckpointError for a vocabulary of another size.
     """
     check_size(vocabulary, student.config.vocabulary_size, name)
     window = window_frames(student, window_seconds)
     graphs = onnx_graphs(student, window)
+    precision: Precision = "fp16" if half else "fp32"
+    stored = OnnxGraphs(_halved(graphs.encode), _halved(graphs.decode)) if half else graphs
     manifest = manifest_of(
-        student, name=name, window=window, precision="fp32", licence=licence, metrics=metrics, silence=silence,
+        student, name=name, window=window, precision=precision, licence=licence, metrics=metrics, silence=silence,
         provenance=provenance,
     )  # fmt: skip
-    contents = [*graph_files(graphs), *common_contents(vocabulary, card)]
+    contents = [*graph_files(stored), *common_contents(vocabulary, card)]
     with trial(manifest, contents) as bundle:
-        differences = verify_session(student, open_session(bundle, 1), window, Tolerances())
+        differences = verify_session(student, open_session(bundle, 1), window, TOLERANCES[precision])
     manifest = replace(manifest, provenance=with_details(provenance, difference_details(differences)))
     return write_bundle(folder, manifest, [*contents, *extra(graphs)])
+
+
+def _halved(graph: bytes) -> bytes:
+    stored: bytes = halve_weights(onnx.load_from_string(graph)).SerializeToString()
+    return stored
 
 
 @contextmanager

@@ -14,15 +14,16 @@ import typer
 
 from edgecap.bundle import BundleContent
 from edgecap.cli.console import as_json, say, write
-from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
+from edgecap.errors import EdgecapError, MissingDependencyError
 from edgecap.manifest import Licence
+from edgecap_export.places import LONGEST_NAME, check_free, check_writable, model_name
 
 if TYPE_CHECKING:
     from edgecap_export.calibration import CalibrationSet
     from edgecap_export.graphs import OnnxGraphs
     from edgecap_train.checkpoint import SavedStudent
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 
 
 def import_checkpoint(
@@ -48,6 +49,9 @@ def import_checkpoint(
     card: Annotated[
         Path | None, typer.Option("--card", metavar="PATH", help="A model card to put into the bundle.")
     ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the graphs' weights in float16: half the size, the same arithmetic.")
+    ] = False,
     weights: Annotated[
         bool, typer.Option("--weights", help="Put the float weights in too, in float16, so that edgecap export can "
                            "start from the bundle.")
@@ -70,8 +74,8 @@ def import_checkpoint(
       edgecap import model.safetensors --vocabulary tokenizer.json -o clotho
       edgecap import best.pth -o mine && edgecap caption --model mine rain.wav
     """
-    if not force and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputError(f"{output} exists; name another folder, or add --force to replace a bundle")
+    check_free(output, force)
+    check_writable(output)
     name = _name(name, output)
     if calibration is not None and not weights:
         raise typer.BadParameter("ranges are of no use without weights; add --weights", param_hint="--calibration")
@@ -99,6 +103,7 @@ def import_checkpoint(
         licence=Licence(name=licence) if licence else source.licence, provenance=source.provenance,
         metrics=source.metrics, card=text,
         extra=lambda graphs: _float_weights(saved, graphs, found) if weights else [],
+        half=half,
     )  # fmt: skip
     if json:
         write(as_json({"bundle": str(output), "name": name, "bytes": bundle.size, "notes": list(saved.notes)}))
@@ -110,7 +115,7 @@ def import_checkpoint(
 def _name(given: str | None, output: Path) -> str:
     """The model's name. Raises BadParameter for one that no manifest takes."""
     if given is None:
-        given = re.sub(r"[^A-Za-z0-9._-]+", "-", output.resolve().name).lstrip("._-")[:128] or "imported"
+        given = model_name(output.resolve().name)
     if not NAME.fullmatch(given):
         raise typer.BadParameter(f"{given!r} is no name for a model; use letters, digits, dots and dashes",
                                  param_hint="--name")

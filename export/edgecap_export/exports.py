@@ -37,19 +37,11 @@ from edgecap_export.reports import Report
 from edgecap_export.runtimes import Calibration, Lowered, Precision, RuntimeName, Work, open_runtime
 from edgecap_export.sources import Source
 from edgecap_export.torch_session import TorchSession
-from edgecap_export.verify import Difference, Tolerances, sounds, verify_session
+from edgecap_export.verify import TOLERANCES, Difference, sounds, verify_session
 from edgecap_train.evaluation import Reference, cider_d, read_references
 from edgecap_train.pool import decode_clip
 from edgecap_train.student import Student
 
-TOLERANCES: dict[Precision, Tolerances] = {
-    "fp32": Tolerances(),
-    "fp16": Tolerances(encode=2e-2, decode=2e-2),
-    "int8": Tolerances(encode=0.8, decode=0.3),
-}
-"""Of the largest value of each output. In int8 the trained tiny model's cross values came out 0.55 away at the worst
-place on the made sounds of `verify.sounds` (0.13 in the root mean square on recordings), its decoder 0.024; an output
-that is dead is 1 away. So these catch broken graphs and ranges; whether captions are still right, --verify says."""
 LEAST_SCORE = 0.97
 """CIDEr-D that an export keeps of its float32 original's at least, where --verify says what is right."""
 LEAST_SAME_TOKENS: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.98, "int8": 0.0}
