@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from conftest import RATE, noise, tone
 from edgecap import audio
 from edgecap.audio import AudioFile
 from edgecap.errors import AudioError, OutputError
+from edgecap.stderr import silent_descriptor
 
 FORMATS = {"wav": {}, "flac": {}, "ogg": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {}}
 
@@ -149,3 +151,24 @@ def test_the_place_of_a_bad_sample_counts_from_the_beginning_of_the_file(tmp_pat
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     with pytest.raises(AudioError, match=r"a\.wav: sample 150000 of channel 1 \(9\.375 s\) is infinite"):
         read(tmp_path / "a.wav")
+
+
+def test_threads_that_read_mp3s_at_once_leave_the_standard_error_as_it_was() -> None:
+    before, inside = os.fstat(2), threading.Event()
+
+    def first() -> None:
+        with silent_descriptor():
+            inside.set()
+            time.sleep(0.2)  # the second one comes meanwhile and leaves later
+
+    def second() -> None:
+        assert inside.wait(20)
+        with silent_descriptor():
+            time.sleep(0.4)
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.path.samestat(os.fstat(2), before)

@@ -13,7 +13,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -22,6 +22,7 @@ from edgecap.errors import AudioError, MissingDependencyError, OutputError
 from edgecap.frontend import Samples
 from edgecap.resample import check_rate
 from edgecap.samples import MOST_CHANNELS, check_values
+from edgecap.stderr import silent_descriptor
 
 STANDARD_INPUT = "-"
 SPOOL_LIMIT = 4 << 30
@@ -123,7 +124,7 @@ class AudioFile:
             raise MissingDependencyError("reading sound files needs libsndfile, which was not found; type: "
                                          "sudo apt install libsndfile1") from error
         try:
-            with _quiet_libraries():
+            with silent_descriptor():  # what the mp3 decoder writes there
                 return soundfile.SoundFile(os.fsencode(path))
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
             # libsndfile says "not a regular file" of anything called .mp3 that is none
@@ -149,7 +150,7 @@ class AudioFile:
         try:
             if self._sound.format != "MP3":
                 return read()
-            with _quiet_libraries():
+            with silent_descriptor():
                 return read()
         except soundfile.SoundFileError as error:
             reason = _sentence(getattr(error, "error_string", ""))
@@ -173,24 +174,6 @@ def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Pat
     if size == 0:
         raise AudioError(f"{name} is empty; pipe a sound file into it")
     return Path(target.name)
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep what the mp3 decoder writes straight to file descriptor 2 off the terminal."""
-    try:
-        kept = os.dup(2)
-    except OSError:
-        yield
-        return
-    try:
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, 2)
-        os.close(sink)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _reason(error: Exception) -> str:
