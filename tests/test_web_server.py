@@ -20,7 +20,7 @@ from live_parts import TOLD, FedSource, says
 from web_parts import change, status, until
 
 from edgecap.captioner import Captioner
-from edgecap.errors import ConfigError, OutputError
+from edgecap.errors import ConfigError, MissingDependencyError, OutputError
 from edgecap.frontend import FrontEnd, log_mel
 from edgecap.live.config import ListenConfig, OutputConfig, WebConfig
 from edgecap.live.event import Event
@@ -184,6 +184,8 @@ def test_a_page_for_other_machines_needs_its_token(serve, told: TOLD) -> None:
     assert {"HttpOnly", "SameSite=Strict"} <= {part.strip() for part in headers["set-cookie"].split(";")}
     cookie = headers["set-cookie"].partition(";")[0]
     assert ask("GET", "/", Cookie=f"other=1; {cookie}")[0] == 200
+    assert ask("GET", "/", Cookie=f'neighbour={{"a": 1}}; {cookie}')[0] == 200
+    assert ask("GET", "/", Cookie=f"{cookie}x")[0] == 401
     assert ask("GET", "/about", Cookie=cookie)[0] == 200
     assert ask("GET", "/about", Authorization=f"Bearer {TOKEN}")[0] == 200
     assert ask("GET", "/about", Cookie=cookie[:-1])[0] == 401
@@ -208,7 +210,8 @@ def test_a_token_is_made_only_where_other_machines_may_visit(tmp_path: Path) -> 
     (tmp_path / "token").write_text(f"{TOKEN}\nmore\n")
     assert web_token(WebConfig(token_file=str(tmp_path / "token")), "127.0.0.1") == TOKEN
     (tmp_path / "short").write_text("abc\n")
-    for name in ("short", "missing"):
+    (tmp_path / "words").write_text("correct horse battery; staple\n")  # no cookie can carry this
+    for name in ("short", "words", "missing"):
         with pytest.raises(ConfigError, match=f"token.*{name}"):
             web_token(WebConfig(token_file=str(tmp_path / name)), "127.0.0.1")
 
@@ -267,6 +270,17 @@ def test_what_is_no_sound_is_told_in_one_line_by_the_name_it_was_given(serve) ->
         assert code == 422
         assert json.loads(answer)["error"].startswith("notes.txt ")
         assert "/proc" not in answer.decode()
+
+
+def test_a_machine_that_cannot_read_sounds_says_so(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ask = serve()
+
+    def missing(*_: object, **__: object) -> None:
+        raise MissingDependencyError("reading sound files needs libsndfile")
+
+    monkeypatch.setattr(uploads, "AudioFile", missing)
+    code, _, answer = ask("POST", "/caption", wav())
+    assert (code, json.loads(answer)) == (500, {"error": "reading sound files needs libsndfile"})
 
 
 def test_a_damaged_sound_gives_the_captions_before_the_damage(serve) -> None:
@@ -395,6 +409,18 @@ def test_a_browser_that_comes_back_gets_just_what_it_missed(serve) -> None:
     nothing = Follower(ask.port, newest)
     assert nothing.next("hello")[2]["events"] == []
     nothing.close()
+
+
+def test_a_browser_that_was_away_for_longer_than_events_are_held_begins_anew(serve) -> None:
+    page, ask = serve()
+    page._history = History(most=2)
+    for number in range(1, 5):
+        page.change(change("end", number, f"event {number}"))
+    for last, anew, events in ((1, True, [3, 4]), (2, False, [3, 4]), (3, False, [4])):
+        follower = Follower(ask.port, f"{page._start}-{last}")
+        hello = follower.next("hello")[2]
+        assert (hello["anew"], [event["id"] for event in hello["events"]]) == (anew, events)
+        follower.close()
 
 
 def test_a_browser_that_saw_an_earlier_run_begins_anew(serve) -> None:

@@ -16,6 +16,8 @@ Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Keep = Annotated[str, Meta(pattern=r"^[0-9]+[mhdw]$")]
 """Minutes, hours, days or weeks."""
+TOKEN = r"^[A-Za-z0-9._~-]{12,128}\Z"
+"""Signs that an address and a cookie carry as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,7 @@ class WebConfig:
 
     address: str | None = None
     """[HOST:]PORT; this machine alone where no host is named."""
-    token: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~-]{12,128}$")] | None = None
+    token: Annotated[str, Meta(pattern=TOKEN)] | None = None
     """What a visitor must know. Made anew at each start where none is set and other machines may visit."""
     token_file: str | None = None
     """A file whose first line is the token."""

@@ -14,14 +14,12 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 from edgecap.errors import ConfigError
-from edgecap.live.config import WebConfig
+from edgecap.live.config import TOKEN, WebConfig
 
 COOKIE_SECONDS = 180 * 86_400
-SHORTEST_TOKEN = 12
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\\\[\]]+)(?::\d{1,5})?")
 """A name or address, and the port where there is one."""
 
@@ -39,7 +37,7 @@ def is_loopback(host: str) -> bool:
 def web_token(config: WebConfig, host: str) -> str | None:
     """The token that visitors need: the one that is set, a new one where other machines may visit, else none.
 
-    Raises ConfigError for a token file that cannot be read or holds a short one.
+    Raises ConfigError for a token file that cannot be read or holds what can be none.
     """
     if config.token_file is not None:
         try:
@@ -47,8 +45,8 @@ def web_token(config: WebConfig, host: str) -> str | None:
         except (OSError, ValueError) as error:
             raise ConfigError(f"the token file {config.token_file} cannot be read; check its name and "
                               "permissions") from error
-        if len(token) < SHORTEST_TOKEN:
-            raise ConfigError(f"the token in {config.token_file} is shorter than {SHORTEST_TOKEN} characters; type: "
+        if not re.match(TOKEN, token):
+            raise ConfigError(f"the token in {config.token_file} is not 12 to 128 letters, digits or . _ ~ - ; type: "
                               f"openssl rand -hex 16 > {config.token_file}")
         return token
     if config.token is not None or is_loopback(host):
@@ -94,11 +92,9 @@ class Door:
             return True
         if authorization and authorization.startswith("Bearer "):
             return self.fits(authorization.removeprefix("Bearer ").strip())
-        try:
-            morsel = SimpleCookie(cookies or "").get(cookie_name(port))
-        except CookieError:
-            return False
-        return morsel is not None and self.fits(morsel.value)
+        # Not http.cookies: it drops all of them where another server on this host has set one with signs it dislikes.
+        found = (part.strip().partition("=") for part in (cookies or "").split(";"))
+        return any(name == cookie_name(port) and self.fits(value) for name, _, value in found)
 
     def cookie(self, port: int) -> str:
         """The Set-Cookie header that carries the token from now on; scripts and other sites do not get it."""

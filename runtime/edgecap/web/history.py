@@ -31,7 +31,7 @@ class History:
     def __init__(self, most: int = MOST_EVENTS) -> None:
         self.number = 0
         """Of the last change."""
-        self._most = most
+        self._most, self._forgotten = most, 0
         self._events: OrderedDict[int, tuple[int, Event]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -41,7 +41,8 @@ class History:
             self.number += 1
             self._events[event.id] = (self.number, event)
             if len(self._events) > self._most:
-                self._events.popitem(last=False)
+                number, _ = self._events.popitem(last=False)[1]
+                self._forgotten = max(self._forgotten, number)
             return self.number
 
     def move(self, seconds: float) -> None:
@@ -50,8 +51,10 @@ class History:
             for key, (number, event) in self._events.items():
                 self._events[key] = (number, replace(event, began=event.began + seconds, ended=event.ended + seconds))
 
-    def since(self, number: int) -> list[Document]:
-        """Events that changed after a change, oldest first."""
+    def since(self, number: int) -> list[Document] | None:
+        """Events that changed after a change, oldest first; None where not all of them are held any more."""
+        if number < self._forgotten:
+            return None
         return [event.document() for changed, event in self._held() if changed > number]
 
     def newest(self, most: int) -> list[Document]:

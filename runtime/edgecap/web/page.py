@@ -168,10 +168,15 @@ class LivePage(Sink):
             self.broadcast.leave(watcher)
 
     def _hello(self, seen: int | None) -> bytes:
-        """What a browser is told first: events since change number `seen`, or the newest; and each source's status."""
-        missed = self._history.newest(MOST_GREETED) if seen is None else self._history.since(seen)
+        """What a browser is told first: events since change number `seen`, or the newest; and each source's status.
+
+        One that was away for longer than events are held begins anew, and asks for older ones as it shows them.
+        """
+        missed = None if seen is None else self._history.since(seen)
+        anew = missed is None
+        missed = self._history.newest(MOST_GREETED) if missed is None else missed
         statuses = [stream.status for stream in self._streams.copy().values() if stream.status]
-        hello = {"anew": seen is None, "events": missed, "status": statuses}
+        hello = {"anew": anew, "events": missed, "status": statuses}
         return message("hello", _json(hello), f"{self._start}-{self._history.number}")
 
     def _past(self, exchange: Exchange) -> None:

@@ -76,8 +76,10 @@ class Uploads:
             try:
                 lines = self._lines(held, name)
                 first = next(lines)
-            except AudioError as error:
-                exchange.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+            except EdgecapError as error:
+                fault = isinstance(error, AudioError)  # of the sound; else of this machine, as a missing library
+                exchange.refuse(HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.INTERNAL_SERVER_ERROR,
+                                str(error))
                 return
             exchange.stream("application/x-ndjson")
             exchange.wfile.write(first)
@@ -85,7 +87,7 @@ class Uploads:
                 exchange.wfile.write(line)
 
     def _lines(self, held: IO[bytes], name: str) -> Iterator[bytes]:
-        """Captions as lines of JSON; after the first of them an error is a line too. Raises AudioError before."""
+        """Captions as lines of JSON; after the first of them an error is a line too. Raises EdgecapError before."""
         said = 0
         try:
             with AudioFile(Path(f"/proc/self/fd/{held.fileno()}"), name=name) as sound:
