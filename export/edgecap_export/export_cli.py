@@ -10,8 +10,9 @@ import typer
 
 from edgecap.cli.console import as_json, say, table, write
 from edgecap.errors import EdgecapError, MissingDependencyError, OutputError, VerificationError
-from edgecap_export.places import check_writable, write_text
+from edgecap_export.places import check_free, check_writable
 from edgecap_export.runtimes import TOOLCHAINS, Precision, RuntimeName, check_toolchain
+from edgecap_train.files import write_whole
 
 if TYPE_CHECKING:
     from edgecap.manifest import EncoderInput
@@ -88,12 +89,10 @@ def export(
     """
     runtimes, precisions = _runtimes(runtime or ["onnx"]), _precisions(fp32, fp16, int8)
     encoder_input = _encoder_input(front_end)
-    if fine_tune and ("int8" not in precisions or calibration is None):
-        raise typer.BadParameter("fine-tuning is for int8 and learns on sounds; add --int8 and --calibration FOLDER",
-                                 param_hint="--fine-tune")
+    _check_options(precisions, calibration, fine_tune, explain, report)
     several = len(runtimes) * len(precisions) > 1
     if output is not None and not several and not explain:
-        _check_free(output, force)
+        check_free(output, force)
     for name in runtimes:
         _check_toolchain(name, force)
     try:
@@ -107,7 +106,7 @@ def export(
     folders = {pair: _folder(output, several, f"{source.name}-{'-'.join(pair)}")
                for pair in itertools.product(runtimes, precisions)}  # fmt: skip
     for folder in () if explain else folders.values():
-        _check_free(folder, force)
+        check_free(folder, force)
         check_writable(folder)
     if report is not None:
         check_writable(report)
@@ -149,12 +148,27 @@ def _export(
             for line in (*report_lines(report), str(folder), ""):
                 write(line)
     if page is not None and reports:
-        write_text(page, report_page(reports))
+        write_whole(page, report_page(reports))
     if json:
         write(as_json({"exports": documents} if len(folders) > 1 else documents[0]))
     if failed:
         raise VerificationError(f"{len(failed)} of {len(folders)} exports failed their verification and were not "
                                 f"written ({', '.join(failed)}); --force writes them all the same")
+
+
+def _check_options(
+    precisions: list[Precision], calibration: Path | None, fine_tune: int, explain: bool, report: Path | None
+) -> None:
+    """Raise BadParameter for options that would do nothing together, OutputError for a page that is a folder."""
+    if fine_tune and ("int8" not in precisions or calibration is None):
+        raise typer.BadParameter("fine-tuning is for int8 and learns on sounds; add --int8 and --calibration FOLDER",
+                                 param_hint="--fine-tune")
+    if calibration is not None and "int8" not in precisions:
+        raise typer.BadParameter("only int8 has ranges to measure; add --int8", param_hint="--calibration")
+    if report is not None and explain:
+        raise typer.BadParameter("--explain exports nothing, so there is no page to write", param_hint="--report")
+    if report is not None and report.is_dir():
+        raise OutputError(f"{report} is a folder; name a file for the page")
 
 
 def _runtimes(given: list[str]) -> list[RuntimeName]:
@@ -193,12 +207,6 @@ def _folder(output: Path | None, several: bool, name: str) -> Path:
     if several:
         return (output or Path()) / name
     return output or Path(name)
-
-
-def _check_free(folder: Path, force: bool) -> None:
-    """Raise OutputError for a folder that is there, before the work begins."""
-    if not force and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace a bundle")
 
 
 def _explain(exporter: Exporter, runtimes: list[RuntimeName], precisions: list[Precision], json: bool) -> None:

@@ -1,38 +1,37 @@
-"""Where an export goes: told to be unusable before the work begins, and written whole or not at all."""
+"""Where an export goes and what it is called; what is unusable is told before the work begins."""
 
 from __future__ import annotations
 
-import os
-import secrets
-from contextlib import suppress
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgecap.errors import OutputError
 
+LONGEST_NAME = 128
+"""Characters of a model's name, as `edgecap.manifest.FileName` has it."""
+
+
+def model_name(text: str) -> str:
+    """A file's or a folder's name as one that a manifest takes; "model" where nothing is left of it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:LONGEST_NAME] or "model"
+
+
+def check_free(folder: Path, force: bool) -> None:
+    """Raise OutputError for a folder that is there and not empty, unless `force` says that a bundle may be replaced."""
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be looked at ({error.strerror or error}); name another folder") from error
+    if taken and not force:
+        raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace a bundle")
+
 
 def check_writable(target: Path) -> None:
     """Raise OutputError where nothing can be made beside `target`, which need not exist. Leaves nothing behind."""
-    folder = next(place for place in (target.absolute().parent, *target.absolute().parents) if place.exists())
     try:
+        folder = next(place for place in target.absolute().parents if place.exists())
         with TemporaryDirectory(prefix=".edgecap-", dir=folder):
             pass
     except OSError as error:
         raise OutputError(f"{target} cannot be written ({error.strerror or error}); name another place") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write one file, in a temporary one beside it that takes its name at the end. Raises OutputError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); free space or name another "
-                          "file") from error

@@ -13,6 +13,7 @@ from edgecap.errors import BundleError
 from edgecap.manifest import Licence, Provenance, SilenceSpec
 from edgecap.models import find_model
 from edgecap_export.bundles import created_by
+from edgecap_export.places import model_name
 from edgecap_export.ranges import FILE_NAME as RANGES
 from edgecap_export.ranges import Ranges, parse_ranges, weights_digest
 from edgecap_train.checkpoint import SavedStudent, load_checkpoint, load_student, save_student
@@ -64,9 +65,10 @@ def of_checkpoint(saved: SavedStudent) -> Source:
         Licence(name=saved.metadata.get("licence", "unstated"))
     )
     provenance = Provenance(source=origin, sha256=saved.sha256, created_by=created_by(), details=details)
+    name = model_name(saved.path.resolve().parent.name if saved.published else saved.path.stem)
     return Source(
-        saved.student, saved.vocabulary, saved.path.resolve().parent.name if saved.published else saved.path.stem,
-        licence, provenance, SilenceSpec(), numbers(saved.metadata), notes=saved.notes,
+        saved.student, saved.vocabulary, name, licence, provenance, SilenceSpec(), numbers(saved.metadata),
+        notes=saved.notes,
     )  # fmt: skip
 
 
