@@ -22,7 +22,7 @@ PER_SECOND = 8
 
 
 class LiveView(Sink):
-    """Redraws itself some times a second; events that ended scroll up as plain lines."""
+    """Redraws itself some times a second, in a thread of its own; the newest events stay on the terminal at the end."""
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console as RichConsole
@@ -75,7 +75,7 @@ class LiveView(Sink):
         if any(status.audio_kept for status in statuses):
             lines.append(Text(f"● the sound of events is kept in {statuses[0].audio_kept}", "bold red"))
         named = len(statuses) > 1
-        lines += [_row(event, named=named) for event in reversed(self._recent)]
+        lines += [_row(event, named=named) for event in reversed([*self._recent])]
         lines += [Text(_counts(status, named=named), "dim") for status in statuses]
         return Group(*lines)
 
@@ -90,7 +90,8 @@ def _stream(status: Status) -> list[RenderableType]:
     ]
     if status.fault:
         lines.append(Text(f"fault: {status.fault}", "bold red"))
-    said = status.event.text if status.event else ""
+    event = status.event  # looked at once: the listening thread may end it meanwhile
+    said = event.text if event else ""
     lines.append(Text(said or ("…" if status.gate_open else "quiet"), "bold" if said else "dim"))
     if status.beams:
         lines.append(Text("   ".join(f"{score:.2f} {text}" for text, score in status.beams[:3]), "dim",
