@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import socket
 import sqlite3
+import struct
+import subprocess
 import threading
 import time
 import urllib.error
@@ -56,6 +59,16 @@ def test_people_get_one_line_for_each_event() -> None:
     assert [line.split(maxsplit=1)[1] for line in lines] == ["a dog barks", "rain falls"]
 
 
+def test_events_of_two_microphones_that_go_on_side_by_side_are_told_once_each() -> None:
+    lines: list[str] = []
+    sink = PeopleLines(lines.append, updates=True)
+    for kind in ("begin", "update", "update", "end"):
+        for number, text in ((1, "a dog barks"), (2, "rain falls")):
+            sink.change(change(kind, number, text))  # type: ignore[arg-type]
+    assert [line.split(maxsplit=1)[1] for line in lines] == [
+        "a dog barks", "rain falls", "(end of: a dog barks, 4 s)", "(end of: rain falls, 4 s)"]
+
+
 @pytest.mark.parametrize(("updates", "kinds"), [(False, ["begin", "end"]), (True, ["begin", "update", "end"])])
 def test_programs_get_json(updates: bool, kinds: list[str]) -> None:
     lines: list[str] = []
@@ -88,6 +101,15 @@ def test_subtitles_and_tables_are_what_players_and_programs_read(tmp_path: Path,
     assert (rows[0]["start"], rows[0]["score"], rows[0]["level_dbfs"]) == ("3661.500", "-0.4567", "-12.3")
 
 
+def test_a_table_with_other_columns_is_left_alone_and_closed(tmp_path: Path, told: TOLD) -> None:
+    (tmp_path / "a.csv").write_text("my,own\n")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OutputError, match="has other columns"):
+        files.table(str(tmp_path / "a.csv"), teller(told))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert (tmp_path / "a.csv").read_text() == "my,own\n"
+
+
 def test_a_file_that_cannot_be_written_is_an_error_and_a_disk_that_fills_is_told(tmp_path: Path, told: TOLD) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         files.srt(str(tmp_path / "nowhere" / "a.srt"), teller(told))
@@ -102,21 +124,24 @@ def test_a_file_that_cannot_be_written_is_an_error_and_a_disk_that_fills_is_told
 
 
 def test_a_program_gets_the_event_on_standard_input_and_in_its_environment(tmp_path: Path, told: TOLD) -> None:
-    command = f'cat > "{tmp_path}/$EDGECAP_KIND-$EDGECAP_ID"; printf "%s" "$EDGECAP_TEXT" > "{tmp_path}/text"'
-    hook = hooks.program(command, "both", teller(told))
+    command = f'cat > "{tmp_path}/$EDGECAP_KIND-$EDGECAP_ID"; printf "%s" "$EDGECAP_TEXT" > "{tmp_path}/text"; ' \
+              f'echo "$EDGECAP_OPEN $EDGECAP_AUDIO_KEPT $EDGECAP_MODEL" > "{tmp_path}/more"'
+    hook = hooks.program(command, "both", teller(told), model="tiny", audio_kept=True)
     for item in story(text='"; touch /tmp/not-this; $(id) `id`'):
         hook.change(item)
     hook.close()
     assert told == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["begin-1", "end-1", "text"]
-    assert json.loads((tmp_path / "begin-1").read_text())["source"] == "USB"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begin-1", "end-1", "more", "text"]
+    found = json.loads((tmp_path / "begin-1").read_text())
+    assert (found["source"], found["audio_kept"]) == ("USB", True)
+    assert (tmp_path / "more").read_text() == "0 1 tiny\n"
     assert (tmp_path / "text").read_text() == '"; touch /tmp/not-this; $(id) `id`'
 
 
 def test_a_program_that_fails_or_hangs_is_told_and_the_next_event_gets_its_own(tmp_path: Path, told: TOLD) -> None:
     command = f'cat > /dev/null; if [ $EDGECAP_ID = 1 ]; then exit 3; elif [ $EDGECAP_ID = 2 ]; then sleep 60; fi; ' \
               f'echo > "{tmp_path}/$EDGECAP_ID"'
-    hook = hooks.program(command, "begin", teller(told), limit=0.5)
+    hook = hooks.program(command, "begin", teller(told), model="tiny", limit=0.5)
     for number in (1, 2, 3):
         hook.change(change("begin", number))
     hook.close()
@@ -125,8 +150,27 @@ def test_a_program_that_fails_or_hangs_is_told_and_the_next_event_gets_its_own(t
     assert "more than 0.5 s" in told[1][1]
 
 
+def test_a_program_that_cannot_be_started_is_told_and_the_next_event_gets_its_own(
+    told: TOLD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, failures = subprocess.Popen, [OSError(12, "Cannot allocate memory")]
+
+    def popen(*arguments: object, **more: object) -> object:
+        if failures:
+            raise failures.pop()
+        return start(*arguments, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(hooks.subprocess, "Popen", popen)
+    hook = hooks.program("cat > /dev/null", "begin", teller(told), model="tiny")
+    for number in (1, 2):
+        hook.change(change("begin", number))
+    hook.close()
+    assert (hook.outbox.delivered, hook.outbox.lost) == (1, 1)
+    assert "could not be started (Cannot allocate memory)" in told[0][1]
+
+
 def test_a_program_that_does_not_read_its_input_is_fine(told: TOLD) -> None:
-    hook = hooks.program("true", "begin", teller(told))
+    hook = hooks.program("true", "begin", teller(told), model="tiny")
     for number in range(5):
         hook.change(change("begin", number))
     hook.close()
@@ -217,9 +261,17 @@ def test_a_webhook_that_nobody_answers_does_not_hold_up_the_end(told: TOLD) -> N
     assert time.monotonic() - began < 20
     assert hook.outbox.lost == 1
     assert "cannot be reached" in told[0][1]
+    assert "1 events were not delivered" in told[-1][1]
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "localhost:80", "http://", "file:///etc/passwd"])
+@pytest.mark.parametrize("url", ["http://house/k\u00fcche", "http://house/a b", "http://house/a\nb"])
+def test_a_web_address_with_signs_that_none_has_is_refused_at_once(url: str, told: TOLD) -> None:
+    with pytest.raises(ConfigError, match="write them as %20"):
+        hooks.webhook(url, "begin", teller(told), model="")
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "localhost:80", "http://", "file:///etc/passwd", "http://[::1/x",
+                                 "http://house:99999/x", "http://.example/x"])
 def test_what_is_no_web_address_is_refused(url: str, told: TOLD) -> None:
     with pytest.raises(ConfigError, match="is no web address"):
         hooks.webhook(url, "begin", teller(told), model="")
@@ -356,6 +408,19 @@ def test_metrics_are_served_on_this_machine_and_follow_the_listener() -> None:
     metrics.close()
 
 
+def test_a_visitor_of_the_metrics_who_leaves_early_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics("0")
+    metrics.tick(Status(source="x" * 200_000, asked_hop=2.0, hop=2.0))  # more than the system holds for a visitor
+    with socket.create_connection(("127.0.0.1", metrics.port), timeout=20) as plain:
+        plain.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        plain.recv(100)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not closed
+    metrics.tick(Status(source="USB", asked_hop=2.0, hop=2.0))
+    assert "edgecap_events_total" in get(f"http://127.0.0.1:{metrics.port}/metrics")
+    metrics.close()
+    assert capfd.readouterr().err == ""
+
+
 def test_every_metric_has_help_and_type_and_a_number() -> None:
     status = Status(source='a "b"\\', asked_hop=2.0, hop=2.0, celsius=40.0, floor=-70.0)
     lines = render([status]).splitlines()
@@ -388,6 +453,7 @@ def test_the_live_view_shows_level_gate_caption_recent_events_and_faults() -> No
     for item in story():
         view.change(item)
     view.tell("warning", "the microphone [is] gone")
+    status.event = change("begin").event
     with console.capture() as capture:
         console.print(view.render())
     shown = capture.get()

@@ -228,6 +228,6 @@ def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence
         from edgecap.live.sinks import hooks
 
         if output.exec:
-            yield hooks.program(output.exec, output.hook_on, tell)
+            yield hooks.program(output.exec, output.hook_on, tell, model=session.model, audio_kept=kept)
         if output.webhook:
             yield hooks.webhook(output.webhook, output.hook_on, tell, model=session.model, audio_kept=kept)

@@ -68,6 +68,7 @@ class Outbox(Generic[Item]):
         self._tries, self._first_delay, self._longest_delay, self._grace = tries, first_delay, longest_delay, grace
         self._queue: deque[Item] = deque()
         self._limit = limit
+        self._in_hand = False
         self._change = threading.Condition()
         self._deadline: float | None = None
         self._failing = False
@@ -90,9 +91,10 @@ class Outbox(Generic[Item]):
             self._change.notify_all()
         self._thread.join(self._grace + 1.0)
         with self._change:
-            self.lost += len(self._queue)
-            if self._queue:
-                self._tell("warning", f"{self._name}: {len(self._queue)} events were not delivered")
+            left = len(self._queue) + self._in_hand
+            self.lost += left
+            if left:
+                self._tell("warning", f"{self._name}: {left} events were not delivered")
 
     def _run(self) -> None:
         while True:
@@ -100,14 +102,13 @@ class Outbox(Generic[Item]):
                 self._change.wait_for(lambda: self._queue or self._deadline is not None)
                 if not self._queue or self._late():
                     return
-                item = self._queue.popleft()
-            if self._try(item):
-                self.delivered += 1
-            else:
-                self.lost += 1
+                item, self._in_hand = self._queue.popleft(), True
+            if not self._try(item):
+                return  # still in hand: `close` counts it
+            self._in_hand = False
 
     def _try(self, item: Item) -> bool:
-        """Deliver one item, with all its tries."""
+        """Deliver one item, with all its tries; whether it was delivered or given up before the time was over."""
         delay = self._first_delay
         for attempt in range(1, self._tries + 1):
             try:
@@ -115,15 +116,19 @@ class Outbox(Generic[Item]):
             except NotDeliveredError as error:
                 last = not error.again or attempt == self._tries
                 self._report(str(error), last)
-                if last or not self._pause(delay):
+                if last:
+                    self.lost += 1
+                    break
+                if not self._pause(delay):
                     return False
                 delay = min(self._longest_delay, 2.0 * delay)
             else:
+                self.delivered += 1
                 if self._failing:
                     self._failing = False
                     self._tell("note", f"{self._name} works again")
-                return True
-        return False
+                break
+        return True
 
     def _report(self, reason: str, last: bool) -> None:
         """Tell the first failure of a row, and each item that is given up."""

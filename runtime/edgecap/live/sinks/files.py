@@ -1,8 +1,8 @@
 """Events as subtitles (SRT, WebVTT) and as a table (CSV), written when they end.
 
 Each event is one write, so a file is whole after every event; what a full disk refuses waits in memory and is written
-when there is room again. Subtitles begin anew, since their times
-count from the start of listening; a table is appended to.
+when there is room again. Subtitles begin anew, since their times count from the start of listening; a table is appended
+to.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class TextFile(Sink):
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         try:
             self._file = Path(path).expanduser().open("ab" if append else "wb", buffering=0)
-            if header and self._file.tell() == 0:
-                self._waiting.append(header.encode())
-                self._write()
-            elif append and header and not _begins_with(path, header):
-                raise OutputError(f"{path} has other columns than {header.strip()}; name another file")
+            try:
+                self._begin(header, append)
+            except BaseException:
+                self._file.close()
+                raise
         except OSError as error:
             raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
 
@@ -54,6 +54,14 @@ class TextFile(Sink):
         if self._waiting:
             self._tell("warning", f"{self._path} lacks its last {len(self._waiting)} events")
         self._file.close()
+
+    def _begin(self, header: str, append: bool) -> None:
+        """Write the header, or see that an old file has it. Raises OSError, OutputError."""
+        if header and self._file.tell() == 0:
+            self._waiting.append(header.encode())
+            self._write()
+        elif append and header and not _begins_with(self._path, header):
+            raise OutputError(f"{self._path} has other columns than {header.strip()}; name another file")
 
     def _try(self) -> None:
         """Write what waits; a failure is told once."""

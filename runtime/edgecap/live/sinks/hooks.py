@@ -43,22 +43,27 @@ class Hook(Sink):
         self.outbox.close()
 
 
-def program(command: str, when: When, tell: Tell, *, limit: float = EXEC_SECONDS) -> Hook:
+def program(command: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False,
+            limit: float = EXEC_SECONDS) -> Hook:
     """Runs `command` with /bin/sh, one event after the other.
 
-    The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE in
-    the environment. A caption is never put into the command itself, so it cannot be taken for one.
+    The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE and
+    the rest of it in the environment, 1 or 0 for what is true or false. A caption is never put into the command
+    itself, so it cannot be taken for one.
     """
     def run(change: Change) -> None:
-        fields = change.event.document(kind=change.kind)
-        environment = {f"EDGECAP_{key.upper()}": str(value) for key, value in fields.items()}
-        environment["EDGECAP_OPEN"] = str(int(change.event.open))
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            env={**os.environ, **environment}, start_new_session=True, text=True, encoding="utf-8",
-        )
+        fields = change.event.document(kind=change.kind, model=model, audio_kept=audio_kept)
+        environment = {f"EDGECAP_{key.upper()}": str(int(value) if isinstance(value, bool) else value)
+                       for key, value in fields.items()}
         try:
-            child.communicate(document_line(change) + "\n", timeout=limit)
+            child = subprocess.Popen(
+                ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                env={**os.environ, **environment}, start_new_session=True, text=True, encoding="utf-8",
+            )
+        except OSError as error:  # no memory or no process left; later there may be
+            raise NotDeliveredError(f"it could not be started ({error.strerror})", again=False) from error
+        try:
+            child.communicate(document_line(change, model=model, audio_kept=audio_kept) + "\n", timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, SIGKILL)
             child.communicate()
@@ -81,9 +86,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def webhook(url: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False, tries: int = 5,
             first_delay: float = 1.0, grace: float = 5.0) -> Hook:
     """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for what is no web address."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"{url!r} is no web address; a webhook begins with http:// or https://")
+    host = _host(url)
     opener = urllib.request.build_opener(_NoRedirect)
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
 
@@ -95,9 +98,24 @@ def webhook(url: str, when: When, tell: Tell, *, model: str, audio_kept: bool = 
         except urllib.error.HTTPError as error:
             with error:
                 again = error.code >= 500 or error.code in WORTH_ANOTHER_TRY
-                raise NotDeliveredError(f"{parts.hostname} answers {error.code} {error.reason}", again=again) from error
+                raise NotDeliveredError(f"{host} answers {error.code} {error.reason}", again=again) from error
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise NotDeliveredError(f"{parts.hostname} cannot be reached ({reason})", again=True) from error
+            raise NotDeliveredError(f"{host} cannot be reached ({reason})", again=True) from error
 
     return Hook(Outbox("--webhook", post, tell, tries=tries, first_delay=first_delay, grace=grace), when)
+
+
+def _host(url: str) -> str:
+    """The host of a web address that can be asked as it is. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        if host and parts.scheme in {"http", "https"}:
+            if url.isascii() and url.isprintable() and " " not in url:
+                host.encode("idna")  # as the library does it: a label may be empty or too long
+                return host
+            raise ConfigError(f"{url!r} has signs that no web address has; write them as %20 and the like")
+    except ValueError:  # a port or an address in brackets that is none
+        pass
+    raise ConfigError(f"{url!r} is no web address; a webhook begins with http:// or https://")

@@ -16,18 +16,20 @@ class PeopleLines(Sink):
     def __init__(self, write: Callable[[str], None], *, updates: bool = False, named: bool = False) -> None:
         """`named` puts the microphone's name before each caption."""
         self._write, self._updates, self._named = write, updates, named
-        self._text = (0, "")
+        self._texts: dict[int, str] = {}
+        """Number of an open event → what was last said of it; several microphones have several."""
 
     def change(self, change: Change) -> None:
         """See `Sink.change`."""
         event = change.event
         name = f"{event.source}: " if self._named else ""
-        better = change.kind == "update" and (event.id, event.text) != self._text
-        if change.kind == "begin" or (self._updates and better):
+        if change.kind == "end":
+            self._texts.pop(event.id, None)
+            if self._updates:
+                self._write(f"{clock_time(event.ended)}  {name}(end of: {event.text}, {event.end - event.start:.0f} s)")
+        elif change.kind == "begin" or (self._updates and event.text != self._texts.get(event.id)):
             self._write(f"{clock_time(event.began)}  {name}{event.text}")
-            self._text = event.id, event.text
-        elif self._updates and change.kind == "end":
-            self._write(f"{clock_time(event.ended)}  {name}(end of: {event.text}, {event.end - event.start:.0f} s)")
+            self._texts[event.id] = event.text
 
 
 class JsonLines(Sink):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
 
 from edgecap.errors import ConfigError, OutputError
 from edgecap.live.sinks.base import Sink
@@ -67,6 +70,16 @@ class Metrics(Sink):
         class Server(ThreadingHTTPServer):
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
             daemon_threads = True
+
+            def server_bind(self) -> None:
+                """Bind without asking a name server who we are, which may take long where there is none."""
+                TCPServer.server_bind(self)
+                self.server_name, self.server_port = host, int(self.server_address[1])
+
+            def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
+                """Say nothing of a visitor who left."""
+                if not isinstance(sys.exception(), OSError):
+                    super().handle_error(request, client_address)
 
         try:
             self._server = Server((host, port), Handler)
