@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import re
+import resource
 import zlib
 from pathlib import Path
 
@@ -17,14 +18,15 @@ import torch
 from conftest import noise, tone
 
 from edgecap.cli import run
+from edgecap.decoding import Hypothesis
 from edgecap.errors import AudioError, OutputError
 from edgecap.frontend import FrontEnd
-from edgecap_train import metrics
+from edgecap_train import evaluation, metrics
 from edgecap_train.checkpoint import save_student
-from edgecap_train.evaluation import cider_d, read_references
+from edgecap_train.evaluation import caption_all, cider_d, read_references
 from edgecap_train.evaluation_page import spectrogram_png
-from edgecap_train.files import write_whole
-from edgecap_train.judged import JudgedBundle, JudgedCheckpoint, first_window, open_judged
+from edgecap_train.files import save_array, write_whole
+from edgecap_train.judged import JudgedBundle, JudgedCheckpoint, first_window, first_windows, open_judged
 from edgecap_train.student import Student, StudentConfig
 
 CAPTIONS = ("a dog barks", "rain falls on a roof", "a man speaks")
@@ -182,6 +184,40 @@ def test_a_table_without_its_columns_or_captions_is_refused(text: str, place: st
         read_references(tmp_path / "table.csv")
 
 
+def test_a_table_out_of_a_spreadsheet_is_read_and_a_short_row_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"\xef\xbb\xbffile,caption_1,dataset\nx.wav,rain\ny.wav,wind,A\n")
+    assert [(row.file.name, row.group) for row in read_references(tmp_path / "table.csv")] == [
+        ("x.wav", ""), ("y.wav", "A")]
+
+
+def test_recordings_that_can_be_read_are_heard_and_the_others_are_named(
+    table: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = read_references(table)
+    readable, heard = first_windows(rows, 16_000)
+    assert [row.file.name for row in readable] == ["noise.wav", "tone.flac", "tone.flac"]
+    assert [samples.size for samples in heard] == [32_000, 160_000, 160_000]
+    assert "broken.ogg" in caplog.text
+    assert "1 of 4 recordings cannot be read" in caplog.text
+    with pytest.raises(AudioError, match="none of the 1 recordings"):
+        first_windows(rows[1:2], 16_000)
+
+
+def test_a_student_is_asked_on_the_device_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = StudentConfig(encoder="yamnet", front_end=FrontEnd(), vocabulary_size=len(WORDS), d_model=16, heads=2,
+                           layers=1, feed_forward=16)
+    student = Student(config).eval().to("meta")  # another device than the spectrograms', on every machine
+    asked: list[str] = []
+
+    def search(_: Student, memory: torch.Tensor, length: torch.Tensor, *, beam: int) -> list[Hypothesis]:
+        asked.extend((memory.device.type, length.device.type))
+        return [Hypothesis((4, 5, 2), 0.0, (0.0, 0.0, 0.0))]
+
+    monkeypatch.setattr(evaluation, "search", search)
+    assert caption_all(student, [np.zeros((64, 96), np.float32)], WORDS, beam=1) == ["rain falls"]
+    assert asked == ["meta", "meta"]
+
+
 def test_tables_that_fit_nothing_and_models_that_are_not_there_are_one_line(
     tiny_folder: Path, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,3 +255,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
     with pytest.raises(OutputError, match="cannot be written"):
         write_whole(tmp_path / "new" / "file" / "below", "text")
+
+
+def test_an_array_that_finds_no_room_says_so_and_leaves_the_one_before(tmp_path: Path) -> None:
+    save_array(tmp_path / "array.npy", np.arange(10))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="File too large"):
+            save_array(tmp_path / "array.npy", np.zeros(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert np.load(tmp_path / "array.npy").tolist() == list(range(10))
+    assert [path.name for path in tmp_path.iterdir()] == ["array.npy"]

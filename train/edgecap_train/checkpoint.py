@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from edgecap.errors import CheckpointError, OutputError
+from edgecap.errors import CheckpointError
+from edgecap_train.files import write_whole
 from edgecap_train.published import published_student
 from edgecap_train.student import Student, StudentConfig
 from edgecap_train.vocabulary import Vocabulary, check_size, parse_vocabulary, read_vocabulary
@@ -120,18 +119,7 @@ def save_student(
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     data = save(tensors, metadata={METADATA_KEY: json.dumps(document, ensure_ascii=False)})
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"the checkpoint {path} cannot be written ({error.strerror or error}); free space or name "
-                          "another folder") from error
+    write_whole(path, data)
 
 
 def _file(path: Path) -> Path:

@@ -83,11 +83,12 @@ def read_log_mels(
 def caption_all(
     student: Student, log_mels: Sequence[NDArray[np.float32]], vocabulary: Sequence[str], beam: int
 ) -> list[str]:
-    """The best caption for each log-mel spectrogram (n_mels, T)."""
+    """The best caption for each log-mel spectrogram (n_mels, T), on whatever device the student is."""
+    device = student.decoder.embedding.weight.device
     captions = []
     for spectrogram in log_mels:
-        memory = student.encode(torch.from_numpy(spectrogram)[None])
-        length = student.memory_length(torch.tensor([spectrogram.shape[1]])).clamp(max=memory.shape[1])
+        memory = student.encode(torch.from_numpy(spectrogram)[None].to(device))
+        length = student.memory_length(torch.tensor([spectrogram.shape[1]], device=device)).clamp(max=memory.shape[1])
         best = search(student, memory, length, beam=beam)[0]
         captions.append(" ".join(vocabulary[token] for token in best.tokens if token > 3))
     return captions

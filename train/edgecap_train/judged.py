@@ -6,6 +6,7 @@ and named.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgecap.resample import resampled
 from edgecap.samples import loudest_level, to_mono
 from edgecap_train.evaluation import Reference
 
+log = logging.getLogger(__name__)
 WINDOW_SECONDS = 10.0
 """What a model hears of a recording."""
 CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth")
@@ -123,6 +125,25 @@ def caption_recordings(
             skipped.append(Skipped(reference.file, str(error)))
     progress(len(references), "")
     return judgements, skipped
+
+
+def first_windows(references: Sequence[Reference], rate: int) -> tuple[list[Reference], list[Samples]]:
+    """The recordings that can be read and the first ten seconds of each, (n,) at `rate`; the log names the others.
+
+    Raises AudioError where none can be read.
+    """
+    readable, heard = [], []
+    for reference in references:
+        try:
+            heard.append(first_window(reference.file, rate))
+            readable.append(reference)
+        except AudioError as error:
+            log.warning("left out: %s", error)
+    if len(readable) < len(references):
+        log.warning("%d of %d recordings cannot be read", len(references) - len(readable), len(references))
+    if not readable:
+        raise AudioError(f"none of the {len(references)} recordings can be read; is the table where its audio is?")
+    return readable, heard
 
 
 def first_window(file: Path, rate: int, seconds: float = WINDOW_SECONDS) -> Samples:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgecap.errors import AudioError
 from edgecap_train.captions import read_table
+from edgecap_train.files import write_whole
 
 SAMPLE_RATE = 32_000
 """Samples per second of a decoded pool: the tagger's rate; the student's front end halves it."""
@@ -62,8 +63,11 @@ def read_manifest(folder: Path) -> list[dict[str, str]]:
 
 
 def decode_clip(path: Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
-    """One sound file as mono float32 at `rate`."""
-    samples, source_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    """One sound file as mono float32 at `rate`. Raises AudioError where it cannot be read."""
+    try:
+        samples, source_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"{path} cannot be read as sound ({error})") from error
     return np.asarray(soxr.resample(samples.mean(axis=1), source_rate, rate, quality="HQ"), np.float32)
 
 
@@ -80,9 +84,9 @@ def decode_pool(folder: Path, cache: Path, rows: Iterable[dict[str, str]] | None
             for row in read_manifest(folder) if rows is None else rows:
                 try:
                     samples = decode_clip(folder / row["file"])
-                except (OSError, RuntimeError) as error:
+                except AudioError as error:
                     skipped += 1
-                    log.warning("skipped %s: %s", row["file"], error)
+                    log.warning("skipped: %s", error)
                     continue
                 out.write((np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes())
                 clips.append(PoolClip(row["file"], row["set"], row["label"], start, samples.size))
@@ -91,6 +95,6 @@ def decode_pool(folder: Path, cache: Path, rows: Iterable[dict[str, str]] | None
             raise AudioError(f"no clip of {folder} could be read; the log names them")
         if skipped:
             log.warning("%d clips of the pool could not be read", skipped)
-        index_path.write_text(json.dumps([vars(clip) for clip in clips]))  # last: its presence says "complete"
+        write_whole(index_path, json.dumps([vars(clip) for clip in clips]))  # last: its presence says "complete"
     clips = [PoolClip(**entry) for entry in json.loads(index_path.read_text())]
     return Pool(tuple(clips), np.memmap(data_path, np.int16, "r"))

@@ -21,6 +21,7 @@ from edgecap_train.captions import (
     with_heard_labels,
 )  # fmt: skip
 from edgecap_train.consensus import ConsensusConfig, ConsensusIndex
+from edgecap_train.files import save_array, write_whole
 from edgecap_train.plain import plain_captions
 from edgecap_train.pool import decode_pool
 from edgecap_train.scenes import SceneConfig, SceneMaker
@@ -69,9 +70,9 @@ def prepare(
     pool = decode_pool(sources.audio, out / "pool")
     scores_path = out / "pool_scores.npy"
     if not scores_path.is_file():
-        np.save(scores_path, score_pool(tagger, pool))
+        save_array(scores_path, score_pool(tagger, pool))
     scores = np.load(scores_path)
-    (out / "vocabulary.json").write_text(json.dumps(vocabulary))
+    write_whole(out / "vocabulary.json", json.dumps(vocabulary))
     config = SceneConfig()
     targets = TargetMaker(tagger, ConsensusIndex(captions, classes, CONSENSUS), valid, rate, config.seconds)
     for number in range(shards):

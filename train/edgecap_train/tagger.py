@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgecap.errors import CheckpointError
+from edgecap_train.checkpoint import read_tensors
 
 SAMPLE_RATE = 32_000
 N_FFT, WINDOW, HOP, N_MELS, F_MAX = 1024, 800, 320, 128, 15_000.0
@@ -138,14 +139,13 @@ def kaldi_mel_bank() -> np.ndarray:
 def load_tagger(folder: Path) -> Tagger:
     """The pretrained tagger from a folder that holds `mn04_as_mAP_432.pt`.
 
-    Raises CheckpointError where a tensor is missing or of another shape.
+    Raises CheckpointError where there is none, or a tensor is missing or of another shape.
     """
     tagger = Tagger()
     path = folder / "mn04_as_mAP_432.pt"
-    try:
-        source = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"cannot read the tagger {path.name}: {error}") from error
+    if not path.is_file():
+        raise CheckpointError(f"{folder} does not hold {path.name}; name the tagger's folder with --tagger")
+    source = read_tensors(path)
     # Both list their tensors in the order data meets them, so position pairs them and shape checks the pair.
     ours = tagger.state_dict()
     if len(ours) != len(source):

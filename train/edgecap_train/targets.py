@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgecap_train.captions import LabelledCaption
 from edgecap_train.consensus import ConsensusIndex
+from edgecap_train.files import save_array
 from edgecap_train.pool import Pool
 from edgecap_train.scenes import SEQUENCE_WORDS, Scene, SceneMaker, to_student_rate
 from edgecap_train.shards import CLASSES, EMBEDDING, MEMORY_FRAMES, Shard, read_shard
@@ -74,9 +76,10 @@ class TargetMaker:
             logits[row] = tags.logits[0].numpy()
             texts.append(self.captions(scene, torch.sigmoid(tags.logits[0]).numpy()))
         partial = folder.with_name(folder.name + ".partial")
-        partial.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed in it
+        partial.mkdir(parents=True)
         for name, array in (("audio", audio), ("frames", frames), ("logits", logits), ("lengths", lengths)):
-            np.save(partial / f"{name}.npy", array)
+            save_array(partial / f"{name}.npy", array)
         (partial / "texts.json").write_text(json.dumps(texts))
         partial.rename(folder)
 

