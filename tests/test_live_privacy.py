@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,23 +91,47 @@ def test_what_is_held_in_memory_and_in_one_file_is_bounded(tmp_path: Path) -> No
 
 def test_old_sounds_are_deleted_and_nothing_else_is_touched(tmp_path: Path) -> None:
     wall, clock = Clock(), Clock()
+    wall.now = 1e9
     (tmp_path / "holiday.flac").write_bytes(b"mine")
     (tmp_path / ".20200101T000000-1-00000000.flac.part").write_bytes(b"left by a killed listener")
     for path in tmp_path.iterdir():
         os.utime(path, (0, 0))
+    others = tmp_path / ".20010909T014640-1-00000000.flac.part"  # another listener is at it
+    others.write_bytes(b"")
+    os.utime(others, (wall.now - 600, wall.now - 600))
     kept = keeper(tmp_path, TOLD(), wall, clock)
-    assert [path.name for path in tmp_path.iterdir()] == ["holiday.flac"]
+    assert {path.name for path in tmp_path.iterdir()} == {"holiday.flac", others.name}
     hear(kept, noise(4))
     kept.change(event("begin"))
     kept.change(event("end"))
-    (path,) = set(tmp_path.iterdir()) - {tmp_path / "holiday.flac"}
+    (path,) = set(tmp_path.iterdir()) - {tmp_path / "holiday.flac", others}
     os.utime(path, (wall.now, wall.now))
     for seconds, there in ((80_000, True), (10_000, False)):
         wall.sleep(seconds)
         clock.sleep(seconds)
-        kept.change(event("update", 2))
+        kept.tick(Status(source="USB", asked_hop=2.0, hop=2.0))  # nothing need be heard for it
         assert path.exists() == there
-    assert (tmp_path / "holiday.flac").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.flac"]
+    kept.close()
+
+
+def test_sounds_kept_before_the_clock_was_set_are_not_taken_for_old_ones(tmp_path: Path) -> None:
+    old = tmp_path / "20010909T014640-1-00000000.flac"
+    old.write_bytes(b"of an earlier run")
+    wall, clock = Clock(), Clock()
+    wall.now = time.time()
+    os.utime(old, (wall.now - 80_000, wall.now - 80_000))
+    kept = keeper(tmp_path, TOLD(), wall, clock)
+    hear(kept, noise(4))
+    kept.change(event("begin", 2))
+    kept.change(event("end", 2))
+    for seconds in (1e8, 0.0):
+        wall.sleep(seconds + 700)
+        clock.sleep(700)
+        if seconds:
+            kept.moved(seconds)
+        kept.tick(Status(source="USB", asked_hop=2.0, hop=2.0))
+        assert [path.name.split("-")[1] for path in tmp_path.iterdir()] == ["2"]
     kept.close()
 
 
@@ -237,6 +262,7 @@ def test_the_journal_moves_with_the_clock_what_this_run_has_stored_and_nothing_e
     wall.now = 2e9 + 500
     second.moved(2e9 - 500)
     running.sleep(10_000)  # and cleans up
+    second.tick(Status(source="USB", asked_hop=2.0, hop=2.0))
     second.change(at(wall.now, "begin", 2))
     found = [row[0] for row in second._database.execute("SELECT began FROM events ORDER BY id")]
     assert found == [2e9, 2e9 + 500, 2e9 + 500]

@@ -16,6 +16,7 @@ from edgecap.errors import ConfigError, OutputError
 from edgecap.live.event import Change, Event
 from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Tell
+from edgecap.live.status import Status
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""
@@ -71,6 +72,9 @@ class Journal(Sink):
         if len(self._waiting) > MOST_WAITING:
             del self._waiting[next(iter(self._waiting))]
         self._try(self._store_waiting)
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`: what is older than it is kept goes in quiet too."""
         if self._clock() - self._cleaned > CLEAN_SECONDS:
             self._try(self._clean)
 

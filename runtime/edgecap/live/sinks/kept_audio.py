@@ -1,13 +1,14 @@
 """The sound of each event as a file, for who asks for it; without this sink no sound is stored anywhere.
 
 A file begins a little before its event and ends when that has been over for the time to close, at the latest after
-`MOST_SECONDS`. It is written under a
-hidden name and renamed when it is whole. Only its owner may read it, and after the time asked for it is deleted: only
-files with names that this module gives, so nothing else in the folder is ever touched.
+`MOST_SECONDS`. It is written under a hidden name and renamed when it is whole. Only its owner may read it, and after
+the time asked for it is deleted, whether anything is heard or not: only files with names that this module gives, so
+nothing else in the folder is ever touched.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import time
@@ -31,6 +32,9 @@ LEAD_IN = 1.0
 """Seconds kept before an event."""
 MOST_SECONDS = 120.0
 CLEAN_SECONDS = 600.0
+UNFINISHED_SECONDS = 3600.0
+"""A file under its hidden name that nobody wrote to for so long was left by a killed listener; a newer one may be that
+of another listener."""
 NAME = re.compile(r"^\.?\d{8}T\d{6}-\d+-[0-9a-f]{8}\.flac(\.part)?$")
 
 
@@ -50,7 +54,7 @@ class KeptAudio(Sink):
         self._wall, self._clock = wall, clock
         self._held: dict[str, deque[tuple[Samples, float]]] = {}
         self._files: dict[str, _File] = {}
-        self._cleaned = clock()
+        self._cleaned, self._since = clock(), self._wall()
         self._failing = False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,12 +81,16 @@ class KeptAudio(Sink):
             self._attempt(lambda: self._begin(event))
         elif change.kind == "end" and event.source in self._files:
             self._attempt(lambda: self._files.pop(event.source).close())
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`: every view says that sound is kept, and what is old goes in quiet too."""
+        status.audio_kept = str(self._folder)
         if self._clock() - self._cleaned >= CLEAN_SECONDS:
             self._attempt(self._clean)
 
-    def tick(self, status: Status) -> None:
-        """See `Sink.tick`: every view says that sound is kept."""
-        status.audio_kept = str(self._folder)
+    def moved(self, seconds: float) -> None:
+        """See `Sink.moved`: the files of this run are dated by the new clock, or they would be deleted as old."""
+        self._attempt(lambda: self._move(seconds))
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -118,9 +126,18 @@ class KeptAudio(Sink):
         self._cleaned = self._clock()
         own = {file.path for file in self._files.values()}
         for path in self._folder.iterdir():
-            old = self._wall() - path.stat().st_mtime > self._keep
-            if NAME.match(path.name) and path not in own and (old or path.suffix == ".part"):
+            if not NAME.match(path.name) or path in own:
+                continue
+            keep = min(self._keep, UNFINISHED_SECONDS) if path.suffix == ".part" else self._keep
+            if self._wall() - path.stat().st_mtime > keep:
                 path.unlink(missing_ok=True)
+
+    def _move(self, seconds: float) -> None:
+        for path in self._folder.iterdir():
+            written = path.stat().st_mtime
+            if NAME.match(path.name) and written >= self._since - 1.0:  # files are dated by a coarser clock
+                os.utime(path, (written + seconds, written + seconds))
+        self._since += seconds
 
 
 class _File:
