@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from live_parts import TOLD
@@ -169,6 +170,7 @@ def test_captions_wait_for_a_broker_that_is_away_and_the_queue_is_bounded(broker
     found = [text for _, text in reader.captions()]
     assert found in (["sound 2", "sound 3", "sound 4", "now"], ["sound 4", "now"], ["now"])  # the reader may be later
     assert told[-1][0] == "note"
+    assert "2 captions were given up meanwhile" in told[-1][1]
     mqtt.close()
     reader.close()
 
@@ -206,6 +208,33 @@ def test_a_refused_password_is_one_clear_line_and_the_right_one_is_taken_from_it
     mqtt.close()
     with pytest.raises(ConfigError, match=r"password file .* cannot be read"):
         sink(broker, told, user="ear", password_file=str(tmp_path / "nowhere"))
+
+
+def test_names_in_other_scripts_have_topics_of_their_own(broker: Broker, told: TOLD) -> None:
+    broker.start()
+    mqtt = Mqtt(MqttConfig(host="127.0.0.1", port=broker.port), teller(told), model="tiny", several=True)
+    below = {mqtt._below(source) for source in ("\u53a8\u623f", "\u6d74\u5ba4", "K\u00fcche", "kitchen")}
+    mqtt.close()
+    assert len(below) == 4
+    assert all(topic.count("/") == 1 and len(topic) > 1 for topic in below)
+    assert "k-che/" in below
+
+
+class Refusal:
+    is_failure = True
+
+    def __str__(self) -> str:
+        return "Not authorized"
+
+
+def test_a_broker_that_refused_and_took_us_again_is_told_when_it_goes(broker: Broker, told: TOLD) -> None:
+    broker.start()
+    mqtt = sink(broker, told)
+    mqtt._on_connect(mqtt._client, None, None, Refusal(), None)  # its password was changed, and changed back
+    mqtt._on_connect(mqtt._client, None, None, SimpleNamespace(is_failure=False), None)
+    mqtt._on_disconnect(mqtt._client, None, None, SimpleNamespace(is_failure=True), None)
+    mqtt.close()
+    assert [kind for kind, _ in told] == ["warning", "note", "warning"]
 
 
 def test_several_microphones_have_topics_and_sensors_of_their_own(broker: Broker, told: TOLD) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from edgecap._version import __version__
 from edgecap.errors import ConfigError, MissingDependencyError, OutputError
@@ -65,6 +66,7 @@ class Mqtt(Sink):
         self._waiting: deque[tuple[str, str]] = deque(maxlen=config.queue)
         self.lost = 0
         """Messages that were given up because the queue was full."""
+        self._given_up = 0
         self._lock = threading.Lock()
         self._answered = threading.Event()
         self._refusal = ""
@@ -158,7 +160,10 @@ class Mqtt(Sink):
 
     def _below(self, source: str) -> str:
         """What stands before `caption` and `state` in the topics of a source: its name, where there are several."""
-        return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', source).strip('-').lower()}/" if self._several else ""
+        if not self._several:
+            return ""
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", source).strip("-").lower()
+        return f"{plain or f'{crc32(source.encode()):08x}'}/"  # a name in another script has none of these letters
 
     def _announce(self, sources: list[str]) -> None:
         """Tell Home Assistant of these sources."""
@@ -187,9 +192,12 @@ class Mqtt(Sink):
                 topic, message = self._waiting.popleft()
                 self._publish(topic, message, qos=1)
             self._connected = True
+            given_up, self._given_up = self.lost - self._given_up, self.lost
+        self._refusal = ""
         if self._told:
             self._told = False
-            self._tell("note", f"the MQTT broker {self._where} is there")
+            lost = f"; {given_up} captions were given up meanwhile, the oldest" if given_up else ""
+            self._tell("note", f"the MQTT broker {self._where} is there{lost}")
         self._answered.set()
 
     def _on_connect_fail(self, _client: Client, _data: object) -> None:
