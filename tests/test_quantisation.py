@@ -12,13 +12,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecap.errors import AudioError, BundleError, EdgecapError
 from edgecap.frontend import FrontEnd
+from edgecap_export import calibration
 from edgecap_export.calibration import read_calibration
 from edgecap_export.graphs import OnnxGraphs
 from edgecap_export.half import halve_weights
 from edgecap_export.layers import rank_layers
 from edgecap_export.onnx_runtime import RUNTIME
+from edgecap_export.plan import plan
 from edgecap_export.products import quantise_products
-from edgecap_export.quantise import plan, quantise_encoder, simplified, step_of
+from edgecap_export.quantise import quantise_encoder, simplified, step_of
 from edgecap_export.ranges import (
     Histogram,
     entropy_range,
@@ -260,6 +262,24 @@ def test_recipes_and_ranges_survive_json_and_nonsense_is_refused(ranges):
     assert replace(again, spans=spans).of(INT8)
     with pytest.raises(BundleError, match="'entropy'"):
         replace(again, spans=spans).of(replace(INT8, ranges="entropy"))
+
+
+def test_every_recording_is_heard_however_many_there_are_and_at_every_level(tmp_path, monkeypatch):
+    files, levels = set(), []
+
+    def window_of(sound, *_):
+        files.add(round(sound[1] / sound[0]))
+        levels.append(round(20 * np.log10(sound[0])))
+
+    for number in range(200):
+        (tmp_path / f"{number:03}.wav").touch()
+    monkeypatch.setattr(calibration, "_windows", lambda path, *_: [np.array([1.0, int(path.stem)], np.float32)] * 2)
+    monkeypatch.setattr(calibration, "loudest_level", lambda *_: -20.0)
+    monkeypatch.setattr(calibration, "window_of", window_of)
+    assert read_calibration(tmp_path, FrontEnd(), 201).clips == 200
+    assert files == set(range(200))
+    assert len(levels) == calibration.MOST_WINDOWS
+    assert min(levels.count(gain) for gain in calibration.GAINS_DB) > 30
 
 
 def test_calibration_needs_recordings_and_says_what_few_or_silent_ones_do(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +50,11 @@ def read_calibration(folder: Path, front_end: FrontEnd, window_frames: int) -> C
     if len(paths) > MOST_WINDOWS:
         paths = [paths[index] for index in np.linspace(0, len(paths) - 1, MOST_WINDOWS).astype(int)]
     longest = (window_frames - 1) * front_end.hop_length
-    sounds = [window for path in paths for window in _windows(path, front_end.sample_rate, longest)]
-    pairs = [(sound, gain) for sound in sounds for gain in GAINS_DB]
-    if len(pairs) > MOST_WINDOWS:  # a stride through a shuffled list keeps every gain and every file in it
-        order = np.random.default_rng(0).permutation(len(pairs))[:MOST_WINDOWS]
-        pairs = [pairs[index] for index in sorted(order)]
+    windows = [_windows(path, front_end.sample_rate, longest) for path in paths]
+    sounds = [window for found in windows for window in found]
+    pairs = [(file, sound, gain) for file, found in enumerate(windows) for sound in found for gain in GAINS_DB]
+    if len(pairs) > MOST_WINDOWS:
+        pairs = [pairs[index] for index in _chosen([file for file, _, _ in pairs])]
     warnings = []
     if all(loudest_level(sound, front_end.sample_rate) < SILENT_DBFS for sound in sounds):
         warnings.append(f"all recordings in {folder} are silent: the ranges fit silence, and whatever is louder will "
@@ -61,7 +63,7 @@ def read_calibration(folder: Path, front_end: FrontEnd, window_frames: int) -> C
         warnings.append(f"{len(paths)} recordings in {folder} are few: the ranges fit these sounds, and others may be "
                         f"cut off; {ENOUGH_CLIPS} are the least that is sensible, 200 are better")
     spectrograms = tuple(window_of(sound * np.float32(10 ** (gain / 20)), front_end, window_frames)
-                         for sound, gain in pairs)  # fmt: skip
+                         for _, sound, gain in pairs)  # fmt: skip
     return CalibrationSet(spectrograms, len(paths), tuple(warnings))
 
 
@@ -71,6 +73,18 @@ def window_of(samples: Samples, front_end: FrontEnd, window_frames: int) -> NDAr
     missing = window_frames - spectrogram.shape[1]
     padded = np.pad(spectrogram, ((0, 0), (0, missing)), constant_values=front_end.silence)
     return padded[None].astype(np.float32)
+
+
+def _chosen(files: Sequence[int]) -> list[int]:
+    """`MOST_WINDOWS` places of a list that says which file each window is of: by chance, from every file first one,
+    then a second, so that none is left out.
+    """
+    seen: Counter[int] = Counter()
+    turns = []
+    for index in np.random.default_rng(0).permutation(len(files)):
+        turns.append((seen[files[index]], len(turns), int(index)))
+        seen[files[index]] += 1
+    return sorted(index for _, _, index in sorted(turns)[:MOST_WINDOWS])
 
 
 def _windows(path: Path, rate: int, length: int) -> list[Samples]:

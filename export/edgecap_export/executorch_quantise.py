@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from edgecap_export.quantise import FIRST, Range, simplified
+from edgecap_export.plan import FIRST
+from edgecap_export.quantise import Range, simplified
 from edgecap_export.recipes import ConvKind, Recipe
 from edgecap_export.runtimes import Work
 

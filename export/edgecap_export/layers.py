@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgecap_export.quantise import Range, plan, quantise_encoder
+from edgecap_export.plan import plan
+from edgecap_export.quantise import Range, quantise_encoder
 from edgecap_export.recipes import Recipe
 from edgecap_export.verify import onnx_runner
 

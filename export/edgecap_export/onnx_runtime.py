@@ -12,7 +12,8 @@ from edgecap.bundle import BundleContent
 from edgecap.errors import BundleError
 from edgecap_export.apply import apply_recipe
 from edgecap_export.graphs import OnnxGraphs, onnx_model
-from edgecap_export.quantise import plan, simplified
+from edgecap_export.plan import plan
+from edgecap_export.quantise import simplified
 from edgecap_export.recipes import Recipe, recipe_for
 from edgecap_export.runtimes import Lowered, Precision, Runtime, Work
 from edgecap_export.waveform import WAVEFORM_INPUTS, GraphFrontEnd, example_waveform_inputs

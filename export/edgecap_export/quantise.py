@@ -8,10 +8,8 @@ output channel, 32-bit biases: Jacob et al. 2018, arXiv 1712.05877.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,16 +17,12 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from edgecap_export.nodes import MICROSOFT, Graph, attributes
-from edgecap_export.recipes import ConvKind, Recipe
+from edgecap_export.plan import POINTWISE_OPERATORS, Plan, kind_of, plan, pooled_tensors
+from edgecap_export.recipes import Recipe
 
 Range = tuple[float, float]
-_POINTWISE_OPERATORS = {"Mul", "Add", "Sigmoid", "Relu", "QuickGelu"}
-"""Operators that work value by value, so that they take maps in any layout as long as all inputs share it."""
 _FLOAT_OPERATORS = {"QuickGelu", "ReduceMean", "Add"}
 """Operators that no recipe for ONNX Runtime quantises: bytes would be widened for them."""
-FIRST = "among the first, whose maps are so large that bytes gain no time"
-WORTH = 6
-"""Places of a map for each channel that comes out, from which on scaling the weights beats scaling the map."""
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -78,101 +72,12 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     return graph.model()
 
 
-def kind_of(node: NodeProto, weight: NDArray[Any]) -> ConvKind:
-    """What kind of convolution a node is."""
-    if attributes(node).get("group", 1) > 1:
-        return "depthwise"
-    return "pointwise" if weight.shape[2:] == (1, 1) else "plain"
-
-
-@dataclass(frozen=True)
-class Excite:
-    """The product of a squeeze-excite: a map times one number for each channel."""
-
-    map: str
-    gate: str
-    product: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which nodes become int8 and why the others do not, and the tensors whose ranges that needs."""
-
-    quantised: dict[str, str]
-    """Name of a convolution → the tensor that it gives, its ReLU included."""
-    excites: dict[str, Excite]
-    """Name of a quantised convolution → the scaling of its input that moves into its weights."""
-    stays: dict[str, str]
-    """Name of a convolution → why it stays in float."""
-    tensors: tuple[str, ...]
-
-
-def plan(model: onnx.ModelProto, recipe: Recipe) -> Plan:
-    """What `recipe` makes of a simplified encoder graph."""
-    graph = Graph(model)
-    makers, takers = graph.producers(), graph.consumers()
-    quantised: dict[str, str] = {}
-    stays: dict[str, str] = {}
-    tensors: dict[str, None] = {}
-    excites: dict[str, Excite] = {}
-    pooled = _pooled(graph)
-    shapes = graph.shapes()
-    for node in graph.nodes:
-        if node.op_type != "Conv":
-            continue
-        kind = kind_of(node, graph.constants[node.input[1]])
-        if node.output[0] in pooled:
-            stays[node.name] = "works on one value for each channel: nothing to gain"
-        elif kind not in recipe.convolutions:
-            stays[node.name] = f"{kind} convolutions stay in float in this recipe"
-        elif len(quantised) + sum(reason == FIRST for reason in stays.values()) < recipe.float_first:
-            stays[node.name] = FIRST
-        elif node.name in recipe.keep:
-            stays[node.name] = "kept by the recipe"
-        else:
-            after = takers[node.output[0]]
-            output = after[0].output[0] if len(after) == 1 and after[0].op_type == "Relu" else node.output[0]
-            quantised[node.name] = output
-            excite = _excite(makers.get(node.input[0]), pooled) if kind == "pointwise" else None
-            if excite is not None:
-                tensors |= {excite.map: None}
-            if excite is not None and len(takers[excite.product]) == 1 and output == node.output[0]:
-                places = math.prod(shapes.get(excite.product, ())[2:])
-                if places > WORTH * graph.constants[node.input[1]].shape[0]:
-                    excites[node.name] = excite
-                    continue
-            tensors |= dict.fromkeys((node.input[0], output))
-    tensors |= {node.output[0]: None for node in graph.nodes if node.op_type == "GlobalAveragePool"}
-    return Plan(quantised, excites, stays, tuple(tensors))
-
-
 def quantise_encoder(model: onnx.ModelProto, ranges: Mapping[str, Range], recipe: Recipe) -> onnx.ModelProto:
     """A simplified encoder graph with the convolutions that `recipe` names in int8.
 
     Raises KeyError where `ranges` lacks a tensor of `plan(model, recipe).tensors`.
     """
     return _Rewriter(model, ranges, plan(model, recipe)).run()
-
-
-def _excite(node: NodeProto | None, pooled: set[str]) -> Excite | None:
-    """What `node` scales by what, where it is the product of a squeeze-excite."""
-    if node is None or node.op_type != "Mul":
-        return None
-    gates = [name for name in node.input if name in pooled]
-    maps = [name for name in node.input if name not in pooled]
-    return Excite(maps[0], gates[0], node.output[0]) if len(gates) == 1 and len(maps) == 1 else None
-
-
-def _pooled(graph: Graph) -> set[str]:
-    """Tensors of one value for each channel: what comes out of a pooling, until it meets a map."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        maps = [name for name in node.input if name not in graph.constants]
-        if node.op_type == "GlobalAveragePool" or (
-            node.op_type in _POINTWISE_OPERATORS | {"Conv"} and all(name in found for name in maps)
-        ):
-            found.update(node.output)
-    return found
 
 
 class _Rewriter:
@@ -182,7 +87,7 @@ class _Rewriter:
         self.graph = Graph(model)
         self.plan = planned
         self.steps = {name: step_of(ranges[name]) for name in planned.tensors}
-        self.pooled = _pooled(self.graph)
+        self.pooled = pooled_tensors(self.graph)
         self.takers = self.graph.consumers()
         self.skipped = {excite.product for excite in planned.excites.values()}
         self.forms: dict[str, dict[str, str]] = {}
@@ -216,7 +121,7 @@ class _Rewriter:
             self._pooling(node)
         elif node.output[0] in self.pooled and node.op_type == "Conv" and self._exists(node.input[0], "nhwc"):
             self._pooled_convolution(node)
-        elif node.op_type in _POINTWISE_OPERATORS and any(self._exists(name, "nhwc") for name in node.input):
+        elif node.op_type in POINTWISE_OPERATORS and any(self._exists(name, "nhwc") for name in node.input):
             self._pointwise(node)
         else:
             for index, name in enumerate(node.input):
