@@ -297,6 +297,83 @@ def test_the_others_are_closed_for_a_moment_only_once_the_lost_one_is_seen(monke
     found.close()
 
 
+class Looks:
+    """The other process, which has seen these devices when it is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *seen: str) -> None:
+        self.started = 0
+        looks = self
+
+        class Look:
+            def __init__(self, *_: object, **__: object) -> None:
+                looks.started += 1
+
+            def poll(self) -> int:
+                return 0
+
+            def communicate(self) -> tuple[str, None]:
+                return "\n".join(seen), None
+
+        monkeypatch.setattr(module.subprocess, "Popen", Look)
+        monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
+
+
+def test_one_that_is_gone_when_the_others_are_opened_again_takes_none_of_them_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "hall (hw:2,0)", "attic (hw:3,0)"), Clock()
+    found = Microphones(2.0, clock)
+    kitchen, hall, attic = (found.open(name) for name in ("kitchen", "hall", "attic"))
+    attic.close()
+    Looks(monkeypatch, "0 hall (hw:2,0)", "1 attic (hw:3,0)")
+    plugged.devices = [device("hall (hw:2,0)", 0), device("attic (hw:3,0)", 1)]  # and the kitchen's is pulled out
+    with pytest.raises(DeviceError):
+        found.open_again(attic.device.name, True)
+    clock.sleep(1.0)
+    assert found.open_again(attic.device.name, True).device.name == "attic (hw:3,0)"
+    assert (kitchen.active, hall.active) == (False, True)
+
+
+def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)")
+    found, closed = Microphones(2.0), []
+    kitchen, attic = found.open("kitchen"), found.open("attic")
+    for microphone in (kitchen, attic):  # one hub was pulled out; only one source has noticed
+        microphone.active = False  # type: ignore[misc]
+        monkeypatch.setattr(microphone, "close", lambda name=microphone.device.name: closed.append(name))
+    assert found.open_again(kitchen.device.name, True).active
+    assert sorted(closed) == ["attic (hw:2,0)", "kitchen (hw:1,0)"]
+    assert plugged.rescans == 1
+
+
+def test_one_that_is_seen_and_does_not_open_does_not_close_the_others_every_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
+    found = Microphones(2.0, clock)
+    kitchen = found.open("kitchen")
+    Looks(monkeypatch, "0 kitchen (hw:1,0)", "1 attic (hw:2,0)")  # there, and not to be opened
+    for _ in range(120):
+        clock.sleep(1.0)
+        with pytest.raises(DeviceError):
+            found.open_again("attic", False)
+    assert 3 <= plugged.rescans <= 8
+    assert kitchen.active
+
+
+def test_a_machine_without_a_free_process_looks_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    Plugged(monkeypatch, "kitchen (hw:1,0)")
+    found = Microphones(2.0, Clock())
+    found.open("kitchen")
+
+    def none_left(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(module.subprocess, "Popen", none_left)
+    with pytest.raises(DeviceError):
+        found.open_again("attic", False)
+
+
 def test_every_output_names_the_microphone_where_there_are_several(tmp_path: Path) -> None:
     from test_live_sinks import story
 

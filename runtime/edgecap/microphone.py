@@ -117,7 +117,10 @@ class Microphone:
     @property
     def active(self) -> bool:
         """Whether sound still comes; an unplugged microphone ends without an error."""
-        return bool(self._stream.active)
+        try:
+            return bool(self._stream.active)
+        except _portaudio().PortAudioError:
+            return False
 
     def close(self) -> None:
         """Stop listening."""

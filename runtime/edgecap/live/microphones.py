@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from edgecap.errors import DeviceError
@@ -43,17 +44,21 @@ class Microphones:
 
         Raises DeviceError where it is not there (yet).
         """
+        for microphone in self._open:
+            if not microphone.active:
+                microphone.close()  # its own source may not have noticed yet, and no stream may outlive a rescan
         self._open = [microphone for microphone in self._open if microphone.active]
-        if not self._open:
-            rescan()
-        else:
+        if self._open:
             self._wait_for(query)
-            for microphone in self._open:
-                microphone.close()
-            rescan()
-            for microphone in self._open:
+        for microphone in self._open:
+            microphone.close()
+        rescan()
+        for microphone in self._open:
+            with suppress(DeviceError):  # then it stays closed, and its own source looks for it
                 microphone.reopen(self._find(microphone.device.name))
-        return self._start(self._find(query) if known and query else find_device(query))
+        found = self._start(self._find(query) if known and query else find_device(query))
+        self._interval, self._next = FIRST_LOOK, 0.0
+        return found
 
     def close(self) -> None:
         """End the process that looks for devices, where there is one."""
@@ -87,16 +92,19 @@ class Microphones:
         if cards != self._cards:
             self._cards, self._interval, self._next = cards, FIRST_LOOK, 0.0
         if self._look is None and self._clock() >= self._next:
-            self._look = subprocess.Popen([sys.executable, "-c", LOOK], stdin=subprocess.DEVNULL,
-                                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            try:
+                self._look = subprocess.Popen([sys.executable, "-c", LOOK], stdin=subprocess.DEVNULL,
+                                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            except OSError:  # no memory or no process left; later there may be
+                self._next = self._clock() + self._interval
         elif self._look is not None and self._look.poll() is not None:
             listed = [line.partition(" ")[::2] for line in self._look.communicate()[0].splitlines()]
             self._look = None
+            # Longer after a look in vain, and where what was seen did not open: the others were closed for it.
             self._next = self._clock() + self._interval
+            self._interval = min(LONGEST_LOOK, 2 * self._interval)
             open_names = {microphone.device.name for microphone in self._open}
             free = [(number, name) for number, name in listed if name not in open_names]
             if any(query in (None, number) or plain_name(query).casefold() in name.casefold() for number, name in free):
-                self._interval = FIRST_LOOK
                 return
-            self._interval = min(LONGEST_LOOK, 2 * self._interval)
         raise DeviceError(f"no microphone is called {query!r}; see edgecap devices")
