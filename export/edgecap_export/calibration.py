@@ -80,7 +80,7 @@ def _chosen(files: Sequence[int]) -> list[int]:
     then a second, so that none is left out.
     """
     seen: Counter[int] = Counter()
-    turns = []
+    turns: list[tuple[int, int, int]] = []
     for index in np.random.default_rng(0).permutation(len(files)):
         turns.append((seen[files[index]], len(turns), int(index)))
         seen[files[index]] += 1
