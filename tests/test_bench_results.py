@@ -14,7 +14,7 @@ from edgecap_bench.figures_report import figures_page, rows, section
 from edgecap_bench.machine import Machine, processor, this_machine, versions
 from edgecap_bench.results import Figure, Result, ResultError, Settings, Subject, read_result, write_result
 from edgecap_bench.sections import parts
-from edgecap_bench.tables import amount, markdown
+from edgecap_bench.tables import amount, count, markdown
 
 RESULTS = Path(report.BENCHMARKS) / "results"
 
@@ -91,6 +91,7 @@ def test_a_table_says_median_spread_target_and_verdict(result: Result) -> None:
 def test_amounts_have_three_digits_and_a_unit() -> None:
     assert [amount(value, "s") for value in (0.0, 1.5e-6, 0.0123456, 75.0)] == ["0 µs", "1.5 µs", "12.3 ms", "75 s"]
     assert [amount(value, "B") for value in (-512.0, 91_900_000.0, 2.5e9)] == ["-512 B", "91.9 MB", "2500 MB"]
+    assert (amount(0.9997, "s"), amount(999.8e6, "B"), count(999_700)) == ("1000 ms", "1000 MB", "1000 k")
 
 
 def test_the_page_names_machine_versions_command_and_date(result: Result) -> None:

@@ -66,9 +66,13 @@ def test_each_fault_misses_its_wish(more: dict[str, float], names: set[str]) -> 
 
 def test_slopes_and_drifts() -> None:
     assert slope([(0, 1), (1, 3), (2, 5)]) == pytest.approx(2.0)
-    assert slope([(0, 1)]) == 0.0
+    assert slope([(0, 1)]) != slope([(0, 1)])  # not a number: too few to say
     assert drift([0.0] * 50 + [1.0] * 50) == 1.0
     assert drift([1.0]) != drift([1.0])  # not a number: too few to say
+
+
+def test_a_soak_too_short_to_tell_of_memory_does_not_keep_the_wish() -> None:
+    assert missed(result(samples=result().samples[:1])) == {"resident memory"}
 
 
 def test_a_clip_that_is_heard_in_several_words_counts_once() -> None:

@@ -107,7 +107,7 @@ def compare(here: BundleRun, there: BundleRun) -> Comparison:
     """One bundle on two machines, clip by clip: equal are captions of the same tokens."""
     pairs = list(zip(here.captions, there.captions, strict=False))
     fault = here.fault or there.fault
-    if not fault and [pair[0].clip for pair in pairs] != [caption.clip for caption in here.captions]:
+    if not fault and [caption.clip for caption in there.captions] != [caption.clip for caption in here.captions]:
         fault = "it captioned other clips"
     changes = [abs(ours.score - theirs.score) for ours, theirs in pairs if _same(ours, theirs)]
     return Comparison(

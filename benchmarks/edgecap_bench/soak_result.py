@@ -131,9 +131,9 @@ def first_of_each_clip(stamps: Sequence[Stamp]) -> list[Stamp]:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Least-squares slope of (x, y); 0 for fewer than 3 points."""
+    """Least-squares slope of (x, y); NaN for fewer than 3 points, of which nothing can be said."""
     if len(points) < 3:
-        return 0.0
+        return float("nan")
     x, y = np.asarray(points, np.float64).T
     return float(np.polyfit(x - x[0], y, 1)[0])
 

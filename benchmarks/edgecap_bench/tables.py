@@ -48,7 +48,7 @@ def amount(value: float, unit: Unit) -> str:
     """A value with three digits and the prefix that suits it."""
     *larger, smallest = _SCALES[unit]
     factor, name = next((scale for scale in larger if abs(value) >= scale[0]), smallest)
-    return f"{value / factor:.3g} {name}" if abs(value) < 1000 * factor else f"{value / factor:.0f} {name}"
+    return f"{_digits(value / factor)} {name}"
 
 
 def spread(low: float, high: float, unit: Unit) -> str:
@@ -63,7 +63,12 @@ def count(number: int | None) -> str:
     if number is None:
         return "not counted"
     factor, name = next(((f, n) for f, n in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number >= f), (1.0, ""))
-    return f"{number / factor:.3g}{name}" if number < 1000 * factor else f"{number / factor:.0f}{name}"
+    return f"{_digits(number / factor)}{name}"
+
+
+def _digits(value: float) -> str:
+    """Three digits, or all that a whole number has; never a power of ten."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def cores(threads: int) -> str:
