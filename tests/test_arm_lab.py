@@ -89,6 +89,9 @@ def test_a_bundle_that_does_not_run_a_missing_clip_and_a_failed_test_are_faults(
     assert "did not run: illegal instruction" in next(lab(run(fault="illegal instruction")).faults())
     short = replace(run(), captions=run().captions[:1])
     assert compare(run(), short).fault == "it captioned other clips"
+    renamed = replace(run(), captions=[replace(run().captions[0], clip="cat"), run().captions[1]])
+    assert compare(run(), renamed).fault == "it captioned other clips"
+    assert compare(short, run()).fault == "it captioned other clips"
     failed = replace(TESTS, failed=["tests.test_windows::test_it"])
     assert next(lab(run(), tests=failed).faults()) == "Raspberry Pi 4: the test tests.test_windows::test_it failed"
 
@@ -146,6 +149,8 @@ def test_a_bundle_that_does_not_run_here_ends_the_lab_before_anything_is_emulate
                         patience=300, tests=())
     with pytest.raises(ArmLabError, match="does not run on this machine: there is no folder"):
         arm_lab.run_lab(plan, "the command", lambda message: None)
+    with pytest.raises(ArmLabError, match=r"did not end in 0\.01 s; give it more time"):
+        arm_lab.run_lab(replace(plan, patience=0.01), "the command", lambda message: None)
 
 
 def test_a_program_that_crashes_or_never_ends_on_the_emulated_processor_is_told(

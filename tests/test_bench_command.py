@@ -13,7 +13,7 @@ import soundfile
 import typer
 from conftest import noise
 
-from edgecap.errors import AudioError, EdgecapError
+from edgecap.errors import AudioError, EdgecapError, OutputError
 from edgecap_bench import cli, load, modes
 from edgecap_bench.clips import load_clips
 from edgecap_bench.figures import EXPLANATIONS, TARGETS
@@ -21,6 +21,7 @@ from edgecap_bench.load import BusyMachineError
 from edgecap_bench.processes import Measurement
 from edgecap_bench.results import Result, read_result
 from edgecap_bench.stages import measure_stages
+from edgecap_bench.tables import Page
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--rounds", 2, "--starts", 1)
@@ -71,6 +72,10 @@ def test_bench_can_leave_the_long_file_out(edgecap: Run, tiny_folder: Path, tmp_
         (("--clips", "nowhere"), 3, "no folder nowhere"),
         (("--threads", 10_000), 2, "do not fit"),
         (("--rounds", 0), 2, "--rounds"),
+        (("--dataset", "one"), 2, "--dataset"),
+        (("--growth", "--beam", 2), 2, "--beam"),
+        (("--submit-file", "board.json", "--compare", "teacher"), 2, "--compare"),
+        (("--submit-file", "board.json", "--runtime", "all"), 2, "--runtime"),
         (("--json", "nowhere/result.json"), 7, "no folder nowhere"),
         (("--json", "/"), 7, "cannot be written"),
     ],
@@ -114,6 +119,20 @@ def test_a_run_that_was_disturbed_is_kept_but_called_no_result(
         cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
     assert read_result(tmp_path / "result.json").noisy
     assert "NO RESULT" in capsys.readouterr().out
+
+
+def test_a_result_that_cannot_be_written_is_shown_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path) -> None:
+        raise OutputError(f"{path} cannot be written (No space left on device)")
+
+    page = Page(title="what took minutes", notes=[], sheets=[], provenance=[])
+    outcome = modes.Outcome(page, full, lambda path: None, False)
+    monkeypatch.setitem(modes.MODES, "figures", lambda *_: outcome)
+    with pytest.raises(OutputError, match="No space left"):
+        cli.bench(even_busy=True, json=tmp_path / "result.json")
+    assert "what took minutes" in capsys.readouterr().out
 
 
 def test_a_quiet_run_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
@@ -173,3 +192,10 @@ def test_a_measurement_that_fails_says_why() -> None:
         Measurement(load.cores(1), 1).run("import", "no_such_module")
     with pytest.raises(EdgecapError, match=r"nowhere\.wav does not exist"):
         Measurement(load.cores(1), 1).run("command", "caption", "nowhere.wav")
+
+
+def test_a_measurement_that_complains_at_length_is_not_held_up(tmp_path: Path) -> None:
+    (tmp_path / "talker.py").write_text("import sys\nsys.stderr.write('x' * 300_000 + chr(10))\n")
+    run = Measurement(load.cores(1), 1)
+    run._environment["PYTHONPATH"] = str(tmp_path)
+    assert run.run("import", "talker")["seconds"] >= 0

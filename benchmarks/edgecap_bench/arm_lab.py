@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from edgecap_bench.arm_packages import ArmLabError
 from edgecap_bench.arm_results import FORMAT, FORMAT_VERSION, ArmLab, BoardRun, TestRun
 from edgecap_bench.arm_root import Say, make_root
 from edgecap_bench.arm_tests import QUICK, run_tests, runtime_tests
-from edgecap_bench.machine import this_machine, versions
+from edgecap_bench.machine import now, this_machine, versions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = (REPOSITORY / "runtime", REPOSITORY / "benchmarks")
@@ -77,7 +76,7 @@ def run_lab(plan: Plan, command: str, say: Say) -> ArmLab:
 
     After Ctrl-C what was found until then comes back, marked partial.
     """
-    date = datetime.now().astimezone().isoformat(timespec="seconds")
+    date = now()
     root = make_root(plan.folder, say, {read_manifest(bundle).runtime for bundle in plan.bundles})
     say("captioning on this machine")
     here = [caption_here(bundle, plan) for bundle in plan.bundles]
@@ -105,10 +104,13 @@ def run_lab(plan: Plan, command: str, say: Say) -> ArmLab:
 
 
 def caption_here(bundle: Path, plan: Plan) -> BundleRun:
-    """One bundle on this machine, in a process of its own."""
-    done = subprocess.run([sys.executable, *_question(bundle, plan)], capture_output=True, text=True, check=False,
-                          cwd=REPOSITORY, stdin=subprocess.DEVNULL, timeout=plan.patience,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    """One bundle on this machine, in a process of its own. Too little time is told in the answer."""
+    try:
+        done = subprocess.run([sys.executable, *_question(bundle, plan)], capture_output=True, text=True, check=False,
+                              cwd=REPOSITORY, stdin=subprocess.DEVNULL, timeout=plan.patience,
+                              env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return _failed(bundle, f"it did not end in {plan.patience:g} s; give it more time with --patience")
     return _answered(bundle, done)
 
 

@@ -25,6 +25,7 @@ from edgecap_bench.arm_packages import (
     unpack,
 )
 from edgecap_bench.arm_torch import NEEDED, TOOLS, WITHOUT_DEPENDENCIES, install_torch
+from edgecap_bench.results import write_whole
 
 DEBIAN = (f"python{PYTHON}", "libportaudio2", "libgomp1")
 EMULATOR = (f"qemu-user/{BACKPORTS}", f"qemu-user-static/{BACKPORTS}")
@@ -136,8 +137,7 @@ def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
         install_torch(torch, folder / "wheels", folder / "tools", folder / "root")
     debian = {name: number.replace("%3a", ":") for name, number, _ in (path.stem.split("_", 2) for path in debs)}
     root = ArmRoot(folder, packages, debian, qemu)
-    stamp.write_text(json.dumps({"layout": layout, "packages": packages, "debian": debian, "qemu": qemu}),
-                     encoding="utf-8")
+    write_whole(stamp, json.dumps({"layout": layout, "packages": packages, "debian": debian, "qemu": qemu}).encode())
     for part in ("apt", "tools"):
         shutil.rmtree(folder / part, ignore_errors=True)
     return root

@@ -115,9 +115,11 @@ def bench(
     watch = load.Watch(even_busy)
     with _progress() as progress:
         outcome = modes.MODES[mode](request, watch, progress)
-    for file in filter(None, (json, submit_file)):
-        outcome.write(file)
-    output.show(outcome.page)
+    try:
+        for file in filter(None, (json, submit_file)):
+            outcome.write(file)
+    finally:  # what took minutes is shown even where the disk is full
+        output.show(outcome.page)
     if watch.during is None:
         say("note", "this system does not tell what other programs take, so make sure that the machine was idle")
     output.keep(outcome.page, report, plot, outcome.draw)
@@ -138,7 +140,13 @@ def _mode(request: Request, *, growth: bool, quality: bool, submit: bool) -> mod
         raise typer.BadParameter("one thing at a time: --growth, --quality, --submit-file, or a comparison")
     if quality != (request.data is not None):
         raise typer.BadParameter("--quality needs --data, and --data is for --quality", param_hint="--data")
-    return asked[0] if asked else "comparison" if several else "figures"
+    mode = asked[0] if asked else "comparison" if several else "figures"
+    for name in modes.WITHOUT[mode]:
+        if getattr(request, name) != getattr(Request(), name):
+            option = modes.OPTIONS.get(name, name)
+            raise typer.BadParameter(f"--{option} says nothing to {modes.CALLED[mode]}; leave it out",
+                                     param_hint=f"--{option}")
+    return mode
 
 
 def _runtimes(given: list[str]) -> tuple[str, ...]:

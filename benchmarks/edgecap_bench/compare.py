@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from importlib.util import find_spec
 
 from edgecap.errors import MissingDependencyError
@@ -12,7 +11,7 @@ from edgecap_bench import load
 from edgecap_bench.contest import contest
 from edgecap_bench.contest_results import FORMAT, FORMAT_VERSION, Contest, Entrant
 from edgecap_bench.lineup import ContestPlan, Progress
-from edgecap_bench.machine import this_machine, versions
+from edgecap_bench.machine import now, this_machine, versions
 from edgecap_bench.recorded import PUBLISHED, RECORDED, recorded_entrants
 
 TEACHER, REFERENCE, TAGGER = "teacher", "reference", "tagger"
@@ -52,7 +51,7 @@ def run(
     """Run a comparison. Raises EdgecapError."""
     if recorded:
         plan = replace(plan, teacher=False, reference=False, tagger=False)
-    date = datetime.now().astimezone().isoformat(timespec="seconds")
+    date = now()
     found = contest(plan, progress)
     watch.end()
     return Contest(

@@ -18,9 +18,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import soundfile
@@ -31,7 +30,7 @@ from edgecap.errors import EdgecapError
 from edgecap_bench import listen_streams, load
 from edgecap_bench.clips import load_clips
 from edgecap_bench.listen_result import FORMAT, FORMAT_VERSION, ListenResult, Measured, rows, write_listen
-from edgecap_bench.machine import this_machine, versions
+from edgecap_bench.machine import now, this_machine, versions
 from edgecap_bench.results import check_place
 from edgecap_bench.room import Room
 
@@ -77,7 +76,7 @@ def listen(
     before = load.look()
     if not even_busy:
         load.refuse_if_busy(before)
-    date = datetime.now().astimezone().isoformat(timespec="seconds")
+    date = now()
     with tempfile.TemporaryDirectory(prefix="edgecap-listen-") as folder:
         bench = Bench(Path(folder), model=model, clips=clips, seconds=seconds, minutes=minutes)
         measured = [one for name in wanted for one in bench.measure(name)]
@@ -136,12 +135,11 @@ class Bench:
         soundfile.write(self._folder / "short.wav", self._clips[0], RATE)
         late = []
         with Room() as room, self._process(room) as process:
-            assert process.stdout is not None
             self._ready(process)
             for _ in range(STARTS):
                 began = time.monotonic()
                 player = room.play(self._folder / "short.wav")
-                while json_format.loads(process.stdout.readline())["kind"] != "begin":
+                while self._event(process)["kind"] != "begin":
                     pass
                 late.append(time.monotonic() - began - FIRST_WINDOW)
                 player.wait()
@@ -158,8 +156,7 @@ class Bench:
             for _ in range(STARTS):
                 began = time.monotonic()
                 with self._process(room) as process:
-                    assert process.stdout is not None
-                    event = json_format.loads(process.stdout.readline())
+                    event = self._event(process)
                     late.append(time.monotonic() - began - float(event["end"]))
                     process.terminate()
         return [Measured("start to first caption, after its window", 1000 * max(late), "ms", 1500.0,
@@ -199,7 +196,7 @@ class Bench:
 
     def _listen(self, room: Room, seconds: float, *more: str) -> tuple[float, float, int, int]:
         """Listen for so long: share of one core once it is under way, slowest caption (s), overflows, captions."""
-        with self._process(room, "--duration", str(seconds), *more) as process:
+        with self._process(room, "--duration", str(seconds), *more, events=subprocess.DEVNULL) as process:
             self._ready(process)
             time.sleep(SETTLE)
             began, worked = time.monotonic(), processor_seconds(process.pid)
@@ -211,12 +208,24 @@ class Bench:
             raise EdgecapError(f"the listener did not say how it went: {words.strip().splitlines()[-1:]}")
         return share, float(found[8]) / 1000, int(found[6]), int(found[2])
 
-    def _process(self, room: Room, *more: str) -> subprocess.Popen[str]:
+    def _process(self, room: Room, *more: str, events: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """A listener; a pipe of its `events` must be read, or it fills up and holds the listener."""
         command = [sys.executable, "-m", "edgecap", "listen", "--json", "--hop", str(HOP), "--min-score", "-99",
                    "--cooldown", "0", *more, *(["--model", self._asked] if self._asked else [])]
         with pinned(self._cores):  # the child keeps what its parent had when it began
             return subprocess.Popen(command, env={**room.environment, "OMP_NUM_THREADS": "1"}, text=True,
-                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                    stdout=events, stderr=subprocess.PIPE)
+
+    @staticmethod
+    def _event(process: subprocess.Popen[str]) -> dict[str, Any]:
+        """The next event of a listener. Raises EdgecapError where it has ended."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        if not line:
+            raise EdgecapError(f"the listener ended by itself: {process.stderr.read().strip().splitlines()[-1:]}")
+        event: dict[str, Any] = json_format.loads(line)
+        return event
 
     @staticmethod
     def _ready(process: subprocess.Popen[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -23,7 +22,7 @@ from edgecap_bench.contest_results import write_contest
 from edgecap_bench.figures import Plan, measure
 from edgecap_bench.figures_report import draw, figures_page
 from edgecap_bench.lineup import ContestPlan
-from edgecap_bench.machine import this_machine, versions
+from edgecap_bench.machine import now, this_machine, versions
 from edgecap_bench.results import FORMAT, FORMAT_VERSION, Result, write_result
 from edgecap_bench.sections import Draw
 from edgecap_bench.submission import models_here
@@ -219,6 +218,19 @@ MODES: dict[Name, Callable[[Request, load.Watch, Progress], Outcome]] = {
     "figures": figures, "comparison": comparison, "growth": growth, "quality": quality, "submission": submission,
 }  # fmt: skip
 
+CALLED: dict[Name, str] = {
+    "figures": "the figures of one model", "comparison": "a comparison", "growth": "--growth",
+    "quality": "--quality", "submission": "--submit-file",
+}  # fmt: skip
+"""What was asked for, in the words of the command line."""
+WITHOUT: dict[Name, tuple[str, ...]] = {
+    "figures": ("dataset",), "comparison": ("dataset",), "growth": ("dataset", "beam"), "quality": ("clips", "rounds"),
+    "submission": ("dataset", "compare", "runtimes"),
+}  # fmt: skip
+"""What of a `Request` a mode has no use for; said on a command line, it is refused and not passed over in silence."""
+OPTIONS = {"runtimes": "runtime"}
+"""Part of a `Request` → its option, where that is called otherwise."""
+
 
 def check(mode: Name, request: Request) -> None:
     """Say what cannot work before the machine is watched and anything runs. Raises EdgecapError."""
@@ -236,8 +248,3 @@ def check(mode: Name, request: Request) -> None:
             raise EdgecapError(f"--quality scores bundles, and {published[0]} has no weights here that could caption; "
                                "its published figures are in the table without being asked for")
         check_scoring()
-
-
-def now() -> str:
-    """The date and time as results say it: ISO 8601 with the offset from UTC."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")

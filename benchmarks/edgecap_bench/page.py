@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,13 +32,14 @@ from edgecap.web.assets import load_assets
 from edgecap.web.broadcast import Watcher
 from edgecap.web.page import LivePage
 from edgecap_bench.chromium import chromium, evaluate
-from edgecap_bench.machine import this_machine, versions
+from edgecap_bench.machine import now, this_machine, versions
 from edgecap_bench.page_result import FORMAT, FORMAT_VERSION, PageResult, findings, rows, write_page
 from edgecap_bench.results import check_place
 
 UPDATES = 30
 """Updates a second."""
 WARM_UP = 3.0
+PATIENCE = 60.0
 COUNT = """
 window.measured = { on: false, updates: [], busy: 0, pictures: [], long: 0 };
 const listen = EventSource.prototype.addEventListener, stroke = CanvasRenderingContext2D.prototype.stroke;
@@ -133,8 +133,11 @@ def _feed(live: LivePage, bands: int) -> Iterator[list[float]]:
 
 
 def until_watched(live: LivePage) -> frozenset[Watcher]:
-    """The page's browser, as soon as it follows."""
+    """The page's browser, as soon as it follows. Raises EdgecapError where it does not for `PATIENCE` seconds."""
+    give_up = time.monotonic() + PATIENCE
     while not live.broadcast.watchers:
+        if time.monotonic() > give_up:
+            raise EdgecapError(f"no browser followed the page for {PATIENCE:g} s; try again on an idle machine")
         time.sleep(0.05)
     return live.broadcast.watchers
 
@@ -149,7 +152,7 @@ def page(
         check_place(json_)
     counted = measure(Captioner.load(threads=1), seconds)
     result = PageResult(
-        format=FORMAT, format_version=FORMAT_VERSION, date=datetime.now().astimezone().isoformat(timespec="seconds"),
+        format=FORMAT, format_version=FORMAT_VERSION, date=now(),
         command=f"python -m edgecap_bench.page --seconds {seconds:g}", machine=this_machine(), versions=versions(),
         page_bytes=sum(len(asset.body) for asset in load_assets().values()), **counted,
     )  # fmt: skip

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgecap.errors import EdgecapError
 
@@ -35,14 +36,21 @@ class Measurement:
         `part` is told what the task measures on its way, so that it is there if the task is cut short. Raises
         EdgecapError with the last line of its error output where it fails.
         """
+        with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+            return self._run([task, *arguments], progress, part, complaints)
+
+    def _run(
+        self, words: Sequence[str], progress: Progress, part: Callable[[dict[str, Any]], object], complaints: IO[str]
+    ) -> dict[str, Any]:
+        """`complaints` is a file: a pipe that nobody reads while answers come could fill up and stop the child."""
         answers, pipe = os.pipe()
-        command = [sys.executable, "-P", str(CHILD), str(pipe), self._cores, task, *arguments]
+        command = [sys.executable, "-P", str(CHILD), str(pipe), self._cores, *words]
         result: dict[str, Any] | None = None
         begin = time.perf_counter()
         with os.fdopen(answers, encoding="utf-8") as lines:
             try:
                 child = subprocess.Popen(command, pass_fds=[pipe], env=self._environment, stdin=subprocess.DEVNULL,
-                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                         stdout=subprocess.DEVNULL, stderr=complaints)
             finally:
                 os.close(pipe)
             with child:
@@ -54,12 +62,13 @@ class Measurement:
                             progress(*message["progress"])
                         if "part" in message:
                             part(message["part"])
-                    _, complaint = child.communicate()
+                    child.wait()
                 except BaseException:
                     child.kill()
                     raise
         wall = time.perf_counter() - begin
         if result is None or result.get("code", 0):
-            last = complaint.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
-            raise EdgecapError(f"the measurement {task!r} failed: {last[0].removeprefix('edgecap: error: ')}")
+            complaints.seek(0)
+            last = complaints.read().strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
+            raise EdgecapError(f"the measurement {words[0]!r} failed: {last[0].removeprefix('edgecap: error: ')}")
         return {**result, "wall_seconds": wall}

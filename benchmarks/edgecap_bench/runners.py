@@ -151,7 +151,6 @@ class BundleRunner:
         return Size(onnx_parameters(graphs), onnx_multiply_adds(graphs[0]),
                     tokens * onnx_multiply_adds(graphs[1], {"beams": rows}))
 
-
     def profile(self, beam: int, tokens: int, threads: int) -> list[OperatorTime]:
         """Where ONNX Runtime spends a clip's time; empty for another runtime."""
         from edgecap_bench.profile import profile_graph

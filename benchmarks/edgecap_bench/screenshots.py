@@ -74,7 +74,11 @@ def served(folder: Path, *arguments: str) -> Iterator[str]:
         try:
             assert child.stdout
             lines = iter(child.stdout.readline, "")
-            yield next(line[line.index("http") :].strip() for line in lines if "http" in line)
+            found = next((line[line.index("http") :].strip() for line in lines if "http" in line), None)
+            if found is None:
+                raise EdgecapError(f"{' '.join(command[2:])} ended before it told its address; run it by itself to see "
+                                   "why")
+            yield found
         finally:
             child.terminate()
 

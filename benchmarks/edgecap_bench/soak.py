@@ -19,7 +19,7 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
-from edgecap_bench.machine import this_machine, versions
+from edgecap_bench.machine import now, this_machine, versions
 from edgecap_bench.results import check_place
 from edgecap_bench.soak_listener import SoakListener
 from edgecap_bench.soak_result import FORMAT, FORMAT_VERSION, Sample, SoakResult, Stamp, figures, rows, write_soak
@@ -50,7 +50,7 @@ def soak(
     command += f" --clips {clips.name}" if clips else ""
     head: dict[str, Any] = {
         "format": FORMAT, "format_version": FORMAT_VERSION, "command": command, "speed": speed, "hours": hours,
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"), "machine": this_machine(),
+        "date": now(), "machine": this_machine(),
         "versions": versions(),
     }  # fmt: skip
     day = Day(clips)
