@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecap_bench.contest_results import Entrant
-from edgecap_bench.results import ResultError
-from edgecap_bench.sections import Part
+from edgecap_bench.sections import Part, refuse_faulty
 from edgecap_bench.submission import Said, Submission, read_submission
 from edgecap_bench.tables import Page, Sheet, amount, cores, markdown, place, spread
 from edgecap_bench.timing import summarise
@@ -66,9 +65,7 @@ def _read(paths: Sequence[Path]) -> list[Submission]:
     found = []
     for path in paths:
         submission = read_submission(path)
-        if submission.noisy or submission.partial:
-            what = "measured on a busy machine" if submission.noisy else "cut short"
-            raise ResultError(f"{path} was {what} and is no result; measure again")
+        refuse_faulty(submission, str(path))
         found.append(submission)
     return sorted(found, key=lambda each: (each.contest.machine.board, each.contest.machine.processor,
                                            each.contest.date))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from edgecap_bench.contest_results import HOP_SECONDS, STAGES, Contest, Entrant, read_contest
-from edgecap_bench.results import ResultError
-from edgecap_bench.sections import Part
-from edgecap_bench.tables import Page, Sheet, amount, cores, count, markdown, origin, place, spread
+from edgecap_bench.sections import Part, illustrated
+from edgecap_bench.tables import Page, Sheet, amount, cores, count, origin, place, spread
 from edgecap_bench.targets import (
     BASELINES,
     MOST_BYTES_INT8,
@@ -104,15 +102,7 @@ def section(paths: Sequence[Path]) -> Part:
     """
     from edgecap_bench.contest_plot import draw
 
-    texts, plots = [], {}
-    for path, contest in sorted(((path, read_contest(path)) for path in paths), key=lambda pair: pair[1].date):
-        if contest.noisy or contest.partial:
-            what = "measured on a busy machine" if contest.noisy else "cut short"
-            raise ResultError(f"the comparison of {contest.date} was {what} and is no result; measure again")
-        picture = f"{path.stem}.png"
-        texts.append(markdown(contest_page(contest), level=2) + f"\n![{title(contest)}](plots/{picture})\n")
-        plots[picture] = partial(draw, contest)
-    return Part("\n".join(texts), plots)
+    return illustrated(paths, read_contest, contest_page, draw)
 
 
 def name(entrant: Entrant) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecap_bench.figures import EXPLANATIONS
-from edgecap_bench.results import Figure, Result, ResultError, Unit, read_result
-from edgecap_bench.sections import Part
+from edgecap_bench.results import Figure, Result, Unit, read_result
+from edgecap_bench.sections import Part, refuse_faulty
 from edgecap_bench.tables import Page, Sheet, amount, cores, markdown, origin, spread
 
 HEADER = ("Figure", "Median", "95 % interval", "p95", "Wanted", "Kept")
@@ -44,9 +44,7 @@ def section(paths: Sequence[Path]) -> Part:
     """The section of all figures. Raises ResultError, also for a result of a busy machine or one cut short."""
     results = sorted(map(read_result, paths), key=lambda one: (one.subject.name, one.settings.threads, one.date))
     for result in results:
-        if result.noisy or result.partial:
-            what = "measured on a busy machine" if result.noisy else "cut short"
-            raise ResultError(f"the result of {result.date} was {what} and is none; measure again")
+        refuse_faulty(result, f"the result of {result.date}")
     return Part("\n".join(markdown(figures_page(result), level=2) for result in results))
 
 

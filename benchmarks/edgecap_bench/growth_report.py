@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from edgecap_bench.growth_results import FITTED_FROM, MOST_GROWTH_BYTES, UNITS, Curve, Growth, read_growth
-from edgecap_bench.results import ResultError
-from edgecap_bench.sections import Part
-from edgecap_bench.tables import Page, Sheet, amount, cores, markdown, origin, spread
+from edgecap_bench.sections import Part, illustrated
+from edgecap_bench.tables import Page, Sheet, amount, cores, origin, spread
 
 TITLES = {"length": "Length of the sound", "beams": "Beams", "streams": "Streams at once, a hop of each",
           "threads": "Threads"}
@@ -29,16 +27,7 @@ def growth_page(growth: Growth) -> Page:
 
 def section(paths: Sequence[Path]) -> Part:
     """The section of all such files, with a picture for each. Raises ResultError."""
-    texts, plots = [], {}
-    for path, growth in sorted(((path, read_growth(path)) for path in paths), key=lambda pair: pair[1].date):
-        if growth.noisy or growth.partial:
-            what = "measured on a busy machine" if growth.noisy else "cut short"
-            raise ResultError(f"{path} was {what} and is no result; measure again")
-        picture = f"{path.stem}.png"
-        texts.append(markdown(growth_page(growth), level=2)
-                     + f"\n![{growth_page(growth).title}](plots/{picture})\n")
-        plots[picture] = partial(draw, growth)
-    return Part("\n".join(texts), plots)
+    return illustrated(paths, read_growth, growth_page, draw)
 
 
 def draw(growth: Growth, path: Path) -> None:

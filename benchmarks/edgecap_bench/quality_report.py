@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from edgecap_bench.contest_results import Entrant
 from edgecap_bench.literature import SYSTEMS
 from edgecap_bench.quality_results import Quality, read_quality
 from edgecap_bench.recorded import RECORDED, recorded_entrants
-from edgecap_bench.results import ResultError
-from edgecap_bench.sections import Part
-from edgecap_bench.tables import Page, Sheet, amount, cores, count, markdown, origin, spread
+from edgecap_bench.sections import Part, illustrated
+from edgecap_bench.tables import Page, Sheet, amount, cores, count, origin, spread
 
 
 def quality_page(quality: Quality) -> Page:
@@ -45,16 +43,7 @@ def quality_page(quality: Quality) -> Page:
 
 def section(paths: Sequence[Path]) -> Part:
     """The section of all such files, with a picture for each. Raises ResultError."""
-    texts, plots = [], {}
-    for path, quality in sorted(((path, read_quality(path)) for path in paths), key=lambda pair: pair[1].date):
-        if quality.noisy or quality.partial:
-            what = "measured on a busy machine" if quality.noisy else "cut short"
-            raise ResultError(f"{path} was {what} and is no result; measure again")
-        picture = f"{path.stem}.png"
-        texts.append(markdown(quality_page(quality), level=2)
-                     + f"\n![{quality_page(quality).title}](plots/{picture})\n")
-        plots[picture] = partial(draw, quality)
-    return Part("\n".join(texts), plots)
+    return illustrated(paths, read_quality, quality_page, draw)
 
 
 def draw(quality: Quality, path: Path) -> None:

@@ -8,6 +8,7 @@ gives a `Part`:
         '''Raises ResultError for a file of another version, of a busy machine, or cut short.'''
 
 `edgecap_bench.results.read_document` reads a file strictly by format and version, `write_whole` writes one;
+`illustrated` makes the section of pages with a picture each, `refuse_faulty` says no to a run that is no result;
 `edgecap_bench.tables` has what numbers and tables are written with; `edgecap_bench.machine.this_machine` and
 `versions` say where and with what it was measured, which belongs into every file together with the command and the
 date. The function's module is imported only when there is a file for it.
@@ -18,14 +19,42 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 from edgecap_bench.results import ResultError
+from edgecap_bench.tables import Page, markdown
 
 Draw = Callable[[Path], None]
 """Writes one picture to the path it is given."""
+
+
+class Faulty(Protocol):
+    """A run that says what is wrong with it."""
+
+    @property
+    def noisy(self) -> bool:
+        """Whether other programs took so much that it is no result."""
+        ...
+
+    @property
+    def partial(self) -> bool:
+        """Whether it was cut short."""
+        ...
+
+
+class Dated(Faulty, Protocol):
+    """One that says when it was, too."""
+
+    @property
+    def date(self) -> str:
+        """ISO 8601."""
+        ...
+
+
+Run = TypeVar("Run", bound=Dated)
 
 
 @dataclass(frozen=True)
@@ -81,6 +110,30 @@ def parts(folder: Path) -> list[Part]:
         raise ResultError(f"{kinds[unknown][0]} is of the kind {unknown!r}, which no section takes in; remove it, or "
                           "add its section to edgecap_bench.sections")
     return [section.make(kinds[section.format]) for section in SECTIONS if section.format in kinds]
+
+
+def illustrated(
+    paths: Sequence[Path], read: Callable[[Path], Run], page: Callable[[Run], Page], draw: Callable[[Run, Path], None]
+) -> Part:
+    """The section of runs in the order of their dates, each a page with a picture named after its file.
+
+    Raises ResultError for one of a busy machine and for one that was cut short.
+    """
+    texts: list[str] = []
+    plots: dict[str, Draw] = {}
+    for path, run in sorted(((path, read(path)) for path in paths), key=lambda pair: pair[1].date):
+        refuse_faulty(run, str(path))
+        shown, picture = page(run), f"{path.stem}.png"
+        texts.append(f"{markdown(shown, level=2)}\n![{shown.title}](plots/{picture})\n")
+        plots[picture] = partial(draw, run)
+    return Part("\n".join(texts), plots)
+
+
+def refuse_faulty(run: Faulty, name: str) -> None:
+    """Raise ResultError for a run on a busy machine, and for one that was cut short; `name` says which it is."""
+    if run.noisy or run.partial:
+        what = "measured on a busy machine" if run.noisy else "cut short"
+        raise ResultError(f"{name} was {what} and is no result; measure again")
 
 
 def kind(path: Path) -> str:
