@@ -20,6 +20,7 @@ from edgecap.errors import BundleError
 from edgecap.live.config import StreamConfig
 from edgecap.live.stream import MelStream
 from edgecap_bench import variants
+from edgecap_bench.contest import _burst
 from edgecap_bench.contest_report import sheets
 from edgecap_bench.contest_results import HOP_SECONDS, Contest, OperatorTime, read_contest
 from edgecap_bench.hop import hop_times
@@ -211,6 +212,32 @@ def test_a_missing_bundle_is_exported_once_and_a_failure_is_told(
     commands.clear()
     assert variants.variants(family, ("onnx",), quiet)[0] == found
     assert len(commands) == 1  # what was exported is kept, what failed is tried again
+    monkeypatch.setattr(variants, "find_spec", lambda module: None if module == "litert_torch" else object())
+    told = variants.variants(family, ("litert",), quiet)[1]
+    assert all(line.endswith('litert_torch; type: pip install "edgecap[export-litert]"') for line in told)
+    assert len(told) == 3
+
+
+def test_the_energy_of_a_burst_is_that_of_its_counted_captions_alone() -> None:
+    seen: list[object] = []
+
+    class Meter:
+        source = "a meter"
+
+        def start(self) -> None:
+            seen.append("meter starts")
+
+        def stop(self) -> float:
+            seen.append("meter stops")
+            return 1.5
+
+    class Talker:
+        def ask(self, word: object) -> dict[str, float]:
+            seen.append(word)
+            return {} if word == "warm" else {"captions": 3, "seconds": 0.5, "processor_seconds": 0.5}
+
+    assert _burst(Talker(), 1, Meter()).joules == 1.5  # type: ignore[arg-type]
+    assert seen == ["warm", "meter starts", "burst 0.5", "meter stops"]
 
 
 def test_bundles_of_other_weights_are_not_of_the_family(tiny_folder: Path, tmp_path: Path) -> None:

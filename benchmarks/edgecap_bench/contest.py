@@ -157,6 +157,7 @@ def _afterwards(
 
 
 def _burst(worker: Worker, threads: int, meter: EnergyMeter | None) -> Burst:
+    worker.ask("warm")  # before the meter starts, so that its energy is not taken for that of a counted caption
     if meter:
         meter.start()
     answer = worker.ask(f"burst {BURST_SECONDS}")

@@ -101,7 +101,7 @@ def _export(family: Family, runtime: str, precision: str) -> str:
     """Export one bundle by `edgecap export` in a process of its own; why not, or nothing."""
     lacks = [module for module in EXPORTS_WITH[runtime] if find_spec(module) is None]
     if lacks:
-        extra = "export" if runtime == "onnx" else runtime
+        extra = "export" if runtime == "onnx" else f"export-{runtime}"
         return f'not here, and exporting it needs {", ".join(lacks)}; type: pip install "edgecap[{extra}]"'
     target = family.kept(runtime, precision)
     command = [sys.executable, "-P", "-m", "edgecap", "export", str(family.source.absolute()), "--runtime", runtime,

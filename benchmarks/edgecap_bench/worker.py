@@ -3,9 +3,9 @@
     python worker.py PIPE CORES make JSON     write stand-ins for published models, and end
     python worker.py PIPE CORES run JSON      load a contestant, then do what standard input says, a word a line
 
-Words: a number runs that clip; "burst SECONDS" captions one after the other; "hop SECONDS COUNT" takes hops of a
-stream; "size" counts parameters and work; "profile" tells where the time goes. Answers are JSON objects on the pipe,
-a line each.
+Words: a number runs that clip; "warm" captions once; "burst SECONDS" captions one after the other; "hop SECONDS
+COUNT" takes hops of a stream; "size" counts parameters and work; "profile" tells where the time goes. Answers are JSON
+objects on the pipe, a line each.
 Ctrl-C is the parent's business; a worker ends when its standard input does.
 """
 
@@ -94,9 +94,13 @@ class _Turns:
         stages = self._caption(number)
         return {"stages": stages, "processor": time.process_time() - processor, "peak_bytes": memory("VmHWM")}
 
+    def warm(self) -> dict[str, object]:
+        """One caption that nobody counts."""
+        self._caption(0)
+        return {}
+
     def burst(self, seconds: float) -> dict[str, object]:
         """Captions one after the other for that long, at least one."""
-        self._caption(0)
         begin, processor, done = time.perf_counter(), time.process_time(), 0
         while not done or time.perf_counter() - begin < seconds:
             self._caption(done)
