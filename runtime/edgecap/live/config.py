@@ -170,7 +170,9 @@ class ListenConfig:
 
 
 def microphones(config: ListenConfig) -> list[MicrophoneConfig | None]:
-    """The microphones to listen to; one None is the system's own."""
+    """The microphones to listen to; one None is the system's own, or what a file or standard input stands in for."""
+    if config.source.file is not None or config.source.stdin:
+        return [None]
     if config.microphones:
         return [*config.microphones]
     device = config.source.device

@@ -49,7 +49,7 @@ def load_config(path: str | Path | None = None, over: Values | None = None) -> L
     try:
         config = msgspec.convert(merged, ListenConfig)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), document, text, path) from error
+        raise _explained(str(error), document, over or {}, text, path) from error
     if config.source.file is not None and config.source.stdin:
         raise ConfigError("the sound comes from a file or from standard input, not from both; leave one out")
     if config.microphones and config.source.device is not None:
@@ -126,8 +126,8 @@ def _check_listed(tables: object, text: str, path: object) -> None:
                               f"{', '.join(sorted(known))}")
 
 
-def _explained(message: str, document: dict[str, Any], text: str, path: object) -> ConfigError:
-    """msgspec's message with its place: a line of the file, or an option."""
+def _explained(message: str, document: dict[str, Any], over: Values, text: str, path: object) -> ConfigError:
+    """msgspec's message with its place: a line of the file, or an option, which won over the file."""
     what, _, place = message.partition(" - at `$.")
     listed = re.match(rf"{LISTED}\[(\d+)\](?:\.(\w+))?", place)
     if listed:
@@ -135,7 +135,7 @@ def _explained(message: str, document: dict[str, Any], text: str, path: object) 
         return ConfigError(f"{_place(text, path, LISTED, key, number)}: [[{LISTED}]] number {number + 1}"
                            f"{f', {key}' if key else ''}: {what}")
     section, _, key = re.sub(r"\[.*", "", place.rstrip("`")).partition(".")
-    if key in document.get(section, {}):
+    if key in document.get(section, {}) and over.get(section, {}).get(key) is None:
         return ConfigError(f"{_place(text, path, section, key)}: {section}.{key}: {what}")
     return ConfigError(f"{section}.{key}: {what}")
 
