@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -21,9 +22,15 @@ import soundfile
 from conftest import RATE, noise, tone
 
 import edgecap as package
-from edgecap.errors import AudioError, ConfigError
-from edgecap.live.config import ListenConfig
+from edgecap.bundle import load_bundle
+from edgecap.captioner import Captioner
+from edgecap.errors import AudioError, BundleError, ConfigError, OutputError
+from edgecap.live.config import EventsConfig, ListenConfig, ModelConfig, OutputConfig, SourceConfig, microphones
 from edgecap.live.config_file import load_config, render_config
+from edgecap.live.event import Change
+from edgecap.live.session import Session
+from edgecap.live.sinks.base import Sink
+from edgecap.session import open_session
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -100,6 +107,7 @@ def test_a_termination_in_the_middle_of_a_file_closes_the_open_event(tiny_folder
     (["--hop", "0"], 2, "stream.hop"),
     (["--speed", "-1"], 2, "source.speed"),
     (["--gate", "loud"], 2, "auto, off or a level"),
+    (["--ignore", "background", "--stdin"], 2, "events.ignore: captions are not told apart by 'background'"),
     (["--config", "nowhere.toml"], 2, "nowhere.toml cannot be read"),
 ])
 def test_a_wrong_line_is_one_clear_line_and_its_code(
@@ -148,6 +156,19 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("[stream]\nhop = 5\ngate = \"off\"\n[events]\nonly = [\"dog\"]\n")
     config = load_config(tmp_path / "a.toml", {"stream": {"hop": 1.0, "gate": None}, "events": {"only": ["cat"]}})
     assert (config.stream.hop, config.stream.gate, config.events.only) == (1.0, "off", ["cat"])
+
+
+def test_a_wrong_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("[stream]\nhop = 5\n")
+    with pytest.raises(ConfigError, match=r"^stream\.hop: Expected `float` > 0"):
+        load_config(tmp_path / "a.toml", {"stream": {"hop": -1.0}})
+
+
+def test_a_file_stands_in_for_all_microphones_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[[microphones]]\ndevice = "a"\n[[microphones]]\ndevice = "b"\n')
+    assert len(microphones(load_config(tmp_path / "a.toml"))) == 2
+    for source in ({"file": "a.wav"}, {"stdin": True}):
+        assert microphones(load_config(tmp_path / "a.toml", {"source": source})) == [None]
 
 
 def test_a_configuration_does_everything_by_itself(
@@ -204,6 +225,39 @@ def test_leaving_an_asynchronous_loop_ends_the_listener(tiny_folder: Path, tmp_p
             break
         time.sleep(0.05)
     assert left == set()
+
+
+def test_leaving_early_takes_no_announced_event_along(tiny_folder: Path, sound: Path, tmp_path: Path) -> None:
+    with package.listen(**options(tiny_folder, sound, srt=str(tmp_path / "a.srt"))) as events:
+        first = next(events)
+    assert first.open
+    assert first.text in (tmp_path / "a.srt").read_text()
+
+
+def test_an_output_that_fails_takes_no_announced_event_along(tiny_folder: Path, sound: Path, tmp_path: Path) -> None:
+    class Full(Sink):
+        def change(self, change: Change) -> None:
+            raise OutputError("the output cannot be written")
+
+    config = ListenConfig(source=SourceConfig(file=str(sound), speed=0.0), model=ModelConfig(name=str(tiny_folder)),
+                          events=EventsConfig(min_score=-99.0), output=OutputConfig(journal=str(tmp_path / "a.db")))
+    with (Session(config, lambda *_: None, sinks=[Full()]) as session,
+          pytest.raises(OutputError, match="cannot be written")):
+        list(session.changes(threading.Event()))
+    database = sqlite3.connect(tmp_path / "a.db")
+    assert database.execute("SELECT open FROM events").fetchall() == [(0,)]
+    database.close()
+
+
+def test_a_model_that_cannot_caption_a_stream_is_told_before_anything_is_opened(
+    tiny_folder: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = load_bundle(tiny_folder)
+    whole = replace(plain, manifest=replace(plain.manifest, encoder=replace(plain.manifest.encoder, input="waveform")))
+    monkeypatch.setattr(Captioner, "load", lambda *_, **__: Captioner(whole, open_session(plain, 1)))
+    with pytest.raises(BundleError, match="takes sounds whole"):
+        package.listen(**options(tiny_folder, sound, journal=str(tmp_path / "a.db")))
+    assert not (tmp_path / "a.db").exists()
 
 
 def test_stopping_from_another_thread_gives_the_end_of_the_open_event(tiny_folder: Path, tmp_path: Path) -> None:

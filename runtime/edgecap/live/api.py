@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -78,8 +79,8 @@ class Events:
         self.close()
 
     def _events(self) -> Generator[Event]:
-        with self._session:
-            for change in self._session.changes(self._stop):
+        with self._session, closing(self._session.changes(self._stop)) as changes:
+            for change in changes:
                 if change.kind in self._kinds:
                     yield change.event
 
@@ -94,10 +95,11 @@ def listen(
             print(event.text, event.level_dbfs)
 
     `options` are the keys of the configuration file (`edgecap listen --print-config` shows them), with `model` for
-    the model's name and `web` for the address of the page; `config` is such a file, over which they win. `tell` takes
-    what people should know, a kind and one line; without it that goes to the logger "edgecap.listen". The device is
-    opened at once, so its errors come
-    from this call: DeviceError, AudioError, BundleError, OutputError, ConfigError, MissingDependencyError.
+    the model's name and `web` for the address of the page; `config` is such a file, over which they win. What only
+    chooses how the command prints (`json`, `updates`, `plain`, `hearing`) has no effect here. `tell` takes what people
+    should know, a kind and one line; without it that goes to the logger "edgecap.listen". The device is opened at once,
+    so its errors come from this call: DeviceError, AudioError, BundleError, OutputError, ConfigError,
+    MissingDependencyError.
     """
     if on not in {"begin", "end", "all"}:
         raise ConfigError(f"on is 'begin', 'end' or 'all', not {on!r}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from types import TracebackType
 from typing import Self
+
+import numpy as np
 
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError
@@ -24,6 +26,7 @@ from edgecap.live.sinks.base import Sink
 from edgecap.live.source import Source, Tell
 from edgecap.live.status import Status
 from edgecap.live.watchdog import Watchdog
+from edgecap.live.words import stems
 from edgecap.live.worker import Worker
 
 
@@ -39,6 +42,7 @@ class Session:
         self.config = config
         self.captioner = Captioner.load(config.model.name, threads=config.model.threads)
         self.model = self.captioner.manifest.name
+        _rehearse(self.captioner, config.model.beam)
         settings = _settings(config, self.captioner)
         with ExitStack() as stack:
             self._sinks: list[Sink] = []
@@ -75,17 +79,32 @@ class Session:
         """What goes on at each source."""
         return [listener.status for listener in self._listeners]
 
-    def changes(self, stop: threading.Event) -> Iterator[Change]:
-        """Changes of events, after every output was told. See `crank.steps`."""
-        for listener, changes in steps(self._listeners, stop, self.config.stream.duration):
-            for change in changes:
+    def changes(self, stop: threading.Event) -> Generator[Change]:
+        """Changes of events, after every output was told. See `crank.steps`.
+
+        Whoever leaves before the end, or an output that fails, takes no event along: the others are told its end.
+        """
+        try:
+            for listener, changes in steps(self._listeners, stop, self.config.stream.duration):
+                for change in changes:
+                    for sink in self._sinks:
+                        sink.change(change)
                 for sink in self._sinks:
-                    sink.change(change)
-            for sink in self._sinks:
-                sink.tick(listener.status)
-            self._watchdog.beat(self.statuses, self.worker.busy_seconds)
-            yield from changes
-            yield from self._look_at_clocks()
+                    sink.tick(listener.status)
+                self._watchdog.beat(self.statuses, self.worker.busy_seconds)
+                yield from changes
+                yield from self._look_at_clocks()
+        except BaseException:
+            self._end_events()
+            raise
+
+    def _end_events(self) -> None:
+        """Close what is still open, and tell every output that takes it."""
+        for listener in self._listeners:
+            for change in listener.finish(whole=False, answers=False):
+                for sink in self._sinks:
+                    with suppress(Exception):  # what ended it is raised, not what follows from that
+                        sink.change(change)
 
     def _look_at_clocks(self) -> list[Change]:
         """What a clock that was set, or a machine that slept, means for events that are open."""
@@ -122,14 +141,27 @@ class Session:
         self.close()
 
 
+def _rehearse(captioner: Captioner, beam: int | None) -> None:
+    """Caption a moment of silence: a model that cannot do this is told now and not with the first sound.
+
+    Raises BundleError.
+    """
+    front_end = captioner.manifest.front_end
+    captioner.decode(captioner.encode(np.full((front_end.n_mels, 1), front_end.silence, np.float32)), beam)
+
+
 def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
-    """The listener's part of a configuration. Raises ConfigError for a window, hop or gate that cannot be."""
+    """The listener's part of a configuration. Raises ConfigError for a window, hop or filter that cannot be."""
     stream, events = config.stream, config.events
     window = captioner.window if stream.window is None else stream.window
     try:
         captioner.windows(0.0, window=window, hop=stream.hop)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    for key, words in (("only", events.only), ("ignore", events.ignore)):
+        for word in words:
+            if not stems(word):  # it would let everything through, or nothing be ignored, without a word
+                raise ConfigError(f"events.{key}: captions are not told apart by {word!r}; name what is heard, as dog")
     gate = _gate(stream.gate, captioner.manifest.silence.threshold_dbfs)
     rules = EventSettings(
         same_words=events.same_words, same_sound=events.same_sound, close_after=events.close_after,
@@ -149,7 +181,7 @@ def _gate(asked: str | float, lowest: float) -> GateSettings | None:
 
 def _each(config: ListenConfig, settings: ListenerSettings, lowest: float) -> Iterator[ListenerSettings]:
     """The settings of each source: a microphone may have a gate of its own."""
-    for microphone in [None] if config.source.file or config.source.stdin else microphones(config):
+    for microphone in microphones(config):
         own = None if microphone is None else microphone.gate
         yield settings if own is None else replace(settings, gate=_gate(own, lowest))
 
