@@ -19,6 +19,7 @@ class LevelMeter:
     """
 
     def __init__(self, sample_rate: int, window_seconds: float) -> None:
+        """`window_seconds` is how far back `loudest` looks at most."""
         self._flat = 0
         self._block = round(LEVEL_BLOCK_SECONDS * sample_rate)
         self._levels: deque[float] = deque(maxlen=max(1, round(window_seconds / LEVEL_BLOCK_SECONDS)))

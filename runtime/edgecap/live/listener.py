@@ -71,7 +71,7 @@ class Listener:
         self._sinks = sinks
         self._mel = MelStream(front_end, frames)
         self._fewest = min(frames, encoder.frames_per_memory)
-        self._meter = LevelMeter(self._rate, settings.window)
+        self._meter = LevelMeter(self._rate, max(settings.window, LOUDEST_SECONDS))
         self._gate = Gate(settings.gate) if settings.gate else None
         self._pace = Pace(settings.hop)
         self._pace.restart(settings.phase)
