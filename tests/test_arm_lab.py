@@ -292,6 +292,14 @@ def test_a_wrong_command_line_is_refused(options: list[str], word: str, capfd: p
     assert word in " ".join(capfd.readouterr().err.split())
 
 
+def test_sounds_that_are_not_there_are_told_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(arm_command, "export_bundles", lambda *_: pytest.fail("exported"))
+    assert arm_command.main(["--clips", str(tmp_path / "nowhere")]) == 3
+    assert "there is no folder" in capfd.readouterr().err
+
+
 def test_a_result_that_could_not_be_written_is_refused_before_the_work(capfd: pytest.CaptureFixture[str]) -> None:
     assert arm_command.main(["--json", "/no/such/folder/arm.json"]) == 7
     assert "cannot be written" in capfd.readouterr().err

@@ -17,6 +17,7 @@ from edgecap_bench import output
 from edgecap_bench.arm_lab import REPOSITORY, Plan, chosen_tests, export_bundles, run_lab
 from edgecap_bench.arm_report import lab_page
 from edgecap_bench.arm_results import write_lab
+from edgecap_bench.clips import load_clips
 from edgecap_bench.results import check_place
 
 RUNTIMES = ("onnx", "litert", "executorch")
@@ -75,6 +76,7 @@ def lab(
             raise typer.BadParameter(f"{name!r} is none of {', '.join(RUNTIMES)}", param_hint="--runtime")
     if len({path.resolve().name for path in bundle or ()}) < len(bundle or ()):
         raise typer.BadParameter("two bundles have the same name; copy one to another folder", param_hint="--bundle")
+    load_clips(clips, 16_000, 1)  # said before minutes are spent on the root
     folder = folder or cache()
     files = chosen_tests(quick) if tests else ()
     bundles = tuple(bundle) if bundle else export_bundles(
