@@ -13,7 +13,7 @@ from conftest import RATE, noise
 
 from edgecap import doctor, microphone, sound_cards
 from edgecap.doctor import Finding, clock_finding, examine, heat, level, speed
-from edgecap.errors import DeviceError
+from edgecap.errors import BundleError, DeviceError
 from edgecap.live.config import ListenConfig, ModelConfig, OutputConfig
 from edgecap.live.thermal import Heat, vcgencmd
 from edgecap.microphone import InputDevice, find_device
@@ -98,6 +98,7 @@ def test_speed_is_held_against_the_hop_and_the_number_of_microphones() -> None:
     assert speed(1.9, 2.0).state == "fault"
     assert speed(0.15, 2.0, streams=16).state == "fault"
     assert speed(1.9, 2.0).type == "edgecap listen --hop 4"
+    assert speed(0.19, 0.2).type == "edgecap listen --hop 1"
 
 
 @pytest.mark.parametrize(("now", "word", "checks"), [
@@ -132,6 +133,8 @@ def test_a_full_disk_is_found_at_the_place_of_the_outputs(tmp_path: Path, monkey
     config = ListenConfig(output=OutputConfig(journal=str(tmp_path / "not yet" / "events.db")))
     (found,) = doctor._disk(config)
     assert (found.state, found.type) == ("ok", f"df -h {tmp_path}")
+    (kept,) = doctor._disk(ListenConfig(output=OutputConfig(keep_audio=str(tmp_path))))
+    assert kept.type == f"df -h {tmp_path}"  # not the folder around it
     monkeypatch.setattr(doctor, "LEAST_DISK", 1e18)
     assert next(doctor._disk(config)).state == "fault"
 
@@ -148,6 +151,17 @@ def test_a_damaged_model_is_found_by_its_hash(tmp_path: Path, tiny_folder: Path)
     assert found.state == "fault"
     assert "SHA-256" in found.found
     assert found.type
+
+
+def test_a_model_that_cannot_caption_a_stream_is_a_finding(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BundleError("its decoder takes at most 3 beams")
+
+    monkeypatch.setattr(doctor, "rehearse", refuse)
+    (found,) = doctor._model(ListenConfig(model=ModelConfig(name=str(tiny_folder))))
+    assert (found.check, found.state, found.found) == ("model", "fault", "its decoder takes at most 3 beams")
 
 
 def test_every_finding_says_what_to_type(tiny_folder: Path) -> None:

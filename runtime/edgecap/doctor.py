@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -19,10 +20,11 @@ import numpy as np
 from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
 from edgecap.live.config import ListenConfig, microphones
+from edgecap.live.session import rehearse
 from edgecap.live.thermal import HOT_CELSIUS, THROTTLED_NOW, Heat, look, vcgencmd
 from edgecap.microphone import JOIN_GROUP, Microphone, find_device, list_devices, portaudio_version
 from edgecap.models import home
-from edgecap.samples import LEVEL_FLOOR_DBFS, loudest_level, to_mono
+from edgecap.samples import loudest_level, to_mono
 from edgecap.sound_cards import forbidden, holders
 
 State = Literal["ok", "note", "fault"]
@@ -117,7 +119,7 @@ def level(name: str, block: np.ndarray, rate: int) -> Finding:
     if float(np.ptp(block)) == 0.0:
         return Finding("level", "fault", f"{name} gives one constant value: muted, or its cable is out",
                        "pactl set-source-mute @DEFAULT_SOURCE@ 0 || alsamixer -V capture")
-    loudest = max(LEVEL_FLOOR_DBFS, loudest_level(to_mono(block), rate))
+    loudest = loudest_level(to_mono(block), rate)
     clipped = float(np.mean(np.abs(block) >= 0.999))
     if clipped > CLIPPED_SHARE:
         return Finding("level", "note", f"{name} is at full scale {100 * clipped:.1f} % of the time: set it lower",
@@ -128,6 +130,7 @@ def level(name: str, block: np.ndarray, rate: int) -> Finding:
 def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter) -> Iterator[Finding]:
     try:
         captioner = Captioner.load(config.model.name, threads=config.model.threads)  # compares every hash
+        rehearse(captioner, config.model.beam)
     except EdgecapError as error:
         yield _from(error, "model", "edgecap models")
         return
@@ -149,7 +152,7 @@ def speed(seconds: float, hop: float, streams: int = 1) -> Finding:
     said = f"a caption takes {1000 * seconds:.0f} ms, {100 * share:.1f} % of a hop of {hop:g} s"
     said += f" with {streams} microphones" if streams > 1 else ""
     if share > SHARE_LIMIT:
-        return Finding("speed", "fault", f"{said}: too slow", f"edgecap listen --hop {seconds * streams / 0.5:.0f}")
+        return Finding("speed", "fault", f"{said}: too slow", f"edgecap listen --hop {ceil(seconds * streams / 0.5)}")
     return Finding("speed", "ok", said, "edgecap bench")
 
 
@@ -176,9 +179,10 @@ def heat(now: Heat, word: int | None) -> Iterator[Finding]:
 
 
 def _disk(config: ListenConfig) -> Iterator[Finding]:
-    places = [config.output.journal, config.output.csv, config.output.keep_audio]
-    used = [Path(place).expanduser().absolute().parent for place in places if place] or [home()]
-    for folder in sorted(set(map(_existing, used))):
+    output = config.output
+    places = [Path(file).parent for file in (output.journal, output.csv, output.srt, output.vtt) if file]
+    places += [Path(output.keep_audio)] if output.keep_audio else []  # a folder, which may be a disk of its own
+    for folder in sorted({_existing(place.expanduser().absolute()) for place in places or [home()]}):
         free = shutil.disk_usage(folder).free
         state: State = "ok" if free >= LEAST_DISK else "fault"
         yield Finding("disk", state, f"{free / 1e6:.0f} MB free at {folder}", f"df -h {folder}")

@@ -42,7 +42,7 @@ class Session:
         self.config = config
         self.captioner = Captioner.load(config.model.name, threads=config.model.threads)
         self.model = self.captioner.manifest.name
-        _rehearse(self.captioner, config.model.beam)
+        rehearse(self.captioner, config.model.beam)
         settings = _settings(config, self.captioner)
         with ExitStack() as stack:
             self._sinks: list[Sink] = []
@@ -141,7 +141,7 @@ class Session:
         self.close()
 
 
-def _rehearse(captioner: Captioner, beam: int | None) -> None:
+def rehearse(captioner: Captioner, beam: int | None) -> None:
     """Caption a moment of silence: a model that cannot do this is told now and not with the first sound.
 
     Raises BundleError.
