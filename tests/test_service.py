@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from live_parts import Clock
 
-from edgecap.errors import ConfigError, OutputError
+from edgecap.errors import ConfigError, EdgecapError, OutputError
 from edgecap.live.config import ListenConfig, MqttConfig, OutputConfig, WebConfig
 from edgecap.live.config_file import load_config
 from edgecap.live.status import Status
@@ -119,6 +119,25 @@ def test_a_broken_configuration_installs_nothing(no_systemd: Path) -> None:
     with pytest.raises(ConfigError, match=r"a\.toml:2"):
         systemd.install("user", no_systemd / "a.toml")
     assert not systemd.places("user").unit.exists()
+
+
+@pytest.mark.parametrize("text", ['webhook = "http://[::1/x"', 'metrics = "house:"'])
+def test_an_address_that_is_none_installs_nothing(no_systemd: Path, text: str) -> None:
+    (no_systemd / "a.toml").write_text(f"[output]\n{text}\n")
+    with pytest.raises(ConfigError, match="is no "):
+        systemd.install("user", no_systemd / "a.toml")
+    assert not systemd.places("user").unit.exists()
+
+
+def test_a_systemctl_that_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "systemctl"
+    tool.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(systemd, "RUNNING", tmp_path)
+    monkeypatch.setattr(systemd, "CALL_SECONDS", 0.3)
+    with pytest.raises(EdgecapError, match=r"did not come to an end in 0\.3 s; see: journalctl --user"):
+        systemd.status("user")
 
 
 def test_a_place_that_cannot_be_written_is_told(no_systemd: Path, monkeypatch: pytest.MonkeyPatch) -> None:

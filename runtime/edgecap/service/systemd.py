@@ -21,6 +21,8 @@ RUNNING = Path("/run/systemd/system")
 SHOWN = {"state": "ActiveState", "detail": "SubState", "says": "StatusText", "restarts": "NRestarts",
          "process": "MainPID", "exit_code": "ExecMainStatus", "since": "ActiveEnterTimestamp"}
 """Key of `status` → systemd's own name."""
+CALL_SECONDS = 180.0
+"""Time for systemctl: more than a service may take to stop and start again (`edgecap.service.unit`)."""
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 
 
@@ -116,12 +118,16 @@ def _systemctl(scope: Scope, *arguments: str) -> str:
     if not shutil.which("systemctl"):
         raise MissingDependencyError("a service needs systemd, and systemctl was not found; let whatever starts your "
                                      "programs run edgecap listen --wait")
-    done = subprocess.run(["systemctl", *_scope(scope), *arguments], capture_output=True, text=True, check=False,
-                          timeout=120)
+    see = f"see: journalctl {'--user ' if scope == 'user' else ''}-u edgecap -n 20"
+    try:
+        done = subprocess.run(["systemctl", *_scope(scope), *arguments], capture_output=True, text=True, check=False,
+                              timeout=CALL_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise EdgecapError(f"{_shown(scope, *arguments)} did not come to an end in {CALL_SECONDS:g} s; "
+                           f"{see}") from error
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or f"code {done.returncode}").splitlines()[-1]
-        raise EdgecapError(f"{_shown(scope, *arguments)} failed: {last}; see: journalctl "
-                           f"{'--user ' if scope == 'user' else ''}-u edgecap -n 20")
+        raise EdgecapError(f"{_shown(scope, *arguments)} failed: {last}; {see}")
     return done.stdout
 
 

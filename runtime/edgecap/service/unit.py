@@ -12,9 +12,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from edgecap.live.config import ListenConfig
+from edgecap.live.sinks.hooks import host_of
+from edgecap.live.sinks.metrics import parse_address
 from edgecap.sound_cards import GROUP
 
 Scope = Literal["user", "system"]
@@ -43,11 +44,10 @@ class Unit:
 
 
 def network(config: ListenConfig) -> Network:
-    """What of the network the outputs of a configuration need."""
+    """What of the network the outputs of a configuration need. Raises ConfigError for an address that is none."""
     output = config.output
-    hosts = [config.mqtt.host, output.webhook and urlsplit(output.webhook).hostname]
-    served = [address.rpartition(":")[0].strip("[]") or "localhost"
-              for address in (output.metrics, config.web.address) if address]
+    hosts = [config.mqtt.host, output.webhook and host_of(output.webhook)]
+    served = [parse_address(address)[0] for address in (output.metrics, config.web.address) if address]
     used = [host for host in [*hosts, *served] if host]
     if output.exec:
         return "all"  # what the program does is its own affair

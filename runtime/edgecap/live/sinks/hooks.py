@@ -86,7 +86,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def webhook(url: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False, tries: int = 5,
             first_delay: float = 1.0, grace: float = 5.0) -> Hook:
     """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for what is no web address."""
-    host = _host(url)
+    host = host_of(url)
     opener = urllib.request.build_opener(_NoRedirect)
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
 
@@ -106,7 +106,7 @@ def webhook(url: str, when: When, tell: Tell, *, model: str, audio_kept: bool = 
     return Hook(Outbox("--webhook", post, tell, tries=tries, first_delay=first_delay, grace=grace), when)
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
     """The host of a web address that can be asked as it is. Raises ConfigError."""
     try:
         parts = urlsplit(url)
