@@ -17,7 +17,14 @@ from edgecap.session import open_session
 from edgecap_export import litert_convert
 from edgecap_export.calibration import window_of
 from edgecap_export.litert_program import REDUCED_PRECISION, Program, tensors
-from edgecap_export.litert_quantise import CONVOLUTIONS, SIGMOID, carried_over, map_ranges, static_operators
+from edgecap_export.litert_quantise import (
+    CONVOLUTIONS,
+    SIGMOID,
+    _quantised,
+    carried_over,
+    map_ranges,
+    static_operators,
+)
 from edgecap_export.litert_runtime import INT8
 from edgecap_export.runtimes import Calibration, Precision
 from edgecap_export.torch_session import TorchSession
@@ -194,4 +201,16 @@ def test_a_model_that_the_converter_refuses_is_one_line(monkeypatch: pytest.Monk
     monkeypatch.setattr(litert_torch, "signature", refuse)
     with pytest.raises(EdgecapError, match=r"does not convert this model \(no lowering for aten.wild\)") as caught:
         litert_convert.float_program(work())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_program_that_the_quantiser_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ai_edge_quantizer import quantizer
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no rule for WILD\nand a long story")
+
+    monkeypatch.setattr(quantizer, "Quantizer", refuse)
+    with pytest.raises(EdgecapError, match=r"does not quantise this model \(no rule for WILD\)") as caught:
+        _quantised(b"", [], {})
     assert "\n" not in str(caught.value)

@@ -61,10 +61,15 @@ def float_program(work: Work) -> bytes:
             )  # fmt: skip
             content: Any = converter.convert().model_content()
         except Exception as error:  # the converter's own exceptions share no base class
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise EdgecapError(f"litert-torch does not convert this model ({reason}); type: pip install "
-                               '"edgecap[export-litert]" for the versions that edgecap was tested with') from error
+            raise refused("litert-torch does not convert", error) from error
     return bytes(content)
+
+
+def refused(what: str, error: Exception) -> EdgecapError:
+    """The one line for a tool that refuses a model."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return EdgecapError(f"{what} this model ({reason}); type: pip install \"edgecap[export-litert]\" for the versions "
+                        "that edgecap was tested with")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.errors import EdgecapError
-from edgecap_export.litert_convert import float_program, quiet
+from edgecap_export.litert_convert import float_program, quiet, refused
 from edgecap_export.litert_program import HELD, Operator, Program, tensors
 from edgecap_export.nodes import Graph
 from edgecap_export.quantise import Range, simplified
@@ -254,11 +254,15 @@ def _rule(operator: Operator, algorithm: str, bits: int, *, activations: bool) -
 
 
 def _quantised(content: bytes, rules: list[dict[str, Any]], ranges: Mapping[str, Range]) -> bytes:
+    """The program by the quantiser's rules. Raises EdgecapError where it refuses them."""
     with quiet():
         from ai_edge_quantizer.quantizer import Quantizer
 
         known = {name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
                  for name, (low, high) in ranges.items()}  # fmt: skip
-        worker = Quantizer(bytearray(content), rules)
-        result = worker.quantize(known or None, enable_progress_bar=False, enable_progress_report=False)
+        try:
+            worker = Quantizer(bytearray(content), rules)
+            result = worker.quantize(known or None, enable_progress_bar=False, enable_progress_report=False)
+        except Exception as error:  # the quantiser's own exceptions share no base class
+            raise refused("ai-edge-quantizer does not quantise", error) from error
         return bytes(result.quantized_model)
