@@ -1,6 +1,10 @@
-"""A student with every kind of layer that the real encoders have, small enough to be lowered in seconds."""
+"""Students of random weights: one with every kind of layer that the real encoders have, small enough to be lowered in
+seconds, and one with a whole encoder.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +50,21 @@ def small_student(seed: int, **more: int) -> Student:
     finally:
         ENCODERS["yamnet"] = kept
     with torch.no_grad():
-        for parameter in student.encoder.parameters():
-            if parameter.ndim > 1:
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-        student.decoder.embedding.weight.mul_(8)
+        drawn(student).decoder.embedding.weight.mul_(8)
+    return student
+
+
+def whole_student(encoder: Literal["yamnet", "efficientnet-b2"], seed: int) -> Student:
+    """A student with a whole encoder and a small decoder, random weights, in eval mode."""
+    torch.manual_seed(seed)
+    return drawn(Student(StudentConfig(encoder=encoder, front_end=FRONT_END, vocabulary_size=20, d_model=32, layers=1,
+                                       feed_forward=32, max_tokens=4)).eval())  # fmt: skip
+
+
+@torch.no_grad()
+def drawn(student: Student) -> Student:
+    """The student, its encoder's weights drawn anew so that what they make neither vanishes nor grows on its way."""
+    for parameter in student.encoder.parameters():
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter, nonlinearity="relu")
     return student

@@ -7,25 +7,17 @@ import copy
 import numpy as np
 import pytest
 import torch
+from small_student import whole_student
 
-from edgecap.frontend import FrontEnd
 from edgecap_export.aware import fine_tuned, input_ranges, rounded_input, rounding
-from edgecap_train.student import Student, StudentConfig
+from edgecap_train.student import Student
 
 FRAMES = 96
 
 
 @pytest.fixture(scope="module")
 def student() -> Student:
-    torch.manual_seed(4)
-    front_end = FrontEnd(power=1, f_min=125.0, f_max=7500.0, mel_slopes="mel", compression="log")
-    made = Student(StudentConfig(encoder="yamnet", front_end=front_end, vocabulary_size=20, d_model=32, layers=1,
-                                 feed_forward=32, max_tokens=4)).eval()  # fmt: skip
-    with torch.no_grad():
-        for parameter in made.encoder.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-    return made
+    return whole_student("yamnet", 4)
 
 
 @pytest.fixture(scope="module")

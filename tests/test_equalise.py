@@ -5,24 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_student import whole_student
 
-from edgecap.frontend import FrontEnd
 from edgecap_export.equalise import channel_peaks, equalised
-from edgecap_train.student import Student, StudentConfig
 
 FRAMES = 96
-
-
-def student_of(encoder) -> Student:
-    torch.manual_seed(7)
-    front_end = FrontEnd(power=1, f_min=125.0, f_max=7500.0, mel_slopes="mel", compression="log")
-    made = Student(StudentConfig(encoder=encoder, front_end=front_end, vocabulary_size=20, d_model=32, layers=1,
-                                 feed_forward=32, max_tokens=4)).eval()  # fmt: skip
-    with torch.no_grad():
-        for parameter in made.encoder.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +19,7 @@ def log_mels() -> list[np.ndarray]:
 
 
 def test_an_equalised_student_says_the_same_with_channels_of_more_equal_size(log_mels):
-    student = student_of("yamnet")
+    student = whole_student("yamnet", 7)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     made = equalised(student, log_mels)
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
@@ -51,7 +38,7 @@ def test_an_equalised_student_says_the_same_with_channels_of_more_equal_size(log
 
 
 def test_a_student_with_swish_stays_as_it_is_and_sounds_are_needed(log_mels):
-    student = student_of("efficientnet-b2")
+    student = whole_student("efficientnet-b2", 7)
     assert equalised(student, log_mels) is student
     with pytest.raises(ValueError, match="log-mel"):
         equalised(student, [])
