@@ -349,6 +349,19 @@ def test_the_journal_forgets_what_is_older_than_it_is_kept(tmp_path: Path, told:
     sink.close()
 
 
+def test_the_journal_is_written_from_whatever_thread_listens(tmp_path: Path, told: TOLD) -> None:
+    sink = journal(tmp_path / "events.db", told, Clock())
+    for kind in ("begin", "end"):
+        thread = threading.Thread(target=sink.change, args=(change(kind),))  # type: ignore[arg-type]
+        thread.start()
+        thread.join()
+    assert rows(tmp_path / "events.db") == [("a dog barks", 2, 0)]
+    closing = threading.Thread(target=sink.close)
+    closing.start()
+    closing.join()
+    assert told == []
+
+
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, told: TOLD) -> None:
     database = sqlite3.connect(tmp_path / "other.db")
     database.execute("CREATE TABLE events (x)")

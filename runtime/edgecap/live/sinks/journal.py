@@ -52,7 +52,9 @@ class Journal(Sink):
         self._failing = False
         self._cleaned = float("-inf")
         try:
-            self._database = sqlite3.connect(Path(path).expanduser(), timeout=2.0, isolation_level=None)
+            # Steps of an asynchronous listener come from one thread after the other, never from two at once.
+            self._database = sqlite3.connect(Path(path).expanduser(), timeout=2.0, isolation_level=None,
+                                             check_same_thread=False)
             try:
                 self._prepare()
                 self._clean()
