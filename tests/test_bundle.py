@@ -87,6 +87,13 @@ def test_a_link_out_of_the_folder_is_refused_although_the_bytes_are_right(bundle
         load_bundle(bundle)
 
 
+def test_a_link_to_itself_is_refused(bundle: Path) -> None:
+    (bundle / "encode.onnx").unlink()
+    (bundle / "encode.onnx").symlink_to("encode.onnx")
+    with pytest.raises(IntegrityError, match=r"encode\.onnx (is a link that leads to itself|cannot be read)"):
+        load_bundle(bundle)
+
+
 def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(bundle: Path) -> None:
     (bundle / "encode.onnx").unlink()
     os.mkfifo(bundle / "encode.onnx")
@@ -113,6 +120,8 @@ SPOILT: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("a missing key", lambda d: d.pop("licence"), "licence"),
     ("another type", lambda d: d["decoder"].update(layers="two"), r"\$\.decoder\.layers"),
     ("a negative size", lambda d: d["files"][0].update(size=-1), r"\$\.files\[0\]\.size"),
+    ("a window longer than its transform", lambda d: d["front_end"].update(win_length=1024), r"win_length.*front_end"),
+    ("bands upside down", lambda d: d["front_end"].update(f_min=8000.0), r"f_min.*front_end"),
     ("an unknown runtime", lambda d: d.update(runtime="abacus"), r"\$\.runtime"),
     ("a hash that is none", lambda d: d["files"][0].update(sha256="0"), r"\$\.files\[0\]\.sha256"),
     ("a file listed twice", lambda d: d["files"].append(d["files"][0]), "may not list"),

@@ -157,6 +157,8 @@ def _check_file(folder: Path, entry: BundleFile) -> None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing; {COPY_AGAIN}") from error
+    except RuntimeError as error:  # pathlib's, up to Python 3.12
+        raise IntegrityError(f"{path} is a link that leads to itself; {COPY_AGAIN}") from error
     except OSError as error:
         raise IntegrityError(f"{path} cannot be read ({error.strerror or error}); {COPY_AGAIN}") from error
     if digest != entry.sha256:

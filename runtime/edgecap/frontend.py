@@ -58,6 +58,13 @@ class FrontEnd:
     log_offset: Annotated[float, Meta(gt=0)] = 1e-3
     """Added before the logarithm ("log" only)."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for constants that no spectrogram can be made with."""
+        if self.win_length > self.n_fft:
+            raise ValueError(f"win_length {self.win_length} is longer than n_fft {self.n_fft}")
+        if not self.f_min < min(self.f_max, self.sample_rate / 2):
+            raise ValueError(f"f_min {self.f_min:g} Hz is not below f_max and half the sample rate")
+
     def frames(self, n_samples: int) -> int:
         """Number of frames of a clip of `n_samples` (the STFT is centred)."""
         return n_samples // self.hop_length + 1
