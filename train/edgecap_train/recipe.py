@@ -19,6 +19,9 @@ from edgecap.manifest import unknown_key
 from edgecap_train.student import EncoderName
 
 Count = Annotated[int, Meta(ge=1)]
+Whole = Annotated[int, Meta(ge=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -33,12 +36,12 @@ class ModelRecipe:
     """Shape of the student."""
 
     encoder: EncoderName = "yamnet"
-    d_model: int = 192
-    heads: int = 4
-    layers: int = 2
-    feed_forward: int = 640
+    d_model: Count = 192
+    heads: Count = 4
+    layers: Count = 2
+    feed_forward: Count = 640
     dropout: Share = 0.2
-    frozen_blocks: int = 0
+    frozen_blocks: Whole = 0
     """First blocks of YAMNet that keep their weights: they cost half of the backward pass and hear only edges."""
     encoder_rests: bool = False
     """Whether the decoder learns alone, from memories of all scenes that are computed once, beside the run. Then
@@ -54,29 +57,39 @@ class ModelRecipe:
     least_count: int = 4
     """A word enters the vocabulary when the captions have it this often."""
 
+    def __post_init__(self) -> None:
+        if self.d_model % 2:
+            raise ValueError(f"d_model must be even (sines and cosines tell positions), not {self.d_model}")
+        check_heads("d_model", self.d_model, self.heads)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossRecipe:
     """Weights of the losses; a weight of 0 leaves one out."""
 
-    caption: float = 1.0
+    caption: Weight = 1.0
     """Weight of both caption losses together."""
-    supervised: float = 1.0
+    supervised: Weight = 1.0
     """L_sup: cross-entropy on human captions, where the shards tell them apart."""
-    sequence: float = 1.0
+    sequence: Weight = 1.0
     """L_seq: cross-entropy on the teacher's captions."""
     label_smoothing: Share = 0.1
-    tags: float = 1.0
+    tags: Weight = 1.0
     """Cross-entropy with the tagger's 527 scores."""
-    frames: float = 1.0
+    frames: Weight = 1.0
     """L_enc, frame by frame: squared error to the tagger's standardised frame embeddings."""
-    clip: float = 0.0
+    clip: Weight = 0.0
     """L_enc of the paper, on clip embeddings."""
     clip_kind: Literal["contrastive", "mse"] = "contrastive"
     exponentiate_scale: bool = True
     """Whether the contrastive scale is exp(logit_scale); the published code takes it as it is (ln(1/0.07) = 2.66)."""
     captions_per_clip: Count = 4
     """Captions of each clip in a step; the memory is computed once for all of them."""
+
+    def __post_init__(self) -> None:
+        told = self.caption * (self.supervised + self.sequence)
+        if not (told or self.tags or self.frames or self.clip):
+            raise ValueError("every weight is 0, so that nothing would be learnt; set caption, tags, frames or clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +99,17 @@ class OptimizerRecipe:
     steps: Count = 6_000
     batch: Count = 16
     """Clips of a step, of all processes together."""
-    audio_only: Annotated[int, Meta(ge=0)] = 0
+    audio_only: Whole = 0
     """Clips without human captions that each step takes besides, from the folder that --audio-only names."""
-    encoder_rate: float = 2e-4
-    decoder_rate: float = 1e-3
-    last_rate: float = 0.02
+    encoder_rate: Weight = 2e-4
+    decoder_rate: Weight = 1e-3
+    last_rate: Weight = 0.02
     """Learning rate at the end, as a share of the peak (cosine decay)."""
-    warm_up: int = 300
-    encoder_alone: int = 800
+    warm_up: Whole = 300
+    encoder_alone: Whole = 800
     """Steps in which the decoder's loss does not reach the encoder."""
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    weight_decay: Weight = 0.01
+    clip_norm: Positive = 1.0
     average: Share = 0.999
     """Decay of the weight average that is evaluated and saved."""
     bf16: bool = True
@@ -107,16 +120,16 @@ class AugmentRecipe:
     """What is done to clips before they are heard, batched on the device."""
 
     chance: Share = 0.6
-    time_masks: int = 2
-    time_width: int = 60
+    time_masks: Whole = 2
+    time_width: Whole = 60
     """Widest time mask, in frames."""
-    band_masks: int = 2
-    band_width: int = 8
-    crop: Annotated[float, Meta(ge=0)] = 0.0
+    band_masks: Whole = 2
+    band_width: Whole = 8
+    crop: Weight = 0.0
     """Seconds to hear of each clip, somewhere in it, with the teacher's frames of that stretch; 0 for all of it. An
     encoder learns sooner from three stretches of three scenes than from one whole scene of the same cost, but a caption
     tells of a whole clip: for `loss.caption` of 0 alone."""
-    gain: float = 6.0
+    gain: Weight = 6.0
     """Largest change of level, in decibels either way."""
     noise: Share = 0.0
     """Chance of white noise below a clip."""
@@ -134,7 +147,7 @@ class Recipe:
     """One training run."""
 
     name: str
-    seed: int = 1
+    seed: Whole = 1
     model: ModelRecipe = field(default_factory=ModelRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
@@ -148,6 +161,12 @@ class Recipe:
 
 
 Document = TypeVar("Document")
+
+
+def check_heads(name: str, width: int, heads: int) -> None:
+    """Raise ValueError where attention's `heads` do not share a width evenly."""
+    if width % heads:
+        raise ValueError(f"{name} must be a multiple of heads, and {width} is none of {heads}")
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
