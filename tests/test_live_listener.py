@@ -19,6 +19,7 @@ from edgecap.live.event import EventSettings
 from edgecap.live.file_source import FileSource
 from edgecap.live.gate import GateSettings
 from edgecap.live.listener import Listener
+from edgecap.live.pace import COOL_IN_A_ROW
 from edgecap.live.settings import ListenerSettings
 from edgecap.live.thermal import Heat
 
@@ -240,15 +241,16 @@ def test_lost_sound_is_counted_and_time_goes_on(captioner: Captioner) -> None:
 
 
 def test_a_hot_board_gets_longer_hops(captioner: Captioner) -> None:
-    clock, heats, told = Clock(), [Heat(85.0, False, False), COOL], []
+    clock, heats, told = Clock(), [Heat(85.0, False, False), *[COOL] * COOL_IN_A_ROW], []
     listening = listener(captioner, FedSource(), told, clock=clock, heat=lambda: heats.pop(0), describe=says())
     listening.step()
     assert listening.status.hop == 2.0
     assert listening.status.celsius == 85.0
     listening.step()
-    assert len(heats) == 1  # looked at every ten seconds, not at each step
-    clock.sleep(10.0)
-    listening.step()
+    assert len(heats) == COOL_IN_A_ROW  # looked at every ten seconds, not at each step
+    for _ in range(COOL_IN_A_ROW):
+        clock.sleep(10.0)
+        listening.step()
     listening.finish(whole=False)
     assert [text for _, text in told] == ["the board is hot, so a caption comes every 2 s instead of 1 s",
                                           "the board has cooled down"]

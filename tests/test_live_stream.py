@@ -11,7 +11,7 @@ from conftest import RATE, noise, tone
 from edgecap.frontend import FrontEnd, log_mel
 from edgecap.live.gate import Gate, GateSettings
 from edgecap.live.level import LevelMeter
-from edgecap.live.pace import Pace
+from edgecap.live.pace import COOL_IN_A_ROW, Pace
 from edgecap.live.stream import MelStream
 from edgecap.live.thermal import look
 from edgecap.live.worker import Worker
@@ -169,7 +169,10 @@ def test_a_hot_board_gets_twice_the_hop_until_it_has_cooled() -> None:
     for _ in range(50):
         pace.took(0.01)
     assert pace.hop == 4.0
-    assert "cooled" in pace.heat(False)
+    for _ in range(COOL_IN_A_ROW - 1):
+        assert pace.heat(False) == ""
+    assert pace.heat(True) == ""  # it was at its limit, and this is no news
+    assert [pace.heat(False) for _ in range(COOL_IN_A_ROW)][-1] == "the board has cooled down"
     for _ in range(50):
         pace.took(0.01)
     assert pace.hop == 2.0

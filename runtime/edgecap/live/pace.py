@@ -11,6 +11,8 @@ SHARE_LIMIT = 0.8
 SHARE_EASY = 0.35
 SLOW_IN_A_ROW = 2
 EASY_IN_A_ROW = 5
+COOL_IN_A_ROW = 6
+"""Looks at the board, one every ten seconds, after which it has cooled: at its limit it goes to and fro."""
 GROWTH = 1.5
 LONGEST_HOP = 60.0
 
@@ -26,7 +28,7 @@ class Pace:
         """Hops that passed without a window because nobody looked in time."""
         self._longest = max(hop, longest)
         self._due = hop
-        self._slow = self._easy = 0
+        self._slow = self._easy = self._cool = 0
         self._hot = False
 
     def due(self, heard: float) -> bool:
@@ -68,7 +70,8 @@ class Pace:
 
     def heat(self, hot: bool) -> str:
         """Whether the board is hot or throttled; what to tell, or nothing."""
-        if hot == self._hot:
+        self._cool = 0 if hot else self._cool + 1
+        if hot == self._hot or (not hot and self._cool < COOL_IN_A_ROW):
             return ""
         self._hot = hot
         if hot and self.hop < 2.0 * self.asked:
