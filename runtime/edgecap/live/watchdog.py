@@ -80,7 +80,7 @@ def state(statuses: Sequence[Status], busy_seconds: float) -> State:
 
 
 def words(statuses: Sequence[Status], now_is: State) -> str:
-    """One line for `systemctl status`. It tells counts, never a caption: the journal of the system is not private."""
+    """One line for `systemctl status`. It tells counts, never a caption: everybody on the machine may ask for it."""
     if now_is == "stuck":
         return f"a caption has taken more than {STUCK_SECONDS:.0f} s; not feeding the watchdog"
     parts = [f"{status.source}: {status.fault or f'{status.level:.0f} dBFS, {status.events} events'}"

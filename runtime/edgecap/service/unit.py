@@ -2,8 +2,9 @@
 
 Everything that a listener does not need is taken from it (systemd.exec(5)). What it does need: the sound device (a
 node of /dev/snd, or the socket of PulseAudio or PipeWire), its state folder, and the network only where the
-configuration sends events there. A user's unit runs with that user's rights and cannot have rules on devices and
-addresses, which only the system's manager may set.
+configuration sends events there. A user's unit runs with that user's rights and has no rules on devices, which only
+the system's manager may set; its rules on addresses hold where the user's manager may set them, the one on address
+families everywhere.
 """
 
 from __future__ import annotations
