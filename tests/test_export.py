@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from published_layout import words
+from small_student import drawn
 
 from edgecap.bundle import load_bundle
 from edgecap.captioner import Captioner
@@ -51,11 +52,8 @@ def small_student(seed: int) -> Student:
     config = StudentConfig(
         encoder="yamnet", front_end=FRONT_END, vocabulary_size=SIZE, d_model=64, feed_forward=128, max_tokens=10
     )
-    student = Student(config).eval()
+    student = drawn(Student(config).eval())
     with torch.no_grad():
-        for parameter in student.encoder.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         student.decoder.embedding.weight.mul_(8)
     return student
 
@@ -210,6 +208,11 @@ def test_a_decoder_that_mixes_up_its_rows_or_places_is_noticed(student, forget):
     assert verify_session(student, TorchSession(student), WINDOW, Tolerances())
     with pytest.raises(ToleranceError, match="'log_probs'"):
         verify_session(student, Forgetful(student), WINDOW, Tolerances())
+
+
+@pytest.mark.parametrize("samples", [160_000, 16_022, 8_104])  # the last two are less in seconds, as binary fractions
+def test_made_sounds_have_every_sample_that_a_window_needs(samples):
+    assert {sound.size for sound in sounds(16_000, samples / 16_000)} == {samples}
 
 
 def test_bytes_that_are_no_graph_are_refused():

@@ -133,8 +133,7 @@ def _read_card(path: Path | None) -> str | None:
 
 def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, found: CalibrationSet | None) -> list[BundleContent]:
     """The weights in float16, and the ranges measured on a calibration set."""
-    from edgecap_export.exports import ranges_of
-    from edgecap_export.ranges import FILE_NAME, render_ranges
+    from edgecap_export.ranges import FILE_NAME, ranges_of, render_ranges
     from edgecap_export.sources import WEIGHTS, half_weights
 
     contents = [BundleContent(WEIGHTS, "weights", half_weights(saved.student, saved.vocabulary, saved.metadata))]

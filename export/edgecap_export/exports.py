@@ -31,8 +31,8 @@ from edgecap_export.graphs import OnnxGraphs, onnx_graphs
 from edgecap_export.layers import LayerError, rank_halves, rank_layers
 from edgecap_export.onnx_runtime import graph_files
 from edgecap_export.quantise import simplified
-from edgecap_export.ranges import Ranges, measure_ranges, weights_digest
-from edgecap_export.recipes import INT8, render_recipe
+from edgecap_export.ranges import ranges_of
+from edgecap_export.recipes import render_recipe
 from edgecap_export.reports import Report
 from edgecap_export.runtimes import Calibration, Lowered, Precision, RuntimeName, Work, open_runtime
 from edgecap_export.sources import Source
@@ -48,14 +48,6 @@ LEAST_SAME_TOKENS: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.98, "int8": 
 """Part of the recordings of --verify for which the tokens must be PyTorch's."""
 ROUNDS = 20
 Progress = Callable[[str], None]
-
-
-def ranges_of(student: Student, graphs: OnnxGraphs, found: CalibrationSet) -> Ranges:
-    """The ranges of a student's encoder on a calibration set."""
-    return measure_ranges(
-        _simplified(graphs), found.log_mels, clips=found.clips, weights=weights_digest(student.state_dict()),
-        percentile=INT8.percentile,
-    )  # fmt: skip
 
 
 class Exporter:

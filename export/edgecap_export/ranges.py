@@ -1,6 +1,6 @@
 """The ranges of a float graph's activations: measured on sounds, stored as JSON beside the weights.
 
-Knows nothing about where the sounds come from. A graph is run twice: for the extremes, then for histograms between
+A graph is run twice: for the extremes, then for histograms between
 them, from which every rule in `Recipe.ranges` takes its range.
 """
 
@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgecap.errors import BundleError
-from edgecap_export.quantise import Range, step_of
-from edgecap_export.recipes import Recipe
+from edgecap_export.calibration import CalibrationSet
+from edgecap_export.graphs import OnnxGraphs
+from edgecap_export.quantise import Range, simplified, step_of
+from edgecap_export.recipes import INT8, Recipe
 from edgecap_export.verify import onnx_runner
+from edgecap_train.student import Student
 
 BINS = 2048
 FILE_NAME = "ranges.json"
@@ -94,6 +97,14 @@ def measurable(model: onnx.ModelProto) -> tuple[str, ...]:
         if node.op_type in MEASURED:
             found |= {name: None for name in node.output if name in maps}
     return tuple(name for name in found if name not in constants)
+
+
+def ranges_of(student: Student, graphs: OnnxGraphs, found: CalibrationSet) -> Ranges:
+    """The ranges of a student's encoder, of which `graphs` are the float graphs, on a calibration set."""
+    return measure_ranges(
+        simplified(onnx.load_from_string(graphs.encode)), found.log_mels, clips=found.clips,
+        weights=weights_digest(student.state_dict()), percentile=INT8.percentile,
+    )  # fmt: skip
 
 
 def measure_ranges(

@@ -122,7 +122,7 @@ def onnx_runner(graph: bytes) -> GraphRunner:
 def sounds(sample_rate: int, seconds: float) -> Iterator[Samples]:
     """Three sounds of `seconds`, the same each time, for checks: noise that swells, a sweep, clicks over a hum."""
     rng = np.random.default_rng(16)
-    time = np.arange(int(seconds * sample_rate)) / sample_rate
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
     swell = np.sin(np.pi * time / seconds) ** 2
     clicks = (rng.random(time.size) < 4 / sample_rate).astype(np.float64)
     yield (0.3 * swell * rng.normal(size=time.size)).astype(np.float32)
