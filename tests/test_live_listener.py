@@ -54,6 +54,24 @@ def test_each_hop_of_a_sound_gets_the_newest_window_and_one_event(captioner: Cap
     assert listening.status.dropped == 0
 
 
+def test_a_sound_that_is_over_before_the_window_begins_is_not_looked_for_in_the_quiet(captioner: Captioner) -> None:
+    source, jobs = FedSource(), []
+
+    def describe(job: WindowJob) -> Described:
+        jobs.append(job)
+        return says()(job)
+
+    listening = listener(captioner, source, describe=describe, hop=10.0)
+    quiet = noise(1, level=10 ** (-72 / 20))
+    for second in range(16):
+        source.hear(noise(1) if second in {0, 1, 5} else quiet)  # the second sound comes between two windows
+        listening.step()
+        assert listening._mailbox.wait(10)
+    changes = listening.finish(whole=False)
+    assert [(job.end, job.sounded) for job in jobs] == [(1.0, 1.0)]
+    assert all(change.event.start <= change.event.end for change in changes)
+
+
 def test_nobody_waits_while_the_model_sleeps_and_the_newest_window_wins(captioner: Captioner) -> None:
     source, begun, go, jobs = FedSource(), threading.Event(), threading.Event(), []
 

@@ -56,8 +56,8 @@ class Listener:
         self, captioner: Captioner, source: Source, settings: ListenerSettings, tell: Tell, *,
         clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
         heat: Callable[[], Heat] = look, describe: Callable[[WindowJob], Described] | None = None,
-        sinks: Sequence[Sink] = (), worker: Worker | None = None, ids: Iterator[int] | None = None, number: int = 0,
-        several: bool = False,
+        sinks: Sequence[Sink] = (), worker: Worker | None = None, ids: Iterator[int] | None = None,
+        number: int = 0, several: bool = False,
     ) -> None:
         """`several` streams share a `worker` and `ids` of events, and have a `number` each. `sinks` may follow the
         sound; `describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop.
@@ -173,9 +173,8 @@ class Listener:
             self._mel.restart()
             self._meter.restart()
             self._pace.restart(self.heard)
-        if chunk.lost:
-            status.lost += chunk.lost
-            self._samples += round(chunk.lost * self._rate)
+        status.lost += chunk.lost
+        self._samples += round(chunk.lost * self._rate)
         if not chunk.samples.size:
             return
         self._last = self._clock()
@@ -211,7 +210,8 @@ class Listener:
         since, self._looked_at = end - self._looked_at, end
         if self._mel.frames < self._fewest:
             return
-        if not loud:
+        held = min(self._settings.window, (self._mel.frames + 1) * self._mel.frame_seconds)
+        if not loud or self._sounded <= end - held:  # what was loud may be older, as with a hop longer than a window
             status.quiet += 1
             return
         self._offered = end
