@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from edgecap.bundle import MANIFEST_NAME
 from edgecap.errors import OutputError
 
 LONGEST_NAME = 128
@@ -18,11 +19,14 @@ def model_name(text: str) -> str:
 
 
 def check_free(folder: Path, force: bool) -> None:
-    """Raise OutputError for a folder that is there and not empty, unless `force` says that a bundle may be replaced."""
+    """Raise OutputError for a folder that is there and not empty, unless it holds a bundle and `force` is given."""
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        bundle = (folder / MANIFEST_NAME).is_file()
     except OSError as error:
         raise OutputError(f"{folder} cannot be looked at ({error.strerror or error}); name another folder") from error
+    if taken and not bundle:
+        raise OutputError(f"{folder} exists and is not a bundle, so it is not overwritten; name another folder with -o")
     if taken and not force:
         raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace a bundle")
 
