@@ -90,7 +90,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = TextRecipe(steps=120, batch=16, warm_up=10, rate=2e-3, save_every=60, bf16=False, average=0.9)
     losses: list[float] = []
     simulated = simulator(intruders=0.0)
-    TextTrainer(recipe, data, simulated, VOCABULARY, folder).run(lambda _, loss: losses.append(loss), lambda _: None)
+    TextTrainer(recipe, data, simulated, VOCABULARY, folder).run(lambda _, loss: losses.append(loss), lambda _: {})
     assert losses[-1] < losses[0]
     return folder
 
@@ -105,15 +105,20 @@ def test_it_learns_from_text_to_say_what_scores_mean(run: Path) -> None:
 
 
 def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    whole, cut = trainer(tmp_path / "whole", 40), trainer(tmp_path / "cut", 40)
-    whole.run(lambda *_: None, lambda _: None)
+    whole, cut = trainer(tmp_path / "whole", 55), trainer(tmp_path / "cut", 55)
+    whole.run(lambda *_: None, lambda _: {"cider_d": 0.5})
 
-    def killed(_: ScoreCaptioner) -> None:
-        raise KeyboardInterrupt
+    def killed(_: ScoreCaptioner) -> dict[str, float]:
+        if cut.step == 55:  # after the save at 30 and the line of metrics at 50
+            raise KeyboardInterrupt
+        return {"cider_d": 0.5}
 
     with pytest.raises(KeyboardInterrupt):
         cut.run(lambda *_: None, killed)
-    trainer(tmp_path / "cut", 40).run(lambda *_: None, lambda _: None)
+    trainer(tmp_path / "cut", 55).run(lambda *_: None, lambda _: {"cider_d": 0.5})
+    lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "cut")]
+    assert lines[0] == lines[1]
+    assert [json.loads(line)["step"] for line in lines[0].splitlines()] == [30, 50, 55]
     one, other = (load_captioner(tmp_path / name / "teacher.safetensors")[0] for name in ("whole", "cut"))
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
@@ -123,16 +128,29 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     broken = trainer(tmp_path, 5)
     with torch.no_grad():
         broken.captioner.decoder.embedding.weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="not a number at step 0"):
-        broken.run(lambda *_: None, lambda _: None)
+    with pytest.raises(TrainingError, match=r"not a number at step 0, of 8 captions from a (dog barks|cat meows); "):
+        broken.run(lambda *_: None, lambda _: {})
     assert not (tmp_path / "teacher.safetensors").exists()
 
 
-def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("[noise]\nintruder = 0.1\n", r"noise\.intruder"), ("save_every = 0\n", "save_every"), ("batch = 0\n", "batch"),
+     ("warm_up = -1\n", "warm_up"), ("seed = -1\n", "seed"), ("[noise]\njitter = -0.1\n", "jitter")],
+)
+def test_a_recipe_with_an_unknown_key_or_an_impossible_value_is_refused(
+    text: str, place: str, tmp_path: Path
+) -> None:
     path = tmp_path / "text.toml"
-    path.write_text("[noise]\nintruder = 0.1\n")
-    with pytest.raises(RecipeError, match=r"noise\.intruder"):
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=place):
         read_document(path, TextRecipe)
+
+
+def test_a_run_folder_tells_where_the_captioner_comes_from(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "recipe.json", "run.json", "metrics.jsonl", "curves", "last.pt", "teacher.safetensors"}
+    assert {"revision", "device", "command"} <= set(json.loads((run / "run.json").read_text()))
 
 
 def test_another_file_is_no_captioner(tmp_path: Path) -> None:

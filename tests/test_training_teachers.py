@@ -26,7 +26,7 @@ from edgecap_train.htsat_checkpoint import ACADEMIC_ONLY, load_htsat_bart, place
 from edgecap_train.htsat_fit import fit_htsat_bart
 from edgecap_train.htsat_training import RecordingStream, TeacherRecipe
 from edgecap_train.pseudo import PseudoRecipe, pseudo_caption, windows
-from edgecap_train.recipe import read_document
+from edgecap_train.recipe import RecipeError, read_document
 from edgecap_train.tagger import Tagger
 from edgecap_train.targets import read_shard
 from edgecap_train.teacher import ConsensusTeacher, HtsatBartTeacher
@@ -112,15 +112,16 @@ def test_a_teacher_begins_with_the_parts_that_fit(trained: Path, tmp_path: Path)
             if name.startswith("encoder.audio_enc.")}
     save_file({f"sed_model.{name}": tensor for name, tensor in bare.items()}, tmp_path / "htsat.safetensors")
     fresh = HtsatBart(saved.config)
-    placed, every = place_partial(fresh, tmp_path / "htsat.safetensors")
-    assert 0 < placed == len(bare) < every
+    placed = place_partial(fresh, tmp_path / "htsat.safetensors")
+    assert 0 < placed.tensors == len(bare) < placed.of
+    assert placed.notes == ()
     for name, tensor in saved.state_dict().items():
         if name.startswith("audio."):
             torch.testing.assert_close(fresh.state_dict()[name], tensor)
     assert not torch.equal(fresh.projection.weight, saved.projection.weight)
     bart = {name.removeprefix("decoder."): tensor for name, tensor in tensors.items() if name.startswith("decoder.")}
     save_file(bart, tmp_path / "bart.safetensors")
-    assert place_partial(fresh, tmp_path / "bart.safetensors")[0] == len(bart)
+    assert place_partial(fresh, tmp_path / "bart.safetensors").tensors == len(bart)
     save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="no tensor that fits"):
         place_partial(fresh, tmp_path / "other.safetensors")
@@ -136,6 +137,38 @@ def test_a_saved_teacher_is_read_with_its_own_shape_and_a_stripped_one_is_academ
         torch.testing.assert_close(again.teacher.state_dict()[name], tensor)
     save_file(load_file(tmp_path / "again.safetensors"), tmp_path / "stripped.safetensors")
     assert load_htsat_bart(tmp_path / "stripped.safetensors", saved.teacher.config).notes == (ACADEMIC_ONLY,)
+
+
+def test_what_begins_with_academic_weights_stays_academic(trained: Path, tmp_path: Path) -> None:
+    saved = load_htsat_bart(trained / "teacher.safetensors")
+    save_file(load_file(trained / "teacher.safetensors"), tmp_path / "wavcaps.safetensors")
+    placed = place_partial(saved.teacher, tmp_path / "wavcaps.safetensors")
+    assert placed.notes == (ACADEMIC_ONLY,)
+    save_htsat_bart(tmp_path / "tuned.safetensors", saved.teacher, placed.notes)
+    assert load_htsat_bart(tmp_path / "tuned.safetensors").notes == (ACADEMIC_ONLY,)
+    assert place_partial(saved.teacher, tmp_path / "tuned.safetensors").notes == (ACADEMIC_ONLY,)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("evaluate_every = 0\n", "evaluate_every"), ("pieces = 100\n", "pieces"), ("[shape]\nheads = 5\n", "none of 5"),
+     ("[shape]\naudio_heads = [4, 8, 16, 31]\n", "audio stage 4"), ("[optimizer]\naudio_only = 2\n", "student's keys")],
+)
+def test_a_recipe_of_a_teacher_with_an_impossible_value_is_refused(text: str, place: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(RecipeError, match=place):
+        read_document(tmp_path / "recipe.toml", TeacherRecipe)
+
+
+def test_what_a_recipe_leaves_out_is_a_teachers_default_and_not_a_students(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("[optimizer]\nsteps = 5\n")
+    optimizer = read_document(tmp_path / "recipe.toml", TeacherRecipe).optimizer
+    assert (optimizer.steps, optimizer.encoder_rate, optimizer.warm_up) == (5, 5e-5, 2_000)
+
+
+def test_a_teacher_hears_on_the_device_where_it_is(trained: Path) -> None:
+    model = load_htsat_bart(trained / "teacher.safetensors").teacher.to("meta")
+    assert HtsatBartTeacher(model)._frames(tone(1.0, 32_000)).device.type == "meta"
 
 
 def test_pieces_spell_every_caption_and_are_read_back(tmp_path: Path) -> None:
@@ -239,12 +272,14 @@ def test_the_commands_tell_what_is_missing_in_one_line(
     caption = ["train", "pseudo-caption", str(tmp_path / "pseudo.toml"), "-o", str(tmp_path / "out")]
     assert run([*caption, "--audio", str(data)]) == 2
     assert run([*caption, "--audio", str(data), "--set", "captions=0"]) == 2
+    assert run([*caption, "--audio", str(data), "--checkpoint", "x.pt", "--captions", "y.csv"]) == 2
     assert run(["train", "teacher", "htsat-bart", str(data / "recipe.toml"), "--data", str(data / "train.csv"),
                 "--development", str(data / "development.csv"), "-o", str(tmp_path / "run"),
                 "--set", "shape.depth=3"]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 3
-    for line, place in zip(said, ("name one teacher", "captions must be", "shape.depth"), strict=True):
+    assert len(said) == 4
+    places = ("name one teacher", "captions must be", "name one teacher", "shape.depth")
+    for line, place in zip(said, places, strict=True):
         assert place in line
     checkpoint = str(trained / "teacher.safetensors")
     sounds = tmp_path / "sounds"

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgecap.errors import CheckpointError, MissingDependencyError
 from edgecap_train.bart_words import MASK
+from edgecap_train.files import write_whole
 
 SPECIAL_PIECES = ("<s>", "<pad>", "</s>", "<unk>")
 BEGIN, END = 0, 2
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
+FEWEST_PIECES = 256 + len(SPECIAL_PIECES) + 1
+"""Every byte, the special pieces and the mask."""
 
 
 class BartPieces:
@@ -43,15 +47,19 @@ class BartPieces:
 
 
 def learn_pieces(captions: Iterable[str], folder: Path, size: int) -> BartPieces:
-    """Learn at most `size` pieces from captions and write both files into `folder`."""
+    """Learn at most `size` pieces, `FEWEST_PIECES` or more, from captions and write both files into `folder`.
+
+    The vocabulary comes last, so that a folder which has it has both, whole.
+    """
     tokenizer = _library()()
     tokenizer.train_from_iterator(captions, vocab_size=size - 1, min_frequency=2, show_progress=False,
                                   special_tokens=list(SPECIAL_PIECES))
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_model(str(folder))
-    path = folder / VOCABULARY_FILE
-    table: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(table | {MASK: len(table)}, ensure_ascii=False), encoding="utf-8")
+    with TemporaryDirectory() as made:
+        tokenizer.save_model(made)
+        merges = (Path(made) / MERGES_FILE).read_bytes()
+        table: dict[str, int] = json.loads((Path(made) / VOCABULARY_FILE).read_text(encoding="utf-8"))
+    write_whole(folder / MERGES_FILE, merges)
+    write_whole(folder / VOCABULARY_FILE, json.dumps(table | {MASK: len(table)}, ensure_ascii=False))
     return BartPieces(folder)
 
 

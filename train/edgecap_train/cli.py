@@ -41,20 +41,15 @@ def scenes(
 ) -> None:
     """Compose scenes out of a pool and write what the teacher says of each. Complete shards are kept."""
     need("train scenes")
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from edgecap_train.evaluation import read_references
+    from edgecap_train.evaluation import held_out
     from edgecap_train.prepare import Sources, prepare
+    from edgecap_train.progress import bar
 
-    held_out = frozenset(reference.file.stem.split("__", 1)[-1] for reference in read_references(development))
-    sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out)
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("shards", total=shards)
-        prepare(
-            sources, out, shards=shards, scenes=per_shard, rate=16_000, least_count=least_count, seed=seed,
-            progress=lambda done, _: progress.update(bar, completed=done),
-        )  # fmt: skip
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
+    with bar("shards") as progress:
+        prepare(sources, out, shards=shards, scenes=per_shard, rate=16_000, least_count=least_count, seed=seed,
+                progress=progress)
 
 
 @train.command()
@@ -76,7 +71,7 @@ def student(
 ) -> None:
     """Train a student by a recipe. Stop it at any time; the same command goes on, with the losses it would have had.
 
-    On several processes: accelerate launch --num_processes 2 --cpu -m edgecap train student …
+    On several processes: torchrun --nproc-per-node 2 -m edgecap train student … (on GPUs also: accelerate launch).
 
     \b
     Example:

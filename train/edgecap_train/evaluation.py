@@ -58,6 +58,16 @@ def read_references(path: Path) -> list[Reference]:
     return references
 
 
+def clip_id(file: Path) -> str:
+    """The YouTube id in the name of a development recording: all after the first two underscores."""
+    return file.stem.split("__", 1)[-1]
+
+
+def held_out(table: Path) -> frozenset[str]:
+    """The YouTube ids of a table of development recordings, whose captions must teach nothing. Raises AudioError."""
+    return frozenset(clip_id(reference.file) for reference in read_references(table))
+
+
 def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0) -> Score:
     """CIDEr-D (Vedantam et al. 2015; 0 to 10) of one candidate for each clip, with a bootstrap over clips.
 

@@ -35,7 +35,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
+def write_whole(path: Path, data: bytes | memoryview | str) -> None:
     """Write a file whole or not at all. Raises OutputError."""
     with whole(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)

@@ -24,7 +24,7 @@ from edgecap_train.htsat_bart import HtsatBart, HtsatBartConfig
 
 ACADEMIC_ONLY = ("WavCaps' weights are for academic use only; so is a student that learns from them, and edgecap "
                  "ships neither")
-METADATA_KEY = "edgecap-teacher"
+METADATA_KEY, NOTES_KEY = "edgecap-teacher", "edgecap-teacher-notes"
 PARALLEL = "module."
 """What PyTorch's data parallelism puts before every name."""
 HTSAT = "encoder.audio_enc."
@@ -69,20 +69,36 @@ class SavedTeacher:
     """What whoever uses it must know, in sentences for people."""
 
 
-def save_htsat_bart(path: Path, teacher: HtsatBart) -> None:
-    """Write a teacher of our own training, whole or not at all, in the WavCaps layout. Raises OutputError."""
+@dataclass(frozen=True)
+class Placed:
+    """What became of a checkpoint that a teacher begins with."""
+
+    tensors: int
+    """Tensors of the teacher that it filled."""
+    of: int
+    """Tensors of the teacher in all."""
+    notes: tuple[str, ...]
+    """What whoever begins with it must know: they go with the teacher that comes of it."""
+
+
+def save_htsat_bart(path: Path, teacher: HtsatBart, notes: tuple[str, ...] = ()) -> None:
+    """Write a teacher of our own training, whole or not at all, in the WavCaps layout. Raises OutputError.
+
+    `notes`: those of the checkpoints that it began with.
+    """
     own = teacher.state_dict()
     tensors = {slot.name: torch.cat([own[part].detach().cpu() for part in slot.parts]).contiguous().clone()
                if len(slot.parts) > 1 else own[slot.parts[0]].detach().cpu().contiguous().clone()
                for slot in teacher_slots(teacher)}
-    write_whole(path, save(tensors, metadata={METADATA_KEY: json.dumps(asdict(teacher.config))}))
+    metadata = {METADATA_KEY: json.dumps(asdict(teacher.config)), NOTES_KEY: json.dumps(notes)}
+    write_whole(path, save(tensors, metadata=metadata))
 
 
-def place_partial(teacher: HtsatBart, path: Path) -> tuple[int, int]:
+def place_partial(teacher: HtsatBart, path: Path) -> Placed:
     """Fill a teacher with those tensors of a checkpoint that fit: an HTSAT, a BART, or both.
 
-    Names may be WavCaps', those of HTSAT's own AudioSet checkpoints, or those of BART as transformers saves it. Returns
-    (tensors placed, tensors of the teacher in all). Raises CheckpointError where none fits.
+    Names may be WavCaps', those of HTSAT's own AudioSet checkpoints, or those of BART as transformers saves it. Raises
+    CheckpointError where none fits.
     """
     tensors = {name.removeprefix(PARALLEL).removeprefix("sed_model."): t for name, t in read_tensors(path).items()}
     own, slots = teacher.state_dict(), teacher_slots(teacher)
@@ -100,19 +116,36 @@ def place_partial(teacher: HtsatBart, path: Path) -> tuple[int, int]:
     if not placed:
         raise CheckpointError(f"{path.name} holds no tensor that fits HTSAT or BART-base of this shape; name a "
                               "checkpoint of one of them")
-    return placed, len(slots)
+    own_config = _own_config(path)
+    wavcaps = own_config is None and any(name.startswith(HTSAT) for name in tensors)
+    return Placed(placed, len(slots), (ACADEMIC_ONLY,) if wavcaps else own_notes(path))
 
 
 def _own_config(path: Path) -> HtsatBartConfig | None:
     """The shape that a teacher of our own training says it has."""
+    try:
+        text = _metadata(path).get(METADATA_KEY)
+        return None if text is None else msgspec.convert(json.loads(text), HtsatBartConfig)
+    except ValueError:
+        return None  # whatever is wrong with the file is told when its tensors are read
+
+
+def own_notes(path: Path) -> tuple[str, ...]:
+    """What a teacher of our own training carries on from the checkpoints that it began with; none for another file."""
+    try:
+        return msgspec.convert(json.loads(_metadata(path).get(NOTES_KEY, "[]")), tuple[str, ...])
+    except ValueError:
+        return ()
+
+
+def _metadata(path: Path) -> dict[str, str]:
     if path.suffix != ".safetensors":
-        return None
+        return {}
     try:
         with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-        return None if text is None else msgspec.convert(json.loads(text), HtsatBartConfig)
-    except (OSError, SafetensorError, ValueError):
-        return None  # whatever is wrong with the file is told when its tensors are read
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
 
 
 def load_htsat_bart(path: Path, config: HtsatBartConfig | None = None) -> SavedTeacher:
@@ -134,7 +167,7 @@ def load_htsat_bart(path: Path, config: HtsatBartConfig | None = None) -> SavedT
         values = torch.split(tensors[slot.name].flatten(), [own[part].numel() for part in slot.parts])
         for part, value in zip(slot.parts, values, strict=True):
             own[part].copy_(value.view_as(own[part]))
-    return SavedTeacher(teacher.eval(), () if own_config else (ACADEMIC_ONLY,))
+    return SavedTeacher(teacher.eval(), own_notes(path) if own_config else (ACADEMIC_ONLY,))
 
 
 def teacher_slots(teacher: HtsatBart) -> tuple[TeacherSlot, ...]:

@@ -14,7 +14,7 @@ from edgecap_train.bart_words import read_bart_words
 from edgecap_train.evaluation import cider_d, read_references
 from edgecap_train.files import write_whole
 from edgecap_train.htsat_bart import HtsatBart
-from edgecap_train.htsat_checkpoint import place_partial, save_htsat_bart
+from edgecap_train.htsat_checkpoint import own_notes, place_partial, save_htsat_bart
 from edgecap_train.htsat_frontend import SAMPLE_RATE
 from edgecap_train.htsat_training import (
     RecordingStream,
@@ -23,7 +23,7 @@ from edgecap_train.htsat_training import (
     TeacherObjective,
     TeacherRecipe,
 )
-from edgecap_train.judged import first_window
+from edgecap_train.judged import first_windows
 from edgecap_train.teacher import HtsatBartTeacher
 from edgecap_train.trainer import Trainer, accelerator
 
@@ -41,22 +41,26 @@ def fit_htsat_bart(
     tokenizer; without it pieces are learnt from the captions of `data`.
     """
     references = read_references(data)
-    pieces = _pieces(recipe, [text for r in references for text in r.captions], run, words)
+    mine = accelerator()
+    with mine.main_process_first():
+        pieces = _pieces(recipe, [text for r in references for text in r.captions], run, words)
     torch.manual_seed(recipe.seed)
     model = HtsatBart(recipe.shape.config(pieces.size))
+    notes = dict.fromkeys(own_notes(run / CHECKPOINT))
     for path in weights:
-        placed, every = place_partial(model, path)
-        log.info("%s: %d of %d tensors placed, the others begin at random", path.name, placed, every)
+        placed = place_partial(model, path)
+        log.info("%s: %d of %d tensors placed, the others begin at random", path.name, placed.tensors, placed.of)
+        notes |= dict.fromkeys(placed.notes)
+    for note in notes:
+        log.warning("%s", note)
     if recipe.freeze_audio:
         model.audio.requires_grad_(False)
     network = TeacherNetwork(model)
-    mine = accelerator()
     model.to(mine.device)
     part = (mine.process_index, mine.num_processes)
     stream = RecordingStream(references, pieces, recipe.seed, recipe.optimizer.batch, part=part)
     told = read_bart_words(run / VOCABULARY_FILE, pieces.size)
-    judged = read_references(development)
-    clips = [first_window(reference.file, SAMPLE_RATE) for reference in judged]
+    judged, clips = first_windows(read_references(development), SAMPLE_RATE)
 
     def evaluate(candidate: TeacherNetwork) -> dict[str, float]:
         teacher = HtsatBartTeacher(candidate.model.eval(), told)
@@ -65,7 +69,7 @@ def fit_htsat_bart(
         return {"cider_d": score.mean, "cider_d_low": score.low, "cider_d_high": score.high}
 
     def save(best: TeacherNetwork, scores: dict[str, float]) -> None:
-        save_htsat_bart(run / CHECKPOINT, best.model)
+        save_htsat_bart(run / CHECKPOINT, best.model, tuple(notes))
 
     objective = TeacherObjective(network, recipe.label_smoothing, bf16=recipe.optimizer.bf16)
     Trainer(recipe.loop(), network, nn.Module(), stream, run, evaluate, save,

@@ -9,15 +9,17 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgecap.errors import AudioError
 from edgecap.frontend import Samples
-from edgecap_train.bart_pieces import BartPieces, padded
+from edgecap_train.bart_pieces import FEWEST_PIECES, BartPieces, padded
 from edgecap_train.batches import Batch, StreamState, TrainingError
 from edgecap_train.evaluation import Reference
 from edgecap_train.hearing import FULL_SCALE, Draws, Heard
@@ -25,7 +27,7 @@ from edgecap_train.htsat_bart import MOST_TOKENS, PAD, START, HtsatBart, HtsatBa
 from edgecap_train.htsat_frontend import CLIP_SAMPLES, SAMPLE_RATE
 from edgecap_train.judged import first_window
 from edgecap_train.objective import Parts
-from edgecap_train.recipe import OptimizerRecipe, Recipe
+from edgecap_train.recipe import Count, OptimizerRecipe, Recipe, Share, Weight, Whole, check_heads
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +36,18 @@ log = logging.getLogger(__name__)
 class TeacherShape:
     """Shape of an HTSAT-BART; the defaults are the published one's."""
 
-    patch_width: int = 96
-    depths: tuple[int, int, int, int] = (2, 2, 6, 2)
-    audio_heads: tuple[int, int, int, int] = (4, 8, 16, 32)
-    d_model: int = 768
-    layers: int = 6
-    heads: int = 12
-    feed_forward: int = 3_072
+    patch_width: Count = 96
+    depths: tuple[Count, Count, Count, Count] = (2, 2, 6, 2)
+    audio_heads: tuple[Count, Count, Count, Count] = (4, 8, 16, 32)
+    d_model: Count = 768
+    layers: Count = 6
+    heads: Count = 12
+    feed_forward: Count = 3_072
+
+    def __post_init__(self) -> None:
+        check_heads("d_model", self.d_model, self.heads)
+        for stage, heads in enumerate(self.audio_heads):
+            check_heads(f"the width of audio stage {stage + 1}", self.patch_width << stage, heads)
 
     def config(self, vocabulary_size: int) -> HtsatBartConfig:
         """The same with a vocabulary."""
@@ -50,10 +57,21 @@ class TeacherShape:
         )  # fmt: skip
 
 
-def _optimizer() -> OptimizerRecipe:
-    return OptimizerRecipe(
-        steps=20_000, batch=32, encoder_rate=5e-5, decoder_rate=5e-5, warm_up=2_000, encoder_alone=0, weight_decay=1e-6
-    )
+@dataclass(frozen=True, kw_only=True)
+class TeacherOptimizer(OptimizerRecipe):
+    """A student's keys with a teacher's defaults, which hold for every key that a recipe leaves out."""
+
+    steps: Count = 20_000
+    batch: Count = 32
+    encoder_rate: Weight = 5e-5
+    decoder_rate: Weight = 5e-5
+    warm_up: Whole = 2_000
+    encoder_alone: Whole = 0
+    weight_decay: Weight = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.audio_only or self.encoder_alone:
+            raise ValueError("audio_only and encoder_alone are a student's keys; leave them out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +79,19 @@ class TeacherRecipe:
     """One training run of an HTSAT-BART."""
 
     name: str = "htsat-bart"
-    seed: int = 1
+    seed: Whole = 1
     shape: TeacherShape = field(default_factory=TeacherShape)
-    pieces: int = 10_000
-    """Byte pairs learnt from the captions, where BART's own are not given."""
-    label_smoothing: float = 0.1
-    gain: float = 6.0
+    pieces: Annotated[int, Meta(ge=FEWEST_PIECES)] = 10_000
+    """Byte pairs learnt from the captions, where BART's own are not given; each byte is one already."""
+    label_smoothing: Share = 0.1
+    gain: Weight = 6.0
     """Largest change of level, in decibels either way."""
     freeze_audio: bool = False
     """Whether HTSAT keeps its weights."""
-    optimizer: OptimizerRecipe = field(default_factory=_optimizer)
-    evaluate_every: int = 1_000
-    save_every: int = 500
-    record_every: int = 50
+    optimizer: TeacherOptimizer = field(default_factory=TeacherOptimizer)
+    evaluate_every: Count = 1_000
+    save_every: Count = 500
+    record_every: Count = 50
 
     def loop(self) -> Recipe:
         """What the training loop needs of it."""

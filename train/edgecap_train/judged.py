@@ -59,10 +59,14 @@ class JudgedBundle:
 class JudgedCheckpoint:
     """A checkpoint in PyTorch. A clip is not padded to ten seconds, and silence is gated as in a new bundle."""
 
-    def __init__(self, path: Path, vocabulary: Path | None = None) -> None:
-        """Raises CheckpointError."""
+    def __init__(self, path: Path, vocabulary: Path | None = None, threads: int | None = None) -> None:
+        """`threads` are PyTorch's, of the whole process. Raises CheckpointError."""
+        import torch
+
         from edgecap_train.checkpoint import load_checkpoint
 
+        if threads is not None:
+            torch.set_num_threads(threads)
         inside = path / RUN_FILE
         saved = load_checkpoint(inside if inside.is_file() else path, vocabulary)
         self._student, self._words = saved.student, saved.vocabulary
@@ -91,7 +95,7 @@ def open_judged(model: str, *, threads: int | None = None, vocabulary: Path | No
     known = path.is_dir() and not (path / MANIFEST_NAME).is_file() and any(
         entry.suffix in CHECKPOINTS for entry in path.iterdir())
     if path.suffix in CHECKPOINTS or known:
-        return JudgedCheckpoint(path, vocabulary)
+        return JudgedCheckpoint(path, vocabulary, threads)
     return JudgedBundle(Captioner.load(find_model(model), threads=threads))
 
 

@@ -3,13 +3,15 @@
 Each sound is cut into windows of ten seconds. A shard has, for each window, the samples at the student's rate, the
 teacher's frames, its captions and clip embedding (`embeddings.npy`), its 527 tag scores where it has any (`logits.npy`,
 before the sigmoid), and `clips.json`: file, first second, and why a file was left out. Shards of one folder are made in
-the order of its file names, appear whole, and are kept, so that a command that was stopped goes on.
+the order of its file names, appear whole, and are kept, so that a command that was stopped goes on. `index.json` has
+the files, the recipe and the teacher, with what must be known of the teacher's licence.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from edgecap.resample import resampled
 from edgecap.samples import to_mono
 from edgecap.windows import walk
 from edgecap_train.captions import build_vocabulary, tokenize
-from edgecap_train.files import write_whole
+from edgecap_train.files import save_array, write_whole
 from edgecap_train.scenes import to_student_rate
 from edgecap_train.tagger import Tags
 from edgecap_train.targets import CLASSES, MEMORY_FRAMES
@@ -97,7 +99,7 @@ def pseudo_caption(
     about = {"teacher": teacher.name, "rate": recipe.rate, "captions": recipe.captions, "per_shard": per_shard,
              "files": names}
     _check(out / INDEX, about)
-    write_whole(out / INDEX, json.dumps(about))
+    write_whole(out / INDEX, json.dumps(about | {"notes": teacher.notes}))
     for first in range(0, len(names), per_shard):
         shard = out / "shards" / f"{first // per_shard:04d}"
         if not shard.is_dir() and not shard.with_suffix(".empty").is_file():
@@ -155,9 +157,10 @@ def _write(teacher: Teacher, folder: Path, names: list[str], shard: Path, recipe
         write_whole(shard.with_suffix(".empty"), json.dumps(clips))
         return
     partial = shard.with_name(shard.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed in it
+    partial.mkdir(parents=True)
     for name, array in _arrays(heard, round(SECONDS * rate)).items():
-        np.save(partial / f"{name}.npy", array)
+        save_array(partial / f"{name}.npy", array)
     texts = [[tokenize(text) for text in answer.captions] for _, answer in heard]
     (partial / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     (partial / "clips.json").write_text(json.dumps(clips), encoding="utf-8")

@@ -1,7 +1,8 @@
 """The folder of a training run: what it holds, and how it stays whole when the process dies.
 
 `recipe.json`, `run.json` (revision of the code, versions, device, command), `metrics.jsonl` (a line every few steps),
-`curves/` (the same for TensorBoard), `last.pt` (everything to go on with), `student.safetensors` (the best weights).
+`curves/` (the same for TensorBoard), `last.pt` (everything to go on with), and what the run is for: the weights of
+`student.safetensors` (the best) or `teacher.safetensors`.
 Files appear whole or not at all; metrics after the last checkpoint are dropped when a run goes on, for it makes them
 again.
 """
@@ -71,7 +72,7 @@ class RunFolder:
             return
         data = io.BytesIO()
         torch.save(dict(state), data)
-        write_whole(self.path / CHECKPOINT, data.getvalue())
+        write_whole(self.path / CHECKPOINT, data.getbuffer())
 
     def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
         """The state that was kept, None where there is none; metrics after it are dropped. Raises CheckpointError."""

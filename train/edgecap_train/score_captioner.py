@@ -91,7 +91,7 @@ class ScoreCaptioner(nn.Module):
 
         The search is the runtime's, as for a student.
         """
-        memory, length = self.memory(logits[None])
+        memory, length = self.memory(logits[None].to(self.decoder.embedding.weight.device))
         steps = CachedSteps(self.decoder, memory, length, self.config.max_tokens)
         found = beam_search(steps, beam=beam, max_tokens=self.config.max_tokens, start=START, end=END)
         return [[token for token in hypothesis.tokens if token != END] for hypothesis in found]

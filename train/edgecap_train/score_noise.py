@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecap_train.recipe import Count, Share, Weight
+
 Scores = NDArray[np.float32]
 _EDGE = 1e-4
 """Scores are cut here before the logit is taken."""
@@ -28,17 +30,17 @@ class NoiseConfig:
     against true labels come out as on the development clips.
     """
 
-    least: float = 0.15
+    least: Share = 0.15
     """A clip lends its scores to a class that has this score in it..."""
-    standing_out: float = 0.6
+    standing_out: Share = 0.6
     """...and at least this share of the clip's largest score."""
-    fewest: int = 3
+    fewest: Count = 3
     """A class that fewer clips lend to takes those where its score is largest."""
-    kin: float = 0.6
+    kin: Share = 0.6
     """Smallest share of a lender's other classes that is kept; the share is drawn between this and 1."""
-    intruders: float = 0.4
+    intruders: Share = 0.4
     """Chance that an unrelated clip is heard too, and then of a second one half as often."""
-    jitter: float = 0.3
+    jitter: Weight = 0.3
     """Deviation of the noise added to every logit."""
 
 

@@ -101,7 +101,7 @@ def _prepare(  # noqa: PLR0917
     from edgecap_train import trusted
     from edgecap_train.captions import Encoder, build_vocabulary
     from edgecap_train.consensus import ConsensusIndex
-    from edgecap_train.evaluation import read_references
+    from edgecap_train.evaluation import held_out, read_references
     from edgecap_train.files import write_whole
     from edgecap_train.pool import decode_pool
     from edgecap_train.prepare import CONSENSUS, MAX_TOKENS, Sources, labelled_captions
@@ -112,8 +112,8 @@ def _prepare(  # noqa: PLR0917
     if (out / "recordings" / "shards" / "0000").is_dir():
         return
     references = read_references(development)
-    held_out = frozenset(reference.file.stem.split("__", 1)[-1] for reference in references)
-    human = labelled_captions(Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out))
+    sources_of_words = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
+    human = labelled_captions(sources_of_words)
     composed = [
         words for sound in trusted.TOLD.values()
         for words in (*trusted.one(sound), *trusted.after(sound, sound), *trusted.together(sound, sound))

@@ -66,11 +66,15 @@ class HtsatBartTeacher:
 
     @classmethod
     def load(cls, checkpoint: Path, vocabulary: Path | None = None) -> HtsatBartTeacher:
-        """From a checkpoint in the WavCaps layout and BART-base's `vocab.json`. Raises CheckpointError."""
+        """From a checkpoint in the WavCaps layout and BART-base's `vocab.json`, on a GPU where there is one.
+
+        Raises CheckpointError.
+        """
         saved = load_htsat_bart(checkpoint)
         size = saved.teacher.config.vocabulary_size
         words = None if vocabulary is None else read_bart_words(vocabulary, size)
-        return cls(saved.teacher, words, saved.notes)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(saved.teacher.to(device), words, saved.notes)
 
     @torch.inference_mode()
     def embedding(self, samples: Samples) -> NDArray[np.float32]:
@@ -95,7 +99,7 @@ class HtsatBartTeacher:
         return found
 
     def _frames(self, samples: Samples) -> torch.Tensor:
-        return self._model.frames(_clip(samples))
+        return self._model.frames(_clip(samples).to(self._model.projection.weight.device))
 
 
 class _TaggerTeacher:

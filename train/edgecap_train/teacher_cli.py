@@ -77,9 +77,8 @@ def tagger_captioner(
     """
     need("train teacher tagger", "aac_metrics")
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
+    from edgecap_train.progress import bar
     from edgecap_train.recipe import read_document
     from edgecap_train.text_fit import fit_text_teacher
     from edgecap_train.text_teacher import TextRecipe
@@ -87,12 +86,10 @@ def tagger_captioner(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(threads)
     settings = read_document(recipe, TextRecipe, override)
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task(settings.name, total=settings.steps)
+    with bar(settings.name) as progress:
         fit_text_teacher(
             settings, out, audio=audio, captions=captions, labels=labels, tagger=tagger, development=development,
-            least_count=least_count,
-            progress=lambda step, loss: progress.update(bar, completed=step, description=f"loss {loss:.3f}"),
+            least_count=least_count, progress=lambda step, _: progress(step, settings.steps),
         )  # fmt: skip
     write(f"{out / 'teacher.safetensors'}: trained")
 
@@ -116,10 +113,9 @@ def pseudo_caption(
     """
     need("train pseudo-caption")
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from edgecap_train import pseudo
+    from edgecap_train.progress import bar
     from edgecap_train.recipe import read_document
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -128,12 +124,8 @@ def pseudo_caption(
     chosen = _teacher(tagger, captioner, captions, checkpoint, vocabulary)
     for note in chosen.notes:
         say("note", note)
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("files", total=None)
-        skipped = pseudo.pseudo_caption(
-            chosen, audio, out, settings,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )  # fmt: skip
+    with bar("files") as progress:
+        skipped = pseudo.pseudo_caption(chosen, audio, out, settings, progress=progress)
     write(f"{out}: captions by {chosen.name}" + (f"; {skipped} files left out, see clips.json" if skipped else ""))
 
 
@@ -148,19 +140,16 @@ def recaption(
     """Give scenes that are already made the captions of another teacher; no sound is heard again."""
     need("train recaption")
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
+    from edgecap_train.progress import bar
     from edgecap_train.recaption import recaption_data
     from edgecap_train.score_writer import ScoreWriter
     from edgecap_train.tagger import class_names
 
     torch.set_num_threads(threads)
     writer = ScoreWriter.load(captioner, class_names(tagger))
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("shards", total=None)
-        recaption_data(data, out, writer, progress=lambda done, total: progress.update(
-            bar, completed=done, total=total))
+    with bar("shards") as progress:
+        recaption_data(data, out, writer, progress=progress)
     write(f"{out}: captions by {captioner.name}")
 
 
@@ -172,12 +161,12 @@ def _teacher(
     from edgecap_train.prepare import Sources
     from edgecap_train.teacher import ConsensusTeacher, HtsatBartTeacher, TaggerTeacher
 
-    if checkpoint is not None and tagger is None:
+    if checkpoint is not None and tagger is captioner is captions is None:
         beside = checkpoint.parent / "vocab.json"
         return HtsatBartTeacher.load(checkpoint, vocabulary or beside)
-    if checkpoint is None and tagger is not None and captioner is not None and captions is None:
+    if tagger is not None and captioner is not None and checkpoint is captions is vocabulary is None:
         return TaggerTeacher.load(tagger, captioner)
-    if checkpoint is None and tagger is not None and captions is not None and captioner is None:
+    if tagger is not None and captions is not None and checkpoint is captioner is vocabulary is None:
         return ConsensusTeacher.load(Sources(audio=tagger, captions=captions, tagger=tagger))
-    raise ConfigError("name one teacher: --checkpoint (HTSAT-BART), or --tagger with --captioner, or --tagger with "
-                      "--captions")
+    raise ConfigError("name one teacher: --checkpoint (HTSAT-BART; with --vocabulary), or --tagger with --captioner, "
+                      "or --tagger with --captions")

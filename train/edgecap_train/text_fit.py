@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from edgecap_train.evaluation import cider_d, read_references
+from edgecap_train.evaluation import cider_d, held_out, read_references
 from edgecap_train.htsat_bart import BEAM
-from edgecap_train.judged import first_window
+from edgecap_train.judged import first_windows
 from edgecap_train.prepare import Sources
 from edgecap_train.score_captioner import ScoreCaptioner
 from edgecap_train.tagger import SAMPLE_RATE, load_tagger
 from edgecap_train.text_material import prepare_text
 from edgecap_train.text_teacher import TextRecipe, TextTrainer
+from edgecap_train.trainer import accelerator
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +27,20 @@ def fit_text_teacher(
 ) -> None:  # fmt: skip
     """Train into the folder `run`, or go on there; CIDEr-D on the development set goes to `metrics.jsonl`."""
     references = read_references(development)
-    held_out = frozenset(reference.file.stem.split("__", 1)[-1] for reference in references)
-    sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out)
-    material = prepare_text(sources, run / "cache", labels=labels, recordings=references, least_count=least_count,
-                            seed=recipe.seed, noise=recipe.noise)
+    sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
+    with accelerator().main_process_first():
+        material = prepare_text(sources, run / "cache", labels=labels, recordings=references, least_count=least_count,
+                                seed=recipe.seed, noise=recipe.noise)
     trainer = TextTrainer(recipe, material.examples, material.simulator, material.vocabulary, run)
-    hearing = load_tagger(tagger)
+    hearing, (judged, clips) = load_tagger(tagger), first_windows(references, SAMPLE_RATE)
     with torch.inference_mode():
-        logits = [hearing(torch.from_numpy(first_window(r.file, SAMPLE_RATE))[None]).logits[0] for r in references]
+        logits = [hearing(torch.from_numpy(samples)[None]).logits[0] for samples in clips]
 
-    def evaluate(captioner: ScoreCaptioner) -> None:
+    def evaluate(captioner: ScoreCaptioner) -> dict[str, float]:
         said = [captioner.captions(one, BEAM)[0] for one in logits]
         texts = [" ".join(material.vocabulary[token] for token in tokens) for tokens in said]
-        score = cider_d(texts, [reference.captions for reference in references])
+        score = cider_d(texts, [reference.captions for reference in judged])
         log.info("step %d CIDEr-D %.3f [%.3f, %.3f]", trainer.step, score.mean, score.low, score.high)
-        with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": trainer.step, "cider_d": score.mean}) + "\n")
+        return {"cider_d": score.mean, "cider_d_low": score.low, "cider_d_high": score.high}
 
     trainer.run(progress, evaluate)

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from edgecap_train.captions import Encoder, build_vocabulary, read_audiocaps
-from edgecap_train.evaluation import Reference
-from edgecap_train.pool import decode_clip, decode_pool
+from edgecap_train.evaluation import Reference, clip_id
+from edgecap_train.files import save_array
+from edgecap_train.judged import first_windows
+from edgecap_train.pool import decode_pool
 from edgecap_train.prepare import Sources, labelled_captions
 from edgecap_train.score_noise import NoiseConfig, ScoreSimulator
 from edgecap_train.tagger import SAMPLE_RATE, Tagger, class_names, load_tagger
@@ -22,7 +24,6 @@ from edgecap_train.targets import score_pool
 from edgecap_train.text_teacher import Example, examples
 from edgecap_train.trainer import TrainingError
 
-SECONDS = 10.0
 FEWEST = 20
 """Scores of present labels that a distribution needs."""
 
@@ -53,7 +54,7 @@ def prepare_text(
     present = present_logits(tagger, classes, recordings, labels)
     scores = cache / "pool_scores.npy"
     if not scores.is_file():
-        np.save(scores, score_pool(tagger, decode_pool(sources.audio, cache / "pool")))
+        save_array(scores, score_pool(tagger, decode_pool(sources.audio, cache / "pool")))
     return TextMaterial(data, ScoreSimulator(np.load(scores), present, noise, seed), vocabulary)
 
 
@@ -69,18 +70,12 @@ def present_logits(
     known = {caption.clip: caption.labels for caption in read_audiocaps(labels)}
     column = {name: index for index, name in enumerate(classes)}
     found: list[float] = []
-    for recording in recordings:
-        there = [column[label] for label in known.get(clip_id(recording.file), ()) if label in column]
-        if there:
-            samples = decode_clip(recording.file)[: round(SECONDS * SAMPLE_RATE)]
-            logits = tagger(torch.from_numpy(samples)[None]).logits[0]
-            found += logits[there].tolist()
+    labelled = [recording for recording in recordings if clip_id(recording.file) in known]
+    readable, heard = first_windows(labelled, SAMPLE_RATE) if labelled else ([], [])
+    for recording, samples in zip(readable, heard, strict=True):
+        there = [column[label] for label in known[clip_id(recording.file)] if label in column]
+        found += tagger(torch.from_numpy(samples)[None]).logits[0][there].tolist()
     if len(found) < FEWEST:
         raise TrainingError(f"{labels.name} has the labels of recordings with {len(found)} present labels in all, and "
                             f"{FEWEST} are needed to know how the tagger scores them; name the table of their captions")
     return np.array(found, np.float32)
-
-
-def clip_id(file: Path) -> str:
-    """The YouTube id in the name of a development clip: all after the first two underscores."""
-    return file.stem.split("__", 1)[-1]
