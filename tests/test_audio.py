@@ -153,6 +153,12 @@ def test_the_place_of_a_bad_sample_counts_from_the_beginning_of_the_file(tmp_pat
         read(tmp_path / "a.wav")
 
 
+def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of `<&-`
+    with pytest.raises(AudioError, match="standard input is closed"):
+        AudioFile("-")
+
+
 def test_threads_that_read_mp3s_at_once_leave_the_standard_error_as_it_was() -> None:
     before, inside = os.fstat(2), threading.Event()
 

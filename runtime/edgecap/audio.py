@@ -97,6 +97,8 @@ class AudioFile:
     def _stored(self, path: str | Path, stack: ExitStack) -> Path:
         """A file on disk that holds the sound: the given one, or what was read from a pipe."""
         if str(path) == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise AudioError("standard input is closed; pipe a sound file into it")
             return _spool(sys.stdin.buffer, self.name, stack)
         path = Path(path)
         try:

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from edgecap.captioner import Captioner
-from edgecap.errors import ConfigError
+from edgecap.errors import AudioError, ConfigError
 from edgecap.live.clocks import Clocks
 from edgecap.live.config import ListenConfig, MicrophoneConfig, microphones
 from edgecap.live.crank import LAST_GASP, steps
@@ -199,6 +199,8 @@ def _sources(
     if source.stdin:
         from edgecap.live.pipe_source import PipeSource
 
+        if sys.stdin is None:
+            raise AudioError("standard input is closed; pipe raw samples into it")
         yield _closing(stack, PipeSource(sys.stdin.fileno(), source.rate, source.channels, rate, speed=source.speed))
         return
     from edgecap.live.microphone_source import MicrophoneSource
