@@ -116,11 +116,10 @@ class Captioner:
         """Caption a sound file of any length window by window, without loading it whole.
 
         `sound` is a wav, flac, ogg, opus or mp3 file, "-" for standard input, or an `AudioFile` (closed at
-        the end). `window` is the seconds
-        captioned at once, at most the model's and by default just that (10 s); `hop` the seconds from one
-        window to the next, by default `window`. What is left at the end is captioned where it brings at
-        least 1 s that no window had, and where it is all there is. Raises ValueError at once for a window
-        or hop that cannot be, AudioError as soon as the walk meets the fault.
+        the end). `window` is the seconds captioned at once, at most the model's and by default just that
+        (10 s); `hop` the seconds from one window to the next, by default `window`. What is left at the end
+        is captioned where it brings at least 1 s that no window had, and where it is all there is. Raises
+        ValueError at once for a window or hop that cannot be, AudioError as soon as the walk meets the fault.
         """
         plan = self._plan(window, hop, beam)
         return self._walk_file(sound, plan)
