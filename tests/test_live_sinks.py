@@ -270,6 +270,17 @@ def test_a_web_address_with_signs_that_none_has_is_refused_at_once(url: str, tol
         hooks.webhook(url, "begin", teller(told), model="")
 
 
+def test_a_password_in_a_web_address_is_refused_and_not_repeated(told: TOLD) -> None:
+    with pytest.raises(ConfigError, match="a user in its address") as refused:
+        hooks.webhook("http://me:secret@house/x", "begin", teller(told), model="")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:80/x", "https://my_house.lan/api/webhook/a%20b?c=d"])
+def test_web_addresses(url: str) -> None:
+    assert hooks.host_of(url) in url
+
+
 @pytest.mark.parametrize("url", ["ftp://x/y", "localhost:80", "http://", "file:///etc/passwd", "http://[::1/x",
                                  "http://house:99999/x", "http://.example/x"])
 def test_what_is_no_web_address_is_refused(url: str, told: TOLD) -> None:

@@ -112,6 +112,9 @@ def host_of(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
         if host and parts.scheme in {"http", "https"}:
+            if parts.username is not None:
+                raise ConfigError(f"{host!r} would be asked with a user in its address, which is not supported; put a "
+                                  "key into the path or the query")
             if url.isascii() and url.isprintable() and " " not in url:
                 host.encode("idna")  # as the library does it: a label may be empty or too long
                 return host
