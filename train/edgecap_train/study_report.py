@@ -121,16 +121,14 @@ def verdict(found: Interval | None) -> str:
 
 def table(results: Results) -> list[str]:
     """Markdown: a line for each row that has results."""
-    lines = ["| row | held-out scenes | real recordings | seeds | parameters | seconds a run |",
-             "|---|---|---|---|---|---|"]
+    lines = ["| row | held-out scenes | real recordings | seeds | parameters |", "|---|---|---|---|---|"]
     for row in ROWS:
         if row.key not in results.scores:
             continue
         runs = [run for run in results.runs if run["row"] == row.key]
         cells = [str(interval(results.scores[row.key][name])) for name in JUDGED]
-        seconds = np.mean([float(str(run["seconds"])) for run in runs])
         parameters = int(str(runs[0]["parameters"])) / 1e6
-        lines.append(f"| {_title(row)} | {cells[0]} | {cells[1]} | {len(runs)} | {parameters:.1f} M | {seconds:.0f} |")
+        lines.append(f"| {_title(row)} | {cells[0]} | {cells[1]} | {len(runs)} | {parameters:.1f} M |")
     return lines
 
 
