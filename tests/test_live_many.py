@@ -346,6 +346,24 @@ def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plugged.rescans == 1
 
 
+def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
+    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
+    found = Microphones(2.0, clock)
+    kitchen, plugged.devices = found.open("kitchen"), []
+    looks = []
+    for _ in range(2):  # it is there for an hour, then away for two minutes, and again
+        kitchen.close()
+        clock.sleep(3600.0)
+        before = plugged.rescans
+        for _ in range(120):
+            clock.sleep(1.0)
+            with pytest.raises(DeviceError):
+                found.open_again(kitchen.device.name, True)
+        looks.append(plugged.rescans - before)
+    assert looks == [7, 7]  # after 0, 2, 6, 14, 30, 60 and 90 s: never long after it was seen last
+
+
 def test_one_that_is_seen_and_does_not_open_does_not_close_the_others_every_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,7 +1,8 @@
 """A microphone that may come and go.
 
 It is opened as it was asked for, and remembered by its name: numbers change when something else is plugged in.
-When it gives nothing any more it is closed and looked for, once a second, until it is back.
+When it gives nothing any more it is closed and looked for until it is back: asked for once a second, looked at less and
+less often (`edgecap.live.microphones`).
 """
 
 from __future__ import annotations
