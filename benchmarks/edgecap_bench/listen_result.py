@@ -12,7 +12,7 @@ import msgspec
 from edgecap_bench.machine import Machine
 from edgecap_bench.results import ResultError, read_document, write_whole
 from edgecap_bench.sections import Part
-from edgecap_bench.tables import Page, Sheet, markdown, origin
+from edgecap_bench.tables import Page, Sheet, digits, markdown, origin
 
 FORMAT: Literal["edgecap-bench-listen"] = "edgecap-bench-listen"
 FORMAT_VERSION = 1
@@ -56,7 +56,7 @@ class ListenResult:
 
 def rows(result: ListenResult) -> list[tuple[str, ...]]:
     """The figures as a table without its header."""
-    return [(one.name, f"{one.value:.3g} {one.unit}".strip(), f"at most {one.wanted:g} {one.unit}".strip(),
+    return [(one.name, f"{digits(one.value)} {one.unit}".strip(), f"at most {one.wanted:g} {one.unit}".strip(),
              "yes" if one.kept else "NO", one.how) for one in result.measured]
 
 

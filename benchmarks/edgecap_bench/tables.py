@@ -48,7 +48,7 @@ def amount(value: float, unit: Unit) -> str:
     """A value with three digits and the prefix that suits it."""
     *larger, smallest = _SCALES[unit]
     factor, name = next((scale for scale in larger if abs(value) >= scale[0]), smallest)
-    return f"{_digits(value / factor)} {name}"
+    return f"{digits(value / factor)} {name}"
 
 
 def spread(low: float, high: float, unit: Unit) -> str:
@@ -63,10 +63,10 @@ def count(number: int | None) -> str:
     if number is None:
         return "not counted"
     factor, name = next(((f, n) for f, n in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number >= f), (1.0, ""))
-    return f"{_digits(number / factor)}{name}"
+    return f"{digits(number / factor)}{name}"
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three digits, or all that a whole number has; never a power of ten."""
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
