@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from conftest import tone
 
 from edgecap.errors import CheckpointError
 from edgecap_train.captions import SPECIALS, Encoder
 from edgecap_train.checkpoint import load_student, save_student
-from edgecap_train.fit import build_student, mix_encoder, start_from_run
+from edgecap_train.fit import DevelopmentSet, build_student, mix_encoder, start_from_run, start_from_yamnet
 from edgecap_train.recipe import (
     AugmentRecipe,
     LossRecipe,
@@ -204,3 +206,22 @@ def test_a_run_without_a_checkpoint_or_of_another_shape_cannot_be_started_from(s
     other = build_student(wider, VOCABULARY)
     with pytest.raises(CheckpointError, match="another shape"):
         start_from_run(other, teaching_heads(other, wider), run, VOCABULARY)
+
+
+def test_yamnets_weights_are_refused_by_another_encoder(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, model=replace(RECIPE.model, encoder="efficientnet-b2"))
+    student = build_student(recipe, VOCABULARY)
+    with pytest.raises(CheckpointError, match=r"set model\.encoder"):
+        start_from_yamnet(student, teaching_heads(student, recipe), tmp_path, tmp_path)
+
+
+def test_a_development_recording_that_cannot_be_read_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    soundfile.write(tmp_path / "tone.wav", tone(1.0), 16_000)
+    (tmp_path / "broken.wav").write_bytes(b"nothing")
+    (tmp_path / "table.csv").write_text("file,caption_1\nbroken.wav,a tone\ntone.wav,a low tone\n")
+    judge = DevelopmentSet(tmp_path / "table.csv", build_student(RECIPE, VOCABULARY), VOCABULARY)
+    assert [reference.file.name for reference in judge.references] == ["tone.wav"]
+    assert len(judge.log_mels) == 1
+    assert "broken.wav" in caplog.text

