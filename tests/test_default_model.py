@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgecap import Captioner
-from edgecap.models import BUNDLED, default_model
+from edgecap.models import BUNDLED, default_model, list_models
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HEARD = {
@@ -31,13 +31,27 @@ def captioner() -> Captioner:
     return Captioner.load(threads=1)
 
 
-def test_the_bundled_model_is_at_most_thirty_megabytes() -> None:
-    assert sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()) <= 30_000_000
+@pytest.mark.parametrize(("name", "most"), [("tiny", 30_000_000), ("effb2-trm", 45_000_000)])
+def test_a_bundled_model_is_no_larger_than_said(name: str, most: int) -> None:
+    assert sum(path.stat().st_size for path in (BUNDLED / name).iterdir()) <= most
 
 
-def test_the_bundled_model_has_a_card_and_says_that_it_is_non_commercial(captioner: Captioner) -> None:
+def test_the_smaller_and_better_model_is_the_default_and_the_other_is_there() -> None:
+    assert default_model() == BUNDLED / "tiny"
+    assert {model.name for model in list_models() if model.bundled} == {"tiny", "effb2-trm"}
+
+
+def test_the_published_shape_hears_a_dog_too() -> None:
+    captioner = Captioner.load("effb2-trm", threads=1)
+    first = next(iter(captioner.caption_file(EXAMPLES / "dog.ogg")))
+    assert HEARD["dog.ogg"] & set(first.text.split()), first.text
+
+
+@pytest.mark.parametrize("name", ["tiny", "effb2-trm"])
+def test_a_bundled_model_has_a_card_and_says_that_it_is_non_commercial(name: str) -> None:
+    captioner = Captioner.load(name, threads=1)
     assert captioner.manifest.licence.name == "CC-BY-NC-4.0"
-    card = (default_model() / "MODEL_CARD.md").read_text(encoding="utf-8")
+    card = (BUNDLED / name / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "CC BY-NC 4.0" in card
     assert "edgecap import" in card
     assert "@" not in card, "the card has a place that was not filled in"
