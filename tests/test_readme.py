@@ -26,7 +26,7 @@ from edgecap_bench.load import BusyMachineError
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 DOCUMENTS = ("README.md", "CHANGELOG.md", "examples/SOURCES.md", "runtime/edgecap/BUNDLE.md", "docs/listening.md",
-             "docs/export.md", "docs/training.md", "docs/benchmarks.md")
+             "docs/export.md", "docs/training.md", "docs/benchmarks.md", "train/RESULTS.md")
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 PYTHON = re.compile(r"```python\n(.*?)```\n```text\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)\)|^\[[^]]+\]: (\S+)", re.MULTILINE)
