@@ -264,26 +264,13 @@ def test_the_others_are_closed_for_a_moment_only_once_the_lost_one_is_seen(monke
     found = Microphones(2.0, clock)
     kitchen, attic = found.open("kitchen"), found.open("attic")
     attic.close()
-    seen = ["0 kitchen (hw:1,0)"]
-
-    class Look:
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
-
-        def poll(self) -> int:
-            return 0
-
-        def communicate(self) -> tuple[str, None]:
-            return "\n".join(seen), None
-
-    monkeypatch.setattr(module.subprocess, "Popen", Look)
-    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
+    looks = Looks(monkeypatch, "0 kitchen (hw:1,0)")
     for _ in range(30):
         clock.sleep(1.0)
         with pytest.raises(DeviceError):
             found.open_again(attic.device.name, True)
     assert (plugged.rescans, kitchen.reopened) == (0, 0)  # type: ignore[attr-defined]
-    seen.append("1 attic (hw:3,0)")
+    looks.seen.append("1 attic (hw:3,0)")
     plugged.devices = [device("kitchen (hw:1,0)", 0), device("attic (hw:3,0)", 1)]
     for _ in range(80):
         clock.sleep(1.0)
@@ -301,7 +288,7 @@ class Looks:
     """The other process, which has seen these devices when it is asked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *seen: str) -> None:
-        self.started = 0
+        self.started, self.seen = 0, list(seen)
         looks = self
 
         class Look:
@@ -312,7 +299,7 @@ class Looks:
                 return 0
 
             def communicate(self) -> tuple[str, None]:
-                return "\n".join(seen), None
+                return "\n".join(looks.seen), None
 
         monkeypatch.setattr(module.subprocess, "Popen", Look)
         monkeypatch.setattr(module, "CARDS", Path("/nowhere"))

@@ -83,3 +83,11 @@ def test_memories_are_computed_once_with_and_without_augmentation(data: Path) ->
 def test_losses_that_only_an_encoder_can_learn_from_are_refused(data: Path) -> None:
     with pytest.raises(TrainingError, match="encoder_rests"):
         run(data, replace(RECIPE, loss=replace(RECIPE.loss, tags=0.2)))
+
+
+def test_crops_without_tags_need_no_tagger(data: Path) -> None:
+    recipe = replace(
+        RECIPE, model=replace(RECIPE.model, encoder_rests=False), augment=replace(RECIPE.augment, crop=0.64),
+        loss=replace(RECIPE.loss, caption=0.0, frames=1.0), optimizer=replace(RECIPE.optimizer, steps=2),
+    )  # fmt: skip
+    assert (run(data, recipe) / "last.pt").is_file()

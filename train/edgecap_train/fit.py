@@ -205,7 +205,7 @@ def fit(
         Trainer(recipe, student, heads, stream, run, evaluate, save, listen=remembered).run()
         return
     stream = _stream(recipe, data / "shards", audio_only, words, student.config.max_tokens)
-    retag = load_tagger(tagger).head.requires_grad_(False) if recipe.augment.crop else None
+    retag = load_tagger(tagger).head.requires_grad_(False) if recipe.augment.crop and recipe.loss.tags else None
     Trainer(recipe, student, heads, stream, run, evaluate, save, retag=retag).run()
 
 
