@@ -101,37 +101,119 @@ MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "compression_level": 0.2}
 FLAC = {"format": "FLAC", "subtype": "PCM_16"}
 
 EXAMPLES = (
-    Example("aeroplane.ogg", "an aeroplane flies over", KART, KART_SOUNDS + "sfx/airplane_jetEngine.ogg",
-            "Fritz Schlüter 2011, commons.wikimedia.org/wiki/File:2011-06-05_19-32_Berlin_TXL_Airplane_Flyover_plus_"
-            "Wingtip_Vortex.ogg", "CC-BY-SA-3.0"),
-    Example("alarm.ogg", "an alarm clock beeps", "sound-theme-freedesktop 0.8-2",
-            "usr/share/sounds/freedesktop/stereo/alarm-clock-elapsed.oga", "Tim (corsica_s)", "CC-BY-SA-3.0"),
-    Example("applause.ogg", "a crowd applauds", KART, KART_SOUNDS + "sfx/gp_end.ogg",
-            "Mike Koenig 2009, soundbible.com/989-10-Second-Applause.html", "CC-BY-3.0"),
-    Example("birds.ogg", "birds sing", KART, KART_SOUNDS + "sfx/exotic-birds.ogg",
-            'James "swiftoid" Swift 2013, freesound.org/people/swiftoid/sounds/182501', "CC0-1.0"),
-    Example("cow.ogg", "a cow moos", KART, KART_SOUNDS + "tracks/black_forest/cow.ogg",
-            "Secretlondon, Buffbill84", "CC-BY-SA-3.0"),
-    Example("dog.ogg", "a dog barks", GCOMPRIS, MEMORY_SOUND + "LRBark_1_LA_cut.ogg",
-            "Lionel Allorge, Yves Combe", "LAL-1.2"),
-    Example("drums.flac", "someone plays the tabla", "sonic-pi-samples 3.2.2~repack-8",
-            "usr/share/sonic-pi/samples/loop_tabla.flac", "lezaarth 2015, freesound.org/people/lezaarth/sounds/242591",
-            "CC0-1.0", "the first 6 s, mono", cut(6, FLAC)),
-    Example("music.mp3", "a guitar and a bass play", "asterisk-moh-opsound-wav 2.03-1.1",
-            "usr/share/asterisk/moh/manolo_camp-morning_coffee.wav", 'Manolo Camp 2009, "Morning Coffee", '
-            "ccmixter.org/people/ManoloCamp", "CC-BY-SA-3.0", "10 s from 0:20, as MP3", cut(10, MP3, start=20)),
-    Example("rain.ogg", "rain falls in a garden", GCOMPRIS, MEMORY_SOUND + "LRRain_in_garden_01_LA_cut.ogg",
-            "Lionel Allorge, Yves Combe", "LAL-1.2"),
-    Example("siren.flac", "an emergency vehicle comes nearer", "", "", "the edgecap project", "Apache-2.0",
-            "computed by collect.py", siren),
-    Example("speech.wav", "a woman speaks", "asterisk-core-sounds-en-wav 1.6.1-1",
-            "usr/share/asterisk/sounds/en_US_f_Allison/demo-enterkeywords.wav", "Allison Smith, paid for by Digium",
-            "CC-BY-SA-3.0"),
-    Example("train.opus", "a steam locomotive starts and gathers speed", KART,
-            KART_SOUNDS + "tracks/black_forest/steamLocomotive.ogg", "Daniel Simion", "CC-BY-SA-3.0",
-            "the first 35 s, 2 dB softer, as Opus", cut(35, OPUS, rate=48_000, gain=0.8)),
-    Example("water.ogg", "a stream flows", KART, KART_SOUNDS + "sfx/river_loop.ogg",
-            "Adam Newns 2012, freesound.org/people/Adam_N/sounds/166310", "CC0-1.0"),
+    Example(
+        "aeroplane.ogg",
+        "an aeroplane flies over",
+        KART,
+        KART_SOUNDS + "sfx/airplane_jetEngine.ogg",
+        "Fritz Schlüter 2011, commons.wikimedia.org/wiki/File:2011-06-05_19-32_Berlin_TXL_Airplane_Flyover_plus_"
+        "Wingtip_Vortex.ogg",
+        "CC-BY-SA-3.0",
+    ),
+    Example(
+        "alarm.ogg",
+        "an alarm clock beeps",
+        "sound-theme-freedesktop 0.8-2",
+        "usr/share/sounds/freedesktop/stereo/alarm-clock-elapsed.oga",
+        "Tim (corsica_s)",
+        "CC-BY-SA-3.0",
+    ),
+    Example(
+        "applause.ogg",
+        "a crowd applauds",
+        KART,
+        KART_SOUNDS + "sfx/gp_end.ogg",
+        "Mike Koenig 2009, soundbible.com/989-10-Second-Applause.html",
+        "CC-BY-3.0",
+    ),
+    Example(
+        "birds.ogg",
+        "birds sing",
+        KART,
+        KART_SOUNDS + "sfx/exotic-birds.ogg",
+        'James "swiftoid" Swift 2013, freesound.org/people/swiftoid/sounds/182501',
+        "CC0-1.0",
+    ),
+    Example(
+        "cow.ogg",
+        "a cow moos",
+        KART,
+        KART_SOUNDS + "tracks/black_forest/cow.ogg",
+        "Secretlondon, Buffbill84",
+        "CC-BY-SA-3.0",
+    ),
+    Example(
+        "dog.ogg",
+        "a dog barks",
+        GCOMPRIS,
+        MEMORY_SOUND + "LRBark_1_LA_cut.ogg",
+        "Lionel Allorge, Yves Combe",
+        "LAL-1.2",
+    ),
+    Example(
+        "drums.flac",
+        "someone plays the tabla",
+        "sonic-pi-samples 3.2.2~repack-8",
+        "usr/share/sonic-pi/samples/loop_tabla.flac",
+        "lezaarth 2015, freesound.org/people/lezaarth/sounds/242591",
+        "CC0-1.0",
+        "the first 6 s, mono",
+        cut(6, FLAC),
+    ),
+    Example(
+        "music.mp3",
+        "a guitar and a bass play",
+        "asterisk-moh-opsound-wav 2.03-1.1",
+        "usr/share/asterisk/moh/manolo_camp-morning_coffee.wav",
+        'Manolo Camp 2009, "Morning Coffee", ccmixter.org/people/ManoloCamp',
+        "CC-BY-SA-3.0",
+        "10 s from 0:20, as MP3",
+        cut(10, MP3, start=20),
+    ),
+    Example(
+        "rain.ogg",
+        "rain falls in a garden",
+        GCOMPRIS,
+        MEMORY_SOUND + "LRRain_in_garden_01_LA_cut.ogg",
+        "Lionel Allorge, Yves Combe",
+        "LAL-1.2",
+    ),
+    Example(
+        "siren.flac",
+        "an emergency vehicle comes nearer",
+        "",
+        "",
+        "the edgecap project",
+        "Apache-2.0",
+        "computed by collect.py",
+        siren,
+    ),
+    Example(
+        "speech.wav",
+        "a woman speaks",
+        "asterisk-core-sounds-en-wav 1.6.1-1",
+        "usr/share/asterisk/sounds/en_US_f_Allison/demo-enterkeywords.wav",
+        "Allison Smith, paid for by Digium",
+        "CC-BY-SA-3.0",
+    ),
+    Example(
+        "train.opus",
+        "a steam locomotive starts and gathers speed",
+        KART,
+        KART_SOUNDS + "tracks/black_forest/steamLocomotive.ogg",
+        "Daniel Simion",
+        "CC-BY-SA-3.0",
+        "the first 35 s, 2 dB softer, as Opus",
+        cut(35, OPUS, rate=48_000, gain=0.8),
+    ),
+    Example(
+        "water.ogg",
+        "a stream flows",
+        KART,
+        KART_SOUNDS + "sfx/river_loop.ogg",
+        "Adam Newns 2012, freesound.org/people/Adam_N/sounds/166310",
+        "CC0-1.0",
+    ),
 )
 
 
@@ -151,8 +233,10 @@ def sources(folder: Path = HERE) -> str:
         origin = f"{example.package}, `{example.path.replace(':', '` → `')}`" if example.package else "none"
         licence = f"[{example.licence}]({LICENCES[example.licence]})"
         digest = hashlib.sha256((folder / example.name).read_bytes()).hexdigest()
-        lines.append(f"| {example.name} | {example.heard} | {origin} | {example.authors} | {licence} | "
-                     f"{example.change} | `{digest}` |")
+        lines.append(
+            f"| {example.name} | {example.heard} | {origin} | {example.authors} | {licence} | "
+            f"{example.change} | `{digest}` |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -13,22 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soundfile
-from tiny_model import write_tiny_bundle
 
 from edgecap.captioner import Captioner
+from support.room import long_noise, room
+from support.signals import RATE, noise, tone
+from support.tiny_model import write_tiny_bundle
+
+__all__ = ["long_noise", "room"]  # fixtures
 
 if TYPE_CHECKING:
-    from litert_parts import Made
-
-RATE = 16_000
-
-
-def noise(seconds: float, rate: int = RATE, seed: int = 0, level: float = 0.1) -> np.ndarray:
-    return (np.random.default_rng(seed).standard_normal(round(seconds * rate)) * level).astype(np.float32)
-
-
-def tone(seconds: float, rate: int = RATE, frequency: float = 440.0, level: float = 0.3) -> np.ndarray:
-    return (level * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    from support.litert_parts import Made
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +58,14 @@ def edgecap(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         if "input" not in more and "stdin" not in more:
             more["stdin"] = subprocess.DEVNULL
         text = not isinstance(more.get("input"), bytes)
-        done = subprocess.run([sys.executable, "-m", "edgecap", *map(str, arguments)], env=environment, text=text,
-                              timeout=120, check=False, **more)
+        done = subprocess.run(
+            [sys.executable, "-m", "edgecap", *map(str, arguments)],
+            env=environment,
+            text=text,
+            timeout=120,
+            check=False,
+            **more,
+        )
         if not text:
             done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
         return done
@@ -85,7 +85,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def litert(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
     """Makes the bundle of a precision and a kind of input for LiteRT, each once."""
-    from litert_parts import make
+    from support.litert_parts import make
 
     folder = tmp_path_factory.mktemp("litert")
     return functools.cache(lambda precision, kind="log_mel": make(folder / f"{precision}-{kind}", precision, kind))

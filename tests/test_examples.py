@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgecap.audio import AudioFile
-from edgecap.samples import loudest_level, to_mono
+from edgecap.audio.file import AudioFile
+from edgecap.audio.samples import loudest_level, to_mono
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NO_SOUNDS = {"SOURCES.md", "collect.py", "__pycache__"}
@@ -100,8 +100,11 @@ def test_a_sound_made_again_is_compared_by_ear_and_not_by_bytes(collect: ModuleT
 def test_a_file_is_found_inside_a_qt_resource_file(collect: ModuleType) -> None:
     names = b"".join(struct.pack(">HI", len(name), 0) + name.encode("utf-16-be") for name in ("sounds", "a.ogg"))
     folder, file = 0, 6 + 2 * len("sounds")
-    tree = (struct.pack(">IHII", 0, 2, 1, 1) + struct.pack(">IHII", folder, 2, 1, 2)
-            + struct.pack(">IHHHI", file, 0, 0, 0, 0))  # fmt: skip
+    tree = (
+        struct.pack(">IHII", 0, 2, 1, 1)
+        + struct.pack(">IHII", folder, 2, 1, 2)
+        + struct.pack(">IHHHI", file, 0, 0, 0, 0)
+    )
     content = struct.pack(">I", 5) + b"bytes"
     head = struct.pack(">4s4I", b"qres", 1, 20, 20 + len(tree), 20 + len(tree) + len(content))
     data = head + tree + content + names

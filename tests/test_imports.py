@@ -20,9 +20,27 @@ SLOW = {"numpy", "onnxruntime", "soundfile", "sounddevice", "soxr", "typer", "ri
 
 
 PUBLIC = [
-    "AudioError", "Beam", "Bundle", "BundleError", "Caption", "Captioner", "CheckpointError", "ConfigError",
-    "DeviceError", "EdgecapError", "Event", "IntegrityError", "ManifestError", "MissingDependencyError", "OutputError",
-    "ShapeMismatchError", "ToleranceError", "VerificationError", "__version__", "listen", "load_bundle",
+    "AudioError",
+    "Beam",
+    "Bundle",
+    "BundleError",
+    "Caption",
+    "Captioner",
+    "CheckpointError",
+    "ConfigError",
+    "DeviceError",
+    "EdgecapError",
+    "Event",
+    "IntegrityError",
+    "ManifestError",
+    "MissingDependencyError",
+    "OutputError",
+    "ShapeMismatchError",
+    "ToleranceError",
+    "VerificationError",
+    "__version__",
+    "listen",
+    "load_bundle",
 ]
 
 
@@ -95,8 +113,7 @@ def test_captioning_loads_nothing_heavy_and_no_microphone(tiny_folder: Path, sou
 
 def test_the_command_line_loads_nothing_heavy(tiny_folder: Path, sounds: Path) -> None:
     loaded = loaded_by(
-        "from edgecap.cli import run\n"
-        f"run(['caption', '--model', {str(tiny_folder)!r}, {str(sounds / 'noise.wav')!r}])"
+        f"from edgecap.cli import run\nrun(['caption', '--model', {str(tiny_folder)!r}, {str(sounds / 'noise.wav')!r}])"
     )
     assert loaded & HEAVY == set()
     assert not loaded & {"sounddevice", "rich"}

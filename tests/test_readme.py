@@ -1,6 +1,6 @@
 """What the documents say is what the program does.
 
-    python tests/test_readme.py     write the outputs shown in README.md anew, after a change of the model
+python tests/test_readme.py     write the outputs shown in README.md anew, after a change of the model
 """
 
 from __future__ import annotations
@@ -21,12 +21,21 @@ import pytest
 
 import edgecap.errors
 from edgecap.cli.app import ENTRY_POINTS, OWN
-from edgecap_bench.load import BusyMachineError
+from edgecap_bench.harness.load import BusyMachineError
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
-DOCUMENTS = ("README.md", "CHANGELOG.md", "examples/SOURCES.md", "runtime/edgecap/BUNDLE.md", "docs/listening.md",
-             "docs/export.md", "docs/training.md", "docs/benchmarks.md", "train/RESULTS.md")
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "examples/SOURCES.md",
+    "runtime/edgecap/bundle/BUNDLE.md",
+    "docs/listening.md",
+    "docs/export.md",
+    "docs/training.md",
+    "docs/benchmarks.md",
+    "train/RESULTS.md",
+)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 PYTHON = re.compile(r"```python\n(.*?)```\n```text\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)\)|^\[[^]]+\]: (\S+)", re.MULTILINE)
@@ -37,8 +46,15 @@ LAST_DIGITS = re.compile(r"(-?\d+\.\d\d)\d+")
 def console_output(command: str) -> str:
     """What a command line of the README prints, in a child process, from the repository's folder."""
     with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=REPOSITORY, text=True, timeout=120,
-                              capture_output=True, check=True, env={**os.environ, "EDGECAP_HOME": home})
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command)],
+            cwd=REPOSITORY,
+            text=True,
+            timeout=120,
+            capture_output=True,
+            check=True,
+            env={**os.environ, "EDGECAP_HOME": home},
+        )
     return tidy(done.stdout)
 
 
@@ -101,8 +117,9 @@ def test_ci_runs_the_second_command_as_it_stands(tmp_path: Path) -> None:
     assert "pytest" in commands[1]
     script = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     finder = next(line for line in script.splitlines() if line.startswith("tests="))
-    found = subprocess.run(["bash", "-euc", f'{finder}; printf %s "$tests"'], cwd=REPOSITORY, text=True, check=True,
-                           capture_output=True)
+    found = subprocess.run(
+        ["bash", "-euc", f'{finder}; printf %s "$tests"'], cwd=REPOSITORY, text=True, check=True, capture_output=True
+    )
     assert found.stdout == commands[1]
     assert 'bash -euc "$tests"' in script
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from edgecap_bench.arm_command import main
+from edgecap_bench.arm.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,28 +12,44 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.cli.options import BeamSize, model_names
-from edgecap_bench import load, modes, output
-from edgecap_bench.modes import CONTEST_ROUNDS, GROWTH_ROUNDS, ROUNDS, TOKENS, Request
-from edgecap_bench.variants import RUNTIMES
+from edgecap_bench import commands as modes
+from edgecap_bench.candidates.variants import RUNTIMES
+from edgecap_bench.commands import CONTEST_ROUNDS, GROWTH_ROUNDS, ROUNDS, TOKENS, Request
+from edgecap_bench.harness import load
+from edgecap_bench.reports import output
 
 
 def bench(
     *,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="NAME|FOLDER", autocompletion=model_names, help="Model as edgecap models "
-                     "lists it, or a bundle's folder. Several are compared. [default: the one in the package]"),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME|FOLDER",
+            autocompletion=model_names,
+            help="Model as edgecap models "
+            "lists it, or a bundle's folder. Several are compared. [default: the one in the package]",
+        ),
     ] = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option("--compare", metavar="NAME", help="Run against others, in turns: teacher (HTSAT-BART), reference "
-                     "(the student as published), tagger (tags, no sentence), or a bundle's name or folder. May be "
-                     "given several times. Without PyTorch, recorded figures stand in for the first three."),
+        typer.Option(
+            "--compare",
+            metavar="NAME",
+            help="Run against others, in turns: teacher (HTSAT-BART), reference "
+            "(the student as published), tagger (tags, no sentence), or a bundle's name or folder. May be "
+            "given several times. Without PyTorch, recorded figures stand in for the first three.",
+        ),
     ] = None,
     runtime: Annotated[
         list[str] | None,
-        typer.Option("--runtime", metavar="NAME", help="Compare the model in every precision for onnx, executorch, "
-                     "litert or all; what is not there is exported once, where the extra is."),
+        typer.Option(
+            "--runtime",
+            metavar="NAME",
+            help="Compare the model in every precision for onnx, executorch, "
+            "litert or all; what is not there is exported once, where the extra is.",
+        ),
     ] = None,
     clips: Annotated[
         Path | None,
@@ -47,21 +63,32 @@ def bench(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="CSV", help="Recordings with captions, for --quality: columns file, caption_1 "
-                     "… caption_5 (and dataset)."),
+        typer.Option(
+            "--data",
+            metavar="CSV",
+            help="Recordings with captions, for --quality: columns file, caption_1 … caption_5 (and dataset).",
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", metavar="NAME", help="Only rows whose dataset column begins so.")
     ] = None,
     submit_file: Annotated[
         Path | None,
-        typer.Option("--submit-file", metavar="FILE", help="All of it for this board in one file, to send in: every "
-                     "model that is here, its captions, times, heat; takes a few minutes."),
+        typer.Option(
+            "--submit-file",
+            metavar="FILE",
+            help="All of it for this board in one file, to send in: every "
+            "model that is here, its captions, times, heat; takes a few minutes.",
+        ),
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option("--rounds", min=1, metavar="N", help=f"Captions to time. [default: {ROUNDS}; compared "
-                     f"{CONTEST_ROUNDS}, with --growth {GROWTH_ROUNDS}]"),
+        typer.Option(
+            "--rounds",
+            min=1,
+            metavar="N",
+            help=f"Captions to time. [default: {ROUNDS}; compared {CONTEST_ROUNDS}, with --growth {GROWTH_ROUNDS}]",
+        ),
     ] = None,
     tokens: Annotated[
         int, typer.Option("--tokens", min=1, max=20, metavar="N", help="Tokens of every caption that is compared.")
@@ -101,10 +128,20 @@ def bench(
       edgecap bench --submit-file my-board.json
     """
     request = Request(
-        models=tuple(model or ()), compare=tuple(compare or ()), runtimes=_runtimes(runtime or []), clips=clips,
-        data=data, dataset=dataset, rounds=rounds, tokens=tokens, starts=starts, threads=threads, beam=beam,
-        long_seconds=long, even_busy=even_busy,
-    )  # fmt: skip
+        models=tuple(model or ()),
+        compare=tuple(compare or ()),
+        runtimes=_runtimes(runtime or []),
+        clips=clips,
+        data=data,
+        dataset=dataset,
+        rounds=rounds,
+        tokens=tokens,
+        starts=starts,
+        threads=threads,
+        beam=beam,
+        long_seconds=long,
+        even_busy=even_busy,
+    )
     mode = _mode(request, growth=growth, quality=quality, submit=submit_file is not None)
     output.check((json, submit_file), report, plot)
     try:
@@ -144,16 +181,18 @@ def _mode(request: Request, *, growth: bool, quality: bool, submit: bool) -> mod
     for name in modes.WITHOUT[mode]:
         if getattr(request, name) != getattr(Request(), name):
             option = modes.OPTIONS.get(name, name)
-            raise typer.BadParameter(f"--{option} says nothing to {modes.CALLED[mode]}; leave it out",
-                                     param_hint=f"--{option}")
+            raise typer.BadParameter(
+                f"--{option} says nothing to {modes.CALLED[mode]}; leave it out", param_hint=f"--{option}"
+            )
     return mode
 
 
 def _runtimes(given: list[str]) -> tuple[str, ...]:
     for name in given:
         if name != "all" and name not in RUNTIMES:
-            raise typer.BadParameter(f"{name!r} is no runtime; use {', '.join(RUNTIMES)} or all",
-                                     param_hint="--runtime")
+            raise typer.BadParameter(
+                f"{name!r} is no runtime; use {', '.join(RUNTIMES)} or all", param_hint="--runtime"
+            )
     return tuple(name for name in RUNTIMES if name in given or "all" in given)
 
 
@@ -164,7 +203,8 @@ def _progress() -> Iterator[modes.Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
-                  refresh_per_second=2) as bar:
+    with Progress(
+        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True, refresh_per_second=2
+    ) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

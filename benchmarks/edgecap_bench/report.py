@@ -1,7 +1,7 @@
 """RESULTS.md and its plots, made from the result files in the repository; what else is taken from them with it.
 
 The newest comparison with a teacher is kept as the record that boards without PyTorch compare with
-(`edgecap_bench.recorded`), and boards' files make the README's table, where it has the marks for one.
+(`edgecap_bench.comparison.baseline`), and boards' files make the README's table, where it has the marks for one.
 
     python -m edgecap_bench.report      benchmarks/results/*.json to benchmarks/RESULTS.md and benchmarks/plots
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
-from edgecap_bench.results import write_whole
-from edgecap_bench.sections import Part, kind, parts
+from edgecap_bench.reports.registry import Part, kind, parts
+from edgecap_bench.reports.results import write_whole
 
 BENCHMARKS = Path(__file__).parents[1]
 TOP = """# Measured
@@ -53,18 +53,20 @@ def main() -> int:
 
 def _keep_record(results: Path, package: Path) -> None:
     """Take the newest comparison with a teacher into the package."""
-    from edgecap_bench.contest_results import FORMAT, read_contest
-    from edgecap_bench.recorded import RECORDED, record
+    from edgecap_bench.comparison.baseline import RECORDED, record
+    from edgecap_bench.comparison.results import FORMAT, read_comparison
 
     if package.is_dir():
-        record([read_contest(path) for path in sorted(results.glob("*.json")) if kind(path) == FORMAT],
-               package / RECORDED.name)
+        record(
+            [read_comparison(path) for path in sorted(results.glob("*.json")) if kind(path) == FORMAT],
+            package / RECORDED.name,
+        )
 
 
 def _fill_readme(results: Path, readme: Path) -> None:
     """Write the boards' table between the README's marks; without marks or boards' files it stays as it is."""
-    from edgecap_bench.boards_report import readme_table, with_boards
-    from edgecap_bench.submission import FORMAT
+    from edgecap_bench.boards.report import readme_table, with_boards
+    from edgecap_bench.boards.submission import FORMAT
 
     boards = [path for path in sorted(results.glob("*.json")) if kind(path) == FORMAT]
     if boards and readme.is_file():

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.audio import AudioFile
+from edgecap.audio.file import AudioFile
+from edgecap.audio.frontend import FrontEnd, log_mel
+from edgecap.audio.resample import resampled
+from edgecap.audio.samples import loudest_level, to_mono
 from edgecap.errors import AudioError
-from edgecap.frontend import FrontEnd, Samples, log_mel
-from edgecap.resample import resampled
-from edgecap.samples import loudest_level, to_mono
+from edgecap.types import Waveform
 
 ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 GAINS_DB = (0.0, -12.0, -24.0, -36.0)
@@ -45,8 +46,10 @@ def read_calibration(folder: Path, front_end: FrontEnd, window_frames: int) -> C
         raise AudioError(f"there is no folder {folder} to calibrate on; name one that holds recordings")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not paths:
-        raise AudioError(f"{folder} holds no recordings to calibrate on ({', '.join(sorted(ENDINGS))}); name a folder "
-                         "of 200 or more that sound like what the model will hear")
+        raise AudioError(
+            f"{folder} holds no recordings to calibrate on ({', '.join(sorted(ENDINGS))}); name a folder "
+            "of 200 or more that sound like what the model will hear"
+        )
     if len(paths) > MOST_WINDOWS:
         paths = [paths[index] for index in np.linspace(0, len(paths) - 1, MOST_WINDOWS).astype(int)]
     longest = (window_frames - 1) * front_end.hop_length
@@ -57,17 +60,21 @@ def read_calibration(folder: Path, front_end: FrontEnd, window_frames: int) -> C
         pairs = [pairs[index] for index in _chosen([file for file, _, _ in pairs])]
     warnings = []
     if all(loudest_level(sound, front_end.sample_rate) < SILENT_DBFS for sound in sounds):
-        warnings.append(f"all recordings in {folder} are silent: the ranges fit silence, and whatever is louder will "
-                        "be cut off")
+        warnings.append(
+            f"all recordings in {folder} are silent: the ranges fit silence, and whatever is louder will be cut off"
+        )
     elif len(paths) < ENOUGH_CLIPS:
-        warnings.append(f"{len(paths)} recordings in {folder} are few: the ranges fit these sounds, and others may be "
-                        f"cut off; {ENOUGH_CLIPS} are the least that is sensible, 200 are better")
-    spectrograms = tuple(window_of(sound * np.float32(10 ** (gain / 20)), front_end, window_frames)
-                         for _, sound, gain in pairs)  # fmt: skip
+        warnings.append(
+            f"{len(paths)} recordings in {folder} are few: the ranges fit these sounds, and others may be "
+            f"cut off; {ENOUGH_CLIPS} are the least that is sensible, 200 are better"
+        )
+    spectrograms = tuple(
+        window_of(sound * np.float32(10 ** (gain / 20)), front_end, window_frames) for _, sound, gain in pairs
+    )
     return CalibrationSet(spectrograms, len(paths), tuple(warnings))
 
 
-def window_of(samples: Samples, front_end: FrontEnd, window_frames: int) -> NDArray[np.float32]:
+def window_of(samples: Waveform, front_end: FrontEnd, window_frames: int) -> NDArray[np.float32]:
     """The log-mel of at most one window, padded with silence: (1, n_mels, window_frames)."""
     spectrogram = log_mel(samples, front_end)[:, :window_frames]
     missing = window_frames - spectrogram.shape[1]
@@ -87,9 +94,9 @@ def _chosen(files: Sequence[int]) -> list[int]:
     return sorted(index for _, _, index in sorted(turns)[:MOST_WINDOWS])
 
 
-def _windows(path: Path, rate: int, length: int) -> list[Samples]:
+def _windows(path: Path, rate: int, length: int) -> list[Waveform]:
     """At most `MOST_OF_ONE_FILE` windows of `length` samples from the beginning; a rest below a second is left out."""
-    parts: list[Samples] = []
+    parts: list[Waveform] = []
     with AudioFile(path) as sound:
         for block in resampled((to_mono(block) for block in sound.blocks()), sound.sample_rate, rate):
             parts.append(block)

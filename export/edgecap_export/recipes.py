@@ -1,6 +1,6 @@
 """Recipes of precision: what becomes of a student's graphs, as one frozen dataclass that travels in the manifest.
 
-A recipe says what is done, not how (`edgecap_export.quantise`, `edgecap_export.half`). The choices in `INT8` were
+A recipe says what is done, not how (`edgecap_export.quantisation.quantise`, `edgecap_export.quantisation.fp16_weights`). The choices in `INT8` were
 measured on x86-64 with AVX-512 VNNI in ONNX Runtime 1.32, one thread; the comments give the times.
 """
 
@@ -19,7 +19,7 @@ ConvKind = Literal["plain", "pointwise", "depthwise"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class ExportRecipe:
     """How float graphs become graphs of another precision."""
 
     name: str
@@ -46,16 +46,19 @@ class Recipe:
     half_arithmetic: bool = False
     """Whether a processor that calculates in float16 may do so."""
     fine_tuning_steps: int = 0
-    """Batches of quantisation-aware fine-tuning (`edgecap_export.aware`) that came before."""
+    """Batches of quantisation-aware fine-tuning (`edgecap_export.quantisation.qat`) that came before."""
 
 
-FP32 = Recipe(name="fp32", precision="fp32")
-FP16 = Recipe(name="fp16-weights", precision="fp16", half_weights=True)
+FP32 = ExportRecipe(name="fp32", precision="fp32")
+FP16 = ExportRecipe(name="fp16-weights", precision="fp16", half_weights=True)
 # The stem (plain) stays in float: its one input channel makes int8 slower than float there.
-INT8 = Recipe(
-    name="int8-static-convolutions-dynamic-products", precision="int8", convolutions=("pointwise", "depthwise"),
-    products=True, half_weights=True,
-)  # fmt: skip
+INT8 = ExportRecipe(
+    name="int8-static-convolutions-dynamic-products",
+    precision="int8",
+    convolutions=("pointwise", "depthwise"),
+    products=True,
+    half_weights=True,
+)
 # EfficientNet's first thirteen are over maps of up to 1.5 million values, where the swish between them takes the time:
 # 10.7 ms in all, with none in float 11.4 (fp32: 14.8). The limit of that processor: 0.86 GMAC at the 399 GMAC/s of
 # ONNX Runtime's int8 products are 2.2 ms, the swish of 11.3 million values 1.8 ms (0.155 ns each), making bytes of them
@@ -64,24 +67,24 @@ INT8 = Recipe(
 INT8_SWISH = replace(INT8, name=f"{INT8.name}-late", float_first=13)
 
 
-def recipe_for(precision: str, architecture: str) -> Recipe:
+def recipe_for(precision: str, architecture: str) -> ExportRecipe:
     """The best measured recipe of a precision for an encoder. Raises KeyError for an unknown precision."""
     if precision == "int8" and architecture == "efficientnet-b2":
         return INT8_SWISH
-    recipes: dict[str, Recipe] = {recipe.precision: recipe for recipe in (FP32, FP16, INT8)}
+    recipes: dict[str, ExportRecipe] = {recipe.precision: recipe for recipe in (FP32, FP16, INT8)}
     return recipes[precision]
 
 
-def render_recipe(recipe: Recipe) -> str:
+def render_recipe(recipe: ExportRecipe) -> str:
     """One line of JSON."""
     return json.dumps(msgspec.to_builtins(recipe), sort_keys=True)
 
 
-def parse_recipe(text: str) -> Recipe:
+def parse_recipe(text: str) -> ExportRecipe:
     """What `render_recipe` wrote. Raises EdgecapError naming the place for anything else."""
     try:
         document = json.loads(text)
-        recipe = msgspec.convert(document, Recipe)
+        recipe = msgspec.convert(document, ExportRecipe)
     except ValueError as error:  # also msgspec's ValidationError
         raise EdgecapError(f"this is no recipe ({error}); write one with edgecap export") from error
     unknown = set(document) - set(msgspec.to_builtins(recipe))

@@ -1,15 +1,15 @@
 """What a runtime's lowering must do, and the list of runtimes. Loads without torch, so that a command can say no early.
 
 One module for each runtime, `edgecap_export.<name>_runtime`, holds a `RUNTIME` that is a `Runtime`: it turns a student
-in PyTorch into the files of a bundle. All else is the same code for every runtime: `edgecap_export.exports` writes
-those files into a temporary bundle, opens it with `edgecap.session.open_session`, compares the session with PyTorch
-(`edgecap_export.verify`), captions and takes times with it, and only then writes the bundle.
+in PyTorch into the files of a bundle. All else is the same code for every runtime: `edgecap_export.bundle.exports` writes
+those files into a temporary bundle, opens it with `edgecap.inference.session.open_session`, compares the session with PyTorch
+(`edgecap_export.graphs.verify`), captions and takes times with it, and only then writes the bundle.
 
 The contract of `Runtime.lower`:
 
 - It starts from `Work.student` (float32, eval mode, on the CPU; not to be changed, copy it to change it) through
-  `edgecap_export.graphs.EncodeGraph` and `DecodeGraph`, the one torch definition of both graphs, with the names and
-  shapes that `edgecap.manifest.EncoderSpec` and `DecoderSpec` give. Shapes are fixed but for the beams, which may be
+  `edgecap_export.graphs.onnx_export.EncodeGraph` and `DecodeGraph`, the one torch definition of both graphs, with the names and
+  shapes that `edgecap.bundle.manifest.EncoderSpec` and `DecoderSpec` give. Shapes are fixed but for the beams, which may be
   free (`Lowered.beams` 0) or fixed (`EXPORT_BEAMS`); a session with more rows than a search asks for idles the rest.
 - `Work.recipe` is what `Runtime.recipe` answered; it goes into the manifest as it is.
 - For int8, `Work.calibration.log_mels` holds at least one log-mel (1, n_mels, window) of a sound to calibrate on.
@@ -30,17 +30,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from edgecap.errors import MissingDependencyError
-from edgecap_export.recipes import Recipe
+from edgecap_export.recipes import ExportRecipe
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgecap.bundle import BundleContent
-    from edgecap.manifest import EncoderInput
-    from edgecap_export.graphs import OnnxGraphs
-    from edgecap_export.ranges import Ranges
-    from edgecap_train.student import Student
+    from edgecap.bundle.bundle import BundleContent
+    from edgecap.bundle.manifest import EncoderInput
+    from edgecap_export.graphs.onnx_export import OnnxGraphs
+    from edgecap_export.quantisation.ranges import Ranges
+    from edgecap_train.models.student import Student
 
 RuntimeName = Literal["onnx", "executorch", "litert"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -68,8 +68,10 @@ _TORCH = Tool("torch", "2.13")
 TOOLCHAINS: dict[RuntimeName, Toolchain] = {
     "onnx": Toolchain("export", (_TORCH, Tool("onnx", "1.23"), Tool("onnxscript", "0.7"), Tool("onnxruntime", "1."))),
     "executorch": Toolchain("export-executorch", (_TORCH, Tool("executorch", "1.4"), Tool("torchao", "0.18"))),
-    "litert": Toolchain("export-litert", (_TORCH, Tool("litert-torch", "0.10"), Tool("ai-edge-quantizer", "0.10"),
-                                          Tool("ai-edge-litert", "2."))),
+    "litert": Toolchain(
+        "export-litert",
+        (_TORCH, Tool("litert-torch", "0.10"), Tool("ai-edge-quantizer", "0.10"), Tool("ai-edge-litert", "2.")),
+    ),
 }
 
 
@@ -90,10 +92,10 @@ class Work:
     student: Student
     window: int
     """Log-mel frames of a window."""
-    recipe: Recipe
+    recipe: ExportRecipe
     calibration: Calibration = Calibration(())
     encoder_input: EncoderInput = "log_mel"
-    """"waveform" for --front-end in-graph: `encode` is `edgecap_export.waveform.WaveformEncodeGraph`."""
+    """"waveform" for --front-end in-graph: `encode` is `edgecap_export.graphs.waveform.WaveformEncodeGraph`."""
     float_graphs: OnnxGraphs
     """The float32 ONNX graphs of the student over log-mels, made once for all: the yardstick, and where ONNX starts."""
 
@@ -118,7 +120,7 @@ class Lowered:
 class Runtime(Protocol):
     """Lowers students for one runtime."""
 
-    def recipe(self, precision: Precision, architecture: str) -> Recipe:
+    def recipe(self, precision: Precision, architecture: str) -> ExportRecipe:
         """The best measured recipe of a precision for an encoder ("yamnet", "efficientnet-b2")."""
         ...
 
@@ -137,8 +139,10 @@ def check_toolchain(name: RuntimeName) -> tuple[str, ...]:
         try:
             found = importlib.metadata.version(tool.package)
         except importlib.metadata.PackageNotFoundError as error:
-            raise MissingDependencyError(f"exporting for {name} needs the package {tool.package}, which is not "
-                                         f'installed; type: pip install "edgecap[{chain.extra}]"') from error
+            raise MissingDependencyError(
+                f"exporting for {name} needs the package {tool.package}, which is not "
+                f'installed; type: pip install "edgecap[{chain.extra}]"'
+            ) from error
         if not f"{found}.".startswith(tool.tested if tool.tested.endswith(".") else f"{tool.tested}."):
             untested.append(f"{tool.package} is {found} and edgecap was tested with {tool.tested.rstrip('.')}")
     return tuple(untested)

@@ -31,11 +31,11 @@ from edgecap.errors import (
 )
 
 if TYPE_CHECKING:
-    from edgecap.bundle import Bundle, load_bundle
+    from edgecap.bundle.bundle import Bundle, load_bundle
     from edgecap.caption import Beam, Caption
     from edgecap.captioner import Captioner
     from edgecap.live.api import listen
-    from edgecap.live.event import Event
+    from edgecap.live.events.event import Event
 
 __all__ = [
     "AudioError",
@@ -63,12 +63,12 @@ __all__ = [
 
 _LAZY = {
     "Beam": "edgecap.caption",
-    "Bundle": "edgecap.bundle",
+    "Bundle": "edgecap.bundle.bundle",
     "Caption": "edgecap.caption",
     "Captioner": "edgecap.captioner",
-    "Event": "edgecap.live.event",
+    "Event": "edgecap.live.events.event",
     "listen": "edgecap.live.api",
-    "load_bundle": "edgecap.bundle",
+    "load_bundle": "edgecap.bundle.bundle",
 }
 
 

@@ -15,19 +15,20 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgecap.audio import AudioFile
-from edgecap.bundle import Bundle, load_bundle
+from edgecap.audio.file import AudioFile
+from edgecap.audio.frontend import log_mel
+from edgecap.audio.resample import check_rate, resampled
+from edgecap.audio.samples import as_float, check_values, loudest_level, to_mono
+from edgecap.audio.windows import Window, count, walk
+from edgecap.bundle.bundle import Bundle, load_bundle
+from edgecap.bundle.manifest import Manifest
+from edgecap.bundle.models import find_model
 from edgecap.caption import Beam, Caption
-from edgecap.decoding import beam_search
 from edgecap.errors import AudioError, BundleError
-from edgecap.frontend import Samples, log_mel
-from edgecap.manifest import Manifest
-from edgecap.models import find_model
-from edgecap.resample import check_rate, resampled
-from edgecap.samples import as_float, check_values, loudest_level, to_mono
-from edgecap.session import Encoded, Session, open_session
-from edgecap.text import sentence
-from edgecap.windows import Window, count, walk
+from edgecap.inference.decoding import beam_search
+from edgecap.inference.session import Encoded, InferenceSession, open_session
+from edgecap.inference.text import sentence
+from edgecap.types import LogMel, Waveform
 
 SHORTEST_TAIL_SECONDS = 1.0
 """What is left at the end of a long sound is captioned from this much new sound on."""
@@ -48,7 +49,7 @@ class _Plan:
 class Captioner:
     """A loaded model. It holds no state between calls, so threads may share it."""
 
-    def __init__(self, bundle: Bundle, session: Session) -> None:
+    def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
         self._bundle = bundle
         self._session = session
         encoder, front_end = self.manifest.encoder, self.manifest.front_end
@@ -92,14 +93,21 @@ class Captioner:
         array = as_float(samples)
         # Compared in the model's samples: up to one hop more than the window gives no further frame.
         if len(array) * self._rate / sample_rate > self._longest:
-            raise AudioError(f"the sound has {len(array) / sample_rate:.2f} s and the model hears {self.window:.2f} s "
-                             "at once; use caption_windows or caption_file, which walk it window by window")
+            raise AudioError(
+                f"the sound has {len(array) / sample_rate:.2f} s and the model hears {self.window:.2f} s "
+                "at once; use caption_windows or caption_file, which walk it window by window"
+            )
         check_values(array, sample_rate)
         blocks = list(resampled([to_mono(array)], sample_rate, self._rate))
         return self._caption(Window(0, np.concatenate(blocks)), len(array) / sample_rate, self._beam(beam))
 
     def caption_windows(
-        self, samples: ArrayLike, sample_rate: float, *, window: float | None = None, hop: float | None = None,
+        self,
+        samples: ArrayLike,
+        sample_rate: float,
+        *,
+        window: float | None = None,
+        hop: float | None = None,
         beam: int | None = None,
     ) -> Iterator[Caption]:
         """Caption samples of any length window by window, as `caption_file` does with a file."""
@@ -110,7 +118,11 @@ class Captioner:
         return self._walk([to_mono(array)], sample_rate, len(array) / sample_rate, plan)
 
     def caption_file(
-        self, sound: str | Path | AudioFile, *, window: float | None = None, hop: float | None = None,
+        self,
+        sound: str | Path | AudioFile,
+        *,
+        window: float | None = None,
+        hop: float | None = None,
         beam: int | None = None,
     ) -> Iterator[Caption]:
         """Caption a sound file of any length window by window, without loading it whole.
@@ -124,7 +136,7 @@ class Captioner:
         plan = self._plan(window, hop, beam)
         return self._walk_file(sound, plan)
 
-    def encode(self, frames: Samples) -> Encoded:
+    def encode(self, frames: LogMel) -> Encoded:
         """Run the encoder on a log-mel spectrogram, shape (n_mels, n), n at most `manifest.encoder.window_frames`.
 
         For callers that make the spectrogram themselves, as a stream does; `decode` turns the result into words.
@@ -132,8 +144,10 @@ class Captioner:
         """
         manifest = self.manifest
         if manifest.encoder.input != "log_mel":
-            raise BundleError(f"the front end of {self._bundle.folder} is inside its graph, which takes sounds whole; "
-                              "for a stream export the model without --front-end in-graph")
+            raise BundleError(
+                f"the front end of {self._bundle.folder} is inside its graph, which takes sounds whole; "
+                "for a stream export the model without --front-end in-graph"
+            )
         length = manifest.encoder.memory_length(frames.shape[1])
         # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
         missing = manifest.encoder.window_frames - frames.shape[1]
@@ -165,9 +179,7 @@ class Captioner:
             mono = (to_mono(block) for block in sound.blocks())
             yield from self._walk(mono, sound.sample_rate, sound.duration, plan)
 
-    def _walk(
-        self, blocks: Iterable[Samples], rate: float, duration: float | None, plan: _Plan
-    ) -> Iterator[Caption]:
+    def _walk(self, blocks: Iterable[Waveform], rate: float, duration: float | None, plan: _Plan) -> Iterator[Caption]:
         chunks = resampled(blocks, rate, self._rate)
         for window in walk(chunks, length=plan.length, hop=plan.hop, shortest_tail=plan.shortest_tail):
             yield self._caption(window, duration, plan.beam)
@@ -185,7 +197,7 @@ class Captioner:
         beams = self._beams(samples, beam)
         return Caption(beams[0].text, beams[0].score, start, end, level, False, beams)
 
-    def _beams(self, samples: Samples, beam: int) -> tuple[Beam, ...]:
+    def _beams(self, samples: Waveform, beam: int) -> tuple[Beam, ...]:
         """The model's hypotheses for mono samples at its rate, best first."""
         if samples.size < self._shortest:
             samples = np.pad(samples, (0, self._shortest - samples.size))
@@ -207,8 +219,10 @@ class Captioner:
         window = self.window if window is None else window
         hop = window if hop is None else hop
         if not SHORTEST_WINDOW_SECONDS <= window <= self.window:
-            raise ValueError(f"the window must be between {SHORTEST_WINDOW_SECONDS:g} s and the model's "
-                             f"{self.window:g} s, not {window:g} s")
+            raise ValueError(
+                f"the window must be between {SHORTEST_WINDOW_SECONDS:g} s and the model's "
+                f"{self.window:g} s, not {window:g} s"
+            )
         if not (math.isfinite(hop) and hop * self._rate >= 1.0):
             raise ValueError(f"the hop must be longer than nothing, not {hop:g} s")
         tail = round(SHORTEST_TAIL_SECONDS * self._rate)

@@ -15,7 +15,7 @@
         └── ToleranceError           an output differs by more than it may
 
 Exit code 0 is success and 2 a wrong command line. 130 and 143 follow a second Ctrl-C or SIGTERM. `edgecap bench` adds
-10 for a machine that is too busy to measure on (`edgecap_bench.load`), and 11 is what `edgecap doctor` returns for a
+10 for a machine that is too busy to measure on (`edgecap_bench.harness.load`), and 11 is what `edgecap doctor` returns for a
 fault that it found, `edgecap service status` for a service that does not run.
 A message says what happened, why, and what to type next; `str(error)` is one line.
 """
@@ -63,7 +63,7 @@ class MissingDependencyError(EdgecapError):
     @classmethod
     def for_extra(cls, what: str, extra: str) -> MissingDependencyError:
         """The error for `what` needing the extra `extra`; its message says what to type."""
-        return cls(f"{what} needs packages that are not installed; type: pip install \"edgecap[{extra}]\"")
+        return cls(f'{what} needs packages that are not installed; type: pip install "edgecap[{extra}]"')
 
 
 class DeviceError(EdgecapError):

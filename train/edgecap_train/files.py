@@ -30,8 +30,9 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OutputError(f"{path} cannot be written ({error.strerror or error}); free space or name another "
-                              "place") from error
+            raise OutputError(
+                f"{path} cannot be written ({error.strerror or error}); free space or name another place"
+            ) from error
         raise
 
 

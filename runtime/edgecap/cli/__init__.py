@@ -49,8 +49,11 @@ def report(error: EdgecapError) -> int:
 
 def _report_unexpected(error: Exception) -> int:
     name = type(error).__name__
-    say("error", f"unexpected {name}: {error}; this is a fault of edgecap: set EDGECAP_DEBUG=1 and run it again for "
-                 "the traceback")
+    say(
+        "error",
+        f"unexpected {name}: {error}; this is a fault of edgecap: set EDGECAP_DEBUG=1 and run it again for "
+        "the traceback",
+    )
     _trace()
     return 1
 

@@ -22,7 +22,12 @@ from edgecap.errors import MissingDependencyError
 
 ENTRY_POINTS = "edgecap.commands"
 OWN: dict[str, Callable[..., None] | typer.Typer] = {
-    "caption": caption, "listen": listen, "models": models, "devices": devices, "demo": demo, "service": service,
+    "caption": caption,
+    "listen": listen,
+    "models": models,
+    "devices": devices,
+    "demo": demo,
+    "service": service,
     "doctor": doctor,
 }
 EPILOG = """\b
@@ -53,7 +58,11 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     the search costs more than all other parsing.
     """
     app = typer.Typer(
-        name="edgecap", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, epilog=EPILOG,
+        name="edgecap",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        epilog=EPILOG,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback()(_root)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgecap.audio import AudioFile
+from edgecap.audio.file import AudioFile
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.cli.console import Bar, as_json, clock, printable
@@ -66,8 +66,11 @@ def caption(
                     bar.write(show(found))
                     bar.at(number + done / max(done, expected), file)
                     if found.end - found.start < captioner.shortest:
-                        bar.say("note", f"{sound.name} has only {found.end - found.start:.3f} s and was padded to "
-                                        f"{captioner.shortest:.2f} s; its caption says little")
+                        bar.say(
+                            "note",
+                            f"{sound.name} has only {found.end - found.start:.3f} s and was padded to "
+                            f"{captioner.shortest:.2f} s; its caption says little",
+                        )
 
         for number, file in enumerate(files):
             try:

@@ -14,13 +14,21 @@ def demo(
     *,
     web: Annotated[
         str | None,
-        typer.Option("--web", metavar="[HOST:]PORT", help="Where to serve it: on this machine alone, or with a token "
-                                                          "where a host such as 0.0.0.0 is named. [default: 8642]"),
+        typer.Option(
+            "--web",
+            metavar="[HOST:]PORT",
+            help="Where to serve it: on this machine alone, or with a token "
+            "where a host such as 0.0.0.0 is named. [default: 8642]",
+        ),
     ] = None,
     token_file: Annotated[
         str | None,
-        typer.Option("--token-file", metavar="FILE", help="The token that visitors need is the first line of this "
-                                                          "file. [default: a new one, where one is needed]"),
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="The token that visitors need is the first line of this "
+            "file. [default: a new one, where one is needed]",
+        ),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     beam: BeamSize = None,
@@ -39,7 +47,7 @@ def demo(
     """
     from edgecap.captioner import Captioner
     from edgecap.cli.signals import stop_on_signals
-    from edgecap.live.config_file import load_config
+    from edgecap.live.config.config_file import load_config
     from edgecap.web.demo import Demo
 
     stop = stop_on_signals()

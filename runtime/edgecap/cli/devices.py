@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from edgecap.audio.microphone import list_devices
 from edgecap.cli.console import as_json, say, table, write
 from edgecap.cli.options import Json
-from edgecap.microphone import list_devices
 
 
 def devices(json: Json = False) -> None:
@@ -19,8 +19,16 @@ def devices(json: Json = False) -> None:
         for device in found:
             write(as_json(asdict(device)))
     elif found:
-        rows = [[f"{device.index}{' *' if device.default else ''}", device.name, str(device.channels),
-                 f"{device.sample_rate:g} Hz", device.host] for device in found]
+        rows = [
+            [
+                f"{device.index}{' *' if device.default else ''}",
+                device.name,
+                str(device.channels),
+                f"{device.sample_rate:g} Hz",
+                device.host,
+            ]
+            for device in found
+        ]
         for line in table(["NUMBER", "NAME", "CHANNELS", "RATE", "SYSTEM"], rows):
             write(line)
     if not found:

@@ -17,8 +17,10 @@ MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
 def doctor(
     *,
     device: Annotated[
-        list[str] | None, typer.Option("--device", "-d", metavar="NUMBER|NAME", help="Microphone to look at "
-                                       "(repeatable). [default: the system's]")
+        list[str] | None,
+        typer.Option(
+            "--device", "-d", metavar="NUMBER|NAME", help="Microphone to look at (repeatable). [default: the system's]"
+        ),
     ] = None,
     config: Annotated[
         str | None, typer.Option("--config", "-c", metavar="FILE", help="A configuration of edgecap listen.")
@@ -38,13 +40,16 @@ def doctor(
       edgecap doctor --json --config /etc/edgecap/listen.toml
     """
     from edgecap.doctor import examine
-    from edgecap.live.config_file import load_config
+    from edgecap.live.config.config_file import load_config
 
     settings = load_config(config, {"source": {"device": device or None}, "model": {"name": model}})
     failed = False
     for finding in examine(settings):
         failed |= finding.state == "fault"
-        write(as_json(asdict(finding)) if json else
-              f"{MARKS[finding.state]}  {finding.check:<9}  {finding.found}\n{'':18}→ {finding.type}")
+        write(
+            as_json(asdict(finding))
+            if json
+            else f"{MARKS[finding.state]}  {finding.check:<9}  {finding.found}\n{'':18}→ {finding.type}"
+        )
     if failed:
         raise typer.Exit(FOUND_FAULT)

@@ -13,14 +13,14 @@ import typer
 from edgecap.cli.console import say, write
 from edgecap.cli.options import BeamSize, Model, WindowLength
 from edgecap.cli.signals import stop_on_signals
-from edgecap.live.config import ListenConfig
-from edgecap.live.config_file import load_config, render_config
-from edgecap.live.event import Change
-from edgecap.live.session import Session
+from edgecap.live.config.config_file import load_config, render_config
+from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.events.event import Change
+from edgecap.live.pipeline.status import Status
+from edgecap.live.session import ListenSession
 from edgecap.live.sinks.base import Sink
-from edgecap.live.sinks.hearing import Hearing
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
-from edgecap.live.status import Status
+from edgecap.live.sinks.window_log import WindowLog
 
 if TYPE_CHECKING:
     from edgecap.cli.live_view import LiveView
@@ -30,9 +30,13 @@ def listen(
     *,
     device: Annotated[
         list[str] | None,
-        typer.Option("--device", "-d", metavar="NUMBER|NAME",
-                     help="Microphone by number, name or a part of its name; repeat it to listen to several. "
-                          "[default: the system's]"),
+        typer.Option(
+            "--device",
+            "-d",
+            metavar="NUMBER|NAME",
+            help="Microphone by number, name or a part of its name; repeat it to listen to several. "
+            "[default: the system's]",
+        ),
     ] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for a microphone that is not there at the start.")
@@ -51,39 +55,61 @@ def listen(
     ] = None,
     speed: Annotated[
         float | None,
-        typer.Option("--speed", metavar="X", help="Play --file X times as fast; 0 is as fast as captions are made, and "
-                                                  "drops nothing (--stdin too). [default: 1]"),
+        typer.Option(
+            "--speed",
+            metavar="X",
+            help="Play --file X times as fast; 0 is as fast as captions are made, and "
+            "drops nothing (--stdin too). [default: 1]",
+        ),
     ] = None,
-    hop: Annotated[float | None, typer.Option("--hop", metavar="SECONDS", help="Seconds between captions. It grows by "
-                                              "itself on a machine that is too slow or hot. [default: 2]")] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            "--hop",
+            metavar="SECONDS",
+            help="Seconds between captions. It grows by itself on a machine that is too slow or hot. [default: 2]",
+        ),
+    ] = None,
     window: WindowLength = None,
     duration: Annotated[
         float | None, typer.Option("--duration", metavar="SECONDS", help="Stop after so much sound. [default: never]")
     ] = None,
     gate: Annotated[
         str | None,
-        typer.Option("--gate", metavar="auto|off|DBFS", help="Ask the model only above a running noise floor, always, "
-                                                             "or above a level such as -45. [default: auto]"),
+        typer.Option(
+            "--gate",
+            metavar="auto|off|DBFS",
+            help="Ask the model only above a running noise floor, always, "
+            "or above a level such as -45. [default: auto]",
+        ),
     ] = None,
     novelty: Annotated[
         float | None,
-        typer.Option("--novelty", metavar="COSINE", help="Likeness of two windows from which a caption is kept; "
-                                                         "above 1 every window is decoded. [default: 0.998]"),
+        typer.Option(
+            "--novelty",
+            metavar="COSINE",
+            help="Likeness of two windows from which a caption is kept; "
+            "above 1 every window is decoded. [default: 0.998]",
+        ),
     ] = None,
     close_after: Annotated[
-        float | None, typer.Option("--close-after", metavar="SECONDS", help="An event ends when unheard for so long. "
-                                                                            "[default: 8]")
+        float | None,
+        typer.Option("--close-after", metavar="SECONDS", help="An event ends when unheard for so long. [default: 8]"),
     ] = None,
     longest: Annotated[
         float | None, typer.Option("--longest", metavar="SECONDS", help="No event goes on for longer. [default: 600]")
     ] = None,
     cooldown: Annotated[
-        float | None, typer.Option("--cooldown", metavar="SECONDS", help="The same is not told again so soon after its "
-                                                                         "end. [default: 8]")
+        float | None,
+        typer.Option(
+            "--cooldown", metavar="SECONDS", help="The same is not told again so soon after its end. [default: 8]"
+        ),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", metavar="SCORE", help="Captions with a lower score begin no event. "
-                                                                        "[default: -1.5]")
+        float | None,
+        typer.Option(
+            "--min-score", metavar="SCORE", help="Captions with a lower score begin no event. [default: -1.5]"
+        ),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="WORD", help="Tell only events with this word (repeatable).")
@@ -94,9 +120,7 @@ def listen(
     json: Annotated[
         bool | None, typer.Option("--json", help="Print one JSON object for the beginning and the end of an event.")
     ] = None,
-    updates: Annotated[
-        bool | None, typer.Option("--updates", help="Print every caption of an event.")
-    ] = None,
+    updates: Annotated[bool | None, typer.Option("--updates", help="Print every caption of an event.")] = None,
     plain: Annotated[
         bool | None, typer.Option("--plain", help="On a terminal too, print lines instead of the live view.")
     ] = None,
@@ -105,8 +129,12 @@ def listen(
     csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Append a table of events.")] = None,
     exec_: Annotated[
         str | None,
-        typer.Option("--exec", metavar="CMD", help="Run a shell command for each event: JSON on its standard input, "
-                                                   "EDGECAP_TEXT and more in its environment."),
+        typer.Option(
+            "--exec",
+            metavar="CMD",
+            help="Run a shell command for each event: JSON on its standard input, "
+            "EDGECAP_TEXT and more in its environment.",
+        ),
     ] = None,
     webhook: Annotated[
         str | None, typer.Option("--webhook", metavar="URL", help="Post each event as JSON; tried five times.")
@@ -119,34 +147,54 @@ def listen(
         str | None, typer.Option("--journal", metavar="FILE", help="Keep events in a SQLite file.")
     ] = None,
     keep: Annotated[
-        str | None, typer.Option("--keep", metavar="TIME", help="How long the journal keeps them: 90m, 12h, 30d, 4w. "
-                                                                "[default: 30d]")
+        str | None,
+        typer.Option(
+            "--keep", metavar="TIME", help="How long the journal keeps them: 90m, 12h, 30d, 4w. [default: 30d]"
+        ),
     ] = None,
     keep_audio: Annotated[
-        str | None, typer.Option("--keep-audio", metavar="FOLDER", help="Keep the sound of each event as a FLAC file. "
-                                 "Without it no sound is stored anywhere.")
+        str | None,
+        typer.Option(
+            "--keep-audio",
+            metavar="FOLDER",
+            help="Keep the sound of each event as a FLAC file. Without it no sound is stored anywhere.",
+        ),
     ] = None,
     keep_audio_for: Annotated[
-        str | None, typer.Option("--keep-audio-for", metavar="TIME", help="How long these sounds are kept. "
-                                                                          "[default: 7d]")
+        str | None,
+        typer.Option("--keep-audio-for", metavar="TIME", help="How long these sounds are kept. [default: 7d]"),
     ] = None,
     hearing: Annotated[
-        bool | None, typer.Option("--hearing", help="What is it hearing? Print level, gate, and the best captions with "
-                                                    "their scores for each window, event or not.")
+        bool | None,
+        typer.Option(
+            "--hearing",
+            help="What is it hearing? Print level, gate, and the best captions with "
+            "their scores for each window, event or not.",
+        ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics, on this machine "
-                                                                          "alone unless a host is named.")
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="[HOST:]PORT",
+            help="Serve Prometheus metrics, on this machine alone unless a host is named.",
+        ),
     ] = None,
     web: Annotated[
         str | None,
-        typer.Option("--web", metavar="[HOST:]PORT", help="Serve the live page: on this machine alone, or with a token "
-                                                          "where a host such as 0.0.0.0 is named."),
+        typer.Option(
+            "--web",
+            metavar="[HOST:]PORT",
+            help="Serve the live page: on this machine alone, or with a token where a host such as 0.0.0.0 is named.",
+        ),
     ] = None,
     mqtt: Annotated[
         str | None,
-        typer.Option("--mqtt", metavar="[USER@]HOST[:PORT]", help="Send events to an MQTT broker, announced to Home "
-                                                                  "Assistant. Password: [mqtt] in --config."),
+        typer.Option(
+            "--mqtt",
+            metavar="[USER@]HOST[:PORT]",
+            help="Send events to an MQTT broker, announced to Home Assistant. Password: [mqtt] in --config.",
+        ),
     ] = None,
     config: Annotated[
         str | None, typer.Option("--config", "-c", metavar="FILE", help="Read a TOML file; options win over it.")
@@ -188,19 +236,49 @@ def listen(
     if broker is None:
         raise typer.BadParameter(f"--mqtt takes [USER@]HOST[:PORT], not {mqtt!r}")
     user, host, port = broker.groups() if mqtt else (None, None, None)
-    found = load_config(config, {
-        "source": {"device": device[0] if device and len(device) == 1 else device or None, "wait": wait, "file": file,
-                   "stdin": stdin, "rate": rate, "channels": channels, "speed": speed},
-        "model": {"name": model, "threads": threads, "beam": beam},
-        "stream": {"hop": hop, "window": window, "duration": duration, "gate": level, "novelty": novelty},
-        "events": {"close_after": close_after, "longest": longest, "cooldown": cooldown, "min_score": min_score,
-                   "only": only or None, "ignore": ignore or None},
-        "output": {"json": json, "updates": updates, "plain": plain, "srt": srt, "vtt": vtt, "csv": csv, "exec": exec_,
-                   "webhook": webhook, "hook_on": hook_on, "journal": journal, "keep": keep, "metrics": metrics,
-                   "keep_audio": keep_audio, "keep_audio_for": keep_audio_for, "hearing": hearing},
-        "web": {"address": web},
-        "mqtt": {"host": host and host.strip("[]"), "user": user, "port": int(port) if port else None},
-    })
+    found = load_config(
+        config,
+        {
+            "source": {
+                "device": device[0] if device and len(device) == 1 else device or None,
+                "wait": wait,
+                "file": file,
+                "stdin": stdin,
+                "rate": rate,
+                "channels": channels,
+                "speed": speed,
+            },
+            "model": {"name": model, "threads": threads, "beam": beam},
+            "stream": {"hop": hop, "window": window, "duration": duration, "gate": level, "novelty": novelty},
+            "events": {
+                "close_after": close_after,
+                "longest": longest,
+                "cooldown": cooldown,
+                "min_score": min_score,
+                "only": only or None,
+                "ignore": ignore or None,
+            },
+            "output": {
+                "json": json,
+                "updates": updates,
+                "plain": plain,
+                "srt": srt,
+                "vtt": vtt,
+                "csv": csv,
+                "exec": exec_,
+                "webhook": webhook,
+                "hook_on": hook_on,
+                "journal": journal,
+                "keep": keep,
+                "metrics": metrics,
+                "keep_audio": keep_audio,
+                "keep_audio_for": keep_audio_for,
+                "hearing": hearing,
+            },
+            "web": {"address": web},
+            "mqtt": {"host": host and host.strip("[]"), "user": user, "port": int(port) if port else None},
+        },
+    )
     if print_config:
         write(render_config(found).rstrip("\n"))
         return
@@ -210,7 +288,7 @@ def listen(
 def _run(config: ListenConfig) -> str:
     """Listen until the end; what happened, in one line."""
     stop, console = stop_on_signals(), _Console()
-    with Session(config, console.tell, sinks=[console]) as session:
+    with ListenSession(config, console.tell, sinks=[console]) as session:
         console.open(config, session)
         began, worked = time.monotonic(), time.process_time()
         for _ in session.changes(stop):
@@ -227,15 +305,16 @@ class _Console(Sink):
         self._hearing = Sink()
         self._view: LiveView | None = None
 
-    def open(self, config: ListenConfig, session: Session) -> None:
+    def open(self, config: ListenConfig, session: ListenSession) -> None:
         """Choose the view."""
         output = config.output
         say("note", f"listening to {', '.join(session.sources)}; Ctrl-C stops")
         if output.hearing:
-            self._hearing = Hearing(write, as_json=output.json)
+            self._hearing = WindowLog(write, as_json=output.json)
         if output.json:
-            self._sink = JsonLines(write, model=session.model, updates=output.updates,
-                                   audio_kept=bool(output.keep_audio))
+            self._sink = JsonLines(
+                write, model=session.model, updates=output.updates, audio_kept=bool(output.keep_audio)
+            )
         elif output.plain or output.hearing or not sys.stdout.isatty():
             self._sink = PeopleLines(write, updates=output.updates, named=len(session.sources) > 1)
         else:
@@ -264,10 +343,13 @@ class _Console(Sink):
 
 def summary(statuses: Sequence[Status], share: float) -> str:
     """What happened, in one line; `share` of one core was used."""
+
     def total(field: str) -> int:
         return sum(getattr(status, field) for status in statuses)
 
-    return (f"stopped after {total('events')} events, {total('captions')} captions, {total('quiet')} hops quiet, "
-            f"{total('dropped')} hops skipped, {sum(status.lost for status in statuses):.1f} s of sound dropped, "
-            f"{total('overflows')} overflows; {100 * share:.2f} % of one core, "
-            f"captions at most {1000 * max(status.slowest for status in statuses):.0f} ms after their window")
+    return (
+        f"stopped after {total('events')} events, {total('captions')} captions, {total('quiet')} hops quiet, "
+        f"{total('dropped')} hops skipped, {sum(status.lost for status in statuses):.1f} s of sound dropped, "
+        f"{total('overflows')} overflows; {100 * share:.2f} % of one core, "
+        f"captions at most {1000 * max(status.slowest for status in statuses):.0f} ms after their window"
+    )

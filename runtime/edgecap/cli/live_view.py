@@ -6,10 +6,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from edgecap.cli.console import clock
-from edgecap.live.event import Change, Event
+from edgecap.live.events.event import Change, Event
+from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import clock_time
-from edgecap.live.status import Status
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,8 +31,9 @@ class LiveView(Sink):
         self._statuses: dict[int, Status] = {}
         self._recent: deque[Event] = deque(maxlen=RECENT)
         self._console = console or RichConsole()
-        self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=PER_SECOND,
-                          transient=True)
+        self._live = Live(
+            console=self._console, get_renderable=self.render, refresh_per_second=PER_SECOND, transient=True
+        )
         self._live.start()
 
     def change(self, change: Change) -> None:
@@ -94,8 +95,14 @@ def _stream(status: Status) -> list[RenderableType]:
     said = event.text if event else ""
     lines.append(Text(said or ("…" if status.gate_open else "quiet"), "bold" if said else "dim"))
     if status.beams:
-        lines.append(Text("   ".join(f"{score:.2f} {text}" for text, score in status.beams[:3]), "dim",
-                          no_wrap=True, overflow="ellipsis"))
+        lines.append(
+            Text(
+                "   ".join(f"{score:.2f} {text}" for text, score in status.beams[:3]),
+                "dim",
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        )
     return lines
 
 
@@ -121,15 +128,22 @@ def _row(event: Event, *, named: bool) -> RenderableType:
 
     length = f"{event.end - event.start:5.0f} s"
     name = f"{event.source}: " if named else ""
-    return Text(f"{clock_time(event.began)} {length}  {name}{event.text}", "" if event.open else "dim", no_wrap=True,
-                overflow="ellipsis")
+    return Text(
+        f"{clock_time(event.began)} {length}  {name}{event.text}",
+        "" if event.open else "dim",
+        no_wrap=True,
+        overflow="ellipsis",
+    )
 
 
 def _counts(status: Status, *, named: bool) -> str:
     """One line of figures."""
-    parts = [*([status.source] if named else []), f"hop {status.hop:g} s",
-             f"a caption takes {1000 * status.seconds:.0f} ms (real-time factor {status.load:.3f})",
-             f"dropped {status.dropped}"]
+    parts = [
+        *([status.source] if named else []),
+        f"hop {status.hop:g} s",
+        f"a caption takes {1000 * status.seconds:.0f} ms (real-time factor {status.load:.3f})",
+        f"dropped {status.dropped}",
+    ]
     if status.lost or status.overflows:
         parts.append(f"lost {status.lost:.1f} s, {status.overflows} overflows")
     if status.celsius is not None:

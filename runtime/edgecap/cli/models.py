@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from edgecap.bundle.models import Model, default_model, home, list_models
 from edgecap.cli.console import as_json, say, table, write
 from edgecap.cli.options import Json
 from edgecap.errors import BundleError
-from edgecap.models import Model, default_model, home, list_models
 
 
 def models(json: Json = False) -> None:
@@ -35,8 +35,13 @@ def _row(model: Model, default: bool) -> list[str]:
     if model.manifest is None:
         return [name, "?", "?", "?", f"{model.folder}: {model.fault}"]
     manifest = model.manifest
-    return [name, f"{model.size / 1e6:.1f} MB", f"{manifest.runtime} {manifest.precision}", manifest.licence.name,
-            str(model.folder)]
+    return [
+        name,
+        f"{model.size / 1e6:.1f} MB",
+        f"{manifest.runtime} {manifest.precision}",
+        manifest.licence.name,
+        str(model.folder),
+    ]
 
 
 def _document(model: Model, default: bool) -> dict[str, object]:

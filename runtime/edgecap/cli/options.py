@@ -9,15 +9,20 @@ import typer
 
 def model_names() -> list[str]:
     """The models that are here, for completion."""
-    from edgecap.models import list_models
+    from edgecap.bundle.models import list_models
 
     return [model.name for model in list_models()]
 
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME|FOLDER", autocompletion=model_names,
-                 help="Model as edgecap models lists it, or a bundle's folder. [default: the one in the package]"),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FOLDER",
+        autocompletion=model_names,
+        help="Model as edgecap models lists it, or a bundle's folder. [default: the one in the package]",
+    ),
 ]
 BeamSize = Annotated[
     int | None,

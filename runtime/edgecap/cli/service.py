@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 FOUND_FAULT = 11
 """Exit code of commands that look and find that something is not as it should be."""
-service = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
-                      help="Let systemd run edgecap listen: from the start of the machine or of your session, watched, "
-                           "and with no more rights than it needs.")
+service = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Let systemd run edgecap listen: from the start of the machine or of your session, watched, "
+    "and with no more rights than it needs.",
+)
 OfSystem = Annotated[
     bool, typer.Option("--system/--user", help="Of the machine (as a user of its own) or of you. [default: of you]")
 ]
@@ -28,8 +31,14 @@ def install(
     *,
     system: OfSystem = False,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The configuration to listen with. [default: "
-                                  "listen.toml in ~/.config/edgecap or /etc/edgecap, written if it is not there]")
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="The configuration to listen with. [default: "
+            "listen.toml in ~/.config/edgecap or /etc/edgecap, written if it is not there]",
+        ),
     ] = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once, and with each boot.")] = True,
 ) -> None:
@@ -59,11 +68,15 @@ def status(*, system: OfSystem = False, json: Json = False) -> None:
     elif found.get("fault"):
         say("warning", f"{found['fault']}; the unit {found['unit']} is {'' if found['installed'] else 'not '}installed")
     elif not found["installed"]:
-        say("warning", f"not installed; type: {'sudo ' if system else ''}edgecap service install"
-                       f"{' --system' if system else ''}")
+        say(
+            "warning",
+            f"not installed; type: {'sudo ' if system else ''}edgecap service install{' --system' if system else ''}",
+        )
     else:
-        write(f"{found['state']} ({found['detail']}) since {found['since'] or 'never'}, restarted {found['restarts']} "
-              f"times; last exit code {found['exit_code']}")
+        write(
+            f"{found['state']} ({found['detail']}) since {found['since'] or 'never'}, restarted {found['restarts']} "
+            f"times; last exit code {found['exit_code']}"
+        )
         if found["says"]:
             write(str(found["says"]))
     if not found["active"]:

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Literal, Self
 
 from edgecap.errors import ConfigError
-from edgecap.live.config_file import load_config, sections
-from edgecap.live.event import Event, Kind
-from edgecap.live.session import Session
-from edgecap.live.source import Tell
-from edgecap.live.status import Status
+from edgecap.live.config.config_file import load_config, sections
+from edgecap.live.events.event import Event, Kind
+from edgecap.live.pipeline.status import Status
+from edgecap.live.session import ListenSession
+from edgecap.live.sources.source import Tell
 
 LOG = logging.getLogger("edgecap.listen")
 CLOSE_TRIES = 200
@@ -27,7 +27,7 @@ ALIASES = {"model": "name", "web": "address"}
 class Events:
     """Events of an open listener, in `for` and in `async for`. Closes itself at the end of either."""
 
-    def __init__(self, session: Session, kinds: frozenset[Kind]) -> None:
+    def __init__(self, session: ListenSession, kinds: frozenset[Kind]) -> None:
         self._session, self._kinds = session, kinds
         self._stop = threading.Event()
         self._walk = self._events()
@@ -86,7 +86,10 @@ class Events:
 
 
 def listen(
-    *, on: Literal["begin", "end", "all"] = "begin", config: str | Path | None = None, tell: Tell | None = None,
+    *,
+    on: Literal["begin", "end", "all"] = "begin",
+    config: str | Path | None = None,
+    tell: Tell | None = None,
     **options: object,
 ) -> Events:
     """Listen, and give each event when it begins, when it has ended, or with every change.
@@ -112,7 +115,7 @@ def listen(
         key = ALIASES.get(name, name)
         over.setdefault(places[key], {})[key] = value
     kinds: frozenset[Kind] = frozenset({"begin", "update", "end"}) if on == "all" else frozenset({on})
-    return Events(Session(load_config(config, over), tell or _log), kinds)
+    return Events(ListenSession(load_config(config, over), tell or _log), kinds)
 
 
 def _log(kind: str, message: str) -> None:

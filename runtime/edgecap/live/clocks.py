@@ -34,8 +34,12 @@ def boot_time() -> float:
 class Clocks:
     """Compares the three clocks now and then."""
 
-    def __init__(self, wall: Callable[[], float] = time.time, running: Callable[[], float] = time.monotonic,
-                 boot: Callable[[], float] = boot_time) -> None:
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        running: Callable[[], float] = time.monotonic,
+        boot: Callable[[], float] = boot_time,
+    ) -> None:
         self._wall, self._running, self._boot = wall, running, boot
         self._next = 0.0
         self._offsets = self._read()

@@ -13,21 +13,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from edgecap.audio.samples import LEVEL_BLOCK_SECONDS
 from edgecap.captioner import Captioner
-from edgecap.live.crank import LAST_GASP, steps
-from edgecap.live.describe import Described, Describer, WindowJob
-from edgecap.live.event import Change, EventBuilder
-from edgecap.live.gate import Gate
-from edgecap.live.level import LevelMeter
-from edgecap.live.pace import Pace
-from edgecap.live.settings import ListenerSettings
+from edgecap.live.events.describe import Described, Describer, WindowJob
+from edgecap.live.events.event import Change, EventBuilder
+from edgecap.live.loop import DRAIN_SECONDS, steps
+from edgecap.live.pipeline.gate import Gate
+from edgecap.live.pipeline.hop_control import Pace
+from edgecap.live.pipeline.meter import LevelMeter
+from edgecap.live.pipeline.settings import ListenerSettings
+from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.stream import MelStream
+from edgecap.live.pipeline.worker import CaptionWorker, Mailbox
 from edgecap.live.sinks.base import Sink
-from edgecap.live.source import Source, Tell
-from edgecap.live.status import Status
-from edgecap.live.stream import MelStream
+from edgecap.live.sources.source import AudioSource, Tell
 from edgecap.live.thermal import Heat, look
-from edgecap.live.worker import Mailbox, Worker
-from edgecap.samples import LEVEL_BLOCK_SECONDS
 
 IDLE_POLL = 0.25
 """Longest wait for sound, seconds, where no caption is on its way."""
@@ -50,14 +50,24 @@ SHORTEST_TAIL = 0.5
 
 
 class Listener:
-    """Listens to one source. Use `changes`, or `edgecap.live.crank.steps` for several."""
+    """Listens to one source. Use `changes`, or `edgecap.live.loop.steps` for several."""
 
     def __init__(
-        self, captioner: Captioner, source: Source, settings: ListenerSettings, tell: Tell, *,
-        clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
-        heat: Callable[[], Heat] = look, describe: Callable[[WindowJob], Described] | None = None,
-        sinks: Sequence[Sink] = (), worker: Worker | None = None, ids: Iterator[int] | None = None,
-        number: int = 0, several: bool = False,
+        self,
+        captioner: Captioner,
+        source: AudioSource,
+        settings: ListenerSettings,
+        tell: Tell,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        heat: Callable[[], Heat] = look,
+        describe: Callable[[WindowJob], Described] | None = None,
+        sinks: Sequence[Sink] = (),
+        worker: CaptionWorker | None = None,
+        ids: Iterator[int] | None = None,
+        number: int = 0,
+        several: bool = False,
     ) -> None:
         """`several` streams share a `worker` and `ids` of events, and have a `number` each. `sinks` may follow the
         sound; `describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop.
@@ -76,10 +86,11 @@ class Listener:
         self._pace = Pace(settings.hop)
         self._pace.restart(settings.phase)
         self._events = EventBuilder(settings.events, lambda: source.name, ids)
-        worker, self._own = worker or Worker(), worker is None
+        worker, self._own = worker or CaptionWorker(), worker is None
         self._worker = worker
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
-            describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock))
+            describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
+        )
         self._samples = 0
         self._loud = False
         self._onset = self._sounded = self._looked_at = 0.0
@@ -141,7 +152,7 @@ class Listener:
         self._note(changes)
         return changes
 
-    def finish(self, *, whole: bool, answers: bool = True, gasp: float = LAST_GASP) -> list[Change]:
+    def finish(self, *, whole: bool, answers: bool = True, gasp: float = DRAIN_SECONDS) -> list[Change]:
         """Close the open event, and the worker where it is this listener's own.
 
         `whole` captions what is left when the sound came to its end; `answers` waits for a caption on its way, at most
@@ -162,7 +173,7 @@ class Listener:
         """Ask for no more captions; `steps` does so by itself, this is for a listener that was never walked."""
         self._mailbox.empty()
         if self._own:
-            self._worker.close(LAST_GASP)
+            self._worker.close(DRAIN_SECONDS)
 
     def _take(self, wait: float) -> None:
         """Move new sound into ring, meter and gate."""
@@ -218,8 +229,9 @@ class Listener:
         frames = self._mel.window(self._frames_since_onset(end))
         start = max(0.0, end - min(self._settings.window, (frames.shape[1] + 1) * self._mel.frame_seconds))
         sounded = end if end - self._sounded < LEVEL_BLOCK_SECONDS else self._sounded
-        self._mailbox.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(),
-                                      self._clock(), sounded))
+        self._mailbox.submit(
+            WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(), self._clock(), sounded)
+        )
         if self._source.lossless:
             self._mailbox.wait()
 
@@ -266,8 +278,11 @@ class Listener:
         flat = self._meter.flat_seconds
         if flat >= DEAD_SECONDS and not self._dead:
             self._dead = True
-            self._tell("warning", f"{self._source.name} has given nothing but one constant value for {flat:.0f} s; see "
-                                  "whether it is muted, and whether its cable is plugged in")
+            self._tell(
+                "warning",
+                f"{self._source.name} has given nothing but one constant value for {flat:.0f} s; see "
+                "whether it is muted, and whether its cable is plugged in",
+            )
         elif self._dead and flat == 0.0:
             self._dead = False
             self._tell("note", f"{self._source.name} gives sound again")

@@ -16,21 +16,21 @@ import numpy as np
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, ConfigError
 from edgecap.live.clocks import Clocks
-from edgecap.live.config import ListenConfig, MicrophoneConfig, microphones
-from edgecap.live.crank import LAST_GASP, steps
-from edgecap.live.event import Change, EventSettings
-from edgecap.live.gate import GateSettings
+from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones
+from edgecap.live.events.event import Change, EventSettings
+from edgecap.live.events.similarity import stems
 from edgecap.live.listener import Listener
-from edgecap.live.settings import ListenerSettings
+from edgecap.live.loop import DRAIN_SECONDS, steps
+from edgecap.live.pipeline.gate import GateSettings
+from edgecap.live.pipeline.settings import ListenerSettings
+from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sinks.base import Sink
-from edgecap.live.source import Source, Tell
-from edgecap.live.status import Status
+from edgecap.live.sources.source import AudioSource, Tell
 from edgecap.live.watchdog import Watchdog
-from edgecap.live.words import stems
-from edgecap.live.worker import Worker
 
 
-class Session:
+class ListenSession:
     """Open sources, one loaded model and open outputs. Use it as a context manager."""
 
     def __init__(self, config: ListenConfig, tell: Tell, *, sinks: Sequence[Sink] = ()) -> None:
@@ -50,16 +50,25 @@ class Session:
                 stack.callback(opened.close)
                 self._sinks.append(opened)
             self._sources = list(_sources(config, self.captioner, settings.window, tell, stack))
-            self.worker = Worker()
-            stack.callback(self.worker.close, LAST_GASP)
+            self.worker = CaptionWorker()
+            stack.callback(self.worker.close, DRAIN_SECONDS)
             self._watchdog, self._clocks, self._tell = Watchdog(), Clocks(), tell
             stack.callback(self._watchdog.stop)
             ids, several = count(1), len(self._sources)
             lowest = self.captioner.manifest.silence.threshold_dbfs
             each = zip(self._sources, _each(config, settings, lowest), strict=True)
             self._listeners = [
-                Listener(self.captioner, source, replace(its, phase=number * settings.hop / several), tell,
-                         sinks=self._sinks, worker=self.worker, ids=ids, number=number, several=several > 1)
+                Listener(
+                    self.captioner,
+                    source,
+                    replace(its, phase=number * settings.hop / several),
+                    tell,
+                    sinks=self._sinks,
+                    worker=self.worker,
+                    ids=ids,
+                    number=number,
+                    several=several > 1,
+                )
                 for number, (source, its) in enumerate(each)
             ]
             self._resources = stack.pop_all()
@@ -117,8 +126,11 @@ class Session:
             for listener in self._listeners:
                 changes += listener.slept(jump.slept)
         if jump.moved:
-            self._tell("warning", f"the system's clock was set {'forward' if jump.moved > 0 else 'back'} by "
-                                  f"{abs(jump.moved):.0f} s; what is open is dated by the new time")
+            self._tell(
+                "warning",
+                f"the system's clock was set {'forward' if jump.moved > 0 else 'back'} by "
+                f"{abs(jump.moved):.0f} s; what is open is dated by the new time",
+            )
             for listener in self._listeners:
                 listener.moved(jump.moved)
             for sink in self._sinks:
@@ -164,12 +176,18 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
                 raise ConfigError(f"events.{key}: captions are not told apart by {word!r}; name what is heard, as dog")
     gate = _gate(stream.gate, captioner.manifest.silence.threshold_dbfs)
     rules = EventSettings(
-        same_words=events.same_words, same_sound=events.same_sound, close_after=events.close_after,
-        longest=events.longest, cooldown=events.cooldown, min_score=events.min_score, only=tuple(events.only),
+        same_words=events.same_words,
+        same_sound=events.same_sound,
+        close_after=events.close_after,
+        longest=events.longest,
+        cooldown=events.cooldown,
+        min_score=events.min_score,
+        only=tuple(events.only),
         ignore=tuple(events.ignore),
     )
-    return ListenerSettings(window=window, hop=stream.hop, beam=config.model.beam, gate=gate, novelty=stream.novelty,
-                            events=rules)
+    return ListenerSettings(
+        window=window, hop=stream.hop, beam=config.model.beam, gate=gate, novelty=stream.novelty, events=rules
+    )
 
 
 def _gate(asked: str | float, lowest: float) -> GateSettings | None:
@@ -188,23 +206,23 @@ def _each(config: ListenConfig, settings: ListenerSettings, lowest: float) -> It
 
 def _sources(
     config: ListenConfig, captioner: Captioner, window: float, tell: Tell, stack: ExitStack
-) -> Iterator[Source]:
+) -> Iterator[AudioSource]:
     """Open where the sound comes from; closed by `stack`. Raises DeviceError, AudioError, MissingDependencyError."""
     source, rate = config.source, captioner.manifest.front_end.sample_rate
     if source.file is not None:
-        from edgecap.live.file_source import FileSource
+        from edgecap.live.sources.file_source import FileSource
 
         yield _closing(stack, FileSource(source.file, rate, speed=source.speed, window=window))
         return
     if source.stdin:
-        from edgecap.live.pipe_source import PipeSource
+        from edgecap.live.sources.pipe_source import PipeSource
 
         if sys.stdin is None:
             raise AudioError("standard input is closed; pipe raw samples into it")
         yield _closing(stack, PipeSource(sys.stdin.fileno(), source.rate, source.channels, rate, speed=source.speed))
         return
-    from edgecap.live.microphone_source import MicrophoneSource
-    from edgecap.live.microphones import Microphones
+    from edgecap.live.sources.microphone_source import MicrophoneSource
+    from edgecap.live.sources.microphones import Microphones
 
     opener, names = Microphones(window), set[str]()
     stack.callback(opener.close)
@@ -217,12 +235,12 @@ def _sources(
         yield _closing(stack, found)
 
 
-def _closing(stack: ExitStack, source: Source) -> Source:
+def _closing(stack: ExitStack, source: AudioSource) -> AudioSource:
     stack.callback(source.close)
     return source
 
 
-def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence[Sink]) -> Iterator[Sink]:
+def _outputs(config: ListenConfig, tell: Tell, session: ListenSession, sinks: Sequence[Sink]) -> Iterator[Sink]:
     """Open the outputs one by one, the journal first: nothing is told that is not stored."""
     several, kept = len(microphones(config)) > 1, bool(config.output.keep_audio)
     output, front_end = config.output, session.captioner.manifest.front_end
@@ -234,8 +252,13 @@ def _outputs(config: ListenConfig, tell: Tell, session: Session, sinks: Sequence
         from edgecap.live.sinks.kept_audio import KeptAudio
 
         tell("warning", f"the sound of each event is kept in {output.keep_audio} for {output.keep_audio_for}")
-        yield KeptAudio(output.keep_audio, output.keep_audio_for, tell, sample_rate=front_end.sample_rate,
-                        window=session.captioner.window)
+        yield KeptAudio(
+            output.keep_audio,
+            output.keep_audio_for,
+            tell,
+            sample_rate=front_end.sample_rate,
+            window=session.captioner.window,
+        )
     yield from sinks
     if output.srt or output.vtt or output.csv:
         from edgecap.live.sinks import files

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
 
-from edgecap.live.status import Status
+from edgecap.live.pipeline.status import Status
 
 State = Literal["listening", "deaf", "stuck"]
 STUCK_SECONDS = 60.0
@@ -83,7 +83,8 @@ def words(statuses: Sequence[Status], now_is: State) -> str:
     """One line for `systemctl status`. It tells counts, never a caption: everybody on the machine may ask for it."""
     if now_is == "stuck":
         return f"a caption has taken more than {STUCK_SECONDS:.0f} s; not feeding the watchdog"
-    parts = [f"{status.source}: {status.fault or f'{status.level:.0f} dBFS, {status.events} events'}"
-             for status in statuses]
+    parts = [
+        f"{status.source}: {status.fault or f'{status.level:.0f} dBFS, {status.events} events'}" for status in statuses
+    ]
     kept = "; audio is kept" if any(status.audio_kept for status in statuses) else ""
     return "; ".join(parts) + kept

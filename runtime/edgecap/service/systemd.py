@@ -12,14 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
-from edgecap.live.config import ListenConfig, OutputConfig, SourceConfig
-from edgecap.live.config_file import load_config, render_config
+from edgecap.live.config.config_file import load_config, render_config
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig, SourceConfig
 from edgecap.service.unit import NAME, Scope, Unit, network, render
 
 RUNNING = Path("/run/systemd/system")
 """Where this folder is, systemd runs the machine (sd_booted(3))."""
-SHOWN = {"state": "ActiveState", "detail": "SubState", "says": "StatusText", "restarts": "NRestarts",
-         "process": "MainPID", "exit_code": "ExecMainStatus", "since": "ActiveEnterTimestamp"}
+SHOWN = {
+    "state": "ActiveState",
+    "detail": "SubState",
+    "says": "StatusText",
+    "restarts": "NRestarts",
+    "process": "MainPID",
+    "exit_code": "ExecMainStatus",
+    "since": "ActiveEnterTimestamp",
+}
 """Key of `status` → systemd's own name."""
 CALL_SECONDS = 180.0
 """Time for systemctl: more than a service may take to stop and start again (`edgecap.service.unit`)."""
@@ -63,19 +70,27 @@ def install(scope: Scope, config: Path | None = None, *, start: bool = True) -> 
         _write(at.config, render_config(settings), 0o644 if scope == "system" else 0o600)
         told.append(f"wrote the configuration {at.config}")
     python = Path(sys.executable)
-    inside = [path for path in (python, Path(sys.prefix), Path(__file__), at.config)
-              if any(path.is_relative_to(home) for home in HOMES)]
+    inside = [
+        path
+        for path in (python, Path(sys.prefix), Path(__file__), at.config)
+        if any(path.is_relative_to(home) for home in HOMES)
+    ]
     if scope == "system" and inside:
-        told.append(f"{inside[0]} lies in a home folder, which the service may then read; all users must be able to "
-                    "read it, as after: sudo python3 -m venv /opt/edgecap")
+        told.append(
+            f"{inside[0]} lies in a home folder, which the service may then read; all users must be able to "
+            "read it, as after: sudo python3 -m venv /opt/edgecap"
+        )
     unit = Unit(scope=scope, python=python, config=at.config, network=network(settings), home_needed=bool(inside))
     _write(at.unit, render(unit), 0o644)
     told.append(f"wrote the unit {at.unit}")
     if not start:
         return [*told, f"start it: {_shown(scope, 'enable', '--now', NAME)}"]
     if not RUNNING.is_dir():
-        return [*told, f"systemd does not run here; where it does, type: {_shown(scope, 'daemon-reload')} && "
-                       f"{_shown(scope, 'enable', '--now', NAME)}"]
+        return [
+            *told,
+            f"systemd does not run here; where it does, type: {_shown(scope, 'daemon-reload')} && "
+            f"{_shown(scope, 'enable', '--now', NAME)}",
+        ]
     _systemctl(scope, "daemon-reload")
     _systemctl(scope, "enable", NAME)
     _systemctl(scope, "restart", NAME)
@@ -109,22 +124,29 @@ def status(scope: Scope) -> dict[str, object]:
         return {**found, "fault": "systemd does not run here"}
     lines = _systemctl(scope, "show", NAME, *(f"--property={name}" for name in SHOWN.values())).splitlines()
     shown = dict(line.split("=", 1) for line in lines if "=" in line)
-    return {**found, "active": shown.get("ActiveState") == "active",
-            **{key: shown.get(name, "") for key, name in SHOWN.items()}}
+    return {
+        **found,
+        "active": shown.get("ActiveState") == "active",
+        **{key: shown.get(name, "") for key, name in SHOWN.items()},
+    }
 
 
 def _systemctl(scope: Scope, *arguments: str) -> str:
     """Run systemctl. Raises EdgecapError with its last line where it fails, MissingDependencyError without it."""
     if not shutil.which("systemctl"):
-        raise MissingDependencyError("a service needs systemd, and systemctl was not found; let whatever starts your "
-                                     "programs run edgecap listen --wait")
+        raise MissingDependencyError(
+            "a service needs systemd, and systemctl was not found; let whatever starts your "
+            "programs run edgecap listen --wait"
+        )
     see = f"see: journalctl {'--user ' if scope == 'user' else ''}-u edgecap -n 20"
     try:
-        done = subprocess.run(["systemctl", *_scope(scope), *arguments], capture_output=True, text=True, check=False,
-                              timeout=CALL_SECONDS)
+        done = subprocess.run(
+            ["systemctl", *_scope(scope), *arguments], capture_output=True, text=True, check=False, timeout=CALL_SECONDS
+        )
     except subprocess.TimeoutExpired as error:
-        raise EdgecapError(f"{_shown(scope, *arguments)} did not come to an end in {CALL_SECONDS:g} s; "
-                           f"{see}") from error
+        raise EdgecapError(
+            f"{_shown(scope, *arguments)} did not come to an end in {CALL_SECONDS:g} s; {see}"
+        ) from error
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or f"code {done.returncode}").splitlines()[-1]
         raise EdgecapError(f"{_shown(scope, *arguments)} failed: {last}; {see}")
@@ -148,8 +170,9 @@ def _write(path: Path, text: str, mode: int) -> None:
     """Write a file under another name, then rename it into place. Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8",
-                                         delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8", delete=False
+        ) as file:
             temporary = Path(file.name)
             try:
                 file.write(text)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgecap.live.config import ListenConfig
+from edgecap.audio.sound_cards import GROUP
+from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.sinks.hooks import host_of
 from edgecap.live.sinks.metrics import parse_address
-from edgecap.sound_cards import GROUP
 
 Scope = Literal["user", "system"]
 Network = Literal["none", "local", "all"]
@@ -68,16 +68,25 @@ def render(unit: Unit) -> str:
             "StartLimitIntervalSec=0",
         ],
         "Service": [
-            "Type=notify", "NotifyAccess=main", f"ExecStart={_escaped(shlex.join(words))}",
-            f"WatchdogSec={WATCHDOG_SECONDS}", f"TimeoutStopSec={STOP_SECONDS}", "TimeoutStartSec=120",
-            "Restart=always", "RestartSec=5",
-            f"RestartPreventExitStatus={' '.join(map(str, USELESS_CODES))}", "StateDirectory=edgecap",
-            "WorkingDirectory=%S/edgecap", "Environment=PYTHONUNBUFFERED=1 EDGECAP_HOME=%S/edgecap", "UMask=0077",
-            "OOMScoreAdjust=200", "Nice=5",
+            "Type=notify",
+            "NotifyAccess=main",
+            f"ExecStart={_escaped(shlex.join(words))}",
+            f"WatchdogSec={WATCHDOG_SECONDS}",
+            f"TimeoutStopSec={STOP_SECONDS}",
+            "TimeoutStartSec=120",
+            "Restart=always",
+            "RestartSec=5",
+            f"RestartPreventExitStatus={' '.join(map(str, USELESS_CODES))}",
+            "StateDirectory=edgecap",
+            "WorkingDirectory=%S/edgecap",
+            "Environment=PYTHONUNBUFFERED=1 EDGECAP_HOME=%S/edgecap",
+            "UMask=0077",
+            "OOMScoreAdjust=200",
+            "Nice=5",
             *_confinement(unit),
         ],
         "Install": [f"WantedBy={'multi-user.target' if system else 'default.target'}"],
-    }  # fmt: skip
+    }
     return "\n\n".join("\n".join([f"[{name}]", *lines]) for name, lines in sections.items()) + "\n"
 
 
@@ -88,14 +97,32 @@ def _confinement(unit: Unit) -> list[str]:
     """
     readable = unit.home_needed or unit.scope == "user"  # the sockets of PulseAudio and PipeWire count as home
     lines = [
-        "NoNewPrivileges=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "ProtectSystem=strict",
-        f"ProtectHome={'read-only' if readable else 'yes'}", "PrivateTmp=yes", "PrivateMounts=yes",
-        "ProtectClock=yes", "ProtectControlGroups=yes", "ProtectHostname=yes", "ProtectKernelLogs=yes",
-        "ProtectKernelModules=yes", "ProtectKernelTunables=yes", "ProtectProc=invisible", "LockPersonality=yes",
-        "RestrictNamespaces=yes", "RestrictRealtime=yes", "RestrictSUIDSGID=yes",
-        "RemoveIPC=yes", "KeyringMode=private", "SystemCallArchitectures=native", "SystemCallFilter=@system-service",
-        "SystemCallFilter=~@privileged @resources", "SystemCallErrorNumber=EPERM", *_addresses(unit.network),
-    ]  # fmt: skip
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "AmbientCapabilities=",
+        "ProtectSystem=strict",
+        f"ProtectHome={'read-only' if readable else 'yes'}",
+        "PrivateTmp=yes",
+        "PrivateMounts=yes",
+        "ProtectClock=yes",
+        "ProtectControlGroups=yes",
+        "ProtectHostname=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectProc=invisible",
+        "LockPersonality=yes",
+        "RestrictNamespaces=yes",
+        "RestrictRealtime=yes",
+        "RestrictSUIDSGID=yes",
+        "RemoveIPC=yes",
+        "KeyringMode=private",
+        "SystemCallArchitectures=native",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        "SystemCallErrorNumber=EPERM",
+        *_addresses(unit.network),
+    ]
     if unit.scope == "system":
         lines += ["DynamicUser=yes", f"SupplementaryGroups={GROUP}", "DevicePolicy=closed", "DeviceAllow=char-alsa rw"]
     return lines

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgecap.errors import ConfigError
-from edgecap.live.config import TOKEN, WebConfig
+from edgecap.live.config.listen_config import TOKEN, WebConfig
 
 COOKIE_SECONDS = 180 * 86_400
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\\\[\]]+)(?::\d{1,5})?")
@@ -43,18 +43,21 @@ def web_token(config: WebConfig, host: str) -> str | None:
         try:
             token = Path(config.token_file).expanduser().read_text(encoding="ascii").split("\n", 1)[0].strip()
         except (OSError, ValueError) as error:
-            raise ConfigError(f"the token file {config.token_file} cannot be read; check its name and "
-                              "permissions") from error
+            raise ConfigError(
+                f"the token file {config.token_file} cannot be read; check its name and permissions"
+            ) from error
         if not re.match(TOKEN, token):
-            raise ConfigError(f"the token in {config.token_file} is not 12 to 128 letters, digits or . _ ~ - ; type: "
-                              f"openssl rand -hex 16 > {config.token_file}")
+            raise ConfigError(
+                f"the token in {config.token_file} is not 12 to 128 letters, digits or . _ ~ - ; type: "
+                f"openssl rand -hex 16 > {config.token_file}"
+            )
         return token
     if config.token is not None or is_loopback(host):
         return config.token
     return secrets.token_urlsafe(18)
 
 
-class Door:
+class AccessPolicy:
     """The rules for one server."""
 
     def __init__(self, host: str, token: str | None, names: Iterable[str] = ()) -> None:

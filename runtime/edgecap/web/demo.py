@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Self
 
 from edgecap.captioner import Captioner
-from edgecap.live.config import WebConfig
+from edgecap.live.config.listen_config import WebConfig
 from edgecap.live.sinks.metrics import parse_address
-from edgecap.live.source import Tell
-from edgecap.web.access import Door, web_token
+from edgecap.live.sources.source import Tell
+from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.page import about
 from edgecap.web.server import Route, WebServer
 from edgecap.web.uploads import Uploads
@@ -27,7 +27,7 @@ class Demo:
             ("GET", "/about"): lambda exchange: exchange.reply_json(about(captioner) | {"live": False}),
             ("POST", "/caption"): Uploads(captioner, beam),
         }
-        self._server = WebServer(host, port, Door(host, web_token(config, host), config.hosts), routes, tell)
+        self._server = WebServer(host, port, AccessPolicy(host, web_token(config, host), config.hosts), routes, tell)
         self._server.start()
 
     @property

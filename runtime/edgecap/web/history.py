@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecap.errors import OutputError
-from edgecap.live.event import Event
+from edgecap.live.events.event import Event
 
 MOST_EVENTS = 1000
 """Held in memory: some 500 bytes each."""
@@ -63,8 +63,11 @@ class History:
 
     def search(self, words: list[str], before: float) -> list[Document]:
         """Events begun before a Unix time whose text has all the words, in any case; newest first."""
-        found = (event for _, event in reversed(self._held())
-                 if event.began < before and all(word in event.text.lower() for word in words))
+        found = (
+            event
+            for _, event in reversed(self._held())
+            if event.began < before and all(word in event.text.lower() for word in words)
+        )
         return [event.document() for event in islice(found, MOST_FOUND)]
 
     def _held(self) -> list[tuple[int, Event]]:
@@ -83,13 +86,17 @@ def search_journal(path: str, words: list[str], before: float) -> list[Document]
             database.set_progress_handler(lambda: time.monotonic() > give_up, 100_000)
             rows = database.execute(
                 "SELECT id, start, stop, began, ended, text, score, level_dbfs, updates, open, source FROM events "
-                f"WHERE {condition} ORDER BY began DESC LIMIT ?", (before, *patterns, MOST_FOUND)).fetchall()
+                f"WHERE {condition} ORDER BY began DESC LIMIT ?",
+                (before, *patterns, MOST_FOUND),
+            ).fetchall()
         finally:
             database.close()
     except sqlite3.Error as error:
         raise OutputError(f"the journal cannot be searched now ({error})") from error
-    return [Event(number, start, stop, began, ended, text, score, level, updates, bool(goes_on), source).document()
-            for number, start, stop, began, ended, text, score, level, updates, goes_on, source in rows]
+    return [
+        Event(number, start, stop, began, ended, text, score, level, updates, bool(goes_on), source).document()
+        for number, start, stop, began, ended, text, score, level, updates, goes_on, source in rows
+    ]
 
 
 def words_of(text: str) -> list[str]:

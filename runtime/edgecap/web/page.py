@@ -1,9 +1,9 @@
 """The live page: a place for events like any other, and the answers that the page's scripts ask for.
 
-    GET  /about    what this is: model, window, colours of the picture, whether sound is kept
-    GET  /events   Server-Sent Events: hello, change, status, sound, bye
-    GET  /past     ?words=&before=: past events, newest first, from the journal where there is one
-    POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
+GET  /about    what this is: model, window, colours of the picture, whether sound is kept
+GET  /events   Server-Sent Events: hello, change, status, sound, bye
+GET  /past     ?words=&before=: past events, newest first, from the journal where there is one
+POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from http import HTTPStatus
 from edgecap._version import __version__
 from edgecap.captioner import Captioner
 from edgecap.errors import OutputError
-from edgecap.frontend import Samples
-from edgecap.live.config import ListenConfig
-from edgecap.live.event import Change
+from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.events.event import Change
+from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.metrics import parse_address
-from edgecap.live.source import Tell
-from edgecap.live.status import Status
-from edgecap.web.access import Door, web_token
+from edgecap.live.sources.source import Tell
+from edgecap.types import LogMel
+from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.broadcast import Broadcast, message
 from edgecap.web.history import History, search_journal, words_of
 from edgecap.web.server import Exchange, Route, WebServer
@@ -56,8 +56,9 @@ class _Stream:
 class LivePage(Sink):
     """Serves the page and brings it what is heard. Whoever looks at it cannot hold up the listener."""
 
-    def __init__(self, config: ListenConfig, captioner: Captioner, tell: Tell, *,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: ListenConfig, captioner: Captioner, tell: Tell, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Serve at `config.web.address`. Raises ConfigError, OutputError where the port is taken."""
         assert config.web.address is not None
         host, port = parse_address(config.web.address)
@@ -69,10 +70,14 @@ class LivePage(Sink):
         self._streams: dict[str, _Stream] = {}
         self._names: dict[int, str] = {}
         routes: dict[tuple[str, str], Route] = {
-            ("GET", "/about"): self._about, ("GET", "/events"): self._events, ("GET", "/past"): self._past,
+            ("GET", "/about"): self._about,
+            ("GET", "/events"): self._events,
+            ("GET", "/past"): self._past,
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
-        self._server = WebServer(host, port, Door(host, web_token(config.web, host), config.web.hosts), routes, tell)
+        self._server = WebServer(
+            host, port, AccessPolicy(host, web_token(config.web, host), config.web.hosts), routes, tell
+        )
         self._server.start()
         known = config.web.token is not None or config.web.token_file is not None  # and belongs into no log
         tell("note", f"the live page is at {self._server.url if known else self.url}")
@@ -89,6 +94,7 @@ class LivePage(Sink):
 
     def change(self, change: Change) -> None:
         """See `Sink.change`."""
+
         def make() -> bytes:
             number = self._history.record(change.event)
             return message("change", _json(change.event.document()), f"{self._start}-{number}")
@@ -97,13 +103,14 @@ class LivePage(Sink):
 
     def moved(self, seconds: float) -> None:
         """See `Sink.moved`: all events of this run get the times that they would have had by the new clock."""
+
         def make() -> bytes:
             self._history.move(seconds)
             return self._hello(None)
 
         self.broadcast.tell(make, keep=True)
 
-    def hear(self, source: str, frames: Samples) -> None:
+    def hear(self, source: str, frames: LogMel) -> None:
         """See `Sink.hear`."""
         self._stream(source).spectrum.push(frames)
 
@@ -135,8 +142,12 @@ class LivePage(Sink):
             return
         # From when it was due, not from now: what comes a little late must not make the next one late too.
         stream.sound_due = max(stream.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
-        sound = {"source": status.source, "at": round(status.heard, 3), "level": round(status.level, 1),
-                 "columns": b64encode(columns).decode()}
+        sound = {
+            "source": status.source,
+            "at": round(status.heard, 3),
+            "level": round(status.level, 1),
+            "columns": b64encode(columns).decode(),
+        }
         self.broadcast.tell(lambda: message("sound", _json(sound)))
 
     def _stream(self, source: str) -> _Stream:
@@ -147,9 +158,9 @@ class LivePage(Sink):
     def _about(self, exchange: Exchange) -> None:
         """GET /about."""
         spectrum = Spectrum(self._captioner.manifest.front_end)
-        exchange.reply_json(about(self._captioner) | {
-            "live": True, "bands": spectrum.bands, "column_seconds": spectrum.column_seconds,
-        })
+        exchange.reply_json(
+            about(self._captioner) | {"live": True, "bands": spectrum.bands, "column_seconds": spectrum.column_seconds}
+        )
 
     def _events(self, exchange: Exchange) -> None:
         """GET /events: until the browser leaves or the listener ends."""
@@ -199,21 +210,38 @@ class LivePage(Sink):
 def about(captioner: Captioner) -> dict[str, object]:
     """What a page that captions sounds says of itself."""
     manifest = captioner.manifest
-    return {"version": __version__, "model": manifest.name, "licence": manifest.licence.name,
-            "window": round(captioner.window, 2)}
+    return {
+        "version": __version__,
+        "model": manifest.name,
+        "licence": manifest.licence.name,
+        "window": round(captioner.window, 2),
+    }
 
 
 def status_document(status: Status) -> dict[str, object]:
     """What goes on, as JSON; what is not known is null."""
     return {
-        "number": status.number, "source": status.source, "heard": round(status.heard, 1),
+        "number": status.number,
+        "source": status.source,
+        "heard": round(status.heard, 1),
         "level": round(status.level, 1),
-        "floor": None if status.floor is None else round(status.floor, 1), "gate": status.gate_open,
-        "hop": round(status.hop, 2), "asked_hop": status.asked_hop, "load": round(status.load, 4),
-        "seconds": round(status.seconds, 3), "latency": round(status.latency, 3), "captions": status.captions,
-        "quiet": status.quiet, "dropped": status.dropped, "lost": round(status.lost, 1),
-        "overflows": status.overflows, "events": status.events, "celsius": status.celsius,
-        "throttled": status.throttled, "fault": status.fault, "kept": status.audio_kept,
+        "floor": None if status.floor is None else round(status.floor, 1),
+        "gate": status.gate_open,
+        "hop": round(status.hop, 2),
+        "asked_hop": status.asked_hop,
+        "load": round(status.load, 4),
+        "seconds": round(status.seconds, 3),
+        "latency": round(status.latency, 3),
+        "captions": status.captions,
+        "quiet": status.quiet,
+        "dropped": status.dropped,
+        "lost": round(status.lost, 1),
+        "overflows": status.overflows,
+        "events": status.events,
+        "celsius": status.celsius,
+        "throttled": status.throttled,
+        "fault": status.fault,
+        "kept": status.audio_kept,
         "beams": [{"text": text, "score": round(score, 4)} for text, score in status.beams],
     }
 

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from edgecap.errors import OutputError
-from edgecap.live.source import Tell
-from edgecap.web.access import Door
+from edgecap.live.sources.source import Tell
+from edgecap.web.access import AccessPolicy
 from edgecap.web.assets import INDEX, SIGN_IN, load_assets
 
 MOST_VISITS = 64
@@ -31,8 +31,10 @@ DISCARD_SECONDS = 5.0
 MOST_FIELDS = 20
 STREAM_BUFFER = 32_768
 """Bytes of a stream that the system holds for a slow browser; the rest waits here, where what is old is dropped."""
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-          "base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -121,8 +123,10 @@ class Exchange(BaseHTTPRequestHandler):
         server, door, host = self.server, self.server.door, self.headers.get("Host")
         route = server.routes.get((method, path))
         if not door.knows(host):
-            self.refuse(HTTPStatus.MISDIRECTED_REQUEST, "the page is not served under this name; add it to hosts in "
-                                                        "the section [web] of the configuration")
+            self.refuse(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "the page is not served under this name; add it to hosts in the section [web] of the configuration",
+            )
         elif method == "GET" and path != INDEX and path in server.assets:
             self._asset(path)
         elif not door.admits(self.headers.get("Cookie"), self.headers.get("Authorization"), server.port):
@@ -172,7 +176,9 @@ class WebServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, host: str, port: int, door: Door, routes: Mapping[tuple[str, str], Route], tell: Tell) -> None:
+    def __init__(
+        self, host: str, port: int, door: AccessPolicy, routes: Mapping[tuple[str, str], Route], tell: Tell
+    ) -> None:
         """Take the port; `start` serves. Raises OutputError where it is taken or not ours."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.host, self.door, self.routes, self.assets = host, door, routes, load_assets()
@@ -182,8 +188,10 @@ class WebServer(ThreadingHTTPServer):
         try:
             super().__init__((host, port), Exchange)
         except OSError as error:
-            raise OutputError(f"the page cannot be served at {host}:{port} ({error.strerror or error}); choose "
-                              "another port, as in --web 8700, or an address of this machine") from error
+            raise OutputError(
+                f"the page cannot be served at {host}:{port} ({error.strerror or error}); choose "
+                "another port, as in --web 8700, or an address of this machine"
+            ) from error
 
     @property
     def port(self) -> int:
@@ -236,7 +244,7 @@ class WebServer(ThreadingHTTPServer):
         finally:
             self._places.release()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
         """A visitor who left is no news; anything else is a fault of ours, told and survived."""
         import sys
 

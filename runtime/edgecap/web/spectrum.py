@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.frontend import FrontEnd, Samples
+from edgecap.audio.frontend import FrontEnd
+from edgecap.types import LogMel
 
 COLUMN_SECONDS = 0.03
 """One column of the picture: the mean of three frames of 10 ms, so that each of 30 updates a second brings one."""
@@ -29,9 +30,9 @@ class Spectrum:
         # "log" is a natural logarithm, of the magnitude or of the power; ten decibels are a factor of ten in power.
         natural = (20.0 if front_end.power == 1 else 10.0) / math.log(10.0)
         self._decibels = np.float32(natural if front_end.compression == "log" else 1.0)
-        self._rest: Samples = np.empty((0, self.bands), np.float32)
+        self._rest: LogMel = np.empty((0, self.bands), np.float32)
 
-    def push(self, frames: Samples) -> None:
+    def push(self, frames: LogMel) -> None:
         """Take frames of log-mel, shape (n, n_mels) float32, without a floor."""
         self._rest = np.concatenate((self._rest, frames))[-MOST_COLUMNS * self._group :]
 

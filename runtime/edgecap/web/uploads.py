@@ -1,7 +1,7 @@
 """A sound from the browser, dropped on the page or recorded there, captioned while it waits.
 
 The sound is held in memory and nowhere else, and is forgotten when its captions are said. It is read by libsndfile
-(`edgecap.audio`), as any file on the command line; the answer is one JSON object a line, as the captions come.
+(`edgecap.audio.file`), as any file on the command line; the answer is one JSON object a line, as the captions come.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from edgecap.audio import AudioFile
+from edgecap.audio.file import AudioFile
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, EdgecapError
 from edgecap.web.server import Exchange
@@ -53,11 +53,14 @@ class Uploads:
         if not (kind == "application/octet-stream" or kind.startswith("audio/")):
             exchange.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send a sound: audio/* or application/octet-stream")
         elif length > MOST_BYTES:
-            exchange.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the sound has more than {MOST_BYTES >> 20} MiB; "
-                                                                 "type: edgecap caption FILE")
+            exchange.refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the sound has more than {MOST_BYTES >> 20} MiB; type: edgecap caption FILE",
+            )
         elif not self._turn.acquire(timeout=TURN_SECONDS):
-            exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "another sound is being captioned; try again soon",
-                            Retry_After="10")
+            exchange.refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE, "another sound is being captioned; try again soon", Retry_After="10"
+            )
         else:
             try:
                 self._caption(exchange, length)
@@ -78,8 +81,9 @@ class Uploads:
                 first = next(lines)
             except EdgecapError as error:
                 fault = isinstance(error, AudioError)  # of the sound; else of this machine, as a missing library
-                exchange.refuse(HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.INTERNAL_SERVER_ERROR,
-                                str(error))
+                exchange.refuse(
+                    HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.INTERNAL_SERVER_ERROR, str(error)
+                )
                 return
             exchange.stream("application/x-ndjson")
             exchange.wfile.write(first)
@@ -98,8 +102,12 @@ class Uploads:
                     yield _line(caption.document(name=name, duration=sound.duration, seconds=round(took, 3)))
                     began = time.monotonic()
                 if next(captions, None) is not None:
-                    yield _line({"note": f"only the first {MOST_WINDOWS} captions are made here; for all of it type: "
-                                         "edgecap caption FILE"})
+                    yield _line(
+                        {
+                            "note": f"only the first {MOST_WINDOWS} captions are made here; for all of it type: "
+                            "edgecap caption FILE"
+                        }
+                    )
         except EdgecapError as error:
             if said == 0:
                 raise

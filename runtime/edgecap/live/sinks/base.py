@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from edgecap.frontend import Samples
-from edgecap.live.event import Change
-from edgecap.live.source import Tell
-from edgecap.live.status import Status
+from edgecap.live.events.event import Change
+from edgecap.live.pipeline.status import Status
+from edgecap.live.sources.source import Tell
+from edgecap.types import LogMel, Waveform
 
 Item = TypeVar("Item")
 
@@ -31,10 +31,10 @@ class Sink:
     def tick(self, status: Status) -> None:
         """Called with each step of the listener, some four times a second or more."""
 
-    def hear(self, source: str, frames: Samples) -> None:
+    def hear(self, source: str, frames: LogMel) -> None:
         """Called while `watched` with the frames of log-mel that became whole, (n, n_mels) float32, each once."""
 
-    def record(self, source: str, samples: Samples, heard: float) -> None:
+    def record(self, source: str, samples: Waveform, heard: float) -> None:
         """Called while `recording` with new samples (n,) at the model's rate, which end after `heard` seconds."""
 
     def moved(self, seconds: float) -> None:
@@ -56,8 +56,16 @@ class Outbox(Generic[Item]):
     """Delivers items in a thread of its own, in order, with a bounded number of tries and a bounded queue."""
 
     def __init__(
-        self, name: str, deliver: Callable[[Item], None], tell: Tell, *, limit: int = 100, tries: int = 5,
-        first_delay: float = 1.0, longest_delay: float = 60.0, grace: float = 5.0,
+        self,
+        name: str,
+        deliver: Callable[[Item], None],
+        tell: Tell,
+        *,
+        limit: int = 100,
+        tries: int = 5,
+        first_delay: float = 1.0,
+        longest_delay: float = 60.0,
+        grace: float = 5.0,
     ) -> None:
         """`deliver` raises NotDeliveredError. The second try comes after `first_delay` seconds, the next later.
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgecap.errors import OutputError
-from edgecap.live.event import Change, Event, iso
+from edgecap.live.events.event import Change, Event, iso
 from edgecap.live.sinks.base import Sink
-from edgecap.live.source import Tell
+from edgecap.live.sources.source import Tell
 
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be written; the oldest go first."""
@@ -26,8 +26,9 @@ COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "upd
 class TextFile(Sink):
     """A file that gets one piece of text for each event that ended."""
 
-    def __init__(self, path: str, render: Callable[[Event], str], tell: Tell, *, header: str = "",
-                 append: bool = False) -> None:
+    def __init__(
+        self, path: str, render: Callable[[Event], str], tell: Tell, *, header: str = "", append: bool = False
+    ) -> None:
         """Open it. Raises OutputError where that cannot be."""
         self._path, self._render, self._tell, self._failing = path, render, tell, False
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
@@ -69,8 +70,10 @@ class TextFile(Sink):
             self._write()
         except OSError as error:
             if not self._failing:
-                self._tell("warning", f"{self._path} cannot be written ({error.strerror}); free space: until then "
-                                      "events wait in memory")
+                self._tell(
+                    "warning",
+                    f"{self._path} cannot be written ({error.strerror}); free space: until then events wait in memory",
+                )
             self._failing = True
         else:
             self._failing = False
@@ -99,6 +102,7 @@ def srt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
 
 def vtt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
     """Subtitles for web pages; the format's own signs in a caption are escaped. `named`: by the microphone."""
+
     def cue(event: Event) -> str:
         voice = f"<v {_escaped(event.source)}>" if named else ""
         return f"{span(event, '.')}\n{voice}{_escaped(event.text)}\n\n"
@@ -108,9 +112,21 @@ def vtt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
 
 def table(path: str, tell: Tell) -> TextFile:
     """Comma-separated values with a header, appended to."""
+
     def row(event: Event) -> str:
-        return _csv([iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}", event.text,
-                     f"{event.score:.4f}", f"{event.level_dbfs:.1f}", event.updates, event.source])
+        return _csv(
+            [
+                iso(event.began),
+                iso(event.ended),
+                f"{event.start:.3f}",
+                f"{event.end:.3f}",
+                event.text,
+                f"{event.score:.4f}",
+                f"{event.level_dbfs:.1f}",
+                event.updates,
+                event.source,
+            ]
+        )
 
     return TextFile(path, row, tell, header=_csv(COLUMNS), append=True)
 

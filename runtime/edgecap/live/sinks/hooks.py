@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from edgecap._version import __version__
 from edgecap.errors import ConfigError
-from edgecap.live.event import Change
+from edgecap.live.events.event import Change
 from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink
 from edgecap.live.sinks.lines import document_line
-from edgecap.live.source import Tell
+from edgecap.live.sources.source import Tell
 
 When = Literal["begin", "end", "both"]
 EXEC_SECONDS = 30.0
@@ -43,22 +43,31 @@ class Hook(Sink):
         self.outbox.close()
 
 
-def program(command: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False,
-            limit: float = EXEC_SECONDS) -> Hook:
+def program(
+    command: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False, limit: float = EXEC_SECONDS
+) -> Hook:
     """Runs `command` with /bin/sh, one event after the other.
 
     The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE and
     the rest of it in the environment, 1 or 0 for what is true or false. A caption is never put into the command
     itself, so it cannot be taken for one.
     """
+
     def run(change: Change) -> None:
         fields = change.event.document(kind=change.kind, model=model, audio_kept=audio_kept)
-        environment = {f"EDGECAP_{key.upper()}": str(int(value) if isinstance(value, bool) else value)
-                       for key, value in fields.items()}
+        environment = {
+            f"EDGECAP_{key.upper()}": str(int(value) if isinstance(value, bool) else value)
+            for key, value in fields.items()
+        }
         try:
             child = subprocess.Popen(
-                ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                env={**os.environ, **environment}, start_new_session=True, text=True, encoding="utf-8",
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **environment},
+                start_new_session=True,
+                text=True,
+                encoding="utf-8",
             )
         except OSError as error:  # no memory or no process left; later there may be
             raise NotDeliveredError(f"it could not be started ({error.strerror})", again=False) from error
@@ -83,8 +92,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing."""
 
 
-def webhook(url: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False, tries: int = 5,
-            first_delay: float = 1.0, grace: float = 5.0) -> Hook:
+def webhook(
+    url: str,
+    when: When,
+    tell: Tell,
+    *,
+    model: str,
+    audio_kept: bool = False,
+    tries: int = 5,
+    first_delay: float = 1.0,
+    grace: float = 5.0,
+) -> Hook:
     """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for what is no web address."""
     host = host_of(url)
     opener = urllib.request.build_opener(_NoRedirect)
@@ -113,8 +131,10 @@ def host_of(url: str) -> str:
         host, _ = parts.hostname, parts.port
         if host and parts.scheme in {"http", "https"}:
             if parts.username is not None:
-                raise ConfigError(f"{host!r} would be asked with a user in its address, which is not supported; put a "
-                                  "key into the path or the query")
+                raise ConfigError(
+                    f"{host!r} would be asked with a user in its address, which is not supported; put a "
+                    "key into the path or the query"
+                )
             if url.isascii() and url.isprintable() and " " not in url:
                 host.encode("idna")  # as the library does it: a label may be empty or too long
                 return host

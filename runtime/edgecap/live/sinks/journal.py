@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgecap.errors import ConfigError, OutputError
-from edgecap.live.event import Change, Event
+from edgecap.live.events.event import Change, Event
+from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
-from edgecap.live.source import Tell
-from edgecap.live.status import Status
+from edgecap.live.sources.source import Tell
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""
@@ -40,8 +40,16 @@ CREATE INDEX events_by_time ON events (began);
 class Journal(Sink):
     """Stores events in the table `events`: times `began` and `ended` are Unix time, `start` and `stop` seconds."""
 
-    def __init__(self, path: str, keep: str, tell: Tell, *, model: str,
-                 wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: str,
+        keep: str,
+        tell: Tell,
+        *,
+        model: str,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Open or create it. Raises OutputError where it cannot be written or is something else."""
         self._path, self._tell, self._model, self._wall, self._clock = path, tell, model, wall, clock
         self._keep = duration(keep)
@@ -53,8 +61,9 @@ class Journal(Sink):
         self._cleaned = float("-inf")
         try:
             # Steps of an asynchronous listener come from one thread after the other, never from two at once.
-            self._database = sqlite3.connect(Path(path).expanduser(), timeout=2.0, isolation_level=None,
-                                             check_same_thread=False)
+            self._database = sqlite3.connect(
+                Path(path).expanduser(), timeout=2.0, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._prepare()
                 self._clean()
@@ -62,8 +71,9 @@ class Journal(Sink):
                 self._database.close()
                 raise
         except sqlite3.Error as error:
-            raise OutputError(f"the journal {path} cannot be used ({error}); choose another place or free "
-                              "space") from error
+            raise OutputError(
+                f"the journal {path} cannot be used ({error}); choose another place or free space"
+            ) from error
 
     def change(self, change: Change) -> None:
         """See `Sink.change`. What cannot be stored is told, and the next change tried again."""
@@ -99,8 +109,11 @@ class Journal(Sink):
             work()
         except sqlite3.Error as error:
             if not self._failing:
-                self._tell("warning", f"the journal {self._path} cannot be written ({error}); free space: until then "
-                                      "events wait in memory")
+                self._tell(
+                    "warning",
+                    f"the journal {self._path} cannot be written ({error}); free space: until then "
+                    "events wait in memory",
+                )
             self._failing = True
         else:
             if self._failing:
@@ -114,39 +127,57 @@ class Journal(Sink):
             del self._waiting[number]
 
     def _move(self, seconds: float) -> None:
-        self._database.execute("UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?",
-                               (seconds, seconds, self._first_row))
+        self._database.execute(
+            "UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?", (seconds, seconds, self._first_row)
+        )
 
     def _prepare(self) -> None:
         """Create the table in a new file, check an old one, close what was left open."""
         database = self._database
-        (application,), (version,) = (database.execute(f"PRAGMA {name}").fetchone()
-                                      for name in ("application_id", "user_version"))
+        (application,), (version,) = (
+            database.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        )
         if database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
             database.execute("PRAGMA journal_mode = WAL")
-            database.executescript(f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION}; "
-                                   f"PRAGMA user_version = {VERSION}; COMMIT;")
+            database.executescript(
+                f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+            )
         elif (application, version) != (APPLICATION, VERSION):
             raise OutputError(f"{self._path} is no journal that this edgecap writes; name another file")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("UPDATE events SET open = 0 WHERE open = 1")
 
     def _store(self, event: Event) -> None:
-        values = (event.began, event.ended, event.start, event.end, event.text, event.score, event.level_dbfs,
-                  event.updates, int(event.open), event.source, self._model)
+        values = (
+            event.began,
+            event.ended,
+            event.start,
+            event.end,
+            event.text,
+            event.score,
+            event.level_dbfs,
+            event.updates,
+            int(event.open),
+            event.source,
+            self._model,
+        )
         row = self._rows.get(event.id)
         if row is None:
             cursor = self._database.execute(
                 "INSERT INTO events (began, ended, start, stop, text, score, level_dbfs, updates, open, source, model) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
             row = int(cursor.lastrowid or 0)
             self._first_row = self._first_row or row
             self._rows[event.id] = row
         else:
             self._database.execute(
                 "UPDATE events SET began = ?, ended = ?, start = ?, stop = ?, text = ?, score = ?, level_dbfs = ?, "
-                "updates = ?, open = ?, source = ?, model = ? WHERE id = ?", (*values, row))
+                "updates = ?, open = ?, source = ?, model = ? WHERE id = ?",
+                (*values, row),
+            )
         self._stored[event.id] = self._clock()
         if not event.open:  # nothing more will come of it
             del self._rows[event.id], self._stored[event.id]
@@ -159,7 +190,7 @@ class Journal(Sink):
 
 
 def duration(text: str) -> float:
-    """"90m", "12h", "30d" or "4w" in seconds. Raises ConfigError."""
+    """ "90m", "12h", "30d" or "4w" in seconds. Raises ConfigError."""
     if text[-1:] not in UNITS or not text[:-1].isdecimal():
         raise ConfigError(f"{text!r} is no length of time; write a number and m, h, d or w, as in 30d")
     return int(text[:-1]) * UNITS[text[-1]]

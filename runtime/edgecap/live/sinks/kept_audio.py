@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from edgecap.errors import OutputError
-from edgecap.frontend import Samples
-from edgecap.live.event import Change, Event
+from edgecap.live.events.event import Change, Event
+from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.journal import duration
-from edgecap.live.source import Tell
-from edgecap.live.status import Status
+from edgecap.live.sources.source import Tell
+from edgecap.types import Waveform
 
 LEAD_IN = 1.0
 """Seconds kept before an event."""
@@ -43,8 +43,17 @@ class KeptAudio(Sink):
 
     recording = True
 
-    def __init__(self, folder: str, keep: str, tell: Tell, *, sample_rate: int, window: float,
-                 wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: str,
+        keep: str,
+        tell: Tell,
+        *,
+        sample_rate: int,
+        window: float,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`window` is the most seconds that an event may begin before it is told.
 
         Raises OutputError where the folder cannot be used, ConfigError for a length of time that is none.
@@ -52,7 +61,7 @@ class KeptAudio(Sink):
         self._folder, self._keep, self._tell = Path(folder).expanduser(), duration(keep), tell
         self._rate, self._hold = sample_rate, window + LEAD_IN
         self._wall, self._clock = wall, clock
-        self._held: dict[str, deque[tuple[Samples, float]]] = {}
+        self._held: dict[str, deque[tuple[Waveform, float]]] = {}
         self._files: dict[str, _File] = {}
         self._cleaned, self._since = clock(), self._wall()
         self._failing = False
@@ -65,7 +74,7 @@ class KeptAudio(Sink):
         except OSError as error:
             raise OutputError(f"no sound can be kept in {folder} ({error.strerror}); choose another folder") from error
 
-    def record(self, source: str, samples: Samples, heard: float) -> None:
+    def record(self, source: str, samples: Waveform, heard: float) -> None:
         """See `Sink.record`."""
         held = self._held.setdefault(source, deque())
         held.append((samples, heard))
@@ -115,8 +124,10 @@ class KeptAudio(Sink):
             work()
         except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
             if not self._failing:
-                self._tell("warning", f"no sound can be kept in {self._folder} ({error}); free space, and later events "
-                                      "will be kept")
+                self._tell(
+                    "warning",
+                    f"no sound can be kept in {self._folder} ({error}); free space, and later events will be kept",
+                )
             self._failing = True
         else:
             self._failing = False
@@ -151,7 +162,7 @@ class _File:
         self._sound: Any = soundfile.SoundFile(self.path, "w", sample_rate, 1, format="FLAC", subtype="PCM_16")
         self._left = round(MOST_SECONDS * sample_rate)
 
-    def add(self, samples: Samples) -> None:
+    def add(self, samples: Waveform) -> None:
         """Append samples, as long as the file may still grow."""
         samples = samples[: self._left]
         self._left -= samples.size

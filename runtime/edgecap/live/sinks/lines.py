@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 
-from edgecap.live.event import Change
+from edgecap.live.events.event import Change
 from edgecap.live.sinks.base import Sink
 
 
@@ -35,8 +35,9 @@ class PeopleLines(Sink):
 class JsonLines(Sink):
     """One JSON object for the beginning and the end of each event; with `updates` for each caption."""
 
-    def __init__(self, write: Callable[[str], None], *, model: str, updates: bool = False,
-                 audio_kept: bool = False) -> None:
+    def __init__(
+        self, write: Callable[[str], None], *, model: str, updates: bool = False, audio_kept: bool = False
+    ) -> None:
         self._write, self._updates, self._more = write, updates, {"model": model, "audio_kept": audio_kept}
 
     def change(self, change: Change) -> None:

@@ -12,8 +12,8 @@ from socketserver import TCPServer
 from typing import Any
 
 from edgecap.errors import ConfigError, OutputError
+from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
-from edgecap.live.status import Status
 
 LOOPBACK = "127.0.0.1"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -84,8 +84,9 @@ class Metrics(Sink):
         try:
             self._server = Server((host, port), Handler)
         except OSError as error:
-            raise OutputError(f"metrics cannot be served at {host}:{port} ({error.strerror or error}); choose another "
-                              "port") from error
+            raise OutputError(
+                f"metrics cannot be served at {host}:{port} ({error.strerror or error}); choose another port"
+            ) from error
         self.port = int(self._server.server_address[1])
         """The port, also where 0 asked for any."""
         self._thread = threading.Thread(target=self._server.serve_forever, name="edgecap metrics", daemon=True)
@@ -129,7 +130,7 @@ def _label(text: str) -> str:
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """"[HOST:]PORT" to host and port; the host is this machine alone where none is named. Raises ConfigError."""
+    """ "[HOST:]PORT" to host and port; the host is this machine alone where none is named. Raises ConfigError."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or int(port) > 65_535:
         raise ConfigError(f"{address!r} is no address; write PORT or HOST:PORT")

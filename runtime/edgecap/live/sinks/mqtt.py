@@ -22,11 +22,11 @@ from zlib import crc32
 
 from edgecap._version import __version__
 from edgecap.errors import ConfigError, MissingDependencyError, OutputError
-from edgecap.live.config import MqttConfig
-from edgecap.live.event import Change
+from edgecap.live.config.listen_config import MqttConfig
+from edgecap.live.events.event import Change
+from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
-from edgecap.live.source import Tell
-from edgecap.live.status import Status
+from edgecap.live.sources.source import Tell
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -45,8 +45,16 @@ REFUSED = {"Not authorized", "Bad user name or password", "Client identifier not
 class Mqtt(Sink):
     """A connection to a broker, kept by the library's own thread."""
 
-    def __init__(self, config: MqttConfig, tell: Tell, *, model: str, several: bool = False, audio_kept: bool = False,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: MqttConfig,
+        tell: Tell,
+        *,
+        model: str,
+        several: bool = False,
+        audio_kept: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Connect. A broker that is away is told and waited for. `several` microphones get topics of their own.
 
         Raises OutputError where it refuses us, ConfigError for a password file that cannot be read,
@@ -88,8 +96,9 @@ class Mqtt(Sink):
         self._answered.wait(FIRST_SECONDS)
         if self._refusal:
             self._client.loop_stop()
-            raise OutputError(f"the MQTT broker {self._where} refuses edgecap ({self._refusal}); check "
-                              "user and password")
+            raise OutputError(
+                f"the MQTT broker {self._where} refuses edgecap ({self._refusal}); check user and password"
+            )
         if not self._connected:
             self._away("does not answer")
 
@@ -119,12 +128,23 @@ class Mqtt(Sink):
         if self._clock() < self._next_state.get(below, float("-inf")):
             return
         self._next_state[below] = self._clock() + STATE_SECONDS
-        self._publish(f"{below}state", json.dumps({
-            "level_dbfs": round(status.level, 1), "loudest_dbfs": round(status.loudest, 1),
-            "sound": "ON" if status.gate_open else "OFF", "hop": status.hop,
-            "fault": status.fault, "dropped": status.dropped, "celsius": status.celsius,
-            "source": status.source, "audio_kept": self._audio_kept,
-        }), qos=0)
+        self._publish(
+            f"{below}state",
+            json.dumps(
+                {
+                    "level_dbfs": round(status.level, 1),
+                    "loudest_dbfs": round(status.loudest, 1),
+                    "sound": "ON" if status.gate_open else "OFF",
+                    "hop": status.hop,
+                    "fault": status.fault,
+                    "dropped": status.dropped,
+                    "celsius": status.celsius,
+                    "source": status.source,
+                    "audio_kept": self._audio_kept,
+                }
+            ),
+            qos=0,
+        )
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -140,18 +160,39 @@ class Mqtt(Sink):
         prefix, below = self._config.discovery, self._below(source)
         part = f"-{below[:-1]}" if below else ""
         own, name = f"edgecap-{self.node}{part}", f"{source} " if below else ""
-        device = {"identifiers": [f"edgecap-{self.node}"], "name": f"edgecap {self.node}", "manufacturer": "edgecap",
-                  "model": self._model, "sw_version": __version__}
+        device = {
+            "identifiers": [f"edgecap-{self.node}"],
+            "name": f"edgecap {self.node}",
+            "manufacturer": "edgecap",
+            "model": self._model,
+            "sw_version": __version__,
+        }
         common = {"availability_topic": f"{self._base}/availability", "device": device}
-        caption = {"name": f"{name}Caption", "unique_id": f"{own}-caption", "icon": "mdi:ear-hearing",
-                   "state_topic": f"{self._base}/{below}caption", "value_template": "{{ value_json.state }}",
-                   "json_attributes_topic": f"{self._base}/{below}caption"}
-        level = {"name": f"{name}Level", "unique_id": f"{own}-level", "state_topic": f"{self._base}/{below}state",
-                 "value_template": "{{ value_json.level_dbfs }}", "unit_of_measurement": "dBFS",
-                 "state_class": "measurement", "icon": "mdi:volume-high", "json_attributes_topic":
-                 f"{self._base}/{below}state"}
-        sound = {"name": f"{name}Sound", "unique_id": f"{own}-sound", "state_topic": f"{self._base}/{below}state",
-                 "value_template": "{{ value_json.sound }}", "device_class": "sound"}
+        caption = {
+            "name": f"{name}Caption",
+            "unique_id": f"{own}-caption",
+            "icon": "mdi:ear-hearing",
+            "state_topic": f"{self._base}/{below}caption",
+            "value_template": "{{ value_json.state }}",
+            "json_attributes_topic": f"{self._base}/{below}caption",
+        }
+        level = {
+            "name": f"{name}Level",
+            "unique_id": f"{own}-level",
+            "state_topic": f"{self._base}/{below}state",
+            "value_template": "{{ value_json.level_dbfs }}",
+            "unit_of_measurement": "dBFS",
+            "state_class": "measurement",
+            "icon": "mdi:volume-high",
+            "json_attributes_topic": f"{self._base}/{below}state",
+        }
+        sound = {
+            "name": f"{name}Sound",
+            "unique_id": f"{own}-sound",
+            "state_topic": f"{self._base}/{below}state",
+            "value_template": "{{ value_json.sound }}",
+            "device_class": "sound",
+        }
         return {
             f"{prefix}/sensor/{own}/caption/config": {**common, **caption},
             f"{prefix}/sensor/{own}/level/config": {**common, **level},
@@ -211,8 +252,9 @@ class Mqtt(Sink):
     def _away(self, what: str, *, quiet: bool = False) -> None:
         if not self._told and not quiet:
             self._told = True
-            self._tell("warning", f"the MQTT broker {self._where} {what}; captions wait for it, at most "
-                                  f"{self._config.queue}")
+            self._tell(
+                "warning", f"the MQTT broker {self._where} {what}; captions wait for it, at most {self._config.queue}"
+            )
 
 
 def _password(config: MqttConfig) -> str | None:
@@ -222,5 +264,6 @@ def _password(config: MqttConfig) -> str | None:
     try:
         return Path(config.password_file).expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the password file {config.password_file} cannot be read; check its name and "
-                          "permissions") from error
+        raise ConfigError(
+            f"the password file {config.password_file} cannot be read; check its name and permissions"
+        ) from error

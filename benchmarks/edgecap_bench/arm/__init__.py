@@ -1,0 +1,1 @@
+"""The Arm lab: emulated Raspberry Pis. Not part of the wheel."""

@@ -1,0 +1,141 @@
+"""edgecap's own tests of the runtime, run by an emulated Python."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from edgecap_bench.arm.emulator import EmulatedPython
+from edgecap_bench.arm.packages import ArmLabError
+from edgecap_bench.arm.results import TestRun
+
+RUNTIME = {
+    "edgecap",
+    "numpy",
+    "msgspec",
+    "onnxruntime",
+    "pytest",
+    "rich",
+    "sounddevice",
+    "soundfile",
+    "soxr",
+    "typer",
+    "onnx",
+    "paho",
+}
+"""Packages that a test of the runtime may import: the runtime, what it needs, and what its tests make models with."""
+QUICK = (
+    "test_captioner.py",
+    "test_decoding.py",
+    "test_session.py",
+    "test_live_stream.py",
+    "test_samples.py",
+    "test_windows.py",
+    "test_text.py",
+)
+"""The tests of arithmetic, which a processor could get wrong, in minutes: what CI runs."""
+NOT_EMULATED = {
+    "test_listen.py": "records from a real PulseAudio in real time, which an emulated processor cannot keep up with",
+    "test_listen_command.py": "listens in real time",
+    "test_live_listener.py": "counts the hops of a listener, which makes fewer of them on a slow processor",
+    "test_live_recovery.py": "listens in real time",
+    "test_bad_input.py": "limits the memory of its programs, and the emulator's own counts as theirs",
+    "test_doctor.py": "looks at this machine",
+    "test_service.py": "asks this machine's systemd",
+    "test_imports.py": "is about the source, not about a processor",
+}
+"""Test file of the runtime → why the lab leaves it out."""
+
+
+def runtime_tests(folder: Path) -> list[Path]:
+    """The test files in `folder` that import nothing but the runtime, by what they and their helpers import, without
+    those of `NOT_EMULATED`. Raises ArmLabError where there are none.
+    """
+    helpers = {path.stem: path for path in folder.glob("*.py")}
+    found = [
+        path
+        for path in sorted(folder.glob("test_*.py"))
+        if path.name not in NOT_EMULATED and packages(path, helpers) <= RUNTIME
+    ]
+    if not found:
+        raise ArmLabError(f"{folder} holds no tests of the runtime; run the Arm lab in a checkout of edgecap")
+    return found
+
+
+def packages(path: Path, helpers: Mapping[str, Path]) -> set[str]:
+    """Packages outside the standard library that a test file imports anywhere, and its helpers when they load.
+
+    What a helper imports inside a function is for those who call it, and they are tests that say so themselves.
+    """
+    names: set[str] = set()
+    waiting, seen = [path], {path}
+    while waiting:
+        current = waiting.pop()
+        tree = ast.parse(current.read_text(encoding="utf-8"))
+        for name in _imported(ast.walk(tree) if current == path else tree.body):
+            helper = helpers.get(name)
+            if helper is None:
+                names.add(name)
+            elif helper not in seen:
+                seen.add(helper)
+                waiting.append(helper)
+    return names - set(sys.stdlib_module_names)
+
+
+def run_tests(python: EmulatedPython, files: Sequence[Path], seconds: float) -> TestRun:
+    """Run test files on one processor. Raises ArmLabError where pytest itself cannot be run."""
+    folder = files[0].parent
+    with tempfile.TemporaryDirectory(prefix="edgecap-arm-") as place:
+        report = Path(place) / "report.xml"
+        begin = time.monotonic()
+        done = python.run(
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={place}/tests",
+            f"--junitxml={report}",
+            *(f"{folder.name}/{path.name}" for path in files),
+            folder=folder.parent,
+            seconds=seconds,
+        )
+        taken = time.monotonic() - begin
+        if not report.is_file():
+            words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["nothing was said"]
+            raise ArmLabError(
+                f"the tests could not be run on the emulated {python.board.processor} (exit code "
+                f"{done.returncode}): {words[-1]}"
+            )
+        return read_report(report.read_text(encoding="utf-8"), [path.name for path in files], taken)
+
+
+def read_report(text: str, files: list[str], seconds: float) -> TestRun:
+    """pytest's JUnit report to a `TestRun`. Raises ArmLabError for one that tells of no test."""
+    cases = list(ElementTree.fromstring(text).iter("testcase"))
+    if not cases:
+        raise ArmLabError("the emulated tests ran no test")
+    failed = [
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    return TestRun(
+        files=files, passed=len(cases) - skipped - len(failed), failed=failed, skipped=skipped, seconds=seconds
+    )
+
+
+def _imported(nodes: Iterable[ast.AST]) -> set[str]:
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names

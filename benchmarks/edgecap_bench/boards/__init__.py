@@ -1,0 +1,1 @@
+"""Results that owners of boards send in."""

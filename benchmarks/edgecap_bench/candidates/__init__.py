@@ -1,0 +1,1 @@
+"""What can be compared: bundles, the published models, and how each is run."""

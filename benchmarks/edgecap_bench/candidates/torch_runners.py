@@ -1,0 +1,121 @@
+"""The contestants that run in PyTorch, eager, as they were published: teacher and student.
+
+Both models are edgecap's own reading of the published ones, proved equal to the authors' in the tests. The student is
+run as its authors run it: no cache, so that each step computes the whole prefix of every beam, and projects the
+memory, again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgecap.inference.decoding import beam_search
+from edgecap.types import Waveform
+from edgecap_bench.candidates.runners import NO_TOKEN, Kind, Size
+from edgecap_bench.counting.macs import torch_multiply_adds
+from edgecap_train.checkpoints.checkpoint import load_student
+from edgecap_train.models.frontend import LogMelLayer
+from edgecap_train.models.search import SPECIALS
+from edgecap_train.models.student import Student
+from edgecap_train.teachers.htsat_bart import HtsatBart
+from edgecap_train.teachers.htsat_checkpoint import load_htsat_bart
+from edgecap_train.teachers.htsat_frontend import CLIP_SAMPLES, SAMPLE_RATE
+
+CLIP_SECONDS = 10
+"""Length of the published student's clips."""
+
+
+def open_torch_runner(kind: Kind, checkpoint: Path, threads: int) -> TeacherRunner | ReferenceRunner:
+    """Load a contestant into PyTorch. Raises CheckpointError."""
+    torch.set_num_threads(threads)
+    if kind == "teacher":
+        return TeacherRunner(load_htsat_bart(checkpoint).teacher)
+    return ReferenceRunner(load_student(checkpoint).student)
+
+
+class TeacherRunner:
+    """HTSAT-BART: BART's encoder over 1,024 positions, transformers' `generate` with its caches."""
+
+    rate, length = SAMPLE_RATE, CLIP_SAMPLES
+
+    def __init__(self, teacher: HtsatBart) -> None:
+        """`teacher` in eval mode."""
+        self._teacher = teacher
+
+    @torch.inference_mode()
+    def front_end(self, samples: Waveform) -> Tensor:
+        """Log-mel in PyTorch, (1, 1, 1001, 64)."""
+        return cast(Tensor, self._teacher.log_mel(torch.from_numpy(samples)[None]))
+
+    @torch.inference_mode()
+    def encode(self, features: Tensor) -> Tensor:
+        """HTSAT and BART's encoder, (1, 1024, 768)."""
+        return self._teacher.memory(self._teacher.frames_of(features))
+
+    def decode(self, encoded: Tensor, beam: int, tokens: int) -> None:
+        """`generate` of as many tokens; the start token counts as one there."""
+        self._teacher.search(encoded, beam=beam, least=tokens + 1, most=tokens + 1)
+
+    def size(self, beam: int, tokens: int) -> Size:
+        """Counted while it runs."""
+        features = self.front_end(np.zeros(self.length, np.float32))
+        encoded = self.encode(features)
+        return Size(
+            sum(parameter.numel() for parameter in self._teacher.parameters()),
+            torch_multiply_adds(lambda: self._teacher.memory(self._teacher.frames_of(features))),
+            torch_multiply_adds(lambda: self.decode(encoded, beam, tokens)),
+        )
+
+
+class ReferenceRunner:
+    """The student as published."""
+
+    def __init__(self, student: Student) -> None:
+        """`student` in eval mode."""
+        self._student = student
+        front_end = student.config.front_end
+        self._log_mel = LogMelLayer(front_end)
+        self.rate = front_end.sample_rate
+        self.length = CLIP_SECONDS * self.rate
+
+    @torch.inference_mode()
+    def front_end(self, samples: Waveform) -> Tensor:
+        """Log-mel in PyTorch, (1, n_mels, T)."""
+        return cast(Tensor, self._log_mel(torch.from_numpy(samples)[None]))
+
+    @torch.inference_mode()
+    def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Memory and its length."""
+        return self._student.encode(features), self._student.memory_length(torch.tensor([features.shape[2]]))
+
+    def decode(self, encoded: tuple[Tensor, Tensor], beam: int, tokens: int) -> None:
+        """The whole prefix of every beam at every step."""
+        memory, length = encoded[0].expand(beam, -1, -1), encoded[1].expand(beam)
+        prefix, steps = torch.zeros(beam, 0, dtype=torch.int64), tokens
+
+        @torch.inference_mode()
+        def step(tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
+            nonlocal prefix
+            kept = prefix[torch.from_numpy(parents)] if position else prefix
+            prefix = torch.cat([kept, torch.from_numpy(tokens)[:, None]], dim=1)
+            logits = self._student.decoder(prefix, memory, length)
+            found: NDArray[np.float32] = torch.log_softmax(logits[:, -1], dim=-1).numpy()
+            return found
+
+        beam_search(step, beam=beam, max_tokens=steps, start=SPECIALS.start, end=NO_TOKEN)
+
+    def size(self, beam: int, tokens: int) -> Size:
+        """Counted while it runs."""
+        features = self.front_end(np.zeros(self.length, np.float32))
+        encoded = self.encode(features)
+        return Size(
+            sum(parameter.numel() for parameter in self._student.parameters()),
+            torch_multiply_adds(lambda: self.encode(features)),
+            torch_multiply_adds(lambda: self.decode(encoded, beam, tokens)),
+        )

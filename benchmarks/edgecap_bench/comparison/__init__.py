@@ -1,0 +1,1 @@
+"""Candidates against each other on the same clips."""

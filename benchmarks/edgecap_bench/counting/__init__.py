@@ -1,0 +1,1 @@
+"""What a graph costs, counted and not timed: multiply-adds, parameters, operators."""

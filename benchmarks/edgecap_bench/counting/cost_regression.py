@@ -1,0 +1,177 @@
+"""Counted work of edgecap's students, held against a file in the repository: a check that no clock can disturb.
+
+    python -m edgecap_bench.counting.cost_regression              count, compare with benchmarks/counted.json, tell what changed
+    python -m edgecap_bench.counting.cost_regression --update     count, and write benchmarks/counted.json
+
+Counted are the multiply-adds, operators and bytes of the graphs that the exporter writes for each architecture (random
+weights, so that no shipped model is needed), and the most memory that edgecap's own Python allocates at once for a
+clip, for a hop of a stream and for a search.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.audio.frontend import FrontEnd, log_mel
+from edgecap.cli.console import say, write
+from edgecap.errors import EdgecapError
+from edgecap.inference.decoding import beam_search
+from edgecap.live.pipeline.stream import MelStream
+from edgecap_bench.counting.macs import onnx_multiply_adds, onnx_operators, onnx_parameters
+from edgecap_bench.report import BENCHMARKS
+from edgecap_bench.reports.results import ResultError, write_whole
+
+COUNTED = BENCHMARKS / "counted.json"
+FORMAT_VERSION = 1
+BEAMS, TOKENS, WORDS = 3, 20, 2_000
+TOLERANCES = {"multiply-adds": 0.0, "parameters": 0.0, "operators": 0.05, "bytes": 0.02, "allocated bytes": 0.05}
+"""Part by which a count may differ. Exporters of other versions write a few operators more or less."""
+Counts = dict[str, dict[str, float]]
+"""Subject → what is counted → how much."""
+
+
+def count() -> Counts:
+    """Count everything anew; takes half a minute, most of it the export. Needs the extra export."""
+    return {"allocations of the runtime": _allocations(), **_students()}
+
+
+def differences(before: Counts, after: Counts) -> list[str]:
+    """What changed by more than it may, a line each; more and less alike, so that the file stays true."""
+    lines = []
+    for subject in sorted(before.keys() | after.keys()):
+        old, new = before.get(subject, {}), after.get(subject, {})
+        for name in sorted(old.keys() | new.keys()):
+            if name not in old or name not in new:
+                lines.append(f"{subject}: {name} is {'no longer' if name in old else 'not yet'} counted")
+                continue
+            most = TOLERANCES[name.split(",")[0]]
+            if abs(new[name] - old[name]) > most * old[name]:
+                share = f" ({new[name] / old[name] - 1:+.1%})" if old[name] else ""
+                lines.append(f"{subject}: {name} was {old[name]:g} and is {new[name]:g}{share}, allowed {most:.0%}")
+    return lines
+
+
+def read_counts(path: Path = COUNTED) -> Counts:
+    """The counts of the repository. Raises ResultError."""
+    try:
+        document = json.loads(path.read_bytes())
+        if document["format_version"] != FORMAT_VERSION:
+            raise ResultError(
+                f"{path} has format version {document['format_version']!r} and this edgecap reads "
+                f"{FORMAT_VERSION}; type: python -m edgecap_bench.counting.cost_regression --update"
+            )
+        return {subject: dict(counts) for subject, counts in document["counts"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultError(
+            f"{path} cannot be read ({error}); type: python -m edgecap_bench.counting.cost_regression --update"
+        ) from error
+
+
+def _students() -> Counts:
+    """Both architectures, as their recipes have them, exported with random weights."""
+    import torch
+
+    from edgecap_export.bundle.bundles import WINDOW_SECONDS
+    from edgecap_export.graphs.onnx_export import onnx_graphs
+    from edgecap_train.models.student import Student, StudentConfig
+    from edgecap_train.models.yamnet import FRONT_END
+
+    configs = {
+        "tiny": StudentConfig(
+            encoder="yamnet", front_end=FRONT_END, vocabulary_size=WORDS, d_model=192, feed_forward=640
+        ),
+        "effb2-trm": StudentConfig(encoder="efficientnet-b2", front_end=FrontEnd(), vocabulary_size=WORDS),
+    }
+    found: Counts = {}
+    for name, config in configs.items():
+        torch.manual_seed(0)
+        front_end, student = config.front_end, Student(config).eval()
+        window = front_end.frames(round(WINDOW_SECONDS * front_end.sample_rate))
+        graphs = onnx_graphs(student, window)
+        with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
+            paths = {"encode": Path(folder) / "encode.onnx", "decode": Path(folder) / "decode.onnx"}
+            paths["encode"].write_bytes(graphs.encode)
+            paths["decode"].write_bytes(graphs.decode)
+            counts: dict[str, float] = {"parameters": onnx_parameters(list(paths.values()))}
+            for role, path in paths.items():
+                operators = onnx_operators(path)
+                counts[f"multiply-adds, {role}"] = onnx_multiply_adds(path, {"beams": BEAMS})
+                counts[f"operators, {role}"] = sum(operators.values())
+                counts |= {f"operators, {role}, {kind}": operators.get(kind, 0) for kind in ("Conv", "MatMul", "Gemm")}
+                counts[f"bytes, {role}"] = path.stat().st_size
+        found[name] = counts
+    return found
+
+
+def _allocations() -> dict[str, float]:
+    """The most that is allocated at once, NumPy's arrays among it."""
+    front_end, rate = FrontEnd(), FrontEnd().sample_rate
+    samples = np.random.default_rng(0).standard_normal(10 * rate).astype(np.float32)
+    log_probs = np.random.default_rng(1).standard_normal((BEAMS, WORDS)).astype(np.float32)
+    stream = MelStream(front_end, front_end.frames(10 * rate))
+    stream.push(samples)
+
+    def step(tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.roll(log_probs, position, axis=1)
+
+    def hop() -> None:
+        stream.push(samples[: 2 * rate])
+        stream.window()
+
+    return {
+        "allocated bytes, front end, 10 s": _most(lambda: log_mel(samples, front_end)),
+        "allocated bytes, hop of 2 s": _most(hop),
+        f"allocated bytes, search, {BEAMS} beams": _most(
+            lambda: beam_search(step, beam=BEAMS, max_tokens=TOKENS, start=1, end=2)
+        ),
+    }
+
+
+def _most(run: Callable[[], object]) -> int:
+    """Bytes allocated at once in a run, after one run that fills tables and caches."""
+    run()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        run()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def main(arguments: list[str]) -> int:
+    """Count and compare, or update; the exit code."""
+    if arguments not in ([], ["--update"]):
+        say("error", "python -m edgecap_bench.counting.cost_regression takes --update, or nothing")
+        return 2
+    try:
+        found = count()
+        if arguments:
+            document = {"format": "edgecap-bench-counted", "format_version": FORMAT_VERSION, "counts": found}
+            write_whole(COUNTED, (json.dumps(document, indent=1) + "\n").encode())
+            return 0
+        changed = differences(read_counts(), found)
+    except EdgecapError as error:
+        say("error", str(error))
+        return error.exit_code
+    for line in changed:
+        write(line)
+    if changed:
+        say(
+            "error",
+            "counted work changed; if that was meant, type: python -m edgecap_bench.counting.cost_regression --update",
+        )
+    return 1 if changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

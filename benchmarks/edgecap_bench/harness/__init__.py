@@ -1,0 +1,1 @@
+"""What every measurement needs: the machine and its state, child processes, time, energy."""

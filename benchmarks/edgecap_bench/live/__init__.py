@@ -1,0 +1,1 @@
+"""Listening, the live page and long runs, measured. Developers' tools."""

@@ -1,0 +1,61 @@
+"""A headless Chromium that asks nothing of the network by itself: what the page is measured, tested and shown in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from edgecap.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-features=OptimizationHints,MediaRouter,Translate",
+    "--mute-audio",
+)
+
+
+@contextmanager
+def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
+    """A browser with the profile folder `profile`, which keeps a log of its console and of what it asks for.
+
+    Raises MissingDependencyError without selenium, Chromium or its driver.
+    """
+    try:
+        from selenium.webdriver import Chrome, ChromeOptions
+        from selenium.webdriver.chrome.service import Service
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("looking at the page", "dev") from error
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not browser or not driver:
+        raise MissingDependencyError(
+            "looking at the page needs Chromium, which was not found; type: sudo apt install chromium chromium-driver"
+        )
+    options = ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={profile}", *flags):
+        options.add_argument(flag)
+    found = Chrome(options, Service(driver))
+    try:
+        yield found
+    finally:
+        found.quit()
+
+
+def evaluate(browser: Chrome, script: str) -> Any:  # noqa: ANN401 - whatever the page says
+    """What a script run in the page returns. Selenium's own method is typed in some of its releases only."""
+    return cast(Any, browser).execute_script(script)

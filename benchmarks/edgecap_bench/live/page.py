@@ -1,0 +1,187 @@
+"""Is the live page light, and smooth at 30 updates a second?
+
+    python -m edgecap_bench.live.page --json benchmarks/results/page.json
+
+A real server is given log-mel frames thirty times a second, as the listener gives them, and a real headless Chromium
+(which draws with the processor alone) shows them. The page counts what it gets and when it draws. Exit code 0 where
+all wishes are kept, 1 where one is not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from edgecap.captioner import Captioner
+from edgecap.cli.console import say
+from edgecap.errors import EdgecapError
+from edgecap.live.config.listen_config import ListenConfig, WebConfig
+from edgecap.live.events.event import Change, Event
+from edgecap.live.pipeline.status import Status
+from edgecap.web.assets import load_assets
+from edgecap.web.broadcast import Watcher
+from edgecap.web.page import LivePage
+from edgecap_bench.harness.machine import now, this_machine, versions
+from edgecap_bench.live.chromium import chromium, evaluate
+from edgecap_bench.live.page_result import FORMAT, FORMAT_VERSION, PageResult, findings, rows, write_page
+from edgecap_bench.reports.results import check_place
+
+UPDATES = 30
+"""Updates a second."""
+WARM_UP = 3.0
+PATIENCE = 60.0
+COUNT = """
+window.measured = { on: false, updates: [], busy: 0, pictures: [], long: 0 };
+const listen = EventSource.prototype.addEventListener, stroke = CanvasRenderingContext2D.prototype.stroke;
+EventSource.prototype.addEventListener = function (kind, take) {
+  return listen.call(this, kind, kind !== "sound" ? take : (message) => {
+    const began = performance.now();
+    take(message);
+    if (!measured.on) return;
+    measured.busy += performance.now() - began;
+    measured.updates.push(JSON.parse(message.data).at);
+  });
+};
+CanvasRenderingContext2D.prototype.stroke = function () {
+  if (measured.on) measured.pictures.push(performance.now());
+  return stroke.call(this);
+};
+new PerformanceObserver((list) => {
+  if (measured.on) for (const task of list.getEntries()) measured.long = Math.max(measured.long, task.duration);
+}).observe({ entryTypes: ["longtask"] });
+"""
+"""Counts in the page: updates and the time they take, pictures (each ends with one line, that of the level), tasks."""
+
+
+def measure(captioner: Captioner, seconds: float) -> dict[str, Any]:
+    """Count for `seconds` what a page does at 30 updates a second."""
+    live = LivePage(ListenConfig(web=WebConfig(address="0")), captioner, lambda *_: None)
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgecap-page-") as folder, chromium(Path(folder)) as browser:
+            browser.set_window_size(1100, 1400)
+            browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": COUNT})
+            browser.get(live.url)
+            with _feed(live, captioner.manifest.front_end.n_mels) as told:
+                time.sleep(WARM_UP)
+                worked = time.process_time()
+                evaluate(browser, "measured.on = true; measured.began = performance.now()")
+                time.sleep(seconds)
+                counted = evaluate(
+                    browser, "measured.on = false; measured.lasted = performance.now() - measured.began;return measured"
+                )
+                worked = time.process_time() - worked
+                dropped = sum(watcher.dropped for watcher in live.broadcast.watchers)
+    finally:
+        live.close()
+    taken, lasted = counted["updates"] or [0.0], counted["lasted"] / 1000.0
+    gaps = np.diff(counted["pictures"]) / 1000.0
+    return {
+        "seconds": lasted,
+        "told": sum(taken[0] <= at <= taken[-1] for at in told),
+        "taken": len(counted["updates"]),
+        "dropped": dropped,
+        "update_seconds": counted["busy"] / 1000.0 / len(taken),
+        "pictures": len(counted["pictures"]),
+        "picture_seconds": [float(value) for value in np.percentile(gaps, [50, 95, 99])] if gaps.size else [],
+        "longest_task_seconds": counted["long"] / 1000.0,
+        "server_share": worked / lasted,
+    }
+
+
+@contextmanager
+def _feed(live: LivePage, bands: int) -> Iterator[list[float]]:
+    """Sound and an event every two seconds, from a thread; where in the sound each update ended that was told."""
+    told: list[float] = []
+    stop, random = threading.Event(), np.random.default_rng(0)
+    (watcher,) = until_watched(live)
+    put = watcher.put
+
+    def count(message: bytes, *, keep: bool) -> None:
+        if message.startswith(b"event: sound"):
+            told.append(json.loads(message.partition(b"data: ")[2])["at"])
+        put(message, keep=keep)
+
+    watcher.put = count  # type: ignore[method-assign]
+
+    def feed() -> None:
+        began, number, given, frames_given = time.monotonic(), 0, 0, 0
+        while not stop.is_set():
+            heard = time.monotonic() - began
+            frames = random.normal(-10.0, 15.0, (max(0, round(100 * heard) - frames_given), bands))
+            frames_given += len(frames)
+            live.hear("sound", frames.astype(np.float32))
+            live.tick(Status(source="sound", asked_hop=2.0, hop=2.0, heard=heard, level=-30.0 + 10.0 * np.sin(heard)))
+            given += 1
+            if heard > 2 * number:
+                number += 1
+                event = Event(number, heard - 2, heard, time.time() - 2, time.time(), "a sound", -0.5, -20.0, 0, True)
+                live.change(Change("begin", event))
+            stop.wait(max(0.0, began + given / UPDATES - time.monotonic()))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        thread.join()
+
+
+def until_watched(live: LivePage) -> frozenset[Watcher]:
+    """The page's browser, as soon as it follows. Raises EdgecapError where it does not for `PATIENCE` seconds."""
+    give_up = time.monotonic() + PATIENCE
+    while not live.broadcast.watchers:
+        if time.monotonic() > give_up:
+            raise EdgecapError(f"no browser followed the page for {PATIENCE:g} s; try again on an idle machine")
+        time.sleep(0.05)
+    return live.broadcast.watchers
+
+
+def page(
+    *,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, metavar="S", help="Time to count for.")] = 20.0,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE.")] = None,
+) -> None:
+    """Show 30 updates a second in a headless Chromium, and count what it takes and draws."""
+    if json_:
+        check_place(json_)
+    counted = measure(Captioner.load(threads=1), seconds)
+    result = PageResult(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        date=now(),
+        command=f"python -m edgecap_bench.live.page --seconds {seconds:g}",
+        machine=this_machine(),
+        versions=versions(),
+        page_bytes=sum(len(asset.body) for asset in load_assets().values()),
+        **counted,
+    )
+    if json_:
+        write_page(json_, result)
+    for row in rows(result):
+        sys.stdout.write("  ".join(row).rstrip() + "\n")
+    if not all(one.kept for one in findings(result)):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run it."""
+    try:
+        typer.run(page)
+    except EdgecapError as error:
+        say("error", str(error))
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

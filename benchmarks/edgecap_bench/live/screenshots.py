@@ -1,0 +1,154 @@
+"""The pictures of the live page in the README, taken of the real thing.
+
+    python -m edgecap_bench.live.screenshots docs
+
+`edgecap listen` hears example sounds at real speed, and a headless Chromium looks at its page: by day on a desk, by
+night on a phone; then at the demo with a file dropped on it. Takes a minute.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import soundfile
+import typer
+
+from edgecap.audio.file import AudioFile
+from edgecap.audio.resample import resampled
+from edgecap.audio.samples import to_mono
+from edgecap.cli.console import say
+from edgecap.errors import EdgecapError, MissingDependencyError
+from edgecap.types import Waveform
+from edgecap_bench.live.chromium import chromium, evaluate
+from edgecap_bench.reports.results import check_place, write_whole
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+SOUNDS = ("rain.ogg", "birds.ogg", "dog.ogg", "train.opus", "applause.ogg")
+RATE = 16_000
+LONGEST, PAUSE = 7.0, 3.0
+"""Seconds played of each sound, and of quiet after it."""
+LAST = 40.0
+"""Seconds of the last sound: it is still heard when both pictures are taken."""
+SHOWN_AFTER = 46.0
+"""Seconds of sound after which the page is looked at."""
+DESK, PHONE = (1000, 1010, 1.0), (390, 780, 1.5)
+"""Width and height in CSS pixels, and device pixels for each."""
+PATIENCE = 30.0
+NAMES = ("live-light.png", "live-dark-phone.png", "demo-light.png")
+COLOURS = 128
+"""Kept in a picture: enough for the eye, and a README that loads quickly."""
+
+
+def program() -> Waveform:
+    """The sounds one after the other, shape (n,) at `RATE`."""
+    random, parts = np.random.default_rng(0), []
+    for name in SOUNDS:
+        with AudioFile(EXAMPLES / name) as sound:
+            blocks = (to_mono(block) for block in sound.blocks())
+            mono = np.concatenate(list(resampled(blocks, sound.sample_rate, RATE)))
+        length = round((LAST if name == SOUNDS[-1] else LONGEST) * RATE)
+        parts += [np.tile(mono, -(-length // mono.size))[:length], np.zeros(round(PAUSE * RATE), np.float32)]
+    whole = np.concatenate(parts)
+    return np.asarray(whole + 1e-4 * random.standard_normal(whole.size), np.float32)
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[str]:
+    """The address of the page of an `edgecap` command that runs in a folder and ends with the context."""
+    command = [sys.executable, "-m", "edgecap", *arguments]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+        try:
+            assert child.stdout
+            lines = iter(child.stdout.readline, "")
+            found = next((line[line.index("http") :].strip() for line in lines if "http" in line), None)
+            if found is None:
+                raise EdgecapError(
+                    f"{' '.join(command[2:])} ended before it told its address; run it by itself to see why"
+                )
+            yield found
+        finally:
+            child.terminate()
+
+
+def shoot(browser: Chrome, file: Path, size: tuple[int, int, float], scheme: str) -> None:
+    """Take a picture of the top of the page. Raises OutputError, MissingDependencyError."""
+    width, height, scale = size
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": size is PHONE},
+    )
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("taking pictures of the page", "plot") from error
+    time.sleep(1.5)  # the picture is drawn anew
+    taken = b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
+    small = io.BytesIO()
+    Image.open(io.BytesIO(taken)).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
+    write_whole(file, small.getvalue())
+
+
+def heard(browser: Chrome) -> float:
+    """Seconds of sound that the page says were heard, below a minute."""
+    said = evaluate(browser, "return document.getElementById('figures').textContent")
+    found = re.search(r"Heard([\d.]+) s", said)
+    return float(found[1]) if found else 0.0
+
+
+def wait(look: Callable[[], bool], patience: float) -> None:
+    """Until something is so, or for `patience` seconds."""
+    give_up = time.monotonic() + patience
+    while not look() and time.monotonic() < give_up:
+        time.sleep(0.1)
+
+
+def screenshots(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the pictures go.")]) -> None:
+    """Take the README's pictures of the live page and of the demo."""
+    for name in NAMES:
+        check_place(folder / name)
+    with (
+        tempfile.TemporaryDirectory(prefix="edgecap-pictures-") as made,
+        chromium(Path(made) / "profile", "--hide-scrollbars") as browser,
+    ):
+        place = Path(made)
+        soundfile.write(place / "porch.wav", program(), RATE)
+        with served(place, "listen", "--file", "porch.wav", "--web", "0") as url:
+            browser.get(url)
+            wait(lambda: heard(browser) >= SHOWN_AFTER, SHOWN_AFTER + PATIENCE)
+            shoot(browser, folder / NAMES[0], DESK, "light")
+            shoot(browser, folder / NAMES[1], PHONE, "dark")
+        with served(place, "demo", "--web", "0") as url:
+            browser.get(url)
+            browser.find_element("id", "file").send_keys(str(EXAMPLES / "train.opus"))
+            wait(lambda: bool(browser.find_elements("css selector", "#captions .beams")), PATIENCE)
+            shoot(browser, folder / NAMES[2], (DESK[0], 640, 1.0), "light")
+
+
+def main() -> None:
+    """Run it."""
+    try:
+        typer.run(screenshots)
+    except EdgecapError as error:
+        say("error", str(error))
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

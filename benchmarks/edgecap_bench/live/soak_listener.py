@@ -1,0 +1,182 @@
+"""The listener under test: a process of its own that is fed, watched from outside, and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from edgecap.errors import EdgecapError
+from edgecap_bench.live.soak_result import Sample
+from edgecap_bench.live.soak_sound import Day
+
+BLOCK_SECONDS = 0.5
+"""Sound written at once."""
+END_SECONDS = 60.0
+WATCHDOG_SECONDS = 30.0
+
+
+class SoakListener:
+    """`edgecap listen --stdin` with outputs, and what it says."""
+
+    def __init__(self, folder: Path, *, rate: int, speed: float, model: str | None) -> None:
+        """Start it; `folder` takes what it writes."""
+        self.model = ""
+        self.events = 0
+        self.beats, self.longest_beat = 0, 0.0
+        self.exit_code: int | None = None
+        self.last_words = ""
+        self._events: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self._speed = speed
+        self._watch = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._watch.bind(str(folder / "notify"))
+        command = [
+            sys.executable,
+            "-m",
+            "edgecap",
+            "listen",
+            "--stdin",
+            "--rate",
+            str(rate),
+            "--speed",
+            str(speed),
+            "--json",
+            "--journal",
+            str(folder / "events.db"),
+            "--csv",
+            str(folder / "events.csv"),
+            "--srt",
+            str(folder / "events.srt"),
+            "--metrics",
+            "0",
+            "--min-score",
+            "-99",
+            "--cooldown",
+            "0",
+        ]  # each clip gets its event, whatever the model thinks of it
+        command += ["--model", model] if model else []
+        environment = {
+            **os.environ,
+            "NOTIFY_SOCKET": str(folder / "notify"),
+            "WATCHDOG_USEC": str(round(WATCHDOG_SECONDS * 1e6)),
+        }
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self._threads = [
+            threading.Thread(target=work, daemon=True)
+            for work in (self._read_events, self._read_words, self._read_beats)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def feed(self, day: Day, *, seconds: float, every: float, at_most: float | None) -> Iterator[float]:
+        """Write `seconds` of sound at its pace; the seconds written, after each `every` seconds of time.
+
+        Raises EdgecapError where the listener ends by itself.
+        """
+        assert self._process.stdin is not None
+        began = time.monotonic()
+        due = every
+        while day.heard < seconds and (at_most is None or time.monotonic() - began < at_most):
+            early = day.heard / self._speed - (time.monotonic() - began)
+            if early > 0:
+                time.sleep(early)
+            try:
+                self._process.stdin.write(day.block(BLOCK_SECONDS))
+                self._process.stdin.flush()
+            except BrokenPipeError:
+                self.finish()
+                raise EdgecapError(
+                    f"the listener ended by itself with code {self.exit_code}: {self.last_words}"
+                ) from None
+            if time.monotonic() - began >= due:
+                due += every
+                yield day.heard
+        yield day.heard
+
+    def sample(self, heard: float) -> Sample:
+        """What the kernel says about the process now."""
+        folder = Path(f"/proc/{self._process.pid}")
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        times = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+        return Sample(
+            heard=heard,
+            seconds=time.monotonic(),
+            resident_bytes=int(status["VmRSS"].split()[0]) * 1024,
+            handles=len(list((folder / "fd").iterdir())),
+            threads=int(status["Threads"]),
+            processor_seconds=(int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK"),
+        )
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """Beginnings of events since the last call."""
+        with self._lock:
+            events, self._events = self._events, []
+            return events
+
+    def finish(self) -> None:
+        """Close its input and wait for its end."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self.exit_code = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self.exit_code = self._process.wait()
+        for thread in self._threads[:2]:
+            thread.join(END_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe and kind is None:
+                pipe.close()
+        self._watch.shutdown(socket.SHUT_RDWR)
+        self._threads[2].join(END_SECONDS)
+        self._watch.close()
+
+    def _read_events(self) -> None:
+        for line in self._lines(self._process.stdout):
+            event = json.loads(line)
+            if event["kind"] == "begin":
+                with self._lock:
+                    self.events += 1
+                    self.model = event["model"]
+                    self._events.append(event)
+
+    def _read_words(self) -> None:
+        for line in self._lines(self._process.stderr):
+            self.last_words = line.strip()
+
+    @staticmethod
+    def _lines(stream: IO[bytes] | None) -> Iterator[str]:
+        assert stream is not None
+        for line in stream:
+            yield line.decode("utf-8", errors="replace")
+
+    def _read_beats(self) -> None:
+        """Take what would go to systemd; the longest time between two feedings of the watchdog."""
+        last: float | None = None
+        while message := self._watch.recv(4096):
+            if b"WATCHDOG=1" in message:
+                now = time.monotonic()
+                self.longest_beat = max(self.longest_beat, 0.0 if last is None else now - last)
+                self.beats, last = self.beats + 1, now

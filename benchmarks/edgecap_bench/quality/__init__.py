@@ -1,0 +1,1 @@
+"""Captions of bundles scored against human ones."""

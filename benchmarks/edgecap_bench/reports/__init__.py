@@ -1,0 +1,1 @@
+"""Result files, tables, plots, and the registry of result formats."""

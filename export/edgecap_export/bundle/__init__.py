@@ -1,0 +1,1 @@
+"""Bundles made of lowered graphs, compared and reported."""

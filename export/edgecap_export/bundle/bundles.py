@@ -1,0 +1,182 @@
+"""A student to a bundle: graphs exported, verified, and written with their manifest.
+
+The one way from PyTorch to a folder that a device reads, for imported checkpoints and for our own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+
+from edgecap._version import __version__
+from edgecap.bundle.bundle import Bundle, BundleContent, vocabulary_content, write_bundle
+from edgecap.bundle.manifest import (
+    FORMAT_VERSION,
+    DecoderSpec,
+    EncoderInput,
+    EncoderSpec,
+    Licence,
+    Manifest,
+    Provenance,
+    SilenceSpec,
+    VocabularySpec,
+)
+from edgecap.inference.session import open_session
+from edgecap_export.graphs.onnx_export import OnnxGraphs, memory_frames, onnx_graphs
+from edgecap_export.graphs.verify import TOLERANCES, Difference, verify_session
+from edgecap_export.onnx.runtime import graph_files
+from edgecap_export.quantisation.fp16_weights import halve_weights
+from edgecap_export.runtimes import Precision, RuntimeName
+from edgecap_train.models.student import FRAMES_PER_MEMORY, Student
+from edgecap_train.text.vocabulary import Vocabulary, check_size
+
+WINDOW_SECONDS = 10.0
+"""Length of the published students' training clips."""
+
+
+def export_bundle(
+    student: Student,
+    vocabulary: Vocabulary,
+    folder: Path,
+    *,
+    name: str,
+    licence: Licence,
+    provenance: Provenance,
+    metrics: Mapping[str, float] | None = None,
+    silence: SilenceSpec | None = None,
+    window_seconds: float = WINDOW_SECONDS,
+    card: str | None = None,
+    extra: Callable[[OnnxGraphs], Sequence[BundleContent]] = lambda graphs: (),
+    half: bool = False,
+) -> Bundle:
+    """Export `student` (in eval mode, on the CPU) to the bundle `folder` in fp32 for ONNX Runtime.
+
+    `half` stores the graphs' weights in float16; the arithmetic stays float32. `card` is the text of its model card;
+    `extra` gives more files, made from the graphs once they are verified.
+    Nothing is written unless the graphs do what PyTorch does.
+    Raises ShapeMismatchError, ToleranceError, OutputError, CheckpointError for a vocabulary of another size.
+    """
+    check_size(vocabulary, student.config.vocabulary_size, name)
+    window = window_frames(student, window_seconds)
+    graphs = onnx_graphs(student, window)
+    precision: Precision = "fp16" if half else "fp32"
+    stored = OnnxGraphs(_halved(graphs.encode), _halved(graphs.decode)) if half else graphs
+    manifest = manifest_of(
+        student,
+        name=name,
+        window=window,
+        precision=precision,
+        licence=licence,
+        metrics=metrics,
+        silence=silence,
+        provenance=provenance,
+    )
+    contents = [*graph_files(stored), *common_contents(vocabulary, card)]
+    with trial(manifest, contents) as bundle:
+        differences = verify_session(student, open_session(bundle, 1), window, TOLERANCES[precision])
+    manifest = replace(manifest, provenance=with_details(provenance, difference_details(differences)))
+    return write_bundle(folder, manifest, [*contents, *extra(graphs)])
+
+
+def _halved(graph: bytes) -> bytes:
+    stored: bytes = halve_weights(onnx.load_from_string(graph)).SerializeToString()
+    return stored
+
+
+@contextmanager
+def trial(manifest: Manifest, contents: Sequence[BundleContent]) -> Iterator[Bundle]:
+    """The bundle in a temporary folder, to be tried before it is written to its place."""
+    with TemporaryDirectory(prefix="edgecap-export-") as room:
+        yield write_bundle(Path(room) / "trial", manifest, contents)
+
+
+def window_frames(student: Student, seconds: float = WINDOW_SECONDS) -> int:
+    """Log-mel frames of a window."""
+    front_end = student.config.front_end
+    return front_end.frames(round(seconds * front_end.sample_rate))
+
+
+def manifest_of(
+    student: Student,
+    *,
+    name: str,
+    window: int,
+    precision: Precision,
+    licence: Licence,
+    provenance: Provenance,
+    metrics: Mapping[str, float] | None = None,
+    silence: SilenceSpec | None = None,
+    runtime: RuntimeName = "onnx",
+    encoder_input: EncoderInput = "log_mel",
+    beams: int = 0,
+) -> Manifest:
+    """The manifest of a student's bundle, its files still to be listed; `beams` as `DecoderSpec` says."""
+    return Manifest(
+        format="edgecap-bundle",
+        format_version=FORMAT_VERSION,
+        name=name,
+        runtime=runtime,
+        precision=precision,
+        front_end=student.config.front_end,
+        encoder=replace(_encoder_spec(student, window), input=encoder_input),
+        decoder=replace(_decoder_spec(student), beams=beams),
+        vocabulary=VocabularySpec(size=student.config.vocabulary_size),
+        silence=silence or SilenceSpec(),
+        files=[],
+        licence=licence,
+        provenance=provenance,
+        metrics=dict(metrics or {}),
+    )
+
+
+def common_contents(vocabulary: Vocabulary, card: str | None) -> list[BundleContent]:
+    """The files that bundles of every runtime have."""
+    contents = [vocabulary_content(vocabulary)]
+    return contents if card is None else [*contents, BundleContent("MODEL_CARD.md", "card", card.encode())]
+
+
+def with_details(provenance: Provenance, details: Mapping[str, str]) -> Provenance:
+    """`provenance` with more details, which replace those of the same name."""
+    return replace(provenance, details={**provenance.details, **details})
+
+
+def difference_details(differences: Sequence[Difference]) -> dict[str, str]:
+    """Differences from PyTorch as details of a provenance."""
+    return {f"largest difference of {found.output}": _rounded_up(found.largest) for found in differences}
+
+
+def created_by() -> str:
+    """The program that writes a bundle, for its provenance."""
+    return f"edgecap {__version__}"
+
+
+def _encoder_spec(student: Student, window: int) -> EncoderSpec:
+    return EncoderSpec(
+        architecture=student.config.encoder,
+        window_frames=window,
+        frames_per_memory=FRAMES_PER_MEMORY,
+        memory_frames=memory_frames(student, window),
+        embedding_dim=student.dim,
+    )
+
+
+def _decoder_spec(student: Student) -> DecoderSpec:
+    config = student.config
+    return DecoderSpec(
+        layers=config.layers, heads=config.heads, head_dim=config.d_model // config.heads, max_tokens=config.max_tokens
+    )
+
+
+def _rounded_up(value: float) -> str:
+    """One digit, so that another run's last bits do not change the manifest."""
+    if value == 0:
+        return "0"
+    step = 10.0 ** math.floor(np.log10(value))
+    return f"{math.ceil(value / step) * step:.0e}"

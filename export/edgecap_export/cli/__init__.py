@@ -1,0 +1,1 @@
+"""`edgecap export` and `edgecap import`."""

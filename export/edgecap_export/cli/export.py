@@ -1,0 +1,269 @@
+"""`edgecap export`: a model to bundles of any runtime and precision. Loads without torch, as `edgecap_export.cli.import_checkpoint`."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecap.cli.console import as_json, say, table, write
+from edgecap.errors import EdgecapError, MissingDependencyError, OutputError, VerificationError
+from edgecap_export.output_paths import check_free, check_writable
+from edgecap_export.runtimes import TOOLCHAINS, Precision, RuntimeName, check_toolchain
+from edgecap_train.files import write_whole
+
+if TYPE_CHECKING:
+    from edgecap.bundle.manifest import EncoderInput
+    from edgecap_export.bundle.exports import Exporter
+
+
+def export(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL_OR_CHECKPOINT]",
+            help="A bundle with float weights (its name or folder) or a checkpoint. [default: the default model]",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runtime",
+            metavar="RUNTIME",
+            help="onnx, executorch, litert or all; may be repeated. [default: onnx]",
+            show_default=False,
+        ),
+    ] = None,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Float32, as trained. [default]")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Weights in float16: half the size.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Bytes where they pay: a quarter of the size, faster.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder of the bundle; of several, the folder that they go into. [default: NAME-RUNTIME-PRECISION]",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FOLDER",
+            help="Recordings to measure the ranges for int8 on, 200 or "
+            "more. [default: the ranges stored with the weights]",
+        ),
+    ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(
+            "--verify",
+            metavar="CSV",
+            help="Recordings with captions (columns file, caption_1 ...): the "
+            "export must keep 97 % of float32's CIDEr-D on them.",
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option("--vocabulary", metavar="PATH", help="Of a checkpoint that holds none.")
+    ] = None,
+    fine_tune: Annotated[
+        int,
+        typer.Option(
+            "--fine-tune",
+            metavar="STEPS",
+            min=0,
+            help="With --int8 and --calibration: let the student learn "
+            "from its own float32 self to be rounded, for so many batches. 200 are a beginning.",
+        ),
+    ] = 0,
+    front_end: Annotated[
+        str,
+        typer.Option(
+            "--front-end",
+            metavar="PLACE",
+            help="outside (NumPy makes the log-mel) or in-graph (the graph takes the waveform).",
+        ),
+    ] = "outside",
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            "-f",
+            help="Replace a bundle that is there, write one that fails its checks, and use "
+            "a toolchain of an untested version.",
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write the reports as one HTML page, too.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Only rank the layers by what int8 does to them; write nothing.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Export a model: the same captions from a smaller, faster bundle for edgecap caption --model DIR.
+
+    The result is compared with PyTorch and with the float32 ONNX bundle before it is written; report.json inside the
+    bundle tells everything that was measured. Several runtimes and precisions may be given at once.
+
+    \b
+    Examples:
+      edgecap export --int8
+      edgecap export student.safetensors --int8 --calibration recordings -o small --verify captions.csv
+      edgecap export --runtime all --fp32 --fp16 --int8 -o bundles
+      edgecap export --int8 --explain
+    """
+    runtimes, precisions = _runtimes(runtime or ["onnx"]), _precisions(fp32, fp16, int8)
+    encoder_input = _encoder_input(front_end)
+    _check_options(precisions, calibration, fine_tune, explain, report)
+    several = len(runtimes) * len(precisions) > 1
+    if output is not None and not several and not explain:
+        check_free(output, force)
+    for name in runtimes:
+        _check_toolchain(name, force)
+    try:
+        from edgecap_export.bundle.exports import Exporter
+        from edgecap_export.bundle.sources import open_source
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("edgecap export", "export") from error
+    source = open_source(model, vocabulary)
+    for note in source.notes:
+        say("warning", note)
+    folders = {
+        pair: _folder(output, several, f"{source.name}-{'-'.join(pair)}")
+        for pair in itertools.product(runtimes, precisions)
+    }
+    for folder in () if explain else folders.values():
+        check_free(folder, force)
+        check_writable(folder)
+    if report is not None:
+        check_writable(report)
+    exporter = Exporter(
+        source, references=verify, encoder_input=encoder_input, progress=lambda step: say("note", f"{step} …")
+    )
+    if "int8" in precisions and calibration is not None:
+        for warning in exporter.calibrate(calibration):
+            say("warning", warning)
+        if fine_tune:
+            exporter.fine_tune(fine_tune)
+    if explain:
+        _explain(exporter, runtimes, precisions, json)
+    else:
+        _export(exporter, folders, force, report, json)
+
+
+def _export(
+    exporter: Exporter, folders: dict[tuple[RuntimeName, Precision], Path], force: bool, page: Path | None, json: bool
+) -> None:
+    """Write every bundle and print its report. One that fails its verification does not keep the others from it."""
+    from edgecap_export.bundle.report_page import report_page
+    from edgecap_export.bundle.report_text import report_lines
+
+    documents, reports, failed = [], [], []
+    for (runtime, precision), folder in folders.items():
+        try:
+            bundle, report = exporter.export(runtime, precision, folder, force=force)
+        except VerificationError as error:
+            if len(folders) == 1:
+                raise
+            say("error", f"{runtime} in {precision}: {error}")
+            failed.append(f"{runtime} in {precision}")
+            continue
+        if report.failure:
+            say("warning", f"written although {report.failure}")
+        reports.append(report)
+        documents.append({"bundle": str(folder), "bytes": bundle.size, "report": report.document()})
+        if not json:
+            for line in (*report_lines(report), str(folder), ""):
+                write(line)
+    if page is not None and reports:
+        write_whole(page, report_page(reports))
+    if json:
+        write(as_json({"exports": documents} if len(folders) > 1 else documents[0]))
+    if failed:
+        raise VerificationError(
+            f"{len(failed)} of {len(folders)} exports failed their verification and were not "
+            f"written ({', '.join(failed)}); --force writes them all the same"
+        )
+
+
+def _check_options(
+    precisions: list[Precision], calibration: Path | None, fine_tune: int, explain: bool, report: Path | None
+) -> None:
+    """Raise BadParameter for options that would do nothing together, OutputError for a page that is a folder."""
+    if fine_tune and ("int8" not in precisions or calibration is None):
+        raise typer.BadParameter(
+            "fine-tuning is for int8 and learns on sounds; add --int8 and --calibration FOLDER",
+            param_hint="--fine-tune",
+        )
+    if calibration is not None and "int8" not in precisions:
+        raise typer.BadParameter("only int8 has ranges to measure; add --int8", param_hint="--calibration")
+    if report is not None and explain:
+        raise typer.BadParameter("--explain exports nothing, so there is no page to write", param_hint="--report")
+    if report is not None and report.is_dir():
+        raise OutputError(f"{report} is a folder; name a file for the page")
+
+
+def _runtimes(given: list[str]) -> list[RuntimeName]:
+    """The runtimes asked for, each once. Raises BadParameter for an unknown one."""
+    for name in given:
+        if name != "all" and name not in TOOLCHAINS:
+            raise typer.BadParameter(
+                f"{name!r} is no runtime that edgecap exports for; use {', '.join(TOOLCHAINS)} or all",
+                param_hint="--runtime",
+            )
+    return [name for name in TOOLCHAINS if name in given or "all" in given]
+
+
+def _precisions(fp32: bool, fp16: bool, int8: bool) -> list[Precision]:
+    wanted: dict[Precision, bool] = {"fp32": fp32, "fp16": fp16, "int8": int8}
+    return [name for name, asked in wanted.items() if asked] or ["fp32"]
+
+
+def _encoder_input(front_end: str) -> EncoderInput:
+    places: dict[str, EncoderInput] = {"outside": "log_mel", "in-graph": "waveform"}
+    if front_end not in places:
+        raise typer.BadParameter(
+            f"{front_end!r} is no place for the front end; use {' or '.join(places)}", param_hint="--front-end"
+        )
+    return places[front_end]
+
+
+def _check_toolchain(name: RuntimeName, force: bool) -> None:
+    """Raise MissingDependencyError for a toolchain that is not installed, or untested and not forced."""
+    untested = check_toolchain(name)
+    if untested and not force:
+        raise MissingDependencyError(
+            f"{'; '.join(untested)}; type: pip install "
+            f'"edgecap[{TOOLCHAINS[name].extra}]", or add --force to try it all the same'
+        )
+    for remark in untested:
+        say("warning", remark)
+
+
+def _folder(output: Path | None, several: bool, name: str) -> Path:
+    if several:
+        return (output or Path()) / name
+    return output or Path(name)
+
+
+def _explain(exporter: Exporter, runtimes: list[RuntimeName], precisions: list[Precision], json: bool) -> None:
+    """Print what int8 does to each layer; the lowering of the first runtime says what stays in float."""
+    from edgecap_export.bundle.report_text import layer_lines
+
+    if "int8" not in precisions:
+        raise EdgecapError("there is nothing to explain: only int8 has layers to rank; add --int8")
+    layers, stays = exporter.explained(runtimes[0])
+    if json:
+        write(as_json({"layers": [{"node": layer.node, "error": layer.error} for layer in layers], "float": stays}))
+        return
+    for line in layer_lines(layers, "int8", len(layers)):
+        write(line)
+    write("")
+    for line in table(["float layer", "why"], [[name, reason] for name, reason in stays.items()]):
+        write(line)

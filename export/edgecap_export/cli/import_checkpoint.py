@@ -1,0 +1,161 @@
+"""`edgecap import`: a published checkpoint to a bundle.
+
+The module loads without torch, so that the command line can list the command where it cannot run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecap.bundle.bundle import BundleContent
+from edgecap.bundle.manifest import Licence
+from edgecap.cli.console import as_json, say, write
+from edgecap.errors import EdgecapError, MissingDependencyError
+from edgecap_export.output_paths import LONGEST_NAME, check_free, check_writable, model_name
+
+if TYPE_CHECKING:
+    from edgecap_export.calibration import CalibrationSet
+    from edgecap_export.graphs.onnx_export import OnnxGraphs
+    from edgecap_train.checkpoints.checkpoint import SavedStudent
+
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
+
+
+def import_checkpoint(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A .safetensors, .bin or .pth file, or the folder of a downloaded model."),
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the bundle to write.")],
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocabulary",
+            metavar="PATH",
+            help="A tokenizer.json or a word-to-id JSON file. "
+            "[default: what the checkpoint holds or what lies beside it]",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the model. [default: the folder's]")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence", "--license", metavar="SPDX", help="Licence of the weights. [default: the authors', Apache-2.0]"
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="PATH", help="A model card to put into the bundle.")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the graphs' weights in float16: half the size, the same arithmetic.")
+    ] = False,
+    weights: Annotated[
+        bool,
+        typer.Option(
+            "--weights",
+            help="Put the float weights in too, in float16, so that edgecap export can start from the bundle.",
+        ),
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FOLDER",
+            help="With --weights: recordings to measure the ranges on that "
+            "int8 needs; the ranges go into the bundle, and the weights in a form that int8 takes well.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make a bundle of a published student's checkpoint, for edgecap caption --model DIR.
+
+    Reads the effb2-trm students of Xu et al. (2024) in every form they are published in. No code in a checkpoint is
+    run. The graphs are compared with PyTorch before anything is written. It takes half a minute.
+
+    \b
+    Examples:
+      edgecap import model.safetensors --vocabulary tokenizer.json -o clotho
+      edgecap import best.pth -o mine && edgecap caption --model mine rain.wav
+    """
+    check_free(output, force)
+    check_writable(output)
+    name = _name(name, output)
+    if calibration is not None and not weights:
+        raise typer.BadParameter("ranges are of no use without weights; add --weights", param_hint="--calibration")
+    text = _read_card(card)
+    try:
+        from edgecap_export.bundle.bundles import export_bundle, window_frames
+        from edgecap_export.bundle.sources import of_checkpoint
+        from edgecap_export.calibration import read_calibration
+        from edgecap_export.quantisation.channel_equalisation import equalised
+        from edgecap_train.checkpoints.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("edgecap import", "export") from error
+    saved = load_checkpoint(path, vocabulary)
+    for note in saved.notes:
+        say("warning", note)
+    found = None
+    if calibration is not None:
+        found = read_calibration(calibration, saved.student.config.front_end, window_frames(saved.student))
+        for warning in found.warnings:
+            say("warning", warning)
+        saved = replace(saved, student=equalised(saved.student, found.log_mels))
+    source = of_checkpoint(saved)
+    bundle = export_bundle(
+        saved.student,
+        saved.vocabulary,
+        output,
+        name=name,
+        licence=Licence(name=licence) if licence else source.licence,
+        provenance=source.provenance,
+        metrics=source.metrics,
+        card=text,
+        extra=lambda graphs: _float_weights(saved, graphs, found) if weights else [],
+        half=half,
+    )
+    if json:
+        write(as_json({"bundle": str(output), "name": name, "bytes": bundle.size, "notes": list(saved.notes)}))
+    else:
+        write(str(output))
+        say("note", f"{name}, {bundle.size / 1e6:.1f} MB; type: edgecap caption --model {output} FILE")
+
+
+def _name(given: str | None, output: Path) -> str:
+    """The model's name. Raises BadParameter for one that no manifest takes."""
+    if given is None:
+        given = model_name(output.resolve().name)
+    if not NAME.fullmatch(given):
+        raise typer.BadParameter(
+            f"{given!r} is no name for a model; use letters, digits, dots and dashes", param_hint="--name"
+        )
+    return given
+
+
+def _read_card(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise EdgecapError(f"the model card {path} cannot be read ({error}); name a text file in UTF-8") from error
+
+
+def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, found: CalibrationSet | None) -> list[BundleContent]:
+    """The weights in float16, and the ranges measured on a calibration set."""
+    from edgecap_export.bundle.sources import WEIGHTS, half_weights
+    from edgecap_export.quantisation.ranges import FILE_NAME, ranges_of, render_ranges
+
+    contents = [BundleContent(WEIGHTS, "weights", half_weights(saved.student, saved.vocabulary, saved.metadata))]
+    if found is not None:
+        ranges = ranges_of(saved.student, graphs, found)
+        contents.append(BundleContent(FILE_NAME, "other", render_ranges(ranges)))
+    return contents

@@ -1,0 +1,1 @@
+"""The student as graphs, and the check of graphs against PyTorch."""

@@ -1,0 +1,251 @@
+"""The ranges of a float graph's activations: measured on sounds, stored as JSON beside the weights.
+
+A graph is run twice: for the extremes, then for histograms between
+them, from which every rule in `ExportRecipe.ranges` takes its range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgecap.errors import BundleError
+from edgecap_export.calibration import CalibrationSet
+from edgecap_export.graphs.onnx_export import OnnxGraphs
+from edgecap_export.graphs.verify import onnx_runner
+from edgecap_export.quantisation.quantise import Range, simplified, step_of
+from edgecap_export.recipes import INT8, ExportRecipe
+from edgecap_train.models.student import Student
+
+BINS = 2048
+FILE_NAME = "ranges.json"
+MEASURED = {"Conv", "Relu", "QuickGelu", "Mul", "Add", "GlobalAveragePool"}
+"""Operators whose maps a recipe may want in bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """Ranges of the activations of one encoder, for every rule."""
+
+    weights: str
+    """`weights_digest` of the student that they were measured on."""
+    clips: int
+    """Recordings they were measured on."""
+    percentile: float
+    """What "percentile" was computed for."""
+    spans: dict[str, dict[str, Range]]
+    """Rule → tensor → (lowest, highest)."""
+
+    def of(self, recipe: ExportRecipe) -> dict[str, Range]:
+        """The ranges by a recipe's rule. Raises BundleError where they were computed for another percentile."""
+        if recipe.ranges not in self.spans:
+            raise BundleError(
+                f"the stored ranges were not computed by the rule {recipe.ranges!r}; measure them again "
+                "with --calibration FOLDER"
+            )
+        if recipe.ranges == "percentile" and recipe.percentile != self.percentile:
+            raise BundleError(
+                f"the stored ranges hold {self.percentile:g} % and the recipe asks for "
+                f"{recipe.percentile:g} %; measure them again with --calibration FOLDER"
+            )
+        return self.spans[recipe.ranges]
+
+
+def weights_digest(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a student's weights rounded to float16, so that a float16 copy has the same."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def render_ranges(ranges: Ranges) -> bytes:
+    """JSON, with four digits of each number."""
+    document = msgspec.to_builtins(ranges)
+    for spans in document["spans"].values():
+        for name, (low, high) in spans.items():
+            spans[name] = [float(f"{low:.4g}"), float(f"{high:.4g}")]
+    return (json.dumps({"format": "edgecap-ranges", **document}, sort_keys=True) + "\n").encode()
+
+
+def parse_ranges(text: bytes) -> Ranges:
+    """What `render_ranges` wrote. Raises BundleError."""
+    try:
+        document = json.loads(text)
+        if document.pop("format", None) != "edgecap-ranges":
+            raise ValueError('no "format": "edgecap-ranges"')
+        return msgspec.convert(document, Ranges)
+    except (ValueError, TypeError, AttributeError) as error:  # msgspec's are ValueErrors
+        raise BundleError(f"the stored ranges cannot be read ({error}); give --calibration FOLDER") from error
+
+
+def measurable(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Tensors of a simplified encoder graph that hold maps, in order."""
+    constants = {item.name for item in model.graph.initializer}
+    maps = {item.name for item in model.graph.value_info if len(item.type.tensor_type.shape.dim) == 4}
+    found: dict[str, None] = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            found |= {node.input[0]: None}
+        if node.op_type in MEASURED:
+            found |= {name: None for name in node.output if name in maps}
+    return tuple(name for name in found if name not in constants)
+
+
+def ranges_of(student: Student, graphs: OnnxGraphs, found: CalibrationSet) -> Ranges:
+    """The ranges of a student's encoder, of which `graphs` are the float graphs, on a calibration set."""
+    return measure_ranges(
+        simplified(onnx.load_from_string(graphs.encode)),
+        found.log_mels,
+        clips=found.clips,
+        weights=weights_digest(student.state_dict()),
+        percentile=INT8.percentile,
+    )
+
+
+def measure_ranges(
+    model: onnx.ModelProto,
+    log_mels: Sequence[NDArray[np.float32]],
+    *,
+    weights: str,
+    clips: int,
+    percentile: float,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Ranges:
+    """Run a simplified encoder graph over log-mels (1, n_mels, T) and note what its maps hold.
+
+    `progress` is told the part that is done. Raises ValueError without log-mels.
+    """
+    if not log_mels:
+        raise ValueError("ranges need at least one log-mel")
+    names = measurable(model)
+    told = onnx.ModelProto()
+    told.CopyFrom(model)
+    have = {item.name for item in told.graph.output}
+    told.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in have
+    )
+    run = onnx_runner(told.SerializeToString())
+    lows, highs = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for number, log_mel in enumerate(log_mels):
+        outputs = run(_feed(log_mel))
+        for name in names:
+            lows[name] = min(lows[name], float(outputs[name].min()))
+            highs[name] = max(highs[name], float(outputs[name].max()))
+        progress((number + 1) / len(log_mels) / 2)
+    counts = {name: np.zeros(BINS, np.int64) for name in names}
+    for number, log_mel in enumerate(log_mels):
+        outputs = run(_feed(log_mel))
+        for name in names:
+            counts[name] += _histogram(outputs[name], lows[name], highs[name])
+        progress(0.5 + (number + 1) / len(log_mels) / 2)
+    histograms = {name: Histogram(lows[name], highs[name], counts[name]) for name in names}
+    return Ranges(
+        weights=weights,
+        clips=clips,
+        percentile=percentile,
+        spans={
+            "extremes": {name: (item.low, item.high) for name, item in histograms.items()},
+            "percentile": {name: percentile_range(item, percentile) for name, item in histograms.items()},
+            "entropy": {name: entropy_range(item) for name, item in histograms.items()},
+            "least-error": {name: least_error_range(item) for name, item in histograms.items()},
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values fell into `BINS` equal parts from `low` to `high`."""
+
+    low: float
+    high: float
+    counts: NDArray[np.int64]
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The borders of the parts, one more than there are parts."""
+        return np.linspace(self.low, self.high, self.counts.size + 1)
+
+
+def percentile_range(histogram: Histogram, percentile: float) -> Range:
+    """The range that holds `percentile` % of the values, as much cut off at either end."""
+    total = histogram.counts.sum()
+    cut = total * (1 - percentile / 100) / 2
+    below = np.concatenate([[0], np.cumsum(histogram.counts)])
+    low = int(np.searchsorted(below, cut, side="right")) - 1
+    high = int(np.searchsorted(below, total - cut, side="left"))
+    edges = histogram.edges
+    return min(float(edges[max(low, 0)]), 0.0), max(float(edges[min(high, edges.size - 1)]), 0.0)
+
+
+def least_error_range(histogram: Histogram) -> Range:
+    """The range whose bytes have the least squared error: rounding inside (step² / 12) plus cutting off outside."""
+    middle = (histogram.edges[1:] + histogram.edges[:-1]) / 2
+
+    def error(span: Range) -> float:
+        step = float(step_of(span).scale)
+        outside = middle - np.clip(middle, *span)
+        return float((histogram.counts * np.where(outside == 0, step**2 / 12, outside**2)).sum())
+
+    return min(_candidates(histogram), key=error)
+
+
+def entropy_range(histogram: Histogram) -> Range:
+    """The range whose bytes keep most of the distribution: least Kullback-Leibler divergence of what bytes can tell
+    apart, values beyond an end counted at it, from what was seen (Migacz, "8-bit inference with TensorRT", 2017).
+    """
+    middle = (histogram.edges[1:] + histogram.edges[:-1]) / 2
+    seen = histogram.counts / max(int(histogram.counts.sum()), 1)
+    filled = seen > 0
+
+    def divergence(span: Range) -> float:
+        low, high = span
+        step = float(step_of(span).scale)
+        bytes_of = np.clip(np.rint((middle - low) / step), 0, 255).astype(np.int64)
+        inside = (middle >= low) & (middle <= high)
+        if not inside.any():
+            return np.inf
+        # what lies outside is cut off: the reference has it at the ends, the bytes share it as those inside do
+        first, last = int(inside.argmax()), int(inside.size - 1 - inside[::-1].argmax())
+        cut = np.where(inside, seen, 0.0)
+        reference = cut.copy()
+        reference[first] += seen[:first].sum()
+        reference[last] += seen[last + 1 :].sum()
+        holders = np.maximum(np.bincount(bytes_of[inside & filled], minlength=256), 1)
+        told = np.where(inside & filled, (np.bincount(bytes_of, cut, 256) / holders)[bytes_of], 0.0)
+        told /= told.sum() or 1.0
+        both = (reference > 0) & (told > 0)
+        lost = float(reference[(reference > 0) & (told == 0)].sum())
+        return float((reference[both] * np.log(reference[both] / told[both])).sum()) + lost * 20.0
+
+    return min(_candidates(histogram), key=divergence)
+
+
+def _candidates(histogram: Histogram) -> Iterator[Range]:
+    """Ranges from all that was seen down to a fifth of either side."""
+    lows = histogram.low * np.linspace(1.0, 0.2, 17) if histogram.low < 0 else np.zeros(1)
+    for low, high in itertools.product(lows, histogram.high * np.linspace(1.0, 0.2, 33)):
+        yield float(low), float(high)
+
+
+def _feed(log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
+    return {"log_mel": log_mel, "memory_length": np.array([1], np.int64)}
+
+
+def _histogram(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:
+    """Counts of values in equal parts; those beyond an end count as at it."""
+    if high <= low:
+        return np.bincount([0], [values.size], BINS).astype(np.int64)
+    places = ((values.ravel() - np.float32(low)) * np.float32(BINS / (high - low))).astype(np.int32)
+    return np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS).astype(np.int64)

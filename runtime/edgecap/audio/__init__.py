@@ -1,0 +1,1 @@
+"""Sound to log-mel: files, sample rates, windows, the front end, microphones."""

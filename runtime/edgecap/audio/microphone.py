@@ -1,0 +1,264 @@
+"""Microphones: which there are, and one that is open.
+
+PortAudio is loaded when a microphone is first asked for, so that a machine without it can still
+caption files. A microphone is opened at its own rate, since many refuse any other; the callback does
+nothing but copy into a ring that keeps the newest sound.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from edgecap.audio.sound_cards import GROUP, card_of, forbidden, holders, plain_name
+from edgecap.errors import DeviceError, MissingDependencyError
+from edgecap.types import Waveform
+
+FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
+"""Rates tried, in hertz, where a microphone refuses the one it calls its own."""
+NEAR = 0.5
+"""Likeness (difflib) from which on a device's name is offered for a wrong one."""
+BLOCK_SECONDS = 0.1
+"""Sound that a callback is given at once: PortAudio's own choice, 8 ms, costs twenty times the processor time."""
+BUFFER_SECONDS = 0.4
+"""Buffer asked for: how long a busy machine may keep the callback waiting before sound is lost."""
+USUAL_CHANNELS = 2
+"""Channels opened at first: sound servers offer 32 and mix them up from one."""
+
+JOIN_GROUP = f"type: sudo usermod -aG {GROUP} $USER, then log out and in again"
+
+
+@dataclass(frozen=True)
+class InputDevice:
+    """A capture device as PortAudio lists it."""
+
+    index: int
+    name: str
+    channels: int
+    """Most channels it can be opened with."""
+    sample_rate: float
+    """Its own rate, in hertz."""
+    host: str
+    """The sound system it belongs to ("ALSA", "JACK Audio Connection Kit")."""
+    default: bool
+    """Whether it is what a program gets that names none."""
+
+
+class Ring:
+    """A bounded buffer between the audio callback and a slower reader. When full, the newest sound wins."""
+
+    def __init__(self, frames: int, channels: int) -> None:
+        self._data = np.zeros((frames, channels), np.float32)
+        self._written = self._read = self._dropped = 0
+        self._lock = threading.Lock()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were overwritten before they were read."""
+        return self._dropped
+
+    def write(self, block: Waveform) -> None:
+        """Append a block of shape (n, channels)."""
+        frames = len(self._data)
+        with self._lock:
+            self._written += len(block)
+            block = block[-frames:]
+            start = (self._written - len(block)) % frames
+            first = min(len(block), frames - start)
+            self._data[start : start + first] = block[:first]
+            self._data[: len(block) - first] = block[first:]
+
+    def read(self) -> tuple[Waveform, int]:
+        """All that was written and not read yet, and the number of frames lost just before it."""
+        frames = len(self._data)
+        with self._lock:
+            lost = max(0, self._written - self._read - frames)
+            start, size = (self._read + lost) % frames, self._written - self._read - lost
+            self._read, self._dropped = self._written, self._dropped + lost
+            return np.concatenate((self._data[start : start + size], self._data[: max(0, start + size - frames)])), lost
+
+
+class Microphone:
+    """An open microphone. Use it as a context manager."""
+
+    def __init__(self, device: InputDevice, ring_seconds: float) -> None:
+        """Open a device at its own rate. Raises DeviceError where no rate and number of channels works."""
+        self.device = device
+        self.overflows = 0
+        """Times that PortAudio lost sound before the callback."""
+        refusals = []
+        for settings in _settings(device):
+            rate, channels, _ = settings
+            self.sample_rate, self.ring = rate, Ring(round(ring_seconds * rate), channels)
+            try:
+                self._start(settings)
+            except (_portaudio().PortAudioError, ValueError) as error:
+                refusals.append(_first_line(error))
+                continue
+            return
+        raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); {_why_refused(device)}")
+
+    def reopen(self, device: InputDevice) -> None:
+        """Go on with the same rate and ring after a `rescan`, which closes every stream; `device` is where it is now.
+
+        Where that fails it stays closed, and `active` says so.
+        """
+        self.device = device
+        with suppress(_portaudio().PortAudioError, ValueError):
+            self._start(self._settings)
+
+    @property
+    def active(self) -> bool:
+        """Whether sound still comes; an unplugged microphone ends without an error."""
+        try:
+            return bool(self._stream.active)
+        except _portaudio().PortAudioError:
+            return False
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stream.close(ignore_errors=True)
+
+    def _start(self, settings: tuple[float, int, dict[str, float]]) -> None:
+        """Open a stream with a rate, channels and buffers. Raises PortAudioError, ValueError."""
+        rate, channels, buffers = settings
+        stream = _portaudio().InputStream(
+            device=self.device.index,
+            samplerate=rate,
+            channels=channels,
+            dtype="float32",
+            callback=self._heard,
+            **buffers,
+        )
+        try:
+            stream.start()
+        except BaseException:
+            stream.close(ignore_errors=True)
+            raise
+        self._stream, self._settings = stream, settings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _heard(self, block: Waveform, _frames: int, _time: object, status: Any) -> None:  # noqa: ANN401
+        """PortAudio's callback: copies and counts, nothing else."""
+        if status.input_overflow:
+            self.overflows += 1
+        self.ring.write(block)
+
+
+def portaudio_version() -> str:
+    """What PortAudio calls itself. Raises MissingDependencyError without it."""
+    return str(_portaudio().get_portaudio_version()[1]).partition(",")[0]
+
+
+def list_devices() -> list[InputDevice]:
+    """All capture devices. Raises MissingDependencyError without PortAudio."""
+    portaudio = _portaudio()
+    try:
+        hosts = [host["name"] for host in portaudio.query_hostapis()]
+        found = list(portaudio.query_devices())
+        default = portaudio.default.device[0]
+    except portaudio.PortAudioError as error:
+        raise DeviceError(f"the sound system does not answer ({_first_line(error)}); see whether it runs") from error
+    return [
+        InputDevice(
+            index,
+            device["name"],
+            device["max_input_channels"],
+            device["default_samplerate"],
+            hosts[device["hostapi"]],
+            index == default,
+        )
+        for index, device in enumerate(found)
+        if device["max_input_channels"] > 0
+    ]
+
+
+def find_device(query: str | None = None) -> InputDevice:
+    """A device by number, by name, or by a part of its name in any case; the default one for None.
+
+    Raises DeviceError where none or more than one fits, MissingDependencyError without PortAudio.
+    """
+    devices = list_devices()
+    if not devices:
+        raise DeviceError(_why_none())
+    if query is None:
+        return next((device for device in devices if device.default), devices[0])
+    for fits in (
+        [device for device in devices if str(device.index) == query],
+        [device for device in devices if device.name == query],
+        [device for device in devices if plain_name(device.name) == plain_name(query)],
+        [device for device in devices if query.casefold() in device.name.casefold()],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            names = ", ".join(f"{device.index} {device.name!r}" for device in fits)
+            raise DeviceError(f"{query!r} fits more than one microphone ({names}); give the number")
+    known = {device.name.casefold(): device.name for device in devices}
+    near = [known[name] for name in get_close_matches(query.casefold(), known, n=3, cutoff=NEAR)]
+    hint = f"; near it: {', '.join(map(repr, near))}" if near else ""
+    raise DeviceError(f"no microphone is called {query!r}{hint}; see edgecap devices")
+
+
+def rescan() -> None:
+    """Let PortAudio look for devices anew; it lists them once only. Every open stream must be closed before."""
+    portaudio = _portaudio()
+    with suppress(portaudio.PortAudioError):
+        portaudio._terminate()
+    with suppress(portaudio.PortAudioError):
+        portaudio._initialize()
+
+
+def _settings(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float]]]:
+    """Rates, channels and buffers to try, the likeliest first."""
+    rates = dict.fromkeys([device.sample_rate, *map(float, FALLBACK_RATES)])
+    channels = dict.fromkeys([min(USUAL_CHANNELS, device.channels), 1, device.channels])
+    for rate in rates:
+        large = {"blocksize": round(BLOCK_SECONDS * rate), "latency": BUFFER_SECONDS}
+        yield from ((rate, count, buffers) for count in channels for buffers in (large, {}))
+
+
+def _why_none() -> str:
+    """Why no microphone is listed, and what to type."""
+    if forbidden():
+        return f"there is a microphone, but you may not use it; {JOIN_GROUP}"
+    return "there is no microphone; plug one in and see edgecap devices"
+
+
+def _why_refused(device: InputDevice) -> str:
+    """Why a listed microphone does not open, and what to type."""
+    card = card_of(device.name)
+    held = next((holder for holder in holders() if holder.node.startswith(f"/dev/snd/pcmC{card}D")), None)
+    if held:
+        return f"{held.name} (process {held.process}) holds it; end that program, or choose another: edgecap devices"
+    if any(node.name.startswith(f"pcmC{card}D") for node in forbidden()):
+        return f"you may not use it; {JOIN_GROUP}"
+    return "see whether another program holds it, or choose another: edgecap devices"
+
+
+def _portaudio() -> Any:  # noqa: ANN401 - sounddevice has no types
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            "using a microphone needs PortAudio, which was not found; type: sudo apt install libportaudio2"
+        ) from error
+    return sounddevice
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,94 @@
+"""Arrays of samples: made mono float32, checked, measured.
+
+Knows nothing about files or models. Everything here works on whole arrays or on the blocks of a
+stream; a block says where it begins so that an error can name the place.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgecap.errors import AudioError
+from edgecap.types import Waveform
+
+LEVEL_FLOOR_DBFS = -120.0
+"""The level that digital silence is given."""
+LEVEL_BLOCK_SECONDS = 0.1
+LARGEST_SAMPLE = 16.0
+"""24 dB above full scale: no recording in [-1, 1] gets there, unscaled integers do."""
+MOST_CHANNELS = 64
+_FULL_SCALE = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 2.0**7)}
+
+
+def as_float(samples: ArrayLike) -> Waveform:
+    """Samples of any accepted type as float32 in [-1, 1], shape (n, channels).
+
+    Accepts (n,) or (n, channels) of float (already in [-1, 1]), int16, int32 or uint8.
+    Raises AudioError for another type or shape.
+    """
+    array = np.asarray(samples)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise AudioError(f"samples need the shape (n,) or (n, channels), not {np.shape(samples)}")
+    if array.shape[1] > MOST_CHANNELS:
+        raise AudioError(
+            f"samples of shape {array.shape} would have {array.shape[1]} channels; channels are the "
+            "second axis, so give samples.T"
+        )
+    if array.size == 0:
+        raise AudioError("the sound has no samples; give at least one")
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    if array.dtype.name not in _FULL_SCALE:
+        raise AudioError(
+            f"samples of type {array.dtype} have no known full scale; give float in [-1, 1], int16, int32 or uint8"
+        )
+    zero, scale = _FULL_SCALE[array.dtype.name]
+    return np.asarray((array.astype(np.float32) - np.float32(zero)) / np.float32(scale))
+
+
+def check_values(block: Waveform, sample_rate: float, offset: int = 0) -> None:
+    """Raise AudioError naming the first sample of `block` (n, channels) that is NaN, infinite or far over full scale.
+
+    `offset` is the number of frames before the block.
+    """
+    largest = float(np.max(np.abs(block), initial=0.0))  # NaN where any sample is NaN
+    if largest <= LARGEST_SAMPLE:
+        return
+    frame, channel = (int(i[0]) for i in np.nonzero(~(np.abs(block) <= LARGEST_SAMPLE)))
+    value = float(block[frame, channel])
+    place = f"sample {offset + frame} of channel {channel + 1} ({(offset + frame) / sample_rate:.3f} s)"
+    if math.isfinite(value):
+        raise AudioError(
+            f"{place} is {value:g}, far over full scale; floating-point samples lie in [-1, 1], "
+            "so divide by the largest value of the integer format"
+        )
+    raise AudioError(f"{place} is {'not a number' if math.isnan(value) else 'infinite'}; repair or cut the sound there")
+
+
+def to_mono(block: Waveform) -> Waveform:
+    """Mean of the channels: (n, channels) → (n,) float32."""
+    if block.shape[1] == 1:
+        return np.ascontiguousarray(block[:, 0])
+    return np.asarray(block.mean(axis=1, dtype=np.float32))
+
+
+def loudest_level(samples: Waveform, sample_rate: int) -> float:
+    """RMS level of the loudest 100 ms of mono samples (n,), in dB relative to full scale, at least -120.
+
+    A constant offset is no sound (cheap microphones have one), so each block is measured without its mean.
+    """
+    length = max(1, min(round(LEVEL_BLOCK_SECONDS * sample_rate), samples.size))
+    blocks = samples[: samples.size // length * length].reshape(-1, length)
+    variance = max(_largest_variance(blocks), _largest_variance(samples[None, -length:]))
+    return max(LEVEL_FLOOR_DBFS, 10.0 * math.log10(variance)) if variance > 0.0 else LEVEL_FLOOR_DBFS
+
+
+def _largest_variance(blocks: NDArray[np.float32]) -> float:
+    """Largest variance of the rows of `blocks` (n, length)."""
+    centred: NDArray[np.float32] = blocks - blocks.mean(axis=1, keepdims=True)
+    return float(np.max(np.einsum("ij,ij->i", centred, centred))) / int(blocks.shape[1])

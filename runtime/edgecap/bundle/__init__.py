@@ -1,0 +1,1 @@
+"""The model bundle on disk: manifest, hashes, and where models are found."""

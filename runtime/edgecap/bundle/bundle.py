@@ -1,0 +1,249 @@
+"""A bundle: one folder that holds all a device needs to caption sound.
+
+Reading trusts nothing: the manifest is checked first, then every listed file (a plain file inside
+the folder, its size, its SHA-256), and nothing may lie beside the listed files. Writing is all or
+nothing: a temporary folder beside the target, synced to disk, verified, then renamed into place.
+The document itself is described by `edgecap.bundle.manifest` and in BUNDLE.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
+from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_LIMIT = 1 << 20
+"""Most bytes that a manifest may have; a real one has a few thousand."""
+COPY_AGAIN = "copy or write the bundle again"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were all found unchanged."""
+
+    folder: Path
+    manifest: Manifest
+    vocabulary: tuple[str, ...]
+    """Tokens, index = id."""
+
+    def path(self, role: Role) -> Path:
+        """Path of the one file of that role. Raises ManifestError where there is not exactly one."""
+        return self.folder / self.manifest.file(role).name
+
+    @property
+    def size(self) -> int:
+        """Bytes of all listed files."""
+        return sum(entry.size for entry in self.manifest.files)
+
+
+@dataclass(frozen=True)
+class BundleContent:
+    """One file to be written into a bundle."""
+
+    name: str
+    """Plain file name inside the bundle."""
+    role: Role
+    data: bytes | Path
+    """Its content, or a file to copy it from."""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the bundle in `folder`, its other files not looked at. Raises ManifestError."""
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise ManifestError(f"there is no bundle at {folder}: not a folder; edgecap models lists what is here")
+    try:
+        with path.open("rb") as file:
+            text = file.read(MANIFEST_LIMIT + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ManifestError(f"{path} cannot be read ({reason}); name a folder that holds a bundle") from error
+    if len(text) > MANIFEST_LIMIT:
+        raise ManifestError(f"{path} is larger than {MANIFEST_LIMIT} bytes, no manifest is; {COPY_AGAIN}")
+    try:
+        return parse_manifest(text)
+    except ManifestError as error:
+        raise ManifestError(f"{folder}: {error}") from error
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read and check the bundle in `folder`.
+
+    Raises ManifestError for the manifest or the vocabulary, IntegrityError for a file that is missing,
+    altered, no plain file, outside the folder, or not listed. Hidden files (a leading dot) are ignored:
+    no manifest can list one, so nothing ever opens them.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    _check_listing(folder, manifest)
+    for entry in manifest.files:
+        _check_file(folder, entry)
+    return Bundle(folder, manifest, _read_vocabulary(folder, manifest))
+
+
+def write_bundle(folder: str | Path, manifest: Manifest, contents: Sequence[BundleContent]) -> Bundle:
+    """Write a bundle to `folder`, whole or not at all; sizes and hashes are computed here.
+
+    `manifest.files` is replaced by what `contents` say. A folder that is empty or holds a bundle is
+    replaced; any other is refused. Raises OutputError where it cannot be written, and the errors of
+    `load_bundle` where the result would not load.
+    """
+    folder = Path(folder)
+    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        _check_replaceable(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        entries = [_write_file(temporary, content) for content in contents]
+        complete = replace(manifest, files=entries)
+        _write_file(temporary, BundleContent(MANIFEST_NAME, "other", render_manifest(complete)))
+        _sync_folder(temporary)
+        written = load_bundle(temporary)
+        _move_into_place(temporary, folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"the bundle {folder} cannot be written ({reason}); free space or name another folder"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return replace(written, folder=folder)
+
+
+def vocabulary_content(tokens: Sequence[str], name: str = "vocabulary.json") -> BundleContent:
+    """The vocabulary file of a bundle: a JSON list, index = id."""
+    text = json.dumps(list(tokens), ensure_ascii=False, separators=(",", ":")) + "\n"
+    return BundleContent(name, "vocabulary", text.encode())
+
+
+def _check_listing(folder: Path, manifest: Manifest) -> None:
+    """That the names are plain and unlike, that each needed role is there, and that nothing else is."""
+    names = [entry.name for entry in manifest.files]
+    for name in names:
+        if Path(name).name != name or name == MANIFEST_NAME or names.count(name) > 1:
+            raise ManifestError(
+                f"{folder}: manifest.json may not list {name!r} (twice, itself, or a path); {COPY_AGAIN}"
+            )
+    manifest.file("vocabulary")
+    if len(manifest.programs) == 1 and any(entry.role in ("encode", "decode") for entry in manifest.files):
+        raise ManifestError(
+            f"{folder}: manifest.json lists a program for both graphs and one for a single graph; {COPY_AGAIN}"
+        )
+    known = {MANIFEST_NAME, *names}
+    for path in sorted(folder.iterdir()):
+        if path.name not in known and not path.name.startswith("."):
+            raise IntegrityError(f"{path} is not listed in the bundle's manifest; remove it, or {COPY_AGAIN}")
+
+
+def _check_file(folder: Path, entry: BundleFile) -> None:
+    """That a listed file lies in the folder with its size and hash. Raises IntegrityError."""
+    path = folder / entry.name
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise IntegrityError(f"{path} leads outside the bundle; {COPY_AGAIN}")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise IntegrityError(f"{path} is not a plain file; {COPY_AGAIN}")
+        if status.st_size != entry.size:
+            raise IntegrityError(f"{path} has {status.st_size} bytes and the manifest says {entry.size}; {COPY_AGAIN}")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing; {COPY_AGAIN}") from error
+    except RuntimeError as error:  # pathlib's, up to Python 3.12
+        raise IntegrityError(f"{path} is a link that leads to itself; {COPY_AGAIN}") from error
+    except OSError as error:
+        raise IntegrityError(f"{path} cannot be read ({error.strerror or error}); {COPY_AGAIN}") from error
+    if digest != entry.sha256:
+        raise IntegrityError(
+            f"{path} was changed: its SHA-256 is {digest[:12]}… and the manifest says "
+            f"{entry.sha256[:12]}…; {COPY_AGAIN}"
+        )
+
+
+def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    path = folder / manifest.file("vocabulary").name
+    try:
+        tokens = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path} is not JSON ({error}); {COPY_AGAIN}") from error
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ManifestError(f"{path} is not a list of words; {COPY_AGAIN}")
+    spec = manifest.vocabulary
+    if len(tokens) != spec.size or max(spec.pad, spec.start, spec.end, spec.unk) >= spec.size:
+        raise ManifestError(
+            f"{path} has {len(tokens)} words, the manifest says {spec.size} with the special ids "
+            f"{spec.pad}, {spec.start}, {spec.end}, {spec.unk}; {COPY_AGAIN}"
+        )
+    return tuple(tokens)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse a target that holds something other than a bundle. Raises OutputError."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_dir() and not folder.is_symlink():
+        if not any(folder.iterdir()):
+            return
+        try:
+            document = json.loads((folder / MANIFEST_NAME).read_bytes())
+            if isinstance(document, dict) and document.get("format") == FORMAT:
+                return
+        except (OSError, ValueError, RecursionError):
+            pass
+    raise OutputError(f"{folder} exists and is not a bundle, so it is not overwritten; name another folder")
+
+
+def _write_file(folder: Path, content: BundleContent) -> BundleFile:
+    """Write one file and sync it; its entry for the manifest."""
+    path = folder / content.name
+    if path.parent != folder:
+        raise BundleError(f"a bundle has no folders inside, so {content.name!r} cannot be written")
+    digest, size = hashlib.sha256(), 0
+    with path.open("xb") as target:
+        if isinstance(content.data, bytes):
+            target.write(content.data)
+            digest.update(content.data)
+            size = len(content.data)
+        else:
+            with content.data.open("rb") as source:
+                while block := source.read(1 << 20):
+                    target.write(block)
+                    digest.update(block)
+                    size += len(block)
+        target.flush()
+        os.fsync(target.fileno())
+    return BundleFile(name=content.name, role=content.role, size=size, sha256=digest.hexdigest())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    """Rename the finished folder to its name; a bundle that was there goes only once the new one is."""
+    old = temporary.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    _sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,244 @@
+"""The manifest of a bundle: what `manifest.json` says, as frozen dataclasses.
+
+Knows the document and its schema, not the files beside it (`edgecap.bundle.bundle` checks those). Reading
+is strict: an unknown key, a missing key or a value of another type is refused with its place.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edgecap.audio.frontend import FrontEnd, Positive
+from edgecap.errors import ManifestError
+
+FORMAT = "edgecap-bundle"
+FORMAT_VERSION = 1
+
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+TokenId = Annotated[int, Meta(ge=0)]
+Role = Literal["encode", "decode", "program", "vocabulary", "weights", "card", "other"]
+EncoderInput = Literal["log_mel", "waveform"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleFile:
+    """One file of the bundle. A name is a plain file name: a bundle has no folders inside."""
+
+    name: FileName
+    role: Role
+    """What the file is for; "vocabulary" occurs once, and either "encode" and "decode" or "program", which is both."""
+    size: Annotated[int, Meta(ge=0)]
+    """Bytes."""
+    sha256: Sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """What the `encode` graph takes and gives.
+
+    Inputs: `log_mel` (1, n_mels, window_frames) float32, `memory_length` (1,) int64. Where `input` is "waveform", the
+    front end is part of the graph, which takes `waveform` (1, window_frames · hop_length) float32 and `samples` (1,)
+    int64 instead of `log_mel`: the clip with zeros behind its end, and how many samples are its own.
+    Outputs: `cross_keys`, `cross_values` (layers, heads, memory_frames, head_dim) float32,
+    `clip_embedding` (1, embedding_dim) float32.
+    """
+
+    architecture: str
+    """Name of the network, for people ("efficientnet-b2", "yamnet")."""
+    window_frames: Positive
+    """Log-mel frames that the graph takes; a shorter clip is padded with the front end's silence."""
+    frames_per_memory: Positive
+    """Log-mel frames for each memory frame."""
+    memory_frames: Positive
+    """Memory frames that the graph gives."""
+    embedding_dim: Positive
+    input: EncoderInput = "log_mel"
+
+    def waveform_length(self, front_end: FrontEnd) -> int:
+        """Samples of the longest clip that has no more than `window_frames` frames, rounded up to a whole hop."""
+        return self.window_frames * front_end.hop_length
+
+    def memory_length(self, frames: int) -> int:
+        """Memory frames the decoder may attend to for a clip of `frames` log-mel frames (published: floored)."""
+        return max(1, min(frames // self.frames_per_memory, self.memory_frames))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSpec:
+    """What the `decode` graph takes and gives: one token for each beam at one position.
+
+    Inputs: `tokens` (beams,) int64, `position` (1,) int64, `memory_length` (1,) int64,
+    `self_keys`, `self_values` (layers, beams, heads, max_tokens, head_dim) float32, `cross_keys`,
+    `cross_values` as `encode` gives them. Outputs: `log_probs` (beams, vocabulary) float32,
+    `new_self_keys`, `new_self_values` (as the inputs, with this position filled in).
+    """
+
+    layers: Positive
+    heads: Positive
+    head_dim: Positive
+    max_tokens: Positive
+    """Most tokens a caption has, the end token included; also the length of the cache."""
+    beams: Annotated[int, Meta(ge=0)] = 0
+    """Beams the graph is fixed to; 0 where any number may be given."""
+    default_beam: Positive = 3
+    """Beam size used where the caller names none (published: 3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularySpec:
+    """Size and special tokens of the vocabulary file (a JSON list of tokens, index = id)."""
+
+    size: Positive
+    pad: TokenId = 0
+    start: TokenId = 1
+    end: TokenId = 2
+    unk: TokenId = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilenceSpec:
+    """When a window counts as silent and the model is not asked."""
+
+    threshold_dbfs: Annotated[float, Meta(le=0)] = -65.0
+    """A window whose loudest 100 ms block has an RMS level below this (dB relative to full scale) is silent."""
+    caption: str = "silence"
+    """What a silent window is captioned as."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Licence:
+    """Licence of the weights; the code has its own."""
+
+    name: str
+    """SPDX identifier where there is one, else the licence's name."""
+    notice: str = ""
+    """What a user of the weights must know, in one or two sentences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the weights come from."""
+
+    source: str
+    """What the weights were made from: a recipe, or the file imported."""
+    sha256: str = ""
+    """Digest of the checkpoint they were exported from, in hex; empty where there was none."""
+    created_by: str
+    """Program and version that wrote the bundle."""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All of `manifest.json`."""
+
+    format: Literal["edgecap-bundle"]
+    format_version: int
+    name: FileName
+    """Name of the model, as `--model` takes it."""
+    runtime: Literal["onnx", "executorch", "litert"]
+    precision: Literal["fp32", "fp16", "int8"]
+    front_end: FrontEnd
+    encoder: EncoderSpec
+    decoder: DecoderSpec
+    vocabulary: VocabularySpec
+    silence: SilenceSpec
+    files: list[BundleFile]
+    licence: Licence
+    provenance: Provenance
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What was measured of the model, by name; the card says how."""
+
+    @property
+    def programs(self) -> tuple[BundleFile, ...]:
+        """The files that a runtime loads: one that holds both graphs, or one for each."""
+        if any(entry.role == "program" for entry in self.files):
+            return (self.file("program"),)
+        return self.file("encode"), self.file("decode")
+
+    def file(self, role: Role) -> BundleFile:
+        """The one file of that role; ManifestError where there is none or more than one."""
+        found = [entry for entry in self.files if entry.role == role]
+        if len(found) != 1:
+            raise ManifestError(
+                f"the manifest lists {len(found)} files of role {role!r} where one is needed; "
+                "write the bundle again with edgecap import or edgecap export"
+            )
+        return found[0]
+
+
+def parse_manifest(text: bytes) -> Manifest:
+    """`manifest.json` to a `Manifest`.
+
+    Raises ManifestError naming the place for text that is not JSON, another format, a newer format
+    version (told before anything else is looked at), an unknown, missing or ill-typed key.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"manifest.json is not JSON ({error}); copy the bundle again") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ManifestError(
+            'manifest.json is not of an edgecap bundle (no "format": "edgecap-bundle"); '
+            "name a folder that edgecap import or edgecap export wrote"
+        )
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ManifestError(
+            f"the bundle has format version {version!r} and this edgecap reads {FORMAT_VERSION}; "
+            "type: pip install --upgrade edgecap, or export the model again"
+        )
+    _refuse_paths(document)
+    try:
+        manifest = msgspec.convert(document, Manifest)
+    except msgspec.ValidationError as error:
+        raise ManifestError(f"manifest.json is wrong: {error}") from error
+    unknown = unknown_key(document, msgspec.to_builtins(manifest), "$")
+    if unknown:
+        raise ManifestError(f"manifest.json has a key that format version {FORMAT_VERSION} does not know: {unknown}")
+    return manifest
+
+
+def render_manifest(manifest: Manifest) -> bytes:
+    """A `Manifest` to the text of `manifest.json` (indented, trailing newline)."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema of `manifest.json`, made from the dataclasses."""
+    return msgspec.json.schema(Manifest)
+
+
+def _refuse_paths(document: dict[str, object]) -> None:
+    """Tell a listed file outside the folder for what it is, before the pattern of names is looked at."""
+    files = document.get("files")
+    for entry in files if isinstance(files, list) else []:
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str) and ("/" in name or "\\" in name or name.startswith("..")):
+            raise ManifestError(
+                f"manifest.json lists {name!r}, a path; a bundle's files lie in its own folder, "
+                "so this bundle is not used; get it again from where it was published"
+            )
+
+
+def unknown_key(given: object, known: object, place: str) -> str | None:
+    """The first key of `given` that the parsed document dropped, as a path; None where there is none."""
+    if isinstance(given, dict) and isinstance(known, dict):
+        for key, value in given.items():
+            if key not in known:
+                return f"{place}.{key}"
+            found = unknown_key(value, known[key], f"{place}.{key}")
+            if found:
+                return found
+    elif isinstance(given, list) and isinstance(known, list):
+        for index, (left, right) in enumerate(zip(given, known, strict=True)):
+            found = unknown_key(left, right, f"{place}[{index}]")
+            if found:
+                return found
+    return None

@@ -1,0 +1,100 @@
+"""Where models are: those inside the package and those in the user's own folder.
+
+The user's folder is `models` under `EDGECAP_HOME`, else under `$XDG_DATA_HOME/edgecap`, else under
+`~/.local/share/edgecap`. A model there comes before one of the same name inside the package.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecap.bundle.bundle import MANIFEST_NAME, read_manifest
+from edgecap.bundle.manifest import Manifest
+from edgecap.errors import BundleError
+
+BUNDLED = Path(__file__).parents[1] / "bundles"
+DEFAULT_FILE = BUNDLED / "default"
+"""A file that names the default model; needed only where the package holds more than one."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was found."""
+
+    name: str
+    """What `--model` takes: the name of its folder."""
+    folder: Path
+    bundled: bool
+    """Whether it came with the package."""
+    manifest: Manifest | None
+    """None where it cannot be read."""
+    fault: str = ""
+    """Why it cannot be read."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files; 0 where the manifest cannot be read."""
+        return sum(entry.size for entry in self.manifest.files) if self.manifest else 0
+
+
+def home() -> Path:
+    """The user's folder of edgecap, whether it exists or not."""
+    if os.environ.get("EDGECAP_HOME"):
+        return Path(os.environ["EDGECAP_HOME"]).expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgecap"
+
+
+def list_models() -> list[Model]:
+    """All models, the user's own first, by name. Only manifests are read, no file is hashed."""
+    return [_describe(folder, bundled) for folder, bundled in _folders()]
+
+
+def default_model() -> Path:
+    """Folder of the model used where none is named. Raises BundleError where the package holds none."""
+    if DEFAULT_FILE.is_file():
+        return BUNDLED / DEFAULT_FILE.read_text(encoding="utf-8").strip()
+    bundled = [folder for folder, inside in _folders() if inside]
+    if not bundled:
+        raise BundleError(
+            f"the package holds no model ({BUNDLED} is empty); type: pip install --force-reinstall "
+            "edgecap, or name a model with --model"
+        )
+    return bundled[0]
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """Folder of a model given by name or by folder; the default model for None.
+
+    Text with a slash, a `Path`, and a folder that holds a manifest are taken as a folder, all else as
+    a name. Raises BundleError for a name that is not known.
+    """
+    if model is None:
+        return default_model()
+    if isinstance(model, Path) or "/" in model or (Path(model) / MANIFEST_NAME).is_file():
+        return Path(model).expanduser()
+    known = [folder for folder, _ in _folders()]
+    for folder in known:
+        if folder.name == model:
+            return folder
+    names = ", ".join(dict.fromkeys(folder.name for folder in known)) or "none"
+    raise BundleError(f"there is no model called {model!r}; known: {names}; a folder needs a slash, as in ./{model}")
+
+
+def _folders() -> Iterator[tuple[Path, bool]]:
+    """Folders that hold a manifest, with whether they lie in the package."""
+    for root, bundled in ((home() / "models", False), (BUNDLED, True)):
+        try:
+            folders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        except OSError:
+            continue
+        yield from ((folder, bundled) for folder in folders if (folder / MANIFEST_NAME).is_file())
+
+
+def _describe(folder: Path, bundled: bool) -> Model:
+    try:
+        return Model(folder.name, folder, bundled, read_manifest(folder))
+    except BundleError as error:
+        return Model(folder.name, folder, bundled, None, str(error))

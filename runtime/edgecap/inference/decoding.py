@@ -1,0 +1,110 @@
+"""Greedy and beam search over any decoder that can take one step.
+
+Knows nothing about graphs, caches or words: a `DecodeStep` hands out log-probabilities, this module
+chooses tokens. The scoring is the published student's (Xu et al. 2024, the authors' code):
+
+- live beams compete on the plain sum of their log-probabilities;
+- the first step expands only the first row, since all rows are still the same;
+- a beam that emits the end token becomes a hypothesis with score sum / tokens (the end token counts)
+  and its running sum is set to -1000, which takes it out of the competition;
+- the search stops when exactly `beam` hypotheses are finished after a step (two finishing at once can
+  jump over that number), else at `max_tokens`, where the unfinished ones are admitted too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.errors import BundleError
+
+FINISHED_SUM = np.float32(-1000.0)
+"""Running sum of a beam that has ended; the published value."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One finished sequence of tokens."""
+
+    tokens: tuple[int, ...]
+    """Token ids after the start token; the last one is the end token where the search reached it."""
+    score: float
+    """Mean log-probability of the tokens (natural logarithm)."""
+    log_probs: tuple[float, ...]
+    """Log-probability of each token, as many as `tokens`."""
+
+
+class DecodeStep(Protocol):
+    """One step of a decoder for all beams at once."""
+
+    def __call__(self, tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Log-probabilities of the next token, shape (beams, vocabulary), float32.
+
+        `tokens` (beams,) are the tokens at `position`; row i continues row `parents[i]` of the call
+        before, so a decoder with a cache reorders it first. At position 0 the cache is empty and
+        `parents` means nothing. The array may be overwritten by the next call.
+        """
+        ...
+
+
+def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, end: int) -> list[Hypothesis]:
+    """Search for the best captions, best first; a beam of 1 is greedy search.
+
+    The list holds at least one hypothesis and can be longer than `beam`. Equal sums are told apart by
+    row, then by token id, lowest first. Raises ValueError for a beam or a limit below 1 and BundleError
+    where the decoder answers with something that is not a number.
+    """
+    if beam < 1 or max_tokens < 1:
+        raise ValueError(f"a search needs a beam and a limit of at least 1, not {beam} and {max_tokens}")
+    tokens = np.full(beam, start, np.int64)
+    parents = np.zeros(beam, np.int64)
+    sums = np.zeros(beam, np.float32)
+    sequences: list[tuple[int, ...]] = [()] * beam
+    histories: list[tuple[float, ...]] = [()] * beam
+    alive = [True] * beam
+    hypotheses: list[Hypothesis] = []
+    finished = 0
+    for position in range(max_tokens):
+        log_probs = decode(tokens, position, parents)
+        totals = log_probs[:1].copy() if position == 0 else log_probs + sums[:, None]
+        sums, parents, tokens = _best(totals, beam)
+        sequences = [(*sequences[row], int(token)) for row, token in zip(parents, tokens, strict=True)]
+        histories = [
+            (*histories[row], float(log_probs[row, token])) for row, token in zip(parents, tokens, strict=True)
+        ]
+        alive = [alive[row] for row in parents]
+        for row in range(beam):
+            if tokens[row] != end and position + 1 < max_tokens:
+                continue
+            finished += 1
+            if alive[row]:  # what follows an end token is counted as published, but is no caption
+                hypotheses.append(Hypothesis(sequences[row], float(sums[row]) / (position + 1), histories[row]))
+            sums[row], alive[row] = FINISHED_SUM, False
+        if finished == beam or not any(alive):
+            break
+    return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
+
+
+def _best(totals: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """The `count` highest entries of `totals` (overwritten), highest first: values, rows, columns.
+
+    A few passes of argmax beat a partition here: beams are few and argmax is vectorised.
+    """
+    flat = totals.reshape(-1)
+    if flat.size < count:
+        raise ValueError(f"a vocabulary of {flat.size} is too small for {count} beams")
+    values = np.empty(count, np.float32)
+    places = np.empty(count, np.int64)
+    for index in range(count):
+        place = int(flat.argmax())
+        values[index], places[index] = flat[place], place
+        flat[place] = -np.inf
+    if not np.isfinite(values[0]) or np.isnan(values).any():
+        raise BundleError(
+            "the decoder answers with log-probabilities that are not numbers; the model is broken, "
+            "export or import it again"
+        )
+    return values, places // totals.shape[1], places % totals.shape[1]

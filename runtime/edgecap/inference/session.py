@@ -1,0 +1,85 @@
+"""What a backend must do, whatever runs the graphs.
+
+A `InferenceSession` runs the two graphs of a bundle; which class does so is chosen by `manifest.runtime`.
+Search, text, windows and silence lie above it and know no backend.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.bundle.bundle import Bundle
+from edgecap.inference.decoding import DecodeStep
+from edgecap.types import LogMel, Waveform
+
+MOST_THREADS = 4
+"""Threads used at most where the caller does not say: the cores of a Raspberry Pi."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One window as the decoder needs it."""
+
+    cross_keys: NDArray[np.float32]
+    """Shape (layers, heads, memory_frames, head_dim)."""
+    cross_values: NDArray[np.float32]
+    """Same shape."""
+    clip_embedding: NDArray[np.float32]
+    """Shape (embedding_dim,)."""
+    memory_length: int
+    """Memory frames that belong to the sound; the rest is padding and masked."""
+
+
+class InferenceSession(Protocol):
+    """A loaded model."""
+
+    def encode(self, sound: Waveform | LogMel, memory_length: int) -> Encoded:
+        """Run the encoder on one window.
+
+        `sound` is a log-mel spectrogram (n_mels, window_frames) float32; where `manifest.encoder.input` is
+        "waveform", a clip's samples (n,) float32 at the model's rate, n at most `waveform_length`.
+        """
+        ...
+
+    def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
+        """A decoder of that window with `beam` rows and an empty cache.
+
+        Raises BundleError where the graph is fixed to fewer beams.
+        """
+        ...
+
+
+def default_threads() -> int:
+    """Cores this process may use, at most four."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_THREADS, cores)
+
+
+def open_session(bundle: Bundle, threads: int | None = None) -> InferenceSession:
+    """Load the graphs of a bundle into the runtime that its manifest names.
+
+    Raises BundleError for a graph that does not load or does not match its manifest, MissingDependencyError naming
+    the extra where the runtime is not installed.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"a session needs at least 1 thread, not {threads}")
+    threads = threads or default_threads()
+    # A device has one runtime; the others' modules are not even read.
+    match bundle.manifest.runtime:
+        case "onnx":
+            from edgecap.inference.onnx_session import OnnxSession
+
+            return OnnxSession(bundle, threads)
+        case "litert":
+            from edgecap.inference.litert_session import LiteRtSession
+
+            return LiteRtSession(bundle, threads)
+        case "executorch":
+            from edgecap.inference.executorch_session import ExecuTorchSession
+
+            return ExecuTorchSession(bundle, threads)

@@ -1,0 +1,72 @@
+"""Inputs and outputs of a bundle's two graphs as its manifest implies them, for the sessions of all runtimes.
+
+What they mean is said by `edgecap.bundle.manifest.EncoderSpec` and `DecoderSpec`. Knows no runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.bundle.manifest import Manifest
+from edgecap.types import LogMel, Waveform
+
+Element = Literal["float32", "int64"]
+Signature = Mapping[str, tuple[Element, tuple[int | None, ...]]]
+"""Name → (element type, shape with None where any size is taken)."""
+
+
+def encode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
+    """Inputs and outputs that the `encode` graph must have."""
+    encoder, decoder, front_end = manifest.encoder, manifest.decoder, manifest.front_end
+    cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
+    sound: Signature = {"log_mel": ("float32", (1, front_end.n_mels, encoder.window_frames))}
+    if encoder.input == "waveform":
+        sound = {"waveform": ("float32", (1, encoder.waveform_length(front_end))), "samples": ("int64", (1,))}
+    inputs: Signature = {**sound, "memory_length": ("int64", (1,))}
+    outputs: Signature = {
+        "cross_keys": ("float32", cross),
+        "cross_values": ("float32", cross),
+        "clip_embedding": ("float32", (1, encoder.embedding_dim)),
+    }
+    return inputs, outputs
+
+
+def decode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
+    """Inputs and outputs that the `decode` graph must have."""
+    encoder, decoder = manifest.encoder, manifest.decoder
+    beams = decoder.beams or None
+    cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
+    cache = (decoder.layers, beams, decoder.heads, decoder.max_tokens, decoder.head_dim)
+    inputs: Signature = {
+        "tokens": ("int64", (beams,)),
+        "position": ("int64", (1,)),
+        "memory_length": ("int64", (1,)),
+        "self_keys": ("float32", cache),
+        "self_values": ("float32", cache),
+        "cross_keys": ("float32", cross),
+        "cross_values": ("float32", cross),
+    }
+    outputs: Signature = {
+        "log_probs": ("float32", (beams, manifest.vocabulary.size)),
+        "new_self_keys": ("float32", cache),
+        "new_self_values": ("float32", cache),
+    }
+    return inputs, outputs
+
+
+def encoder_feed(manifest: Manifest, sound: Waveform | LogMel, memory_length: int) -> dict[str, NDArray[Any]]:
+    """The inputs of `encode` by name for what `Session.encode` is given.
+
+    `sound` is a log-mel (n_mels, window_frames); where the manifest's encoder takes a waveform, samples (n,) at most
+    as long as the window, which are filled up with zeros behind their end.
+    """
+    feed: dict[str, NDArray[Any]] = {"memory_length": np.array([memory_length], np.int64)}
+    if manifest.encoder.input == "log_mel":
+        return feed | {"log_mel": sound[None]}
+    waveform = np.zeros((1, manifest.encoder.waveform_length(manifest.front_end)), np.float32)
+    waveform[0, : sound.size] = sound
+    return feed | {"waveform": waveform, "samples": np.array([sound.size], np.int64)}

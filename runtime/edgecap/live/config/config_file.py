@@ -1,0 +1,171 @@
+"""The configuration of listening as a TOML file: read strictly, written so that it is read back to the same.
+
+An unknown section or key, a value of another type or out of range is refused with its key and its line.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgecap.errors import ConfigError
+from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig
+
+Values = Mapping[str, Mapping[str, object]]
+"""Section → key → value."""
+LISTED = "microphones"
+"""The one part of the configuration that is a list of tables."""
+
+
+def load_config(path: str | Path | None = None, over: Values | None = None) -> ListenConfig:
+    """The configuration of a TOML file (all defaults for None) with the values of `over` on top; None there is not set.
+
+    Raises ConfigError.
+    """
+    text = ""
+    if path is not None:
+        try:
+            text = Path(path).expanduser().read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ConfigError(f"the configuration {path} cannot be read ({reason}); check the name") from error
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}; edgecap listen --print-config shows how it looks") from error
+    _refuse_unknown(document, text, path)
+    merged: dict[str, Any] = {
+        section: list(values) if section == LISTED else dict(values) for section, values in document.items()
+    }
+    for section, values in (over or {}).items():
+        merged.setdefault(section, {}).update({key: value for key, value in values.items() if value is not None})
+    if (over or {}).get("source", {}).get("device") is not None:
+        merged.pop(LISTED, None)  # the microphones of the file give way to the one of the command line
+    try:
+        config = msgspec.convert(merged, ListenConfig)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), document, over or {}, text, path) from error
+    if config.source.file is not None and config.source.stdin:
+        raise ConfigError("the sound comes from a file or from standard input, not from both; leave one out")
+    if config.microphones and config.source.device is not None:
+        raise ConfigError(
+            f"{_place(text, path, LISTED, None)}: microphones are named by [[{LISTED}]] or by "
+            "source.device, not by both; leave one out"
+        )
+    return config
+
+
+def render_config(config: ListenConfig) -> str:
+    """The configuration as TOML that `load_config` reads back to the same; what is not set is a comment."""
+    lines = []
+    for section in fields(config):
+        if section.name == LISTED:
+            continue
+        lines += [f"[{section.name}]", *_keys(getattr(config, section.name)), ""]
+    for microphone in config.microphones:
+        lines += [f"[[{LISTED}]]", *_keys(microphone), ""]
+    return "\n".join(lines)
+
+
+def sections() -> dict[str, str]:
+    """Key → section, for keys that occur once: how keywords and options find their place."""
+    found: dict[str, list[str]] = {}
+    for section, kind in _classes().items():
+        for key in fields(kind):
+            found.setdefault(key.name, []).append(section)
+    return {key: names[0] for key, names in found.items() if len(names) == 1}
+
+
+def _classes() -> dict[str, type]:
+    """Section → its class."""
+    return {
+        section.name: section.default_factory  # type: ignore[misc]
+        for section in fields(ListenConfig)
+        if section.name != LISTED
+    }  # the factories are the classes
+
+
+def _keys(part: object) -> list[str]:
+    """Lines of one section."""
+    values = {key.name: getattr(part, key.name) for key in fields(part)}  # type: ignore[arg-type]
+    return [f"# {key} = (not set)" if value is None else f"{key} = {_toml(value)}" for key, value in values.items()]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list | str):
+        return msgspec.json.encode(value).decode()  # a JSON string is a TOML basic string
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
+    known = {section: {key.name for key in fields(kind)} for section, kind in _classes().items()}
+    for section, values in document.items():
+        if section == LISTED:
+            _check_listed(values, text, path)
+            continue
+        if section not in known:
+            raise ConfigError(
+                f"{_place(text, path, section, None)}: there is no section [{section}]; there are "
+                f"{', '.join(known)} and [[{LISTED}]]"
+            )
+        if not isinstance(values, dict):
+            raise ConfigError(f"{_place(text, path, None, section)}: {section} is a section; write [{section}]")
+        for key in values:
+            if key not in known[section]:
+                raise ConfigError(
+                    f"{_place(text, path, section, key)}: [{section}] has no key {key!r}; it has "
+                    f"{', '.join(sorted(known[section]))}"
+                )
+
+
+def _check_listed(tables: object, text: str, path: object) -> None:
+    """Refuse what is no list of microphones, and keys that none has."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(
+            f"{_place(text, path, LISTED, None)}: write [[{LISTED}]], with two brackets, for each microphone"
+        )
+    known = {key.name for key in fields(MicrophoneConfig)}
+    for number, table in enumerate(tables):
+        for key in table.keys() - known:
+            raise ConfigError(
+                f"{_place(text, path, LISTED, key, number)}: [[{LISTED}]] has no key {key!r}; it has "
+                f"{', '.join(sorted(known))}"
+            )
+
+
+def _explained(message: str, document: dict[str, Any], over: Values, text: str, path: object) -> ConfigError:
+    """msgspec's message with its place: a line of the file, or an option, which won over the file."""
+    what, _, place = message.partition(" - at `$.")
+    listed = re.match(rf"{LISTED}\[(\d+)\](?:\.(\w+))?", place)
+    if listed:
+        number, key = int(listed[1]), listed[2]
+        return ConfigError(
+            f"{_place(text, path, LISTED, key, number)}: [[{LISTED}]] number {number + 1}"
+            f"{f', {key}' if key else ''}: {what}"
+        )
+    section, _, key = re.sub(r"\[.*", "", place.rstrip("`")).partition(".")
+    if key in document.get(section, {}) and over.get(section, {}).get(key) is None:
+        return ConfigError(f"{_place(text, path, section, key)}: {section}.{key}: {what}")
+    return ConfigError(f"{section}.{key}: {what}")
+
+
+def _place(text: str, path: object, section: str | None, key: str | None, which: int = 0) -> str:
+    """FILE:LINE of a key, or of a section's header, in table number `which` of that name."""
+    inside, seen = section is None, -1
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\[?\s*([^\[\]]+?)\s*\]", line)
+        if header:
+            inside = header[1].strip("\"'") == section
+            seen += inside
+            inside = inside and (section != LISTED or seen == which)
+            if inside and key is None:
+                return f"{path}:{number}"
+        elif inside and key is not None and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return f"{path}:{number}"
+    return f"{path}"

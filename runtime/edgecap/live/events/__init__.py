@@ -1,0 +1,1 @@
+"""From the captions of windows to events with a beginning and an end."""

@@ -1,0 +1,227 @@
+"""Captions to events: what stays the same is one event, and every event ends.
+
+Two windows say the same where their words overlap by `same_words` or more (`edgecap.live.events.similarity`), or where the
+encoder's embeddings have a cosine of `same_sound` or more: the decoder may put one sound into different words from
+window to window, and the sound itself tells. With the tiny model windows of one steady sound have 0.985 to 1.000,
+of different example sounds 0.17 to 0.68. Both are compared with the caption that the event shows, never with the
+window before, so that one thing cannot fade into another under the same name.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from itertools import count
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.live.events.describe import Described
+from edgecap.live.events.similarity import overlap, stems
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventSettings:
+    """When an event begins, ends, and is not told at all."""
+
+    same_words: float = 0.5
+    """Overlap of content words from which on two captions say the same."""
+    same_sound: float = 0.85
+    """Cosine of the embeddings from which on two windows sound the same."""
+    close_after: float = 8.0
+    """Seconds unheard after which an event ends."""
+    longest: float = 600.0
+    """Seconds after which an event ends in any case; what goes on begins a new one."""
+    cooldown: float = 8.0
+    """Seconds after its end in which the same is not told again."""
+    min_score: float = -1.5
+    """Captions with a lower mean log-probability begin no event."""
+    only: tuple[str, ...] = ()
+    """Words of which a caption must have one; none takes all."""
+    ignore: tuple[str, ...] = ()
+    """Words of which a caption may have none."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that was heard for a while."""
+
+    id: int
+    """1 for the first since listening began, of all microphones together."""
+    start: float
+    """Seconds of sound before it."""
+    end: float
+    """Seconds of sound up to where it was heard last."""
+    began: float
+    """Unix time of `start`, by the clock at the time it was heard."""
+    ended: float
+    """Unix time of `end`."""
+    text: str
+    """The best-scored of its captions."""
+    score: float
+    """Mean log-probability of that caption."""
+    level_dbfs: float
+    """Its loudest 100 ms, dB relative to full scale."""
+    updates: int
+    """Windows that said the same after the first."""
+    open: bool
+    """Whether it may still go on."""
+    source: str = ""
+    """Name of the microphone, file or pipe."""
+
+    def document(self, **more: object) -> dict[str, object]:
+        """The event as JSON takes it: times as ISO 8601 with offset beside the seconds of sound."""
+        fields = asdict(self)
+        for key in ("start", "end"):
+            fields[key] = round(fields[key], 3)
+        return {
+            **more,
+            **fields,
+            "score": round(self.score, 4),
+            "level_dbfs": round(self.level_dbfs, 1),
+            "began": iso(self.began),
+            "ended": iso(self.ended),
+        }
+
+
+Kind = Literal["begin", "update", "end"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that happened to an event."""
+
+    kind: Kind
+    event: Event
+
+
+def iso(unix: float) -> str:
+    """Unix time as ISO 8601 in local time with its offset, to milliseconds."""
+    return datetime.fromtimestamp(unix).astimezone().isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What captions are compared with."""
+
+    words: frozenset[str]
+    embedding: NDArray[np.float32]
+    ended: float = 0.0
+
+
+class EventBuilder:
+    """Takes captions in the order of time, gives the changes of events. Knows no clock but the sound's."""
+
+    def __init__(
+        self, settings: EventSettings, source: Callable[[], str] = lambda: "", ids: Iterator[int] | None = None
+    ) -> None:
+        """`source` names the stream; builders of several streams share their `ids`."""
+        self.suppressed = 0
+        """Captions that began no event: filtered, too unsure, or said just before."""
+        self._settings, self._source, self._ids = settings, source, ids or count(1)
+        self._only = frozenset().union(*(stems(word) for word in settings.only))
+        self._ignore = frozenset().union(*(stems(word) for word in settings.ignore))
+        self._event: Event | None = None
+        self._meaning: _Meaning | None = None
+        self._past: deque[_Meaning] = deque(maxlen=64)
+        self._heard = 0.0
+
+    @property
+    def event(self) -> Event | None:
+        """The open event."""
+        return self._event
+
+    def hear(self, described: Described, onset: float = 0.0) -> list[Change]:
+        """Take one captioned window; `onset` is where the gate last opened, seconds."""
+        job, best = described.job, described.beams[0]
+        meaning = _Meaning(stems(best.text), described.embedding)
+        start, self._heard = max(job.start, min(onset, job.sounded), min(self._heard, job.sounded)), job.end
+        changes = self.tick(start)  # what this window adds begins here, so until here nothing was heard
+        if self._event is not None and self._same(meaning, self._meaning):
+            return [*changes, *self._go_on(described, meaning)]
+        if not self._wanted(best.text, best.score, meaning):
+            self.suppressed += 1
+            return changes
+        changes += self.finish()
+        if any(
+            job.sounded - past.ended <= self._settings.cooldown and self._same(meaning, past) for past in self._past
+        ):
+            self.suppressed += 1
+            return changes
+        return [*changes, self._begin(described, meaning, start)]
+
+    def tick(self, heard: float) -> list[Change]:
+        """So many seconds are known to bring nothing more to the open event: closes it where that is long enough."""
+        if self._event is not None and heard - self._event.end >= self._settings.close_after:
+            return self.finish()
+        return []
+
+    def move(self, seconds: float) -> None:
+        """The clock was set `seconds` forward: the open event gets the time that it would have had by the new one."""
+        if self._event is not None:
+            self._event = replace(self._event, began=self._event.began + seconds, ended=self._event.ended + seconds)
+
+    def finish(self) -> list[Change]:
+        """Close the open event."""
+        if self._event is None or self._meaning is None:
+            return []
+        event, self._event = replace(self._event, open=False), None
+        self._past.append(replace(self._meaning, ended=event.end))
+        return [Change("end", event)]
+
+    def _begin(self, described: Described, meaning: _Meaning, start: float) -> Change:
+        job, best = described.job, described.beams[0]
+        self._meaning = meaning
+        self._event = Event(
+            id=next(self._ids),
+            start=start,
+            end=job.sounded,
+            began=job.wall - (job.end - start),
+            ended=job.wall - (job.end - job.sounded),
+            text=best.text,
+            score=best.score,
+            level_dbfs=job.level,
+            updates=0,
+            open=True,
+            source=self._source(),
+        )
+        return Change("begin", self._event)
+
+    def _go_on(self, described: Described, meaning: _Meaning) -> list[Change]:
+        """The open event was heard again."""
+        event, job, best = self._event, described.job, described.beams[0]
+        assert event is not None
+        if job.sounded - event.start > self._settings.longest:
+            return [*self.finish(), self._begin(described, meaning, min(event.end, job.sounded))]
+        better = best.score > event.score and self._passes(meaning)
+        if better:
+            self._meaning = meaning
+        self._event = replace(
+            event,
+            end=max(event.end, job.sounded),
+            ended=job.wall - (job.end - job.sounded),
+            text=best.text if better else event.text,
+            score=best.score if better else event.score,
+            level_dbfs=max(event.level_dbfs, job.level),
+            updates=event.updates + 1,
+        )
+        return [Change("update", self._event)]
+
+    def _same(self, left: _Meaning, right: _Meaning | None) -> bool:
+        if right is None:
+            return False
+        settings = self._settings
+        return (
+            overlap(left.words, right.words) >= settings.same_words
+            or float(left.embedding @ right.embedding) >= settings.same_sound
+        )
+
+    def _wanted(self, text: str, score: float, meaning: _Meaning) -> bool:
+        return bool(text) and score >= self._settings.min_score and self._passes(meaning)
+
+    def _passes(self, meaning: _Meaning) -> bool:
+        """Whether the filters let these words through."""
+        return not meaning.words & self._ignore and (not self._only or bool(meaning.words & self._only))

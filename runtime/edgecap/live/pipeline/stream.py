@@ -1,0 +1,80 @@
+"""The log-mel of a stream: each frame is computed once, when its last sample has come.
+
+A window of the stream equals the log-mel of the same stretch cut out and taken whole, but for the two frames
+at either end (half a Fourier window): there a clip is reflected because it has nothing beyond its ends, and a
+stream has, so the stream uses the real neighbours. The beginning of the stream is reflected as a clip's is. The
+logarithm is part of a frame and computed once too; only the floor below the window's own maximum is applied to
+each window anew, as the model was trained with a floor for each clip.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgecap.audio.frontend import FrontEnd, floored, logarithm, mel_frames
+from edgecap.types import LogMel, Waveform
+
+
+class MelStream:
+    """A ring of the newest log-mel frames of a stream of samples."""
+
+    def __init__(self, front_end: FrontEnd, window_frames: int) -> None:
+        """`window_frames` is the most frames that `window` gives."""
+        self.computed = 0
+        """Frames computed so far: each frame of the stream adds one, once."""
+        self.frame_seconds = front_end.hop_length / front_end.sample_rate
+        self._front_end = front_end
+        self._ring = np.empty((window_frames, front_end.n_mels), np.float32)
+        self._next = 0
+        self._held = 0
+        self._rest: Waveform = np.empty(0, np.float32)
+        self._begun = False
+
+    @property
+    def frames(self) -> int:
+        """Frames that the next window will have."""
+        return self._held
+
+    def push(self, samples: Waveform) -> int:
+        """Take samples (n,) float32 at the model's rate; the number of frames that became whole.
+
+        Of more than a window at once only the newest frames are computed.
+        """
+        front_end = self._front_end
+        self._rest = np.concatenate((self._rest, samples))
+        if not self._begun:
+            half = front_end.n_fft // 2
+            if self._rest.size <= half:
+                return 0
+            self._rest = np.concatenate((self._rest[half:0:-1], self._rest))
+            self._begun = True
+        whole = max(0, (self._rest.size - front_end.n_fft) // front_end.hop_length + 1)
+        wanted = min(whole, len(self._ring))
+        if wanted:
+            first = (whole - wanted) * front_end.hop_length
+            stretch = self._rest[first : first + (wanted - 1) * front_end.hop_length + front_end.n_fft]
+            self._keep(logarithm(mel_frames(stretch, front_end), front_end))
+            self._rest = self._rest[whole * front_end.hop_length :].copy()
+        return whole
+
+    def window(self, most: int | None = None) -> LogMel:
+        """Log-mel of the newest frames, at most `most`, with that window's own floor: a copy, (n_mels, frames)."""
+        newest = self.newest(self._held if most is None else most)
+        return np.ascontiguousarray(floored(newest, self._front_end).T)
+
+    def newest(self, count: int) -> LogMel:
+        """The newest frames as they were computed, without a window's floor, at most as many: (n, n_mels), a copy."""
+        count = min(count, self._held)
+        return self._ring[(self._next - count + np.arange(count)) % len(self._ring)]
+
+    def restart(self) -> None:
+        """Forget everything: what comes next does not continue what was heard."""
+        self._held, self._begun, self._rest = 0, False, np.empty(0, np.float32)
+
+    def _keep(self, frames: LogMel) -> None:
+        size = len(self._ring)
+        self.computed += len(frames)
+        places = (self._next + np.arange(len(frames))) % size
+        self._ring[places] = frames
+        self._next = (self._next + len(frames)) % size
+        self._held = min(size, self._held + len(frames))

@@ -1,0 +1,57 @@
+"""What is it hearing? One line for each window: level, gate, and the best captions with their scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from edgecap.live.pipeline.status import Status
+from edgecap.live.sinks.base import Sink
+
+BEAMS = 3
+
+
+class WindowLog(Sink):
+    """Tells of every window, whether an event comes of it or not; as JSON objects of kind "window" where asked for."""
+
+    def __init__(self, write: Callable[[str], None], *, as_json: bool = False) -> None:
+        self._write, self._json = write, as_json
+        self._seen: dict[int, tuple[int, int]] = {}
+
+    def tick(self, status: Status) -> None:
+        """See `Sink.tick`."""
+        seen = (status.captions, status.quiet)
+        if seen == self._seen.get(status.number, (0, 0)):
+            return
+        captioned = status.captions > self._seen.get(status.number, (0, 0))[0]
+        self._seen[status.number] = seen
+        beams = status.beams[:BEAMS] if captioned else ()
+        self._write(
+            json.dumps(document(status, beams), ensure_ascii=False, allow_nan=False)
+            if self._json
+            else line(status, beams)
+        )
+
+
+def document(status: Status, beams: tuple[tuple[str, float], ...]) -> dict[str, object]:
+    """A window for programs."""
+    return {
+        "kind": "window",
+        "source": status.source,
+        "end": round(status.heard, 3),
+        "level_dbfs": round(status.level, 1),
+        "loudest_dbfs": round(status.loudest, 1),
+        "floor_dbfs": None if status.floor is None else round(status.floor, 1),
+        "gate_open": status.gate_open,
+        "beams": [{"text": text, "score": round(score, 4)} for text, score in beams],
+        "fault": status.fault,
+        "audio_kept": bool(status.audio_kept),
+    }
+
+
+def line(status: Status, beams: tuple[tuple[str, float], ...]) -> str:
+    """A window for people."""
+    floor = "" if status.floor is None else f" (floor {status.floor:.0f})"
+    gate = "open " if status.gate_open else "quiet"
+    said = "  |  ".join(f"{score:.2f} {text}" for text, score in beams) or (status.fault or "-")
+    return f"{status.source}  {status.level:6.1f} dBFS{floor}  gate {gate}  {said}"

@@ -1,0 +1,170 @@
+"""A microphone that may come and go.
+
+It is opened as it was asked for, and remembered by its name: numbers change when something else is plugged in.
+When it gives nothing any more it is closed and looked for until it is back: asked for once a second, looked at less and
+less often (`edgecap.live.sources.microphones`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from edgecap.audio.microphone import InputDevice
+from edgecap.audio.sound_cards import plain_name
+from edgecap.errors import DeviceError
+from edgecap.live.sources.source import NOTHING, Chunk, Intake, Tell
+from edgecap.types import Waveform
+
+DEAF_SECONDS = 3.0
+"""A microphone that gives nothing for this long is taken for lost."""
+RETRY_SECONDS = 1.0
+
+
+class _Ring(Protocol):
+    def read(self) -> tuple[Waveform, int]: ...
+
+
+class OpenMicrophone(Protocol):
+    """What is needed of an open microphone."""
+
+    sample_rate: float
+    device: InputDevice
+    overflows: int
+
+    @property
+    def ring(self) -> _Ring:
+        """Where its sound is."""
+        ...
+
+    @property
+    def active(self) -> bool:
+        """Whether sound still comes."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
+class Opener(Protocol):
+    """How microphones are opened (`edgecap.live.sources.microphones.Microphones`)."""
+
+    def open(self, query: str | None) -> OpenMicrophone:
+        """Open a microphone as it was asked for. Raises DeviceError."""
+        ...
+
+    def open_again(self, query: str | None, known: bool) -> OpenMicrophone:
+        """Look anew for one that is missing; `known`: by its full name. Raises DeviceError where it is not there."""
+        ...
+
+
+class MicrophoneSource:
+    """The sound of one microphone, through losses and returns."""
+
+    lossless = False
+    speed = 1.0
+    ended = False
+
+    def __init__(
+        self,
+        query: str | None,
+        target_rate: int,
+        opener: Opener,
+        tell: Tell,
+        *,
+        wait: bool = False,
+        label: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Open it. Raises DeviceError where that fails, unless `wait`: then it is looked for until it is there.
+
+        `label` is what it is called in events; the device's own name where None is given.
+        """
+        self.fault = ""
+        self.label = label
+        self._target_rate, self._opener, self._tell = target_rate, opener, tell
+        self._clock, self._sleep = clock, sleep
+        self._query, self._known = query, False
+        self._microphone: OpenMicrophone | None = None
+        self._overflows = 0
+        self._retry_at = self._last = clock()
+        self._fresh = False
+        try:
+            self._start(opener.open(query))
+        except DeviceError as error:
+            if not wait:
+                raise
+            tell("warning", f"{error}; waiting for it")
+            self.fault = "the microphone is not there yet"
+            self._retry_at = clock() + RETRY_SECONDS
+
+    @property
+    def name(self) -> str:
+        """What the microphone is called: its label, or its name without the numbers that change."""
+        return self.label or plain_name(self._query or "the default microphone")
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is open."""
+        return self._microphone is not None
+
+    @property
+    def overflows(self) -> int:
+        """See `Source.overflows`."""
+        return self._overflows + (self._microphone.overflows if self._microphone else 0)
+
+    def read(self, timeout: float) -> Chunk:
+        """See `Source.read`."""
+        if self._microphone is None and not self._find():
+            self._sleep(timeout)
+            return Chunk(NOTHING)
+        microphone = self._microphone
+        assert microphone is not None
+        self._sleep(timeout)
+        block, lost = microphone.ring.read()
+        if not len(block):
+            if not microphone.active or self._clock() - self._last > DEAF_SECONDS:
+                self._lose()
+            return Chunk(NOTHING)
+        self._last = self._clock()
+        if self.fault:
+            self.fault = ""
+            self._tell("note", f"the microphone {self.name!r} is there; listening at {microphone.sample_rate:g} Hz")
+        fresh, self._fresh = self._fresh, False
+        return Chunk(self._intake.push(block), lost / microphone.sample_rate, fresh)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        if self._microphone is not None:
+            self._overflows = self.overflows
+            self._microphone.close()
+            self._microphone = None
+
+    def _start(self, microphone: OpenMicrophone) -> None:
+        """Take an open microphone and remember its name."""
+        self._microphone = microphone
+        self._query, self._known = microphone.device.name, True
+        self._intake = Intake(microphone.sample_rate, self._target_rate)
+        self._last, self._fresh = self._clock(), True
+
+    def _find(self) -> bool:
+        """Look for it where it is time to; whether it is open."""
+        if self._clock() < self._retry_at:
+            return False
+        self._retry_at = self._clock() + RETRY_SECONDS
+        try:
+            self._start(self._opener.open_again(self._query, self._known))
+        except DeviceError:
+            return False
+        return True
+
+    def _lose(self) -> None:
+        """Close it, to look for it from now on; told once, until sound comes again."""
+        self.close()
+        self._retry_at = self._clock() + RETRY_SECONDS
+        if not self.fault:
+            self.fault = "the microphone gives no sound"
+            self._tell("warning", f"the microphone {self.name!r} gives no more sound; waiting for it to come back")

@@ -1,0 +1,127 @@
+"""How microphones are opened and opened again, one or several of them.
+
+PortAudio lists devices once, when it starts, and starting it anew ends every open stream. So while other microphones
+are open, a process of its own looks whether the missing one is back; only then are the others closed for a moment.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from edgecap.audio.microphone import InputDevice, Microphone, find_device, list_devices, rescan
+from edgecap.audio.sound_cards import plain_name, port_of
+from edgecap.errors import DeviceError
+
+CARDS = Path("/proc/asound/cards")
+FIRST_LOOK, LONGEST_LOOK = 2.0, 30.0
+"""Seconds between two looks for one that is missing; a change of the kernel's list of cards shortens them."""
+LOOK = (
+    "from edgecap.audio.microphone import list_devices\nfor device in list_devices(): print(device.index, device.name)"
+)
+
+
+class Microphones:
+    """All microphones of one listener."""
+
+    def __init__(self, ring_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`ring_seconds` is the most sound held between a callback and its reader."""
+        self._ring_seconds, self._clock = ring_seconds, clock
+        self._open: list[Microphone] = []
+        self._ports: dict[str, str | None] = {}
+        self._look: subprocess.Popen[str] | None = None
+        self._interval, self._next, self._asked = FIRST_LOOK, 0.0, float("-inf")
+        self._cards = ""
+
+    def open(self, query: str | None) -> Microphone:
+        """Open a microphone as it is asked for. Raises DeviceError, MissingDependencyError."""
+        return self._start(find_device(query))
+
+    def open_again(self, query: str | None, known: bool) -> Microphone:
+        """Look anew for one that is missing; `known` says that `query` is the full name of one that was open.
+
+        Raises DeviceError where it is not there (yet).
+        """
+        for microphone in self._open:
+            if not microphone.active:
+                microphone.close()  # its own source may not have noticed yet, and no stream may outlive a rescan
+        self._open = [microphone for microphone in self._open if microphone.active]
+        now, before, self._asked = self._clock(), self._asked, self._clock()
+        if now - before > LONGEST_LOOK:
+            self._interval, self._next = FIRST_LOOK, 0.0
+        if self._open:
+            self._wait_for(query)
+        elif not self._due():
+            raise DeviceError(f"no microphone is called {query!r}; see edgecap devices")
+        for microphone in self._open:
+            microphone.close()
+        rescan()
+        for microphone in self._open:
+            with suppress(DeviceError):  # then it stays closed, and its own source looks for it
+                microphone.reopen(self._find(microphone.device.name))
+        return self._start(self._find(query) if known and query else find_device(query))
+
+    def close(self) -> None:
+        """End the process that looks for devices, where there is one."""
+        if self._look is not None:
+            self._look.kill()
+            self._look.communicate()
+            self._look = None
+
+    def _start(self, device: InputDevice) -> Microphone:
+        microphone = Microphone(device, self._ring_seconds)
+        self._ports[device.name] = port_of(device.name)
+        self._open.append(microphone)
+        return microphone
+
+    def _find(self, name: str) -> InputDevice:
+        """The device that was called `name`, by its name or its plug, whatever numbers it has now."""
+        port = self._ports.get(name)
+        alike = [device for device in list_devices() if plain_name(device.name) == plain_name(name)]
+        for fits in (
+            [device for device in alike if port is not None and port_of(device.name) == port],
+            [device for device in alike if device.name == name],
+            alike,
+        ):
+            if len(fits) == 1:
+                return fits[0]
+        raise DeviceError(f"no microphone is called {name!r}; see edgecap devices")
+
+    def _due(self) -> bool:
+        """Whether it is time to look: soon at first, then more and more seldom, at once when a card came or went.
+
+        Each start of PortAudio loses some 13 kB (measured, 19.6 with ALSA 1.2.8), so once a second for weeks will not
+        do; and what is seen and does not open closes the others for a moment each time.
+        """
+        cards = CARDS.read_text(encoding="utf-8", errors="replace") if CARDS.exists() else ""
+        if cards != self._cards:
+            self._cards, self._interval, self._next = cards, FIRST_LOOK, 0.0
+        if self._clock() < self._next:
+            return False
+        self._next = self._clock() + self._interval
+        self._interval = min(LONGEST_LOOK, 2 * self._interval)
+        return True
+
+    def _wait_for(self, query: str | None) -> None:
+        """Return when another process has seen the microphone. Raises DeviceError until then; never waits."""
+        if self._look is None and self._due():
+            with suppress(OSError):  # no memory or no process left; later there may be
+                self._look = subprocess.Popen(
+                    [sys.executable, "-c", LOOK],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+        elif self._look is not None and self._look.poll() is not None:
+            listed = [line.partition(" ")[::2] for line in self._look.communicate()[0].splitlines()]
+            self._look = None
+            open_names = {microphone.device.name for microphone in self._open}
+            free = [(number, name) for number, name in listed if name not in open_names]
+            if any(query in (None, number) or plain_name(query).casefold() in name.casefold() for number, name in free):
+                return
+        raise DeviceError(f"no microphone is called {query!r}; see edgecap devices")

@@ -1,0 +1,71 @@
+"""Raw samples from a pipe: s16le, as `arecord -t raw` and `ffmpeg -f s16le` write them."""
+
+from __future__ import annotations
+
+import os
+import select
+
+import numpy as np
+
+from edgecap.errors import AudioError
+from edgecap.live.sources.source import NOTHING, Chunk, Intake
+
+MOST_BYTES = 1 << 20
+"""Read at once."""
+
+
+class PipeSource:
+    """Signed 16-bit little-endian samples, channels interleaved, from a file descriptor.
+
+    With a speed of 0 it is read no faster than captions are made, so that whoever writes has to wait and nothing is
+    dropped; else all that comes is taken at once, as from a microphone.
+    """
+
+    overflows = 0
+    fault = ""
+
+    def __init__(
+        self,
+        descriptor: int,
+        sample_rate: int,
+        channels: int,
+        target_rate: int,
+        *,
+        speed: float = 1.0,
+        name: str = "standard input",
+    ) -> None:
+        """`sample_rate` in hertz and `channels` are the pipe's. Raises AudioError for a rate that no sound has."""
+        self._intake = Intake(sample_rate, target_rate)
+        self.name, self.speed, self.lossless, self.ended = name, speed, speed == 0.0, False
+        self._descriptor, self._channels = descriptor, channels
+        self._frame = 2 * channels
+        self._most = self._frame * max(1, sample_rate // 10) if self.lossless else MOST_BYTES
+        self._rest = b""
+        self._bytes = 0
+
+    def read(self, timeout: float) -> Chunk:
+        """See `Source.read`. Raises AudioError where the pipe ends before it began, or cannot be read."""
+        try:
+            ready, _, _ = select.select([self._descriptor], [], [], timeout)
+            data = os.read(self._descriptor, self._most) if ready else None
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{self.name} cannot be read ({error}); pipe raw samples into it") from error
+        if data is None:
+            return Chunk(NOTHING)
+        if not data:
+            self.ended = True
+            if self._bytes == 0:
+                raise AudioError(
+                    f"{self.name} is empty; pipe raw samples into it, as in: arecord -t raw -f S16_LE "
+                    "-r 16000 | edgecap listen --stdin --rate 16000"
+                )
+            return Chunk(self._intake.flush())
+        self._bytes += len(data)
+        data = self._rest + data
+        whole = len(data) // self._frame * self._frame
+        self._rest = data[whole:]
+        block = np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels).astype(np.float32) / np.float32(32_768.0)
+        return Chunk(self._intake.push(block) if len(block) else NOTHING)
+
+    def close(self) -> None:
+        """The descriptor belongs to whoever opened it."""

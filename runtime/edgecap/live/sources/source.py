@@ -1,0 +1,87 @@
+"""Where sound comes from, as the listener sees it: mono at the model's rate, and never waiting for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from edgecap.audio.resample import Resampler
+from edgecap.audio.samples import LARGEST_SAMPLE, to_mono
+from edgecap.types import Waveform
+
+Tell = Callable[[Literal["note", "warning"], str], None]
+"""Takes what people should know: the kind and one line."""
+NOTHING: Waveform = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What came since the last read."""
+
+    samples: Waveform
+    """Shape (n,) float32 at the model's rate."""
+    lost: float = 0.0
+    """Seconds of sound that were dropped just before, because nobody read in time."""
+    fresh: bool = False
+    """Whether it does not continue what came before (the device was opened anew)."""
+
+
+class Intake:
+    """Blocks of a live input to mono samples at the model's rate; what is no number counts as zero.
+
+    A file with such samples is refused; a microphone that listens for weeks must not end, or poison the low-pass,
+    because of one.
+    """
+
+    def __init__(self, sample_rate: float, target_rate: int) -> None:
+        self._resampler = Resampler(sample_rate, target_rate)
+
+    def push(self, block: Waveform) -> Waveform:
+        """Take a block (n, channels) float32; the mono samples (m,) that are ready."""
+        if not float(np.max(np.abs(block), initial=0.0)) <= LARGEST_SAMPLE:  # true for NaN too
+            block = np.clip(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0), -LARGEST_SAMPLE, LARGEST_SAMPLE)
+        return self._resampler.push(to_mono(block))
+
+    def flush(self) -> Waveform:
+        """What the low-pass still holds when the input has ended."""
+        return self._resampler.push(NOTHING, last=True)
+
+
+class AudioSource(Protocol):
+    """A stream of sound."""
+
+    lossless: bool
+    """Whether it waits for whoever reads it; else it goes on and the newest sound wins."""
+    speed: float
+    """Seconds of sound in a second of time; 0 where it comes as fast as it is read."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def fault(self) -> str:
+        """Why no sound comes; empty where it does."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        ...
+
+    @property
+    def overflows(self) -> int:
+        """Times that the system lost sound before edgecap saw it."""
+        ...
+
+    def read(self, timeout: float) -> Chunk:
+        """What came; waits at most `timeout` seconds for it. Raises DeviceError, AudioError."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device or file."""
+        ...

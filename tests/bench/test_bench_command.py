@@ -1,0 +1,206 @@
+"""`edgecap bench` from its command line to its table, on a tiny real model. No time is judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+
+from edgecap.errors import AudioError, EdgecapError, OutputError
+from edgecap_bench import cli
+from edgecap_bench import commands as modes
+from edgecap_bench.figures.figures import EXPLANATIONS, TARGETS
+from edgecap_bench.figures.stages import measure_stages
+from edgecap_bench.harness import load
+from edgecap_bench.harness.clips import load_clips
+from edgecap_bench.harness.load import BusyMachineError
+from edgecap_bench.harness.processes import Measurement
+from edgecap_bench.reports.results import Result, read_result
+from edgecap_bench.reports.tables import Page
+from support.signals import noise
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+QUICK = ("--rounds", 2, "--starts", 1)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    soundfile.write(folder / "short.wav", noise(2.0, 44_100), 44_100)
+    soundfile.write(folder / "stereo.flac", np.stack([noise(12.0)] * 2, axis=1), 16_000)
+    (folder / "notes.txt").write_text("no sound")
+    return folder
+
+
+def test_bench_measures_and_writes_every_figure(edgecap: Run, tiny_folder: Path, clips: Path, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    done = edgecap(
+        "bench", "--model", tiny_folder, "--clips", clips, *QUICK, "--long", 41, "--even-busy", "--json", file
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    result = read_result(file)
+    assert [figure.name for figure in result.figures] == list(EXPLANATIONS)
+    assert {figure.name: figure.target for figure in result.figures if figure.target} == TARGETS
+    for figure in result.figures:
+        assert figure.name in done.stdout
+        assert figure.unit == "B" or min(figure.sample) > 0
+    assert (result.settings.clips, result.settings.rounds) == (["short.wav", "stereo.flac"], 2)
+    assert result.subject.name == tiny_folder.name
+    assert str(tiny_folder.parent) not in file.read_text()
+    assert result.command.startswith(f"edgecap bench --model {tiny_folder.name} --clips {clips.name} --rounds 2")
+    by_name = {figure.name: figure.sample for figure in result.figures}
+    assert by_name["peak memory"][0] > 20e6
+    assert by_name["cold start"][0] > by_name["import edgecap"][0]
+
+
+def test_bench_can_leave_the_long_file_out(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "figures.png"
+    done = edgecap("bench", "--model", tiny_folder, *QUICK, "--long", 0, "--even-busy", "--beam", 1, "--plot", plot)
+    assert done.returncode == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "cold start" in done.stdout
+    assert "long file" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("--model", "nobody"), 4, "no model called 'nobody'"),
+        (("--clips", "nowhere"), 3, "no folder nowhere"),
+        (("--threads", 10_000), 2, "do not fit"),
+        (("--rounds", 0), 2, "--rounds"),
+        (("--dataset", "one"), 2, "--dataset"),
+        (("--growth", "--beam", 2), 2, "--beam"),
+        (("--submit-file", "board.json", "--compare", "teacher"), 2, "--compare"),
+        (("--submit-file", "board.json", "--runtime", "all"), 2, "--runtime"),
+        (("--json", "nowhere/result.json"), 7, "no folder nowhere"),
+        (("--json", "/"), 7, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_a_line(
+    edgecap: Run, tiny_folder: Path, arguments: tuple[object, ...], code: int, complaint: str
+) -> None:
+    done = edgecap("bench", "--model", tiny_folder, *QUICK, "--even-busy", *arguments)
+    assert done.returncode == code
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_folder_without_sounds_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="holds no sound files"):
+        load_clips(tmp_path, 16_000, 1_000)
+
+
+def test_clips_are_all_as_long_as_the_window(clips: Path) -> None:
+    for folder in (clips, None):
+        sounds = load_clips(folder, 16_000, 160_000)
+        assert {sound.samples.shape for sound in sounds} == {(160_000,)}
+        assert all(np.abs(sound.samples).max() <= 1.0 and np.ptp(sound.samples) > 0 for sound in sounds)
+
+
+def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(load, "look", lambda: 1.5)
+    monkeypatch.setattr(modes, "measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(BusyMachineError, match=r"take 1\.50 processor cores"):
+        cli.bench(json=tmp_path / "result.json")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_that_was_disturbed_is_kept_but_called_no_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load, "look", lambda: 0.0)
+    monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.7)
+    with pytest.raises(BusyMachineError, match=r"take 0\.70 processor cores"):
+        cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
+    assert read_result(tmp_path / "result.json").noisy
+    assert "NO RESULT" in capsys.readouterr().out
+
+
+def test_a_result_that_cannot_be_written_is_shown_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path) -> None:
+        raise OutputError(f"{path} cannot be written (No space left on device)")
+
+    page = Page(title="what took minutes", notes=[], sheets=[], provenance=[])
+    outcome = modes.Outcome(page, full, lambda path: None, False)
+    monkeypatch.setitem(modes.MODES, "figures", lambda *_: outcome)
+    with pytest.raises(OutputError, match="No space left"):
+        cli.bench(even_busy=True, json=tmp_path / "result.json")
+    assert "what took minutes" in capsys.readouterr().out
+
+
+def test_a_quiet_run_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
+    monkeypatch.setattr(load, "look", lambda: 0.0)
+    monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.01)
+    cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
+    result: Result = read_result(tmp_path / "result.json")
+    assert (result.noisy, result.others_before, result.others_during) == (False, 0.0, 0.01)
+
+
+def test_control_c_keeps_the_figures_so_far(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, commands = Measurement.run, []
+
+    def interrupted(self: Measurement, task: str, *arguments: str, **more: object) -> dict:
+        if task == "command":
+            commands.append(arguments)
+            if len(commands) == 2:
+                raise KeyboardInterrupt
+        return run(self, task, *arguments, **more)
+
+    monkeypatch.setattr(Measurement, "run", interrupted)
+    with pytest.raises(typer.Exit) as ended:
+        cli.bench(model=[str(tiny_folder)], rounds=1, starts=5, even_busy=True, json=tmp_path / "r.json")
+    assert ended.value.exit_code == 130
+    found = read_result(tmp_path / "r.json")
+    assert found.partial
+    samples = {figure.name: len(figure.sample) for figure in found.figures}
+    assert samples["caption"] == samples["cold start"] == 1  # one whole turn of starts, and no long file
+    assert "long file" not in samples
+    assert "PARTIAL" in capsys.readouterr().out
+
+
+def test_stage_times_are_one_a_round_and_steps_one_a_clip(tiny_folder: Path, clips: Path) -> None:
+    times = measure_stages(str(tiny_folder), clips, rounds=3, threads=1, beam=1)
+    assert {len(times.front_end), len(times.encoder), len(times.decoder), len(times.caption)} == {3}
+    assert times.clips == ["short.wav", "stereo.flac"]
+    assert all(1 <= steps <= 20 for steps in times.steps)
+    assert times.decoder_step[2] == times.decoder[2] / times.steps[0]
+
+
+def test_a_measurement_runs_on_the_cores_it_is_given(tmp_path: Path) -> None:
+    cores = load.cores(1)
+    spy = tmp_path / "spy.py"
+    spy.write_text(
+        "import os\nfrom pathlib import Path\nfrom json import dumps\n"
+        f"Path({str(tmp_path / 'seen')!r}).write_text(dumps([sorted(os.sched_getaffinity(0)),"
+        "os.environ['OPENBLAS_NUM_THREADS']]))\n"
+    )
+    run = Measurement(cores, 1)
+    run._environment["PYTHONPATH"] = str(tmp_path)
+    assert run.run("import", "spy")["seconds"] > 0
+    assert json.loads((tmp_path / "seen").read_text()) == [cores, "1"]
+
+
+def test_a_measurement_that_fails_says_why() -> None:
+    with pytest.raises(EdgecapError, match="No module named 'no_such_module'"):
+        Measurement(load.cores(1), 1).run("import", "no_such_module")
+    with pytest.raises(EdgecapError, match=r"nowhere\.wav does not exist"):
+        Measurement(load.cores(1), 1).run("command", "caption", "nowhere.wav")
+
+
+def test_a_measurement_that_complains_at_length_is_not_held_up(tmp_path: Path) -> None:
+    (tmp_path / "talker.py").write_text("import sys\nsys.stderr.write('x' * 300_000 + chr(10))\n")
+    run = Measurement(load.cores(1), 1)
+    run._environment["PYTHONPATH"] = str(tmp_path)
+    assert run.run("import", "talker")["seconds"] >= 0

@@ -1,0 +1,330 @@
+"""Int8 and float16 graphs answer as the float graph does, ranges come from sounds, and recipes travel as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from onnx import TensorProto, helper, numpy_helper
+
+from edgecap.audio.frontend import FrontEnd
+from edgecap.errors import AudioError, BundleError, EdgecapError
+from edgecap_export import calibration
+from edgecap_export.calibration import read_calibration
+from edgecap_export.graphs.onnx_export import OnnxGraphs
+from edgecap_export.graphs.verify import onnx_runner
+from edgecap_export.onnx.runtime import RUNTIME
+from edgecap_export.quantisation.dynamic_matmul import quantise_products
+from edgecap_export.quantisation.fp16_weights import halve_weights
+from edgecap_export.quantisation.int8_plan import plan
+from edgecap_export.quantisation.layers import rank_layers
+from edgecap_export.quantisation.quantise import quantise_encoder, simplified, step_of
+from edgecap_export.quantisation.ranges import (
+    Histogram,
+    entropy_range,
+    least_error_range,
+    measure_ranges,
+    parse_ranges,
+    percentile_range,
+    render_ranges,
+)
+from edgecap_export.recipes import FP16, INT8, ExportRecipe, parse_recipe, recipe_for, render_recipe
+from edgecap_export.runtimes import Calibration, Work
+
+FRAMES, WIDTH = 64, 16
+
+
+def model(nodes, constants, inputs, outputs, maps=()) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*item) for item in inputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        value_info=[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in maps],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> onnx.ModelProto:
+    """A stem, a ReLU block, and a block with swish and squeeze-excite, as both students have them."""
+    rng = np.random.default_rng(3)
+
+    def weight(*shape):
+        return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+    constants = {
+        "plane": np.array([1], np.int64),
+        "axes": np.array([2, 3], np.int64),
+        "stem.w": weight(8, 1, 3, 3),
+        "stem.b": weight(8, 1)[:, 0],
+        "dw.w": weight(8, 1, 3, 3),
+        "dw.b": weight(8, 1)[:, 0],
+        "pw.w": weight(WIDTH, 8, 1, 1),
+        "pw.b": weight(WIDTH, 1)[:, 0],
+        "dw2.w": weight(WIDTH, 1, 3, 3),
+        "dw2.b": weight(WIDTH, 1)[:, 0],
+        "reduce.w": weight(4, WIDTH, 1, 1),
+        "reduce.b": weight(4, 1)[:, 0],
+        "excite.w": weight(WIDTH, 4, 1, 1),
+        "excite.b": weight(WIDTH, 1)[:, 0],
+        "project.w": weight(8, WIDTH, 1, 1),
+        "project.b": weight(8, 1)[:, 0],
+    }
+    node = helper.make_node
+
+    def conv(name, source, **more):
+        return node("Conv", [source, f"{name}.w", f"{name}.b"], [name], name, **more)
+
+    nodes = [
+        node("Unsqueeze", ["log_mel", "plane"], ["image"], "image"),
+        conv("stem", "image", pads=[1] * 4, strides=[2, 2]),
+        node("Relu", ["stem"], ["stem_r"], "r0"),
+        conv("dw", "stem_r", pads=[1] * 4, group=8),
+        node("Relu", ["dw"], ["dw_r"], "r1"),
+        conv("pw", "dw_r"),
+        node("Sigmoid", ["pw"], ["pw_s"], "s1"),
+        node("Mul", ["pw", "pw_s"], ["pw_m"], "m1"),
+        conv("dw2", "pw_m", pads=[0, 0, 1, 1], strides=[2, 2], group=WIDTH),
+        node("Sigmoid", ["dw2"], ["dw2_s"], "s2"),
+        node("Mul", ["dw2_s", "dw2"], ["dw2_m"], "m2"),
+        node("ReduceMean", ["dw2_m", "axes"], ["mean"], "mean", keepdims=1),
+        conv("reduce", "mean"),
+        node("Relu", ["reduce"], ["reduce_r"], "r2"),
+        conv("excite", "reduce_r"),
+        node("Sigmoid", ["excite"], ["gate"], "s3"),
+        node("Mul", ["dw2_m", "gate"], ["scaled"], "m3"),
+        conv("project", "scaled"),
+        node("Identity", ["project"], ["cross_keys"], "out"),
+    ]
+    big, small = (1, 8, 32, FRAMES // 2), (1, WIDTH, 15, FRAMES // 4 - 1)
+    wide = (1, WIDTH, 32, FRAMES // 2)
+    maps = [
+        ("image", (1, 1, 64, FRAMES)),
+        *((n, big) for n in ("stem", "stem_r", "dw", "dw_r")),
+        *((n, wide) for n in ("pw", "pw_m")),
+        *((n, small) for n in ("dw2", "dw2_m", "scaled")),
+    ]
+    return model(
+        nodes,
+        constants,
+        [("log_mel", TensorProto.FLOAT, (1, 64, FRAMES)), ("memory_length", TensorProto.INT64, (1,))],
+        [("cross_keys", None)],
+        maps,
+    )
+
+
+@pytest.fixture(scope="module")
+def log_mels() -> list[np.ndarray]:
+    return [np.random.default_rng(seed).normal(size=(1, 64, FRAMES)).astype(np.float32) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def ranges(encoder, log_mels):
+    return measure_ranges(simplified(encoder), log_mels, weights="w", clips=4, percentile=INT8.percentile)
+
+
+def keys(graph: onnx.ModelProto, log_mel: np.ndarray) -> np.ndarray:
+    inputs = {"log_mel": log_mel, "memory_length": np.array([1])}
+    return onnx_runner(graph.SerializeToString())(inputs)["cross_keys"]
+
+
+def kinds(graph: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in graph.graph.node]
+
+
+def error(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def test_a_simplified_graph_has_swish_and_pooling_in_one_operator_each_and_the_same_answer(encoder, log_mels):
+    simple = simplified(encoder)
+    assert kinds(simple).count("QuickGelu") == 2
+    assert kinds(simple).count("GlobalAveragePool") == 1
+    assert kinds(simple).count("Sigmoid") == 1
+    np.testing.assert_allclose(keys(simple, log_mels[0]), keys(encoder, log_mels[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["extremes", "percentile", "least-error"])
+def test_an_int8_encoder_answers_nearly_as_the_float_one(encoder, ranges, log_mels, rule):
+    recipe = replace(INT8, ranges=rule)
+    graph = quantise_encoder(simplified(encoder), ranges.of(recipe), recipe)
+    assert kinds(graph).count("Conv") == 1  # the stem
+    assert {"QLinearConv", "QLinearGlobalAveragePool", "QuickGelu"} <= set(kinds(graph))
+    assert error(keys(graph, log_mels[0]), keys(encoder, log_mels[0])) < 0.06
+
+
+def test_an_excite_moves_into_the_weights_where_those_are_fewer_than_places(encoder, ranges):
+    simple = simplified(encoder)
+    assert list(plan(simple, INT8).excites) == ["project"]
+    graph = quantise_encoder(simple, ranges.of(INT8), INT8)
+    assert kinds(graph).count("MatMulIntegerToFloat") == 2  # and the expansion, whose answer goes into a swish
+
+
+def test_ranges_of_a_graph_whose_tensors_have_other_names_are_refused_in_one_line(encoder, ranges):
+    renamed = replace(
+        ranges,
+        spans={rule: {f"{name}_1": span for name, span in spans.items()} for rule, spans in ranges.spans.items()},
+    )
+    graphs = OnnxGraphs(encoder.SerializeToString(), b"")
+    work = Work(student=None, window=FRAMES, recipe=INT8, calibration=Calibration((), renamed), float_graphs=graphs)
+    with pytest.raises(BundleError, match=r"lack 'stem_r' and \d+ more tensors .*--calibration"):
+        RUNTIME.lower(work)
+
+
+def test_wrong_ranges_are_seen_in_the_answer(encoder, ranges, log_mels):
+    narrow = {name: (low / 20, high / 20) for name, (low, high) in ranges.of(INT8).items()}
+    graph = quantise_encoder(simplified(encoder), narrow, INT8)
+    assert error(keys(graph, log_mels[0]), keys(encoder, log_mels[0])) > 0.3
+
+
+@pytest.mark.parametrize("change", [{"keep": ("pw", "dw2")}, {"float_first": 2}, {"convolutions": ("pointwise",)}])
+def test_what_a_recipe_leaves_in_float_stays_there_with_a_reason(encoder, ranges, log_mels, change):
+    recipe, simple = replace(INT8, **change), simplified(encoder)
+    planned = plan(simple, recipe)
+    assert len(planned.quantised) == 2
+    assert all(planned.stays.values())
+    graph = quantise_encoder(simple, ranges.of(recipe), recipe)
+    assert {node.name for node in graph.graph.node if node.op_type == "Conv"} >= {"stem"}
+    assert error(keys(graph, log_mels[0]), keys(encoder, log_mels[0])) < 0.06
+
+
+def test_layers_are_ranked_by_what_they_do_alone(encoder, ranges, log_mels):
+    simple, spans = simplified(encoder), dict(ranges.of(INT8))
+    spans["dw"] = spans["dw_r"] = (0.0, spans["dw_r"][1] / 50)
+    layers = rank_layers(simple, spans, INT8, log_mels[:2])
+    assert {layer.node for layer in layers} == {"dw", "pw", "dw2", "project"}
+    assert [layer.error for layer in layers] == sorted((layer.error for layer in layers), reverse=True)
+    assert layers[0].node in {"dw", "pw"}  # both use the tensor whose range was spoiled
+
+
+def test_a_range_always_holds_zero_exactly():
+    for span in ((0.5, 2.0), (-3.0, -1.0), (-1.0, 3.0), (0.0, 0.0)):
+        step = step_of(span)
+        assert step.scale > 0
+        assert 0 <= int(step.zero) <= 255
+    assert step_of((0.0, 255.0)).zero == 0
+    assert step_of((-255.0, 0.0)).zero == 255
+
+
+def test_a_percentile_cuts_both_ends_and_the_least_error_a_lone_outlier():
+    counts = np.zeros(1000, np.int64)
+    counts[[0, 999]] = 5
+    counts[400:600] = 1000
+    histogram = Histogram(-10.0, 10.0, counts)
+    assert percentile_range(histogram, 99.0) == pytest.approx((-2.0, 2.0), abs=0.05)
+    assert percentile_range(histogram, 100.0) == (-10.0, 10.0)
+    low, high = least_error_range(Histogram(0.0, 100.0, np.array([10**9, *[0] * 998, 1])))
+    assert (low, high) == pytest.approx((0.0, 20.0))
+
+
+def test_products_and_tables_in_int8_answer_nearly_as_in_float():
+    rng = np.random.default_rng(0)
+    shapes = {"table": (600, 64), "w": (64, 80), "b": (80,), "small": (80, 4)}
+    constants = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["x"], "gather"),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
+        helper.make_node("Add", ["y", "b"], ["z"], "sum"),
+        helper.make_node("MatMul", ["z", "small"], ["out"], "little"),
+    ]
+    graph = model(nodes, constants, [("tokens", TensorProto.INT64, (3,))], [("out", (3, 4))])
+    quantised = quantise_products(graph)
+    assert kinds(quantised).count("DynamicQuantizeMatMul") == 1
+    assert kinds(quantised).count("MatMul") == 1  # too small to gain
+    assert "Add" not in kinds(quantised)
+    tokens = {"tokens": np.array([1, 599, 7])}
+    exact, found = (onnx_runner(each.SerializeToString())(tokens)["out"] for each in (graph, quantised))
+    assert 0 < error(found, exact) < 0.02
+    assert quantised.ByteSize() < 0.35 * graph.ByteSize()
+    assert kinds(quantise_products(graph, keep=("gather", "product"))) == kinds(graph)
+
+
+def test_float16_weights_halve_the_file_and_nothing_else_and_what_they_cannot_hold_stays():
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.normal(size=(64, 64)).astype(np.float32), "large": np.full((64, 64), 1e6, np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"], "one"),
+        helper.make_node("MatMul", ["y", "large"], ["z"], "two"),
+    ]
+    graph = model(nodes, constants, [("x", TensorProto.FLOAT, (1, 64))], [("z", (1, 64))])
+    halved = halve_weights(graph)
+    assert [item.data_type for item in halved.graph.initializer].count(TensorProto.FLOAT16) == 1
+    assert halved.ByteSize() == pytest.approx(0.75 * graph.ByteSize(), rel=0.02)
+    x = {"x": rng.normal(size=(1, 64)).astype(np.float32)}
+    exact, found = (onnx_runner(each.SerializeToString())(x)["z"] for each in (graph, halved))
+    assert 0 < error(found, exact) < 1e-2
+
+
+def test_entropy_cuts_a_thin_tail_off_and_leaves_a_flat_distribution_whole():
+    flat = Histogram(-1.0, 3.0, np.full(2048, 100))
+    assert entropy_range(flat) == pytest.approx((-1.0, 3.0))
+    counts = np.zeros(2048, np.int64)
+    counts[:200] = np.random.default_rng(0).poisson(5_000 * np.exp(-np.arange(200) / 50))
+    counts[-1] = 1
+    low, high = entropy_range(Histogram(0.0, 100.0, counts))
+    assert low == 0.0
+    assert 9.0 < high < 60.0
+
+
+def test_recipes_and_ranges_survive_json_and_nonsense_is_refused(ranges):
+    other = replace(INT8, keep=("a", "b"), ranges="extremes")
+    for recipe in (INT8, FP16, other, recipe_for("int8", "efficientnet-b2")):
+        assert parse_recipe(render_recipe(recipe)) == recipe
+    unknown = '{"name": "x", "precision": "int8", "y": 1}'
+    for text in ("[]", "{}", render_recipe(INT8).replace('"int8"', '"int3"'), unknown):
+        with pytest.raises(EdgecapError):
+            parse_recipe(text)
+    again = parse_ranges(render_ranges(ranges))
+    assert again.spans.keys() == ranges.spans.keys()
+    assert again.of(INT8)["dw_r"] == pytest.approx(ranges.of(INT8)["dw_r"], rel=1e-3)
+    with pytest.raises(BundleError, match="--calibration"):
+        again.of(ExportRecipe(name="x", precision="int8", percentile=50.0))
+    for text in (b"{}", b"[]", b"3", b"\xff", b'{"format": "edgecap-ranges"}'):
+        with pytest.raises(BundleError, match="--calibration"):
+            parse_ranges(text)
+    spans = {rule: span for rule, span in again.spans.items() if rule != "entropy"}
+    assert replace(again, spans=spans).of(INT8)
+    with pytest.raises(BundleError, match="'entropy'"):
+        replace(again, spans=spans).of(replace(INT8, ranges="entropy"))
+
+
+def test_every_recording_is_heard_however_many_there_are_and_at_every_level(tmp_path, monkeypatch):
+    files, levels = set(), []
+
+    def window_of(sound, *_):
+        files.add(round(sound[1] / sound[0]))
+        levels.append(round(20 * np.log10(sound[0])))
+
+    for number in range(200):
+        (tmp_path / f"{number:03}.wav").touch()
+    monkeypatch.setattr(calibration, "_windows", lambda path, *_: [np.array([1.0, int(path.stem)], np.float32)] * 2)
+    monkeypatch.setattr(calibration, "loudest_level", lambda *_: -20.0)
+    monkeypatch.setattr(calibration, "window_of", window_of)
+    assert read_calibration(tmp_path, FrontEnd(), 201).clips == 200
+    assert files == set(range(200))
+    assert len(levels) == calibration.MOST_WINDOWS
+    assert min(levels.count(gain) for gain in calibration.GAINS_DB) > 30
+
+
+def test_calibration_needs_recordings_and_says_what_few_or_silent_ones_do(tmp_path):
+    front_end = FrontEnd()
+    with pytest.raises(AudioError, match="no folder"):
+        read_calibration(tmp_path / "nowhere", front_end, 201)
+    with pytest.raises(AudioError, match="no recordings"):
+        read_calibration(tmp_path, front_end, 201)
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(16_000, np.float32), 16_000)
+    silent = read_calibration(tmp_path, front_end, 201)
+    assert "silent" in silent.warnings[0]
+    assert "cut off" in silent.warnings[0]
+    soundfile.write(tmp_path / "c.wav", 0.1 * np.random.default_rng(0).normal(size=16_000 * 5), 16_000)
+    few = read_calibration(tmp_path, front_end, 201)
+    assert "3 recordings" in few.warnings[0]
+    assert {spectrogram.shape for spectrogram in few.log_mels} == {(1, 64, 201)}
+    levels = sorted({round(float(spectrogram.max()), 1) for spectrogram in few.log_mels})
+    assert levels[-1] - levels[1] > 30  # the same noise near and far

@@ -1,0 +1,118 @@
+"""The ONNX session runs the graphs as the bundle describes them, and refuses other graphs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgecap.bundle.bundle import BundleContent, load_bundle, write_bundle
+from edgecap.errors import BundleError
+from edgecap.inference.decoding import beam_search
+from edgecap.inference.session import InferenceSession, default_threads, open_session
+from support.tiny_model import (
+    FRAMES_PER_MEMORY,
+    MAX_TOKENS,
+    WINDOW_FRAMES,
+    WORDS,
+    encode_graph,
+    prefix_log_probs,
+    random_weights,
+    tiny_contents,
+    tiny_manifest,
+    write_tiny_bundle,
+)
+
+WEIGHTS = random_weights(6)
+
+
+def log_mel(seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).standard_normal((64, WINDOW_FRAMES)) * 20 - 40).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def session(tiny_folder: Path) -> InferenceSession:
+    return open_session(load_bundle(tiny_folder), threads=1)
+
+
+def test_cached_steps_give_what_the_whole_prefix_gives_although_beams_change_places(session: InferenceSession) -> None:
+    encoded = session.encode(log_mel(), 20)
+    decode = session.decoder(encoded, 3)
+    random = np.random.default_rng(1)
+    prefixes: list[list[int]] = [[], [], []]
+    for position in range(MAX_TOKENS):
+        parents = random.integers(0, 3, 3)
+        tokens = random.integers(0, len(WORDS), 3)
+        prefixes = [[*prefixes[parent], int(token)] for parent, token in zip(parents, tokens, strict=True)]
+        log_probs = decode(tokens, position, parents)
+        for row, prefix in zip(log_probs, prefixes, strict=True):
+            expected = prefix_log_probs(WEIGHTS, encoded.cross_keys, encoded.cross_values, 20, prefix)
+            # float32 logits of up to 50, summed in the order of the processor at hand: 4e-5 off on a Cortex-A72
+            np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_graph_fixed_to_three_beams_gives_the_same_captions_for_fewer(
+    session: InferenceSession, tmp_path: Path
+) -> None:
+    fixed = open_session(write_tiny_bundle(tmp_path / "fixed", beams=3), threads=1)
+    for seed in range(4):
+        for beam in (1, 2, 3):
+            free, tied = (
+                beam_search(one.decoder(one.encode(log_mel(seed), 31), beam), beam=beam, max_tokens=20, start=1, end=2)
+                for one in (session, fixed)
+            )
+            assert [found.tokens for found in free] == [found.tokens for found in tied]
+    with pytest.raises(BundleError, match="at most 3 beams"):
+        fixed.decoder(fixed.encode(log_mel(), 31), 4)
+
+
+def test_frames_beyond_the_memory_length_do_not_matter(session: InferenceSession) -> None:
+    cut = log_mel()
+    cut[:, 10 * FRAMES_PER_MEMORY :] = -100.0
+    start = (np.array([1]), 0, np.array([0]))
+    rows = [session.decoder(session.encode(frames, 10), 1)(*start) for frames in (log_mel(), cut)]
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+
+
+def test_a_decoder_starts_with_an_empty_cache_each_time(session: InferenceSession) -> None:
+    encoded = session.encode(log_mel(), 31)
+    once, again = (beam_search(session.decoder(encoded, 3), beam=3, max_tokens=20, start=1, end=2) for _ in range(2))
+    assert once == again
+
+
+def test_a_graph_whose_shape_is_not_the_manifests_is_named(tmp_path: Path) -> None:
+    manifest = tiny_manifest()
+    wrong = replace(manifest, encoder=replace(manifest.encoder, embedding_dim=9))
+    bundle = write_bundle(tmp_path / "wrong", wrong, tiny_contents(WEIGHTS))
+    with pytest.raises(BundleError, match=r"encode\.onnx: output 'clip_embedding' is tensor\(float\) \[1, 8\]"):
+        open_session(bundle, threads=1)
+
+
+def test_a_graph_in_the_wrong_place_is_named(tmp_path: Path) -> None:
+    contents = tiny_contents(WEIGHTS)
+    contents[1] = BundleContent("decode.onnx", "decode", encode_graph(WEIGHTS))
+    bundle = write_bundle(tmp_path / "swapped", tiny_manifest(), contents)
+    with pytest.raises(BundleError, match=r"decode\.onnx has an unknown input 'log_mel'|lacks input"):
+        open_session(bundle, threads=1)
+
+
+def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path) -> None:
+    contents = tiny_contents(WEIGHTS)
+    contents[0] = BundleContent("encode.onnx", "encode", b"not a graph at all")
+    bundle = write_bundle(tmp_path / "junk", tiny_manifest(), contents)
+    with pytest.raises(BundleError, match="does not load in ONNX Runtime") as caught:
+        open_session(bundle, threads=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_another_runtime_than_the_manifests_are_named(tmp_path: Path) -> None:
+    manifest = replace(tiny_manifest(), runtime="litert")
+    bundle = write_bundle(tmp_path / "other", manifest, tiny_contents(WEIGHTS))
+    with pytest.raises(BundleError, match="0 files of role 'program'"):
+        open_session(bundle)
+
+
+def test_threads_default_to_the_cores_and_four_at_most() -> None:
+    assert 1 <= default_threads() <= 4

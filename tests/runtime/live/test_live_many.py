@@ -1,0 +1,476 @@
+"""Several microphones at once: one worker, one count of events, names everywhere; and what becomes of a lost one."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from edgecap.audio.microphone import InputDevice
+from edgecap.audio.sound_cards import plain_name
+from edgecap.captioner import Captioner
+from edgecap.cli.live_view import LiveView
+from edgecap.errors import BundleError, ConfigError, DeviceError
+from edgecap.live.config.config_file import load_config, render_config
+from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones
+from edgecap.live.events.describe import Described, WindowJob
+from edgecap.live.events.event import Change
+from edgecap.live.listener import Listener
+from edgecap.live.loop import steps
+from edgecap.live.pipeline.gate import GateSettings
+from edgecap.live.pipeline.settings import ListenerSettings
+from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.worker import CaptionWorker
+from edgecap.live.sources import microphones as module
+from edgecap.live.sources.microphones import Microphones
+from edgecap.live.thermal import Heat
+from support.live_parts import Clock, FedSource, says
+from support.signals import RATE, noise
+
+Describe = Callable[[WindowJob], Described]
+
+
+def several(
+    captioner: Captioner, number: int, worker: CaptionWorker, describe: Describe
+) -> tuple[list[FedSource], list[Listener]]:
+    sources, ids = [FedSource() for _ in range(number)], count(1)
+    for place, source in enumerate(sources):
+        source.name = f"mic {place}"
+    settings = ListenerSettings(window=4.0, hop=1.0, gate=GateSettings())
+    listeners = [
+        Listener(
+            captioner,
+            source,
+            settings,
+            lambda *_: None,
+            heat=lambda: Heat(None, False, False),
+            ids=ids,
+            describe=describe,
+            worker=worker,
+            number=place,
+        )
+        for place, source in enumerate(sources)
+    ]
+    return sources, listeners
+
+
+def test_sixteen_streams_share_one_thread_and_none_crowds_out_another(captioner: Captioner) -> None:
+    threads, served = set(), []
+
+    def describe(job: WindowJob) -> Described:
+        threads.add(threading.current_thread().name)
+        return says()(job)
+
+    with CaptionWorker() as worker:
+        sources, listeners = several(captioner, 16, worker, describe)
+        before = threading.active_count()
+        changes: list[Change] = []
+        for _ in range(5):
+            for source in sources:
+                source.hear(noise(1))
+            for listener in listeners:
+                changes += listener.step(0.0)
+            for listener in listeners:
+                assert listener._mailbox.wait(20)
+        for listener in listeners:
+            changes += listener.step(0.0)
+        served = [listener.status.captions for listener in listeners]
+        assert threading.active_count() == before
+        for listener in listeners:
+            changes += listener.finish(whole=False)
+    assert threads == {"edgecap captions"}
+    assert served == [5] * 16
+    begun = [change.event for change in changes if change.kind == "begin"]
+    assert sorted(event.id for event in begun) == list(range(1, 17))  # one count for all
+    assert {event.source for event in begun} == {f"mic {place}" for place in range(16)}
+
+
+def test_a_stream_that_asks_often_waits_its_turn(captioner: Captioner) -> None:
+    begun, go, order = threading.Event(), threading.Event(), []
+
+    def work(job: str) -> str:
+        begun.set()
+        assert go.wait(20)
+        order.append(job)
+        return job
+
+    with CaptionWorker() as worker:
+        boxes = [worker.mailbox(work) for _ in range(3)]
+        boxes[0].submit("a1")
+        assert begun.wait(20)
+        boxes[0].submit("a2")
+        boxes[1].submit("b")
+        boxes[0].submit("a3")  # replaces a2 and keeps its place
+        boxes[2].submit("c")
+        go.set()
+        assert all(box.wait(20) for box in boxes)
+    assert order == ["a1", "a3", "b", "c"]
+    assert [box.dropped for box in boxes] == [1, 0, 0]
+
+
+def test_a_model_that_fails_for_one_stream_ends_all_and_closes_their_events(captioner: Captioner) -> None:
+    def describe(job: WindowJob) -> Described:
+        if job.end > 2.5:
+            raise BundleError("broken")
+        return says()(job)
+
+    with CaptionWorker() as worker:
+        sources, listeners = several(captioner, 2, worker, describe)
+        stop, changes = threading.Event(), []
+
+        def sleep(_seconds: float) -> None:
+            for listener in listeners:
+                listener._mailbox.wait(20)
+            for source in sources:
+                source.hear(noise(1))
+
+        def walk() -> None:
+            for _, found in steps(listeners, stop, sleep=sleep):
+                changes.extend(found)
+
+        with pytest.raises(BundleError, match="broken"):
+            walk()
+    assert [change.kind for change in changes].count("begin") == [change.kind for change in changes].count("end") == 2
+
+
+def test_windows_that_wait_for_others_make_the_hops_longer(captioner: Captioner) -> None:
+    def describe(job: WindowJob) -> Described:
+        return replace(says()(job), seconds=0.2, waited=1.0)
+
+    with CaptionWorker() as worker:
+        sources, listeners = several(captioner, 1, worker, describe)
+        for _ in range(4):
+            sources[0].hear(noise(1))
+            listeners[0].step(0.0)
+            listeners[0]._mailbox.wait(20)
+        listeners[0].step(0.0)
+        assert listeners[0].status.hop > 1.0
+
+
+def test_the_end_is_asked_for_while_one_of_several_sleeps_in_the_model(captioner: Captioner) -> None:
+    with CaptionWorker() as worker:
+        sources, listeners = several(captioner, 3, worker, says())
+        stop = threading.Event()
+        for source in sources:
+            source.hear(noise(1))
+        found: list[Change] = []
+        for listener, changes in steps(listeners, stop, sleep=lambda _: None):
+            listener._mailbox.wait(20)
+            found += changes
+            if len([change for change in found if change.kind == "begin"]) == 3:
+                stop.set()
+    assert sorted(change.event.source for change in found if change.kind == "end") == ["mic 0", "mic 1", "mic 2"]
+
+
+TOML = """
+[stream]
+hop = 3
+
+[[microphones]]
+name = "kitchen"
+device = "USB"
+gate = -45.0
+
+[[microphones]]
+device = "1"
+"""
+
+
+def test_microphones_are_named_in_the_configuration_and_give_way_to_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(TOML)
+    config = load_config(path)
+    kitchen = MicrophoneConfig(device="USB", name="kitchen", gate=-45.0)
+    assert microphones(config) == [kitchen, MicrophoneConfig(device="1")]
+    path.write_text(render_config(config))
+    assert load_config(path) == config
+    assert microphones(load_config(path, {"source": {"device": ["a", "b"]}})) == [
+        MicrophoneConfig(device="a"),
+        MicrophoneConfig(device="b"),
+    ]
+    assert microphones(load_config(path, {"source": {"device": "a"}})) == [MicrophoneConfig(device="a")]
+    assert microphones(ListenConfig()) == [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[microphones]]\ndevice = "a"\n[[microphones]]\ndevise = "b"\n', r"a\.toml:4: .* has no key 'devise'"),
+        ('[[microphones]]\ndevice = "a"\n[[microphones]]\ndevice = 3\n', r"a\.toml:4: .* number 2, device"),
+        ('[stream]\nhop = 1\n[[microphones]]\nname = "a"\n', r"a\.toml:3: \[\[microphones\]\] number 1: .*`device`"),
+        ('[microphones]\ndevice = "a"\n', r"a\.toml:1: write \[\[microphones\]\], with two brackets"),
+        ('[source]\ndevice = "x"\n[[microphones]]\ndevice = "a"\n', r"a\.toml:3: microphones are named by"),
+    ],
+)
+def test_a_wrong_list_of_microphones_is_told_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_config(tmp_path / "a.toml")
+
+
+def device(name: str, index: int = 0) -> InputDevice:
+    return InputDevice(index, name, 1, float(RATE), "ALSA", False)
+
+
+class Plugged:
+    """What is plugged in where, in place of PortAudio and the kernel."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self.devices = [device(name, index) for index, name in enumerate(names)]
+        self.ports: dict[str, str] = {}
+        self.rescans = 0
+        plugged = self
+
+        class Opened:
+            def __init__(self, at: InputDevice, _ring_seconds: float) -> None:
+                self.device, self.active, self.reopened = at, True, 0
+
+            def close(self) -> None:
+                self.active = False
+
+            def reopen(self, at: InputDevice) -> None:
+                self.device, self.active, self.reopened = at, True, self.reopened + 1
+
+        def find(query: str | None) -> InputDevice:
+            for each in plugged.devices:
+                if query is None or query in each.name:
+                    return each
+            raise DeviceError(f"no microphone is called {query!r}")
+
+        def rescan() -> None:
+            plugged.rescans += 1
+
+        for name, value in {
+            "Microphone": Opened,
+            "find_device": find,
+            "rescan": rescan,
+            "list_devices": lambda: plugged.devices,
+            "port_of": plugged.ports.get,
+        }.items():
+            monkeypatch.setattr(module, name, value)
+
+
+def test_a_microphone_is_found_again_though_its_number_is_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plain_name("USB PnP: Audio (hw:1,0)") == "USB PnP: Audio"
+    plugged, found = Plugged(monkeypatch, "USB PnP: Audio (hw:1,0)"), Microphones(2.0)
+    first = found.open("USB")
+    first.close()
+    plugged.devices = [device("HDMI (hw:1,0)", 0), device("USB PnP: Audio (hw:2,0)", 1)]
+    again = found.open_again(first.device.name, True)
+    assert again.device.name == "USB PnP: Audio (hw:2,0)"
+    assert plugged.rescans == 1
+
+
+def test_of_two_alike_the_one_at_its_plug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged = Plugged(monkeypatch, "USB: Audio (hw:1,0)", "USB: Audio (hw:2,0)")
+    plugged.ports |= {"USB: Audio (hw:1,0)": "left", "USB: Audio (hw:2,0)": "right"}
+    found = Microphones(2.0)
+    left = found.open("hw:1")
+    left.close()
+    plugged.ports |= {"USB: Audio (hw:1,0)": "right", "USB: Audio (hw:2,0)": "left"}  # numbers were dealt anew
+    assert found.open_again(left.device.name, True).device.name == "USB: Audio (hw:2,0)"
+
+
+def test_the_others_are_closed_for_a_moment_only_once_the_lost_one_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)"), Clock()
+    found = Microphones(2.0, clock)
+    kitchen, attic = found.open("kitchen"), found.open("attic")
+    attic.close()
+    looks = Looks(monkeypatch, "0 kitchen (hw:1,0)")
+    for _ in range(30):
+        clock.sleep(1.0)
+        with pytest.raises(DeviceError):
+            found.open_again(attic.device.name, True)
+    assert (plugged.rescans, kitchen.reopened) == (0, 0)  # type: ignore[attr-defined]
+    looks.seen.append("1 attic (hw:3,0)")
+    plugged.devices = [device("kitchen (hw:1,0)", 0), device("attic (hw:3,0)", 1)]
+    for _ in range(80):
+        clock.sleep(1.0)
+        try:
+            again = found.open_again(attic.device.name, True)
+            break
+        except DeviceError:
+            continue
+    assert again.device.name == "attic (hw:3,0)"
+    assert (plugged.rescans, kitchen.reopened, kitchen.active) == (1, 1, True)  # type: ignore[attr-defined]
+    found.close()
+
+
+class Looks:
+    """The other process, which has seen these devices when it is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *seen: str) -> None:
+        self.started, self.seen = 0, list(seen)
+        looks = self
+
+        class Look:
+            def __init__(self, *_: object, **__: object) -> None:
+                looks.started += 1
+
+            def poll(self) -> int:
+                return 0
+
+            def communicate(self) -> tuple[str, None]:
+                return "\n".join(looks.seen), None
+
+        monkeypatch.setattr(module.subprocess, "Popen", Look)
+        monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
+
+
+def test_one_that_is_gone_when_the_others_are_opened_again_takes_none_of_them_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "hall (hw:2,0)", "attic (hw:3,0)"), Clock()
+    found = Microphones(2.0, clock)
+    kitchen, hall, attic = (found.open(name) for name in ("kitchen", "hall", "attic"))
+    attic.close()
+    Looks(monkeypatch, "0 hall (hw:2,0)", "1 attic (hw:3,0)")
+    plugged.devices = [device("hall (hw:2,0)", 0), device("attic (hw:3,0)", 1)]  # and the kitchen's is pulled out
+    with pytest.raises(DeviceError):
+        found.open_again(attic.device.name, True)
+    clock.sleep(1.0)
+    assert found.open_again(attic.device.name, True).device.name == "attic (hw:3,0)"
+    assert (kitchen.active, hall.active) == (False, True)
+
+
+def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)")
+    found, closed = Microphones(2.0), []
+    kitchen, attic = found.open("kitchen"), found.open("attic")
+    for microphone in (kitchen, attic):  # one hub was pulled out; only one source has noticed
+        microphone.active = False  # type: ignore[misc]
+        monkeypatch.setattr(microphone, "close", lambda name=microphone.device.name: closed.append(name))
+    assert found.open_again(kitchen.device.name, True).active
+    assert sorted(closed) == ["attic (hw:2,0)", "kitchen (hw:1,0)"]
+    assert plugged.rescans == 1
+
+
+def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
+    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
+    found = Microphones(2.0, clock)
+    kitchen, plugged.devices = found.open("kitchen"), []
+    looks = []
+    for _ in range(2):  # it is there for an hour, then away for two minutes, and again
+        kitchen.close()
+        clock.sleep(3600.0)
+        before = plugged.rescans
+        for _ in range(120):
+            clock.sleep(1.0)
+            with pytest.raises(DeviceError):
+                found.open_again(kitchen.device.name, True)
+        looks.append(plugged.rescans - before)
+    assert looks == [7, 7]  # after 0, 2, 6, 14, 30, 60 and 90 s: never long after it was seen last
+
+
+def test_one_that_is_seen_and_does_not_open_does_not_close_the_others_every_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
+    found = Microphones(2.0, clock)
+    kitchen = found.open("kitchen")
+    Looks(monkeypatch, "0 kitchen (hw:1,0)", "1 attic (hw:2,0)")  # there, and not to be opened
+    for _ in range(120):
+        clock.sleep(1.0)
+        with pytest.raises(DeviceError):
+            found.open_again("attic", False)
+    assert 3 <= plugged.rescans <= 8
+    assert kitchen.active
+
+
+def test_a_machine_without_a_free_process_looks_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    Plugged(monkeypatch, "kitchen (hw:1,0)")
+    found = Microphones(2.0, Clock())
+    found.open("kitchen")
+
+    def none_left(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(module.subprocess, "Popen", none_left)
+    with pytest.raises(DeviceError):
+        found.open_again("attic", False)
+
+
+def test_every_output_names_the_microphone_where_there_are_several(tmp_path: Path) -> None:
+    from edgecap.live.sinks import files
+    from edgecap.live.sinks.lines import JsonLines, PeopleLines
+    from support.live_parts import story
+
+    lines: list[str] = []
+    sinks = [
+        PeopleLines(lines.append, named=True),
+        JsonLines(lines.append, model="tiny"),
+        files.srt(str(tmp_path / "a.srt"), lambda *_: None, named=True),
+        files.vtt(str(tmp_path / "a.vtt"), lambda *_: None, named=True),
+        files.table(str(tmp_path / "a.csv"), lambda *_: None),
+    ]
+    for item in story():
+        for sink in sinks:
+            sink.change(item)
+    for sink in sinks:
+        sink.close()
+    assert lines[0].endswith("USB: a dog barks")
+    assert json.loads(lines[1])["source"] == "USB"
+    assert "[USB] a dog barks" in (tmp_path / "a.srt").read_text()
+    assert "<v USB>a dog barks" in (tmp_path / "a.vtt").read_text()
+    assert (tmp_path / "a.csv").read_text().splitlines()[1].endswith(",USB")
+
+
+def test_the_live_view_shows_each_microphone() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    view = LiveView(console)
+    for number, source in enumerate(("kitchen", "attic")):
+        view.tick(Status(source=source, asked_hop=2.0, hop=2.0, number=number, fault="gone" if number else ""))
+    with console.capture() as capture:
+        console.print(view.render())
+    view.close()
+    shown = capture.get()
+    assert shown.index("listening to kitchen") < shown.index("listening to attic") < shown.index("fault: gone")
+    assert "attic   hop 2 s" in shown
+
+
+def test_the_board_is_hot_for_all_and_told_once(captioner: Captioner) -> None:
+    told: list[str] = []
+    with CaptionWorker() as worker:
+        listeners = [
+            Listener(
+                captioner,
+                FedSource(),
+                ListenerSettings(window=4.0, hop=1.0),
+                lambda _, text: told.append(text),
+                heat=lambda: Heat(90.0, False, False),
+                worker=worker,
+                describe=says(),
+                number=number,
+                several=True,
+            )
+            for number in range(3)
+        ]
+        for listener in listeners:
+            listener.step(0.0)
+        assert [listener.status.hop for listener in listeners] == [2.0] * 3
+    assert len(told) == 1
+    assert "hot" in told[0]
+
+
+def test_a_real_model_serves_several_files_in_one_thread(captioner: Captioner, tmp_path: Path) -> None:
+    from edgecap_bench.live.listen_streams import run
+
+    files = []
+    for number in range(3):
+        files.append(tmp_path / f"{number}.wav")
+        soundfile.write(files[-1], np.resize(noise(1, seed=number), 3 * RATE), RATE)
+    began = time.monotonic()
+    found = run(files, model=str(captioner._bundle.folder), seconds=2.5, hop=1.0)
+    assert time.monotonic() - began > 2.0
+    assert found["captions"] + found["dropped"] >= 3

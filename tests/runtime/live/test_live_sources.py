@@ -1,0 +1,239 @@
+"""Where sound comes from: files, pipes, and a microphone that comes and goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgecap.audio import microphone
+from edgecap.audio.microphone import InputDevice, Ring, find_device
+from edgecap.audio.samples import as_float
+from edgecap.errors import AudioError, DeviceError
+from edgecap.live.sources.file_source import FileSource
+from edgecap.live.sources.microphone_source import MicrophoneSource
+from edgecap.live.sources.pipe_source import PipeSource
+from edgecap.live.sources.source import Intake
+from edgecap.types import Waveform
+from support.live_parts import TOLD, Clock
+from support.signals import RATE, noise, tone
+
+
+def everything(source: FileSource | PipeSource) -> Waveform:
+    parts = []
+    while not source.ended:
+        parts.append(source.read(0.05).samples)
+    source.close()
+    return np.concatenate(parts)
+
+
+def test_a_file_without_a_clock_is_given_whole(sounds: Path) -> None:
+    found = everything(FileSource(sounds / "noise.wav", RATE, speed=0.0))
+    assert np.allclose(found, noise(3), atol=1e-4)
+
+
+def test_a_file_of_another_rate_and_two_channels_is_converted(sounds: Path) -> None:
+    found = everything(FileSource(sounds / "tone.flac", RATE, speed=0.0))
+    assert found.size == pytest.approx(3 * RATE, abs=2)
+    assert np.abs(np.fft.rfft(found)).argmax() / 3 == pytest.approx(440, abs=1)
+
+
+def test_a_file_is_played_at_its_speed(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(20), RATE)
+    clock = Clock()
+    source = FileSource(tmp_path / "a.wav", RATE, speed=2.0, clock=clock, sleep=clock.sleep)
+    given = sum(source.read(0.5).samples.size for _ in range(10))
+    assert given == 2 * RATE * (clock.now - 1000.0)
+    source.close()
+
+
+def test_who_reads_a_running_file_too_late_gets_the_newest_and_the_count_of_the_rest(tmp_path: Path) -> None:
+    sound, clock = noise(30), Clock()
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    source = FileSource(tmp_path / "a.wav", RATE, window=4.0, clock=clock, sleep=clock.sleep)
+    source.read(0.0)
+    clock.sleep(25.0)
+    chunk = source.read(0.0)
+    assert chunk.lost == pytest.approx(21.0, abs=0.01)
+    assert np.array_equal(chunk.samples, sound[21 * RATE : 25 * RATE])
+    source.close()
+
+
+def pipe(data: bytes) -> int:
+    end, start = os.pipe()
+    os.write(start, data)
+    os.close(start)
+    return end
+
+
+@pytest.mark.parametrize("speed", [0.0, 1.0])
+def test_raw_samples_come_out_of_a_pipe_whatever_the_cuts(speed: float) -> None:
+    sound = (noise(0.9) * 32_767).astype("<i2")
+    found = everything(PipeSource(pipe(sound.tobytes()), RATE, 1, RATE, speed=speed))
+    assert np.array_equal(found, as_float(sound)[:, 0])
+
+
+def test_channels_of_a_pipe_are_mixed_and_half_a_frame_at_the_end_is_left_out() -> None:
+    left = np.arange(100, dtype="<i2")
+    frames = np.stack([left, left * 3], axis=1)
+    found = everything(PipeSource(pipe(frames.tobytes() + b"\1"), RATE, 2, RATE))
+    assert np.allclose(found * 32_768, left * 2)
+
+
+def test_a_frame_cut_in_two_between_reads_is_put_together() -> None:
+    end, start = os.pipe()
+    source = PipeSource(end, RATE, 1, RATE)
+    os.write(start, b"\x01\x02\x03")
+    first = source.read(1.0).samples
+    os.write(start, b"\x04")
+    second = source.read(1.0).samples
+    assert (np.concatenate((first, second)) * 32_768).tolist() == [0x0201, 0x0403]
+    assert source.read(0.0).samples.size == 0
+    assert not source.ended
+    os.close(start)
+    source.read(0.1)
+    assert source.ended
+    os.close(end)
+
+
+def test_an_empty_pipe_is_an_error() -> None:
+    with pytest.raises(AudioError, match="is empty; pipe raw samples into it"):
+        PipeSource(pipe(b""), RATE, 1, RATE).read(1.0)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 10_000_000])
+def test_a_pipe_with_a_rate_that_no_sound_has_is_refused(rate: int) -> None:
+    with pytest.raises(AudioError, match="sample rate"):
+        PipeSource(0, rate, 1, RATE)
+
+
+def test_what_is_no_number_does_not_poison_what_comes_after() -> None:
+    intake = Intake(48_000, RATE)
+    broken = np.full((4800, 1), np.nan, np.float32)
+    broken[100] = np.inf
+    broken[200] = 1e30
+    assert np.isfinite(intake.push(broken)).all()
+    after = np.concatenate([intake.push(tone(0.5, 48_000)[:, None]) for _ in range(4)])
+    assert np.abs(after[-RATE // 2 :]).max() == pytest.approx(0.3, abs=0.05)
+
+
+class Fake:
+    """A microphone in the test's hands."""
+
+    def __init__(self, name: str, index: int = 0, rate: float = RATE) -> None:
+        self.device = InputDevice(index, name, 1, rate, "none", True)
+        self.sample_rate, self.active, self.overflows, self.closed = rate, True, 0, False
+        self.ring = Ring(round(4 * rate), 1)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Machine:
+    """What is plugged in."""
+
+    def __init__(self, *plugged: Fake) -> None:
+        self.plugged, self.clock, self.told, self.asked = list(plugged), Clock(), TOLD(), []
+
+    def open(self, query: str | None) -> Fake:
+        return self.open_again(query, False)
+
+    def open_again(self, query: str | None, known: bool) -> Fake:
+        self.asked.append((query, known))
+        for fake in self.plugged:
+            if query in (None, fake.device.name, str(fake.device.index)):
+                return fake
+        raise DeviceError(f"no microphone is called {query!r}")
+
+    def source(self, query: str | None = None, wait: bool = False) -> MicrophoneSource:
+        return MicrophoneSource(
+            query,
+            RATE,
+            self,
+            lambda kind, text: self.told.append((kind, text)),
+            wait=wait,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+
+
+def test_a_microphone_unplugged_is_waited_for_found_by_name_and_opened_again() -> None:
+    first, second = Fake("USB mic", 3), Fake("USB mic", 7, rate=48_000)
+    machine = Machine(Fake("other", 0), first)
+    source = machine.source("3")
+    first.ring.write(noise(1)[:, None])
+    assert source.read(0.1).samples.size == RATE
+    first.active = False
+    machine.plugged.remove(first)
+    assert source.read(0.1).samples.size == 0
+    assert first.closed
+    assert not source.connected
+    for _ in range(50):
+        assert source.read(0.1).samples.size == 0
+    machine.plugged.append(second)
+    for _ in range(12):
+        source.read(0.1)
+    second.ring.write(noise(1, 48_000)[:, None])
+    chunk = source.read(0.1)
+    assert chunk.fresh
+    assert chunk.samples.size == pytest.approx(RATE, rel=0.05)
+    assert machine.asked[1:] == [("USB mic", True)] * (len(machine.asked) - 1)
+    assert len(machine.asked) <= 8  # once a second, not at each read
+    assert [kind for kind, _ in machine.told] == ["warning", "note"]
+    assert "waiting for it to come back" in machine.told[0][1]
+
+
+def test_a_microphone_that_is_there_but_gives_nothing_is_opened_again() -> None:
+    fake = Fake("deaf")
+    machine = Machine(fake)
+    source = machine.source()
+    for _ in range(31):
+        source.read(0.1)
+    assert fake.closed
+    assert machine.told
+
+
+def test_a_missing_microphone_is_an_error_or_waited_for() -> None:
+    machine = Machine()
+    with pytest.raises(DeviceError, match="no microphone is called 'USB'"):
+        machine.source("USB")
+    source = machine.source("USB", wait=True)
+    assert machine.told == [("warning", "no microphone is called 'USB'; waiting for it")]
+    for _ in range(20):
+        assert source.read(0.1).samples.size == 0
+    assert source.fault
+    machine.plugged.append(Fake("USB"))
+    for _ in range(12):
+        source.read(0.1)
+    assert source.connected
+    assert len(machine.told) == 1  # it is there when sound comes
+    machine.plugged[0].ring.write(noise(0.1)[:, None])
+    source.read(0.1)
+    assert not source.fault
+    assert machine.told[-1] == ("note", f"the microphone 'USB' is there; listening at {RATE} Hz")
+
+
+def test_overflows_are_counted_through_losses() -> None:
+    fake = Fake("a")
+    machine = Machine(fake)
+    source = machine.source()
+    fake.overflows, fake.active = 3, False
+    source.read(0.1)
+    again = Fake("a")
+    machine.plugged[:] = [again]
+    for _ in range(12):
+        source.read(0.1)
+    again.overflows = 2
+    assert source.overflows == 5
+
+
+def test_a_wrong_name_gets_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [InputDevice(0, "USB Audio Device", 1, 48e3, "ALSA", False), InputDevice(1, "HDMI", 1, 48e3, "ALSA", True)]
+    monkeypatch.setattr(microphone, "list_devices", lambda: found)
+    with pytest.raises(DeviceError, match="'USB Adio Device'; near it: 'USB Audio Device'; see edgecap devices"):
+        find_device("USB Adio Device")
+    with pytest.raises(DeviceError, match="'xyz'; see edgecap devices"):
+        find_device("xyz")

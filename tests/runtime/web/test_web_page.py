@@ -1,0 +1,522 @@
+"""The page in a real headless Chromium: what is seen, heard by a screen reader, typed, dropped and recorded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from edgecap.captioner import Captioner
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.sinks.journal import Journal
+from edgecap.web.demo import Demo
+from edgecap.web.page import LivePage
+from edgecap.web.server import own_address
+from support.signals import RATE, noise, tone
+from support.web_parts import browsing, change, media, open_page, requests, status, text, tree, until
+
+Open = Callable[..., LivePage]
+INTERACTIVE = {"button", "searchbox", "textbox", "combobox", "link", "checkbox", "meter", "DisclosureTriangle"}
+CONTRAST = """
+const lum = (c) => {
+  const v = c.map((x) => x / 255).map((x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2]; };
+const parse = (s) => s.match(/[\\d.]+/g).map(Number);
+const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+  if (c.length < 4 || c[3] > 0) return c.slice(0, 3); } return [255, 255, 255]; };
+const ratio = (a, b) => { const [x, y] = [lum(a), lum(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+const found = [];
+for (const e of document.querySelectorAll("body *")) {
+  if (!e.getClientRects().length) continue;
+  const style = getComputedStyle(e), name = e.tagName + "#" + e.id + "." + e.className;
+  if ([...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+    found.push([name, "text", ratio(parse(style.color).slice(0, 3), behind(e))]);
+  if (["BUTTON", "INPUT", "SELECT"].includes(e.tagName))
+    found.push([name, "edge", ratio(parse(style.borderTopColor).slice(0, 3), behind(e.parentElement))]);
+}
+const style = getComputedStyle(document.documentElement);
+const hex = (name) => style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16));
+for (const [what, kind, over, under] of [["event", "text", "--on-accent", "--accent"],
+    ["open event", "text", "--on-accent", "--faint"], ["axis", "text", "--soft", "--card"],
+    ["level", "edge", "--accent", "--card"]])
+  found.push([what, kind, ratio(hex(over), hex(under))]);
+return found;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """One browser for all tests here; its microphone plays a hum."""
+    folder = tmp_path_factory.mktemp("browser")
+    soundfile.write(folder / "hum.wav", tone(10, 48_000), 48_000, subtype="PCM_16")
+    with browsing(
+        folder / "profile",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={folder / 'hum.wav'}",
+    ) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def tidy(browser: Chrome) -> Iterator[None]:
+    """Each test begins with an empty page, and ends without an error in it and without a request to elsewhere."""
+    browser.get("about:blank")
+    browser.get_log("browser")
+    browser.get_log("performance")
+    yield
+    hosts = {own_address(), "127.0.0.1"}
+    foreign = [
+        url
+        for url in requests(browser)
+        if url.split(":")[0] not in {"data", "blob", "about"} and url.split("/")[2].split(":")[0] not in hosts
+    ]
+    wrong = [
+        entry["message"]
+        for entry in browser.get_log("browser")
+        if entry["level"] == "SEVERE" and "Failed to load resource" not in entry["message"]
+    ]
+    media(browser)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert (foreign, wrong) == ([], [])
+
+
+@pytest.fixture
+def show(browser: Chrome, captioner: Captioner) -> Iterator[Open]:
+    """Serves a live page with some events and a status, and opens it."""
+    pages: list[LivePage] = []
+
+    def show(*events: object, journal: Path | None = None) -> LivePage:
+        kept = OutputConfig(journal=str(journal) if journal else None)
+        page = LivePage(ListenConfig(web=WebConfig(address="0"), output=kept), captioner, lambda *_: None)
+        pages.append(page)
+        page.tick(status())
+        for event in events or (change("end", 1, "rain falls"), change("begin", 2, "a dog barks")):
+            page.change(event)  # type: ignore[arg-type]
+        open_page(browser, page.url)
+        until(lambda: text(browser, "#connection") == "live")
+        return page
+
+    yield show
+    for page in pages:
+        page.close()
+
+
+def play(page: LivePage, first: int, count: int, source: str = "the test", number: int = 0) -> None:
+    """So many tenths of a second of a rising sweep, as the listener gives them."""
+    for tenth in range(first, first + count):
+        frames = np.full((10, 64), -60.0, np.float32)
+        frames[:, tenth % 64] = 25.0
+        page._streams[source].sound_due = float("-inf")  # the test is faster than a microphone
+        page.hear(source, frames)
+        page.tick(status(source=source, number=number, heard=(tenth + 1) / 10, level=-20.0 - tenth % 7))
+
+
+def canvas(browser: Chrome) -> list[int]:
+    """How many pixels of the picture have each of some colours, by their lightness in 8 steps."""
+    return browser.execute_script("""
+        const c = document.getElementById("canvas");
+        const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, found = new Array(8).fill(0);
+        for (let i = 0; i < data.length; i += 4) found[(data[i] + data[i + 1] + data[i + 2]) / 3 >> 5]++;
+        return found;""")
+
+
+def test_a_real_event_reaches_the_page_from_end_to_end(browser: Chrome, tiny_folder: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "noise.wav", noise(600), RATE)
+    command = [
+        sys.executable,
+        "-m",
+        "edgecap",
+        "listen",
+        "--file",
+        tmp_path / "noise.wav",
+        "--model",
+        tiny_folder,
+        "--min-score",
+        "-99",
+        "--json",
+        "--web",
+        "0",
+    ]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        assert child.stderr
+        url = until(lambda: child.stderr.readline().rstrip().partition("the live page is at ")[2])
+        open_page(browser, url)
+        event = json.loads(child.stdout.readline())
+        assert until(lambda: text(browser, "#caption")) == event["text"]
+        assert text(browser, "#list .text") == event["text"]
+        until(lambda: "open" in text(browser, "#figures"))
+        until(lambda: len(set(canvas(browser))) > 3)
+        child.terminate()
+        assert child.wait(30) == 0
+    until(lambda: text(browser, "#connection").startswith("edgecap has ended"))
+
+
+def test_the_caption_is_in_a_live_region_that_speaks_once(browser: Chrome, show: Open) -> None:
+    page = show()
+    (region,) = (
+        node
+        for node in tree(browser)
+        if node.get("live") == "polite" and node.get("atomic") and node["role"] == "paragraph"
+    )
+    assert region
+    assert text(browser, "#caption") == "a dog barks"
+    browser.execute_script("""
+        window.said = [];
+        new MutationObserver(() => said.push(document.getElementById("caption").textContent))
+          .observe(document.getElementById("caption"), { childList: true, characterData: true, subtree: true });""")
+    page.change(change("update", 2, "a dog barks"))
+    page.change(change("end", 2, "a dog barks"))
+    until(lambda: "over" in browser.find_element("id", "caption").get_attribute("class"))
+    assert "until" in text(browser, "#since")
+    page.change(change("begin", 3, "a cat meows"))
+    until(lambda: text(browser, "#caption") == "a cat meows")
+    assert browser.execute_script("return said") == ["a cat meows"]
+
+
+def test_what_a_caption_says_is_never_taken_for_markup(browser: Chrome, show: Open) -> None:
+    nasty = '<img src=x onerror="window.caught=1"><b>'
+    show(change("begin", 1, nasty))
+    assert text(browser, "#caption") == nasty
+    assert text(browser, "#list .text") == nasty
+    browser.find_element("id", "words").send_keys("<b>", Keys.ENTER)
+    until(lambda: "1 event" in text(browser, "#found"))
+    assert text(browser, "#list mark") == "<b>"
+    assert browser.execute_script("return window.caught ?? null") is None
+
+
+def test_a_screen_reader_finds_names_landmarks_headings_and_values(browser: Chrome, show: Open) -> None:
+    show()
+    nodes = tree(browser)
+    assert [node["role"] for node in nodes if node["role"] in INTERACTIVE and not node["name"]] == []
+    roles = {node["role"] for node in nodes}
+    assert {"banner", "main", "contentinfo", "search", "region", "status", "meter", "image", "list"} <= roles
+    headings = [(node["level"], node["name"]) for node in nodes if node["role"] == "heading"]
+    assert headings[0] == (1, "edgecap")
+    assert {level for level, _ in headings[1:]} == {2}
+    assert {"What is heard", "Events", "Caption a sound", "Status"} <= {name for _, name in headings}
+    regions = [node["name"] for node in nodes if node["role"] == "region"]
+    assert len(regions) == len(set(regions)) == 5
+    (meter,) = (node for node in nodes if node["role"] == "meter")
+    assert (meter["name"], meter["valuemin"], meter["valuemax"]) == ("Level", -90, 0)
+    assert "decibels" in str(browser.find_element("id", "level").get_attribute("aria-valuetext"))
+    (picture,) = (node for node in nodes if node["role"] == "image")
+    assert "spectrogram" in picture["name"]
+    facts = browser.execute_script("""
+        const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
+        return [document.documentElement.lang, document.title, ids.length - new Set(ids).size,
+          [...document.querySelectorAll("[aria-describedby], [aria-labelledby]")].filter((e) =>
+            [e.getAttribute("aria-describedby"), e.getAttribute("aria-labelledby")].some((id) =>
+              id && !document.getElementById(id))).length];""")
+    assert facts == ["en", "edgecap: live captions", 0, 0]
+
+
+def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome, show: Open) -> None:
+    show()
+    reached: list[tuple[str, str, float]] = []
+    for _ in range(12):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        found = browser.execute_script("""
+            const e = document.activeElement, style = getComputedStyle(e);
+            return [e.id || e.className || e.tagName, style.outlineStyle, parseFloat(style.outlineWidth)];""")
+        if found[0] in {"BODY", "HTML"} or found[0] in [name for name, *_ in reached]:
+            break
+        reached.append(tuple(found))
+    names = [name for name, *_ in reached]
+    assert names == ["skip", "SUMMARY", "pause", "words", "BUTTON", "file", "record"]
+    assert all(style != "none" and width >= 2 for _, style, width in reached)
+
+
+def test_the_skip_link_leads_to_the_captions_and_keys_work_the_page(browser: Chrome, show: Open) -> None:
+    show()
+    browser.find_element("tag name", "body").send_keys(Keys.TAB, Keys.ENTER)
+    assert browser.execute_script("return document.activeElement.id") == "main"
+    browser.find_element("id", "pause").send_keys(Keys.SPACE)
+    assert browser.find_element("id", "pause").get_attribute("aria-pressed") == "true"
+    browser.find_element("css selector", "summary").send_keys(Keys.ENTER)
+    assert browser.find_element("id", "beams").text.splitlines() == ["−0.45a dog barks", "−1.50a cat"]
+
+
+def test_the_search_finds_past_events_and_says_how_many(browser: Chrome, show: Open) -> None:
+    show(*(change("end", number, said) for number, said in enumerate(("a dog barks", "rain", "Dogs bark"), start=1)))
+    words = browser.find_element("id", "words")
+    words.send_keys("dog", Keys.ENTER)
+    until(lambda: text(browser, "#found") == "2 events with “dog”.")
+    assert [item.text for item in browser.find_elements("css selector", "#list .text")] == ["Dogs bark", "a dog barks"]
+    assert text(browser, "#list mark") == "Dog"
+    said = browser.find_element("id", "found")
+    assert (said.aria_role, said.is_displayed()) == ("status", True)
+    words.clear()
+    words.send_keys("owl")  # without Enter
+    until(lambda: text(browser, "#found") == "No event with “owl”.")
+    words.send_keys(Keys.BACKSPACE * 3)
+    until(lambda: len(browser.find_elements("css selector", "#list li")) == 3)
+
+
+def test_older_events_are_shown_on_request(browser: Chrome, show: Open) -> None:
+    now = time.time()
+    show(*(change("end", number, f"event {number}", began=now - 1000 + number) for number in range(180)))
+    until(lambda: len(browser.find_elements("css selector", "#list li")) == 150)  # 100 told, 50 asked for
+    browser.find_element("id", "older").click()
+    until(lambda: len(browser.find_elements("css selector", "#list li")) == 180)
+    said = browser.execute_script("return [...document.querySelectorAll('#list .text')].map((e) => e.textContent)")
+    assert said == [f"event {number}" for number in reversed(range(180))]
+    assert text(browser, "#found") == "30 older events."
+    assert "event 29" in browser.switch_to.active_element.text
+
+
+def test_events_of_earlier_runs_come_from_the_journal(browser: Chrome, show: Open, tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "events.db"), "30d", lambda *_: None, model="tiny")
+    journal.change(change("end", 7, "an owl hoots", began=time.time() - 3000))
+    now = change("begin", 1, "a dog barks")
+    journal.change(now)
+    page = show(now, journal=tmp_path / "events.db")
+    said = "return [...document.querySelectorAll('#list .text')].map((e) => e.textContent)"
+    until(lambda: browser.execute_script(said) == ["a dog barks", "an owl hoots"])  # each once
+    page.change(change("begin", 2, "rain falls"))
+    until(lambda: browser.execute_script(said) == ["rain falls", "a dog barks", "an owl hoots"])
+    journal.close()
+
+
+def test_the_picture_shows_spectrogram_timeline_and_level_and_moves(browser: Chrome, show: Open) -> None:
+    page = show(change("begin", 1, "a siren", start=2.0))
+    empty = canvas(browser)
+    play(page, 0, 60)
+    until(lambda: sum(a != b for a, b in zip(canvas(browser), empty, strict=True)) >= 3)
+    seen = canvas(browser)
+    play(page, 60, 60)
+    until(lambda: canvas(browser) != seen)
+    assert text(browser, "#decibels").endswith("dBFS")
+
+
+def test_a_pause_holds_the_picture_still(browser: Chrome, show: Open) -> None:
+    page = show()
+    play(page, 0, 30)
+    until(lambda: len(set(canvas(browser))) > 3)
+    browser.find_element("id", "pause").click()
+    held = canvas(browser)
+    play(page, 30, 60)
+    until(lambda: text(browser, "#decibels") == f"−{20 + 89 % 7} dBFS")
+    assert canvas(browser) == held
+    browser.find_element("id", "pause").click()
+    play(page, 90, 1)
+    until(lambda: canvas(browser) != held)
+
+
+DRAWN = """
+const done = arguments[arguments.length - 1], pen = CanvasRenderingContext2D.prototype, own = pen.drawImage;
+let drawn = 0;
+pen.drawImage = function (...all) { drawn++; return own.apply(this, all); };
+setTimeout(() => { pen.drawImage = own; done(drawn); }, 2500);
+"""
+
+
+def test_whoever_asked_for_less_motion_gets_a_step_a_second(browser: Chrome, show: Open) -> None:
+    media(browser, prefers_reduced_motion="reduce")
+    page = show()
+    play(page, 0, 60)
+    until(lambda: len(set(canvas(browser))) > 3)
+    browser.set_script_timeout(30)
+    play(page, 60, 60)
+    assert browser.execute_async_script(DRAWN) <= 2 * 4  # at most two pieces of the ring a step
+    media(browser)
+    counts = []
+    for begin in range(120, 420, 60):
+        play(page, begin, 60)
+        counts.append(browser.execute_async_script(DRAWN))
+        if max(counts) > 2 * 4:
+            break
+    assert max(counts) > 2 * 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_scheme_with_enough_contrast(browser: Chrome, show: Open, scheme: str) -> None:
+    media(browser, prefers_color_scheme=scheme)
+    page = show()
+    page.tick(status(fault="digital silence", audio_kept="/somewhere"))
+    until(lambda: browser.find_element("id", "fault").is_displayed())
+    paper = browser.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
+    lightness = sum(map(int, paper.strip("rgb()").split(",")))
+    assert lightness > 600 if scheme == "light" else lightness < 150
+    found = browser.execute_script(CONTRAST)
+    assert len(found) > 40
+    limits = {"text": 4.5, "edge": 3.0}
+    assert [item for item in found if item[2] < limits[item[1]]] == []
+
+
+def test_the_picture_changes_its_colours_with_the_scheme(browser: Chrome, show: Open) -> None:
+    media(browser, prefers_color_scheme="light")
+    page = show()
+    play(page, 0, 30)
+    until(lambda: canvas(browser)[7] > sum(canvas(browser)) / 2)
+    media(browser, prefers_color_scheme="dark")
+    until(lambda: canvas(browser)[7] < sum(canvas(browser)) / 4)
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Chrome, show: Open) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 320, "height": 640, "deviceScaleFactor": 2, "mobile": True}
+    )
+    show(change("begin", 1, "a man speaks while " + "an incomprehensibly" * 4 + " long machine hums"))
+    width, inner = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner == 320
+    heights = browser.execute_script("""
+        return [...document.querySelectorAll("button, input, select, summary")].filter((e) => e.getClientRects().length)
+          .map((e) => [e.id || e.tagName, e.getBoundingClientRect().height]);""")
+    assert [item for item in heights if item[1] < (32 if item[0] == "SUMMARY" else 44)] == []
+
+
+def test_the_status_says_what_goes_on(browser: Chrome, show: Open) -> None:
+    page = show()
+    page.tick(
+        status(
+            dropped=7,
+            celsius=61.4,
+            throttled=True,
+            lost=1.5,
+            overflows=3,
+            gate_open=False,
+            hop=3.0,
+            audio_kept="/var/sounds",
+            fault="digital silence",
+        )
+    )
+    until(lambda: "61 °C, throttled" in text(browser, "#figures"))
+    figures = text(browser, "#figures")
+    for part in ("quiet, floor −65 dBFS", "3 s (asked: 2 s)", "Hops skipped7", "1.5 s, 3 overflows", "0.7 % (20 ms"):
+        assert part in figures
+    assert text(browser, "#kept") == "Sound is kept in /var/sounds"
+    assert browser.find_element("id", "kept").is_displayed()
+    alerts = [node for node in tree(browser) if node["role"] == "alert"]
+    assert alerts
+    assert text(browser, "#fault") == "the test: digital silence"
+    page.tick(status())
+    until(lambda: not browser.find_element("id", "fault").is_displayed())
+    assert not browser.find_element("id", "kept").is_displayed()
+
+
+def test_several_microphones_are_told_apart(browser: Chrome, show: Open) -> None:
+    page = show()
+    page.tick(status(source="Kitchen", number=1))
+    until(lambda: browser.find_element("id", "source-choice").is_displayed())
+    page.change(change("begin", 3, "a kettle", source="Kitchen"))
+    until(lambda: text(browser, "#caption") == "Kitchen: a kettle")
+    assert "Kitchen" in text(browser, "#figures")
+    before = canvas(browser)
+    play(page, 0, 40, source="Kitchen", number=1)
+    browser.find_element("css selector", "#source option:nth-child(2)").click()
+    until(lambda: canvas(browser) != before)
+
+
+def test_a_microphone_that_gets_its_name_is_still_one(browser: Chrome, show: Open) -> None:
+    page = show()
+    play(page, 0, 5)
+    page.tick(status(source="USB Audio", fault=""))
+    until(lambda: text(browser, "#source") == "USB Audio")
+    assert not browser.find_element("id", "source-choice").is_displayed()
+    assert text(browser, "#figures").count("Gate") == 1
+    before = canvas(browser)
+    play(page, 5, 60, source="USB Audio")
+    until(lambda: canvas(browser) != before)
+    assert [stream.status["source"] for stream in page._streams.values()] == ["USB Audio"]
+
+
+def test_the_page_comes_back_when_the_listener_does(browser: Chrome, show: Open, captioner: Captioner) -> None:
+    page = show()
+    port = page._server.port
+    page.close()
+    until(lambda: text(browser, "#connection") != "live")
+    again = LivePage(ListenConfig(web=WebConfig(address=str(port))), captioner, lambda *_: None)
+    try:
+        again.change(change("begin", 1, "thunder"))
+        until(lambda: text(browser, "#caption") == "thunder", 40)
+        assert text(browser, "#connection") == "live"
+        assert [item.text for item in browser.find_elements("css selector", "#list .text")] == ["thunder"]
+    finally:
+        again.close()
+
+
+def test_a_chosen_file_is_captioned_with_its_beams(browser: Chrome, captioner: Captioner, sounds: Path) -> None:
+    with Demo(WebConfig(address="0"), captioner, lambda *_: None) as demo:
+        open_page(browser, demo.url)
+        assert browser.title == "edgecap: demo"
+        assert not browser.find_element("id", "now").is_displayed()
+        browser.find_element("id", "file").send_keys(str(sounds / "tone.flac"))
+        (expected,) = captioner.caption_file(sounds / "tone.flac")
+        until(lambda: text(browser, "#progress") == f"tone.flac: {expected.text}")
+        assert browser.find_element("css selector", "#captions h3").text == "tone.flac"
+        shown = [item.text for item in browser.find_elements("css selector", "#captions .beams li")]
+        assert shown == [f"{beam.score:.2f}".replace("-", "−") + beam.text for beam in expected.beams]
+        browser.find_element("id", "file").send_keys(str(sounds / "silence.wav"))
+        until(lambda: "the model was not asked" in text(browser, "#captions"))
+        browser.find_element("id", "file").send_keys(__file__)
+        until(lambda: text(browser, "#progress").startswith("test_web_page.py is not a sound"))
+
+
+def test_a_dropped_file_is_captioned_wherever_it_falls(browser: Chrome, show: Open, sounds: Path) -> None:
+    show()
+    place = {
+        "x": 300,
+        "y": 20,
+        "modifiers": 0,
+        "data": {"items": [], "files": [str(sounds / "long.wav")], "dragOperationsMask": 1},
+    }
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, **place})
+    until(lambda: text(browser, "#progress") == "long.wav: 3 captions")
+    assert "10.0 s to 20.0 s" in text(browser, "#captions")
+    assert text(browser, "#caption") == "a dog barks"  # the page is still the page
+
+
+def test_the_browsers_microphone_is_recorded_and_captioned(browser: Chrome, captioner: Captioner) -> None:
+    with Demo(WebConfig(address="0"), captioner, lambda *_: None) as demo:
+        open_page(browser, demo.url)
+        button = browser.find_element("id", "record")
+        button.click()
+        until(lambda: button.text == "Stop recording")
+        until(lambda: text(browser, "#left") in {"3 s left", "2 s left"})
+        button.click()  # before the time is over
+        until(lambda: browser.find_elements("css selector", "#captions .beams li"))
+        assert text(browser, "#captions h3") == "recording"
+        assert button.text == "Record 5 seconds"
+        level = float(text(browser, "#captions .more").split()[0].replace("−", "-"))
+        assert level > -60  # the hum that the browser was given, not silence
+
+
+def test_without_a_secure_page_the_microphone_is_explained(browser: Chrome, captioner: Captioner) -> None:
+    address = own_address()
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but its own")
+    with Demo(WebConfig(address="0.0.0.0:0"), captioner, lambda *_: None) as demo:
+        open_page(browser, demo.url)
+        assert browser.current_url == demo.url.partition("?")[0]
+        assert not browser.find_element("id", "record").is_enabled()
+        assert "only to https and to localhost" in text(browser, "#record-note")
+
+
+def test_the_token_is_typed_where_it_is_not_in_the_address(browser: Chrome, captioner: Captioner) -> None:
+    with Demo(WebConfig(address="0", token="correct-horse-battery"), captioner, lambda *_: None) as demo:
+        url = demo.url.partition("?")[0]
+        browser.get(url)
+        assert [node["name"] for node in tree(browser) if node["role"] == "textbox"] == ["Token"]
+        assert not browser.find_element("css selector", "[role=alert]").is_displayed()
+        browser.find_element("id", "token").send_keys("wrong-horse-battery", Keys.ENTER)
+        until(lambda: "wrong" in browser.current_url)
+        assert [node["role"] for node in tree(browser) if node["role"] == "alert"] == ["alert"]
+        assert browser.find_element("css selector", "[role=alert]").text == "That is not the token."
+        browser.find_element("id", "token").send_keys("correct-horse-battery", Keys.ENTER)
+        until(lambda: browser.find_elements("css selector", "#drop"))
+        until(lambda: browser.current_url == url)
+        open_page(browser, url)  # the cookie carries it now
+        assert browser.execute_script("return document.cookie") == ""

@@ -1,0 +1,714 @@
+"""The page's server over real sockets: who may ask, what is refused, and that nobody holds up the listener."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgecap.audio.frontend import FrontEnd, log_mel
+from edgecap.captioner import Captioner
+from edgecap.errors import ConfigError, MissingDependencyError, OutputError
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.events.event import Event
+from edgecap.live.listener import IDLE_POLL, WATCHED_POLL, Listener, ListenerSettings
+from edgecap.live.sinks.base import Sink
+from edgecap.live.sinks.journal import Journal
+from edgecap.web import server as web_server
+from edgecap.web import uploads
+from edgecap.web.access import AccessPolicy, web_token
+from edgecap.web.broadcast import MOST_KEPT, MOST_PASSING, Broadcast, Watcher
+from edgecap.web.demo import Demo
+from edgecap.web.history import History
+from edgecap.web.page import LivePage
+from edgecap.web.server import MOST_VISITS, STALLED_SECONDS
+from edgecap.web.spectrum import HIGHEST_DB, LOWEST_DB, Spectrum
+from support.live_parts import TOLD, FedSource, says
+from support.signals import RATE, noise
+from support.web_parts import change, status, until
+
+TOKEN = "correct-horse-battery"
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Visitor:
+    """Asks a server as a browser would, header by header."""
+
+    def __init__(self, port: int, host: str | None = None) -> None:
+        self.port, self.host = port, host or f"127.0.0.1:{port}"
+        self.origin = f"http://{self.host}"
+
+    def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str | None) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent = {"Host": self.host} | {name.replace("_", "-"): value for name, value in headers.items()}
+        if method == "POST":
+            sent = {"Origin": self.origin, "Content-Type": "application/octet-stream"} | sent
+        connection.request(method, path, body, {name: value for name, value in sent.items() if value is not None})
+        answer = connection.getresponse()
+        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        connection.close()
+        return found
+
+
+def config(journal: Path | None = None, **web: object) -> ListenConfig:
+    return ListenConfig(
+        web=WebConfig(**{"address": "0", **web}),  # type: ignore[arg-type]
+        output=OutputConfig(journal=str(journal) if journal else None),
+    )
+
+
+@pytest.fixture
+def told() -> TOLD:
+    return []
+
+
+@pytest.fixture
+def serve(captioner: Captioner, told: TOLD) -> Iterator[Callable[..., tuple[LivePage, Visitor]]]:
+    pages: list[LivePage] = []
+
+    def serve(journal: Path | None = None, **web: object) -> tuple[LivePage, Visitor]:
+        page = LivePage(config(journal, **web), captioner, lambda kind, text: told.append((kind, text)))
+        pages.append(page)
+        return page, Visitor(page._server.port)
+
+    yield serve
+    for page in pages:
+        page.close()
+
+
+class Follower:
+    """A browser's stream of events, read as it comes."""
+
+    def __init__(self, port: int, last: str = "") -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.connection.request("GET", "/events", headers={"Last-Event-ID": last} if last else {})
+        self.answer = self.connection.getresponse()
+
+    def next(self, kind: str = "") -> tuple[str, str, dict[str, object]]:
+        """Kind, identifier and data of the next message, of a kind where one is named."""
+        fields: dict[str, str] = {}
+        while True:
+            line = self.answer.readline().decode().rstrip("\n")
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif fields.get("event") and kind in {"", fields["event"]}:
+                return fields["event"], fields.get("id", ""), json.loads(fields["data"])
+            else:
+                fields = {}
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+
+def wav(seconds: float = 1.0) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, noise(seconds), RATE, format="WAV")
+    return file.getvalue()
+
+
+def test_the_page_comes_with_headers_that_keep_it_to_itself(serve) -> None:
+    _, ask = serve()
+    code, headers, body = ask("GET", "/")
+    assert code == 200
+    assert b'aria-live="polite"' in body
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
+    assert ask("GET", "/", If_None_Match=headers["etag"])[0] == 304
+
+
+def test_all_files_of_the_page_together_weigh_at_most_60_kb(serve) -> None:
+    page, ask = serve()
+    sizes = {path: len(ask("GET", path)[2]) for path in page._server.assets}
+    assert {"/", "/main.js", "/style.css"} <= sizes.keys()
+    assert sum(sizes.values()) <= 60_000
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "", "a@127.0.0.1", "127.0.0.1.evil.example"]
+)
+def test_a_foreign_name_that_points_here_gets_nothing(serve, host: str) -> None:
+    _, ask = serve()
+    for path in ("/", "/about", "/events", "/past", "/style.css"):
+        assert ask("GET", path, Host=host)[0] == 421
+    assert ask("POST", "/caption", wav(), Host=host, Origin=f"http://{host}")[0] == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:80", "192.168.1.7", "box.example"])
+def test_addresses_and_names_of_this_machine_are_known(serve, host: str) -> None:
+    _, ask = serve(hosts=["Box.example"])
+    assert ask("GET", "/about", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../access.py",
+        "/..%2faccess.py",
+        "/static/../index.html",
+        "//etc/passwd",
+        "/a\\..",
+        "/index.html",
+        "/main.js/",
+        "/%2e%2e/server.py",
+    ],
+)
+def test_no_path_leads_out_of_the_page(serve, path: str) -> None:
+    _, ask = serve()
+    assert ask("GET", path)[0] == 404
+
+
+def test_other_methods_are_refused(serve) -> None:
+    _, ask = serve()
+    for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
+        assert ask(method, "/caption")[0] == 501
+    assert ask("POST", "/about", b"x")[0] == 404
+    assert ask("GET", "/caption")[0] == 404
+
+
+def test_a_page_for_other_machines_needs_its_token(serve, told: TOLD) -> None:
+    page, ask = serve(address="0.0.0.0:0", token=TOKEN)
+    assert page.url.endswith(f":{page._server.port}/?token={TOKEN}")
+    assert page.url.partition("?")[0] in told[0][1]
+    assert TOKEN not in told[0][1]  # it was set, so it need not stand in a log
+    made, _ = serve(address="0.0.0.0:0")
+    assert made.url in told[1][1]
+    for path in ("/about", "/events", "/past"):
+        assert ask("GET", path)[0] == 401
+    assert ask("POST", "/caption", wav())[0] == 401
+    code, _, body = ask("GET", "/")
+    assert code == 401
+    assert b'name="token"' in body
+    code, headers, _ = ask("GET", f"/?token={TOKEN}")
+    assert (code, headers["location"]) == (303, "/")
+    assert {"HttpOnly", "SameSite=Strict"} <= {part.strip() for part in headers["set-cookie"].split(";")}
+    cookie = headers["set-cookie"].partition(";")[0]
+    assert ask("GET", "/", Cookie=f"other=1; {cookie}")[0] == 200
+    assert ask("GET", "/", Cookie=f'neighbour={{"a": 1}}; {cookie}')[0] == 200
+    assert ask("GET", "/", Cookie=f"{cookie}x")[0] == 401
+    assert ask("GET", "/about", Cookie=cookie)[0] == 200
+    assert ask("GET", "/about", Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert ask("GET", "/about", Cookie=cookie[:-1])[0] == 401
+
+
+def test_a_wrong_token_is_refused_after_a_while(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ask = serve(address="0.0.0.0:0", token=TOKEN)
+    waits: list[float] = []
+    monkeypatch.setattr(web_server.time, "sleep", waits.append)
+    assert ask("GET", "/?token=correct-horse")[0] == 401
+    assert ask("GET", "/about", Authorization="Bearer wrong")[0] == 401
+    assert waits == [web_server.WRONG_TOKEN_SECONDS] * 2
+
+
+def test_a_token_is_made_only_where_other_machines_may_visit(tmp_path: Path) -> None:
+    for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9"):
+        assert web_token(WebConfig(), host) is None
+        assert web_token(WebConfig(token=TOKEN), host) == TOKEN
+    made = {web_token(WebConfig(), host) for host in ("0.0.0.0", "::", "192.168.1.7", "box") for _ in range(3)}
+    assert None not in made
+    assert len(made) == 12
+    (tmp_path / "token").write_text(f"{TOKEN}\nmore\n")
+    assert web_token(WebConfig(token_file=str(tmp_path / "token")), "127.0.0.1") == TOKEN
+    (tmp_path / "short").write_text("abc\n")
+    (tmp_path / "words").write_text("correct horse battery; staple\n")  # no cookie can carry this
+    for name in ("short", "words", "missing"):
+        with pytest.raises(ConfigError, match=f"token.*{name}"):
+            web_token(WebConfig(token_file=str(tmp_path / name)), "127.0.0.1")
+
+
+def test_a_door_compares_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(
+        "edgecap.web.access.hmac.compare_digest", lambda left, right: compared.append((left, right)) or left == right
+    )
+    door = AccessPolicy("0.0.0.0", TOKEN)
+    assert door.fits(TOKEN)
+    assert not door.fits("é")
+    assert len(compared) == 2
+
+
+@pytest.mark.parametrize(
+    "origin", [None, "null", "http://evil.example", "http://127.0.0.1", "file://", "http://127.0.0.1.evil.example"]
+)
+def test_a_sound_from_another_site_is_refused(serve, origin: str | None) -> None:
+    _, ask = serve()
+    assert ask("POST", "/caption", wav(), Origin=origin)[0] == 403
+
+
+def test_a_sound_is_captioned_with_its_beams(serve, captioner: Captioner) -> None:
+    _, ask = serve()
+    code, headers, body = ask("POST", "/caption?name=a%0a%3Cb%3E.wav", wav(12.0))
+    assert (code, headers["content-type"]) == (200, "application/x-ndjson")
+    lines = [json.loads(line) for line in body.splitlines()]
+    expected = list(captioner.caption_windows(soundfile.read(io.BytesIO(wav(12.0)), dtype="float32")[0], RATE))
+    assert [(line["start"], line["end"], line["text"]) for line in lines] == [
+        (caption.start, caption.end, caption.text) for caption in expected
+    ]
+    assert len(lines[0]["beams"]) == captioner.manifest.decoder.default_beam
+    assert lines[0]["beams"][0]["score"] == pytest.approx(expected[0].score, abs=1e-5)
+    assert lines[0]["name"] == "a<b>.wav"
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3"])
+def test_sounds_are_taken_as_they_are(serve, kind: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([noise(2, 44_100)] * 2, axis=1), 44_100, format=kind)
+    code, _, body = serve()[1]("POST", "/caption", file.getvalue())
+    assert code == 200
+    assert json.loads(body)["end"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_sound_leaves_nothing_on_disk(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert serve()[1]("POST", "/caption", wav())[0] == 200
+    assert list(tmp_path.iterdir()) == []
+    with uploads.hold() as held:
+        assert Path(f"/proc/self/fd/{held.fileno()}").resolve() != tmp_path
+
+
+def test_what_is_no_sound_is_told_in_one_line_by_the_name_it_was_given(serve) -> None:
+    _, ask = serve()
+    for body in (b"this is no sound", wav()[:30], b""):
+        code, _, answer = ask("POST", "/caption?name=notes.txt", body)
+        assert code == 422
+        assert json.loads(answer)["error"].startswith("notes.txt ")
+        assert "/proc" not in answer.decode()
+
+
+def test_a_machine_that_cannot_read_sounds_says_so(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ask = serve()
+
+    def missing(*_: object, **__: object) -> None:
+        raise MissingDependencyError("reading sound files needs libsndfile")
+
+    monkeypatch.setattr(uploads, "AudioFile", missing)
+    code, _, answer = ask("POST", "/caption", wav())
+    assert (code, json.loads(answer)) == (500, {"error": "reading sound files needs libsndfile"})
+
+
+def test_a_damaged_sound_gives_the_captions_before_the_damage(serve) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, noise(25), RATE, format="FLAC")
+    damaged = file.getvalue()[: len(file.getvalue()) * 3 // 4]
+    code, _, body = serve()[1]("POST", "/caption?name=walk.flac", damaged)
+    lines = [json.loads(line) for line in body.splitlines()]
+    assert code == 200
+    assert "text" in lines[0]
+    assert lines[-1]["error"].startswith("walk.flac is ")
+
+
+def test_uploads_are_bounded(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ask = serve()
+    assert ask("POST", "/caption", wav(), Content_Type="text/plain")[0] == 415
+    monkeypatch.setattr(uploads, "MOST_BYTES", 10_000)
+    code, _, answer = ask("POST", "/caption", b"0" * 10_001)
+    assert code == 413
+    assert "type: edgecap caption FILE" in json.loads(answer)["error"]
+    monkeypatch.setattr(uploads, "MOST_BYTES", 64 << 20)
+    monkeypatch.setattr(uploads, "MOST_WINDOWS", 2)
+    lines = [json.loads(line) for line in ask("POST", "/caption", wav(25))[2].splitlines()]
+    assert [set(line) & {"text", "note"} for line in lines] == [{"text"}, {"text"}, {"note"}]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"\0\xff\xfe\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /about HTTP/1.1\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"GET /past?" + b"a=1&" * 40 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /past?words=%ff%00&before=" + b"9" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b'GET /about HTTP/1.1\r\nHost: localhost\r\nCookie: =;;\xff="\r\n\r\n',
+        b"POST /caption HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Type: audio/x\r\n"
+        b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    ],
+)
+def test_nonsense_is_refused_and_is_no_news(serve, told: TOLD, request_: bytes) -> None:
+    _, ask = serve()
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=20) as plain:
+        plain.sendall(request_)
+        plain.shutdown(socket.SHUT_WR)
+        while plain.recv(65_536):
+            pass
+    assert ask("GET", "/about")[0] == 200
+    assert [kind for kind, _ in told] == ["note"]  # the address, and nothing else
+
+
+def test_an_endless_last_event_is_no_event(serve) -> None:
+    page, ask = serve()
+    follower = Follower(ask.port, f"{page._start}-" + "9" * 5000)
+    assert follower.next("hello")[2]["anew"] is True
+    follower.close()
+
+
+def test_a_fault_of_a_route_is_told_and_survived(serve, told: TOLD) -> None:
+    page, ask = serve()
+    page._server.routes["GET", "/about"] = lambda exchange: 1 / 0
+    with pytest.raises(http.client.BadStatusLine):
+        ask("GET", "/about")
+    until(lambda: told[-1] == ("warning", "the page met an unexpected ZeroDivisionError: division by zero"))
+    assert ask("GET", "/past")[0] == 200
+
+
+def test_all_browsers_are_told_the_same(serve) -> None:
+    page, ask = serve()
+    followers = [Follower(ask.port) for _ in range(4)]
+    for follower in followers:
+        follower.next("hello")
+    page.change(change("begin", 1, "rain falls"))
+    assert {follower.next("change")[1] for follower in followers} == {f"{page._start}-1"}
+    for follower in followers:
+        follower.close()
+
+
+def test_a_sound_without_a_length_or_that_does_not_come_is_given_up(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, ask = serve()
+    head = (
+        f"POST /caption HTTP/1.1\r\nHost: {ask.host}\r\nOrigin: {ask.origin}\r\nContent-Type: audio/wav\r\n"
+    ).encode()
+    monkeypatch.setattr(web_server.Exchange, "timeout", 0.3)
+    for more, code in (
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"411"),
+        (b"Content-Length: -5\r\n\r\n", b"411"),
+        (b"Content-Length: 500\r\n\r\nRIFF", b"408"),
+    ):
+        with socket.create_connection(("127.0.0.1", page._server.port), timeout=10) as plain:
+            plain.sendall(head + more)
+            assert plain.recv(1000).split()[1] == code
+
+
+def test_sounds_wait_for_their_turn_and_not_forever(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, ask = serve()
+    monkeypatch.setattr(uploads, "TURN_SECONDS", 0.05)
+    turn = page._server.routes["POST", "/caption"]._turn
+    with turn:
+        code, headers, _ = ask("POST", "/caption", wav())
+    assert (code, "retry-after" in headers) == (503, True)
+    assert ask("POST", "/caption", wav())[0] == 200
+
+
+def test_a_browser_is_told_of_events_and_of_what_went_before(serve) -> None:
+    page, ask = serve()
+    page.change(change("begin", 1, "rain falls"))
+    page.tick(status())
+    follower = Follower(ask.port)
+    kind, _, hello = follower.next()
+    assert (kind, hello["anew"]) == ("hello", True)
+    assert [event["text"] for event in hello["events"]] == ["rain falls"]
+    assert hello["status"][0]["source"] == "the test"
+    page.change(change("end", 1, "rain falls"))
+    page.change(change("begin", 2, "a dog barks\nid: 9"))
+    assert follower.next("change")[2]["open"] is False
+    assert follower.next("change")[2]["text"] == "a dog barks\nid: 9"
+    follower.close()
+
+
+def test_a_browser_that_comes_back_gets_just_what_it_missed(serve) -> None:
+    page, ask = serve()
+    first = Follower(ask.port)
+    _, last, _ = first.next("hello")
+    page.change(change("begin", 1, "rain falls"))
+    _, last, _ = first.next("change")
+    first.close()
+    page.change(change("end", 1, "rain falls"))
+    page.change(change("begin", 2, "a dog barks"))
+    again = Follower(ask.port, last)
+    _, newest, hello = again.next("hello")
+    assert hello["anew"] is False
+    assert [(event["id"], event["open"]) for event in hello["events"]] == [(1, False), (2, True)]
+    again.close()
+    nothing = Follower(ask.port, newest)
+    assert nothing.next("hello")[2]["events"] == []
+    nothing.close()
+
+
+def test_a_browser_that_was_away_for_longer_than_events_are_held_begins_anew(serve) -> None:
+    page, ask = serve()
+    page._history = History(most=2)
+    for number in range(1, 5):
+        page.change(change("end", number, f"event {number}"))
+    for last, anew, events in ((1, True, [3, 4]), (2, False, [3, 4]), (3, False, [4])):
+        follower = Follower(ask.port, f"{page._start}-{last}")
+        hello = follower.next("hello")[2]
+        assert (hello["anew"], [event["id"] for event in hello["events"]]) == (anew, events)
+        follower.close()
+
+
+def test_a_browser_that_saw_an_earlier_run_begins_anew(serve) -> None:
+    page, ask = serve()
+    page.change(change("begin", 1, "rain falls"))
+    follower = Follower(ask.port, "0badcafe-1")  # of another run
+    assert follower.next("hello")[2]["anew"] is True
+    follower.close()
+
+
+def test_events_are_dated_anew_when_the_clock_is_set(serve) -> None:
+    page, ask = serve()
+    page.change(change("begin", 1, "rain falls", began=1000.0))
+    follower = Follower(ask.port)
+    follower.next("hello")
+    page.moved(1_700_000_000.0)
+    hello = follower.next("hello")[2]
+    assert hello["anew"] is True
+    assert hello["events"][0]["began"].startswith("2023")
+    follower.close()
+
+
+def test_the_sound_is_told_at_most_thirty_times_a_second_and_only_while_someone_watches(captioner: Captioner) -> None:
+    now = [0.0]
+    page = LivePage(config(), captioner, lambda *_: None, clock=lambda: now[0])
+    frames = np.full((1, 64), -20.0, np.float32)
+    try:
+        assert not page.watched
+        follower = Follower(page._server.port)
+        follower.next("hello")
+        assert until(lambda: page.watched)
+        (watcher,) = page.broadcast.watchers
+        sent: list[bytes] = []
+        watcher.put = lambda message, keep: sent.append(message)  # type: ignore[method-assign]
+        for step in range(1000):  # ten seconds of frames, a step for each
+            now[0] = step * 0.01
+            page.hear("the test", frames)
+            page.tick(status(heard=now[0]))
+        sounds = [message for message in sent if message.startswith(b"event: sound")]
+        assert 240 <= len(sounds) <= 303
+        assert sum(message.startswith(b"event: status") for message in sent) == 10
+        follower.close()
+    finally:
+        page.close()
+
+
+def test_the_listener_hands_on_each_frame_once_and_computes_none_again(captioner: Captioner) -> None:
+    class Watching(Sink):
+        def __init__(self) -> None:
+            self.watched = False
+            self.frames: list[np.ndarray] = []
+
+        def hear(self, source: str, frames: np.ndarray) -> None:
+            self.frames.append(frames)
+
+    source, sink, sound = FedSource(), Watching(), noise(6)
+    listener = Listener(captioner, source, ListenerSettings(window=4.0), lambda *_: None, describe=says(), sinks=[sink])
+    try:
+        for tenth in range(60):
+            sink.watched = 20 <= tenth < 40
+            source.hear(sound[tenth * RATE // 10 : (tenth + 1) * RATE // 10])
+            listener.step()
+            assert listener.patience <= (WATCHED_POLL if sink.watched else IDLE_POLL)
+        given = np.concatenate(sink.frames)
+        whole = log_mel(sound, FrontEnd()).T
+        assert len(given) == 200
+        assert np.allclose(given, whole[199:399], atol=0.01)  # a frame is whole when its last sample has come
+        assert listener._mel.computed == (sound.size - 256) // 160 + 1
+    finally:
+        listener.close()
+
+
+def test_columns_are_the_frames_already_computed_as_coarse_bytes() -> None:
+    spectrum = Spectrum(FrontEnd())
+    rising = np.linspace(LOWEST_DB - 10, HIGHEST_DB + 10, 64, dtype=np.float32)
+    for _ in range(5):
+        spectrum.push(rising[None])
+    column = np.frombuffer(spectrum.take(), np.uint8)
+    assert column.size == 64  # three frames of five
+    assert (column[0], column[-1]) == (0, 255)
+    assert np.all(np.diff(column.astype(int)) >= 0)
+    spectrum.push(rising[None])
+    assert len(spectrum.take()) == 64  # the two that were left, and one more
+    for _ in range(5000):
+        spectrum.push(rising[None])
+    assert len(spectrum.take()) == 250 * 64
+    natural = Spectrum(FrontEnd(compression="log", power=1))
+    natural.push(np.zeros((3, 64), np.float32))  # a magnitude of 1: 0 dB
+    decibel = Spectrum(FrontEnd())
+    decibel.push(np.zeros((3, 64), np.float32))
+    assert natural.take() == decibel.take()
+
+
+def test_a_slow_browser_loses_sound_and_no_event() -> None:
+    watcher = Watcher(b"hello ")
+    for number in range(100):
+        watcher.put(b"s%d " % number, keep=False)
+    for number in range(MOST_KEPT - 10):
+        watcher.put(b"e%d " % number, keep=True)
+    walk = iter(watcher)
+    parts = next(walk).split()
+    assert sum(part.startswith(b"e") for part in parts) == MOST_KEPT - 10
+    assert parts[-1] == b"s99"
+    assert watcher.dropped == 100 - MOST_PASSING
+
+
+def test_a_browser_for_which_even_events_pile_up_is_sent_away_to_come_back() -> None:
+    watcher = Watcher(b"hello")
+    for _ in range(MOST_KEPT + 1):
+        watcher.put(b"e", keep=True)
+    assert list(watcher)
+
+
+def test_telling_takes_no_time_though_no_browser_reads(serve) -> None:
+    page, ask = serve()
+    plain = [socket.create_connection(("127.0.0.1", ask.port)) for _ in range(3)]
+    for one in plain:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.sendall(f"GET /events HTTP/1.1\r\nHost: {ask.host}\r\n\r\n".encode())
+    until(lambda: len(page.broadcast.watchers) == 3)
+    longest = 0.0
+    for step in range(2000):
+        page._stream("the test").sound_due = float("-inf")
+        page.hear("the test", np.zeros((30, 64), np.float32))
+        began = time.monotonic()
+        page.tick(status(heard=step))
+        longest = max(longest, time.monotonic() - began)
+    assert all(watcher.dropped for watcher in page.broadcast.watchers)
+    for number in range(3000):
+        began = time.monotonic()
+        page.change(change("begin", number, "rain " * 200))
+        longest = max(longest, time.monotonic() - began)
+    assert longest < STALLED_SECONDS  # what waits for a socket that nobody reads waits for so long
+    assert all(len(watcher._kept) <= MOST_KEPT + 1 for watcher in page.broadcast.watchers)
+    follower = Follower(ask.port)  # and one that reads is served
+    assert follower.next("hello")[2]["events"]
+    follower.close()
+    for one in plain:
+        one.close()
+
+
+def test_visits_are_bounded_and_more_are_turned_away(serve) -> None:
+    page, ask = serve()
+    idle = [socket.create_connection(("127.0.0.1", ask.port)) for _ in range(MOST_VISITS)]
+    until(lambda: page._server._places._value == 0)
+    with pytest.raises((ConnectionError, http.client.BadStatusLine)):
+        ask("GET", "/about")
+    for one in idle:
+        one.close()
+    until(lambda: page._server._places._value == MOST_VISITS)
+    assert ask("GET", "/about")[0] == 200
+
+
+def test_watchers_are_bounded_and_leave_their_place() -> None:
+    broadcast = Broadcast(most=2)
+    first, second = (broadcast.join(lambda: b"hello") for _ in range(2))
+    assert broadcast.join(lambda: b"hello") is None
+    assert first
+    assert second
+    broadcast.leave(first)
+    assert broadcast.join(lambda: b"hello") is not None
+
+
+def test_the_end_is_told_and_frees_the_port(captioner: Captioner) -> None:
+    page = LivePage(config(), captioner, lambda *_: None)
+    port = page._server.port
+    follower = Follower(port)
+    follower.next("hello")
+    page.close()
+    assert follower.next("bye")
+    assert follower.answer.read() == b""
+    follower.close()
+    again = LivePage(config(address=str(port)), captioner, lambda *_: None)
+    again.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "edgecap web"]
+
+
+def test_a_busy_or_foreign_port_is_one_clear_line(captioner: Captioner) -> None:
+    with Demo(WebConfig(address="0"), captioner, lambda *_: None) as demo:
+        for kind in (LivePage, Demo):
+            settings = WebConfig(address=str(demo._server.port))
+            with pytest.raises(OutputError, match=r"cannot be served at 127.0.0.1:\d+ .*choose another port"):
+                kind(ListenConfig(web=settings) if kind is LivePage else settings, captioner, lambda *_: None)
+    with pytest.raises(OutputError, match="an address of this machine"):
+        Demo(WebConfig(address="192.0.2.1:0", token=TOKEN), captioner, lambda *_: None)
+    with pytest.raises(ConfigError, match="write PORT or HOST:PORT"):
+        Demo(WebConfig(address="here"), captioner, lambda *_: None)
+
+
+def test_the_demo_captions_and_has_no_events(captioner: Captioner) -> None:
+    with Demo(WebConfig(address="0"), captioner, lambda *_: None, beam=2) as demo:
+        ask = Visitor(demo._server.port)
+        assert json.loads(ask("GET", "/about")[2])["live"] is False
+        assert ask("GET", "/events")[0] == 404
+        assert len(json.loads(ask("POST", "/caption", wav())[2])["beams"]) == 2
+
+
+def past(ask: Visitor, query: str = "") -> list[str]:
+    code, _, body = ask("GET", f"/past?{query}")
+    assert code == 200, body
+    return [event["text"] for event in json.loads(body)["events"]]
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["memory", "journal"])
+def test_past_events_are_found_by_their_words_newest_first(serve, tmp_path: Path, kept: bool) -> None:
+    path = tmp_path / "events.db" if kept else None
+    sinks = [Journal(str(path), "30d", lambda *_: None, model="tiny")] if path else []
+    page, ask = serve(path)
+    now = time.time()
+    for number, said in enumerate(("A dog barks", "rain falls on 50% of the roof", "a dog_barks \\ twice", "cat")):
+        for sink in (*sinks, page):
+            sink.change(change("begin", number, said, began=now - 100 + number, source="USB"))
+    assert past(ask) == ["cat", "a dog_barks \\ twice", "rain falls on 50% of the roof", "A dog barks"]
+    assert past(ask, "words=DOG+barks") == ["a dog_barks \\ twice", "A dog barks"]
+    assert past(ask, "words=dog_barks") == ["a dog_barks \\ twice"]
+    assert past(ask, "words=50%25") == ["rain falls on 50% of the roof"]
+    assert past(ask, "words=%5C") == ["a dog_barks \\ twice"]
+    assert past(ask, f"words=dog&before={now - 99.5}") == ["A dog barks"]
+    assert past(ask, "words='%20OR%201=1%20--") == []
+    assert ask("GET", "/past?before=yesterday")[0] == 400
+    found = json.loads(ask("GET", "/past?words=cat")[2])["events"][0]
+    assert found | {"id": 0} == change("begin", 0, "cat", began=now - 97, source="USB").event.document()
+    for sink in sinks:
+        sink.close()
+
+
+def test_events_of_earlier_runs_are_found_in_the_journal(serve, tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    journal = Journal(str(path), "30d", lambda *_: None, model="tiny")
+    journal.change(change("begin", 1, "an owl hoots"))
+    journal.close()
+    _, ask = serve(path)
+    assert past(ask, "words=owl") == ["an owl hoots"]
+
+
+def test_a_journal_that_cannot_be_searched_is_told_and_is_not_made(serve, tmp_path: Path) -> None:
+    _, ask = serve(tmp_path / "missing.db")
+    code, _, body = ask("GET", "/past?words=dog")
+    assert code == 503
+    assert "journal cannot be searched" in json.loads(body)["error"]
+    assert not (tmp_path / "missing.db").exists()
+
+
+def test_a_search_never_writes_to_the_journal(tmp_path: Path) -> None:
+    from edgecap.web.history import search_journal
+
+    path = tmp_path / "events.db"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE other (x)")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(OutputError):
+        search_journal(str(path), ["dog"], float("inf"))
+    assert path.read_bytes() == before
+
+
+def test_memory_holds_the_newest_events_only() -> None:
+    history = History(most=3)
+    for number in range(5):
+        history.record(Event(number, 0, 1, number, number, f"event {number}", -0.5, -20.0, 0, True))
+    assert [document["id"] for document in history.newest(10)] == [2, 3, 4]
+    assert [document["id"] for document in history.search([], float("inf"))] == [4, 3, 2]
+    assert [document["id"] for document in history.since(4)] == [4]

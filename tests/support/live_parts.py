@@ -1,0 +1,90 @@
+"""Stand-ins for what a test of timing must hold in its own hands: the clock, the sound, the model's time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgecap.caption import Beam
+from edgecap.live.events.describe import Described, WindowJob, unit
+from edgecap.live.events.event import Change, Event, Kind
+from edgecap.live.sources.source import NOTHING, Chunk
+from edgecap.types import Waveform
+
+TOLD = list[tuple[str, str]]
+
+
+class Clock:
+    """Time that passes when the test says so; sleeping is passing."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class FedSource:
+    """A source that gives what the test puts in."""
+
+    name, lossless, speed, ended, overflows, fault = "the test", False, 1.0, False, 0, ""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+
+    def hear(self, samples: Waveform, lost: float = 0.0, fresh: bool = False) -> None:
+        self.chunks.append(Chunk(samples, lost, fresh))
+
+    def read(self, timeout: float) -> Chunk:
+        return self.chunks.pop(0) if self.chunks else Chunk(NOTHING)
+
+    def close(self) -> None:
+        pass
+
+
+def described(
+    text: str,
+    start: float,
+    end: float,
+    *,
+    score: float = -0.5,
+    sound: int = 0,
+    level: float = -20.0,
+    sounded: float | None = None,
+    wall: float | None = None,
+) -> Described:
+    """A caption of a window; windows of the same `sound` have the same embedding."""
+    job = WindowJob(
+        NOTHING, start, end, level, 1e9 + end if wall is None else wall, 0.0, end if sounded is None else sounded
+    )
+    embedding = np.zeros(8, np.float32)
+    embedding[sound] = 1.0
+    return Described(job, (Beam(text, score, ()),), unit(embedding), False, 0.01)
+
+
+def says(text: str = "a dog barks", before: Callable[[], None] = lambda: None) -> Callable[[WindowJob], Described]:
+    """A model that says one thing, after `before` has come back."""
+
+    def describe(job: WindowJob) -> Described:
+        before()
+        found = described(text, job.start, job.end)
+        return Described(job, found.beams, found.embedding, False, found.seconds)
+
+    return describe
+
+
+def change(kind: Kind = "end", number: int = 1, text: str = "a dog barks", began: float = 1_700_000_000.0) -> Change:
+    event = Event(number, 3661.5, 3665.25, began, began + 3.75, text, -0.4567, -12.34, 2, kind != "end", "USB")
+    return Change(kind, event)
+
+
+def story(number: int = 1, text: str = "a dog barks") -> list[Change]:
+    return [change("begin", number, text), change("update", number, text), change("end", number, text)]
+
+
+def teller(told: TOLD):
+    return lambda kind, text: told.append((kind, text))

@@ -1,0 +1,116 @@
+"""A real headless Chromium, and what the tests of the page need around it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from selenium.webdriver import Chrome
+
+from edgecap.errors import MissingDependencyError
+from edgecap.live.events.event import Change, Event, Kind
+from edgecap.live.pipeline.status import Status
+from edgecap_bench.live.chromium import chromium
+
+Found = TypeVar("Found")
+PATIENCE = 20.0
+
+
+@contextmanager
+def browsing(profile: Path, *flags: str) -> Iterator[Chrome]:
+    """A browser with a new profile; a test that needs it is skipped where there is none."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(chromium(profile, *flags))
+        except MissingDependencyError as error:
+            pytest.skip(str(error))
+        found.set_window_size(1100, 1400)
+        found.set_script_timeout(PATIENCE)
+        yield found
+
+
+def until(look: Callable[[], Found], patience: float = PATIENCE) -> Found:
+    """What `look` gives as soon as it is something."""
+    give_up = time.monotonic() + patience
+    while not (found := look()):
+        assert time.monotonic() < give_up, "what was waited for did not come"
+        time.sleep(0.05)
+    return found
+
+
+def text(browser: Chrome, selector: str) -> str:
+    """The text of an element, shown or not."""
+    return str(browser.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
+
+
+def open_page(browser: Chrome, url: str) -> None:
+    """Open a page and wait until its scripts have run."""
+    browser.get_log("performance")
+    browser.get_log("browser")
+    browser.get(url)
+    until(lambda: browser.execute_script("return 'ready' in document.documentElement.dataset"))
+
+
+def requests(browser: Chrome) -> list[str]:
+    """Addresses that were asked for since the page was opened."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    ]
+
+
+def tree(browser: Chrome) -> list[dict[str, Any]]:
+    """What a screen reader sees: role, name, value, description and properties of each node that is not ignored."""
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return [
+        {
+            "role": node["role"]["value"],
+            "name": node.get("name", {}).get("value", ""),
+            "value": node.get("value", {}).get("value"),
+            "description": node.get("description", {}).get("value", ""),
+            **{item["name"]: item["value"].get("value") for item in node.get("properties", ())},
+        }
+        for node in nodes
+        if not node["ignored"]
+    ]
+
+
+def media(browser: Chrome, **features: str) -> None:
+    """What the visitor prefers, as in prefers_color_scheme="dark"."""
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]},
+    )
+
+
+def change(
+    kind: Kind, number: int, said: str, *, start: float = 0.0, began: float | None = None, source: str = "the test"
+) -> Change:
+    """An event that began now, unless `began` (Unix time) says otherwise."""
+    began = time.time() if began is None else began
+    return Change(
+        kind, Event(number, start, start + 3.5, began, began + 3.5, said, -0.45, -12.3, 2, kind != "end", source)
+    )
+
+
+def status(**more: Any) -> Status:
+    """A listener's status."""
+    return Status(
+        **{
+            "source": "the test",
+            "asked_hop": 2.0,
+            "hop": 2.0,
+            "heard": 12.0,
+            "level": -30.0,
+            "floor": -65.0,
+            "gate_open": True,
+            "seconds": 0.02,
+            "beams": (("a dog barks", -0.45), ("a cat", -1.5)),
+            **more,
+        }
+    )

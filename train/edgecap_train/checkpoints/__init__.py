@@ -1,0 +1,1 @@
+"""Weights in and out: safetensors of ours, published checkpoints, EfficientNet-Lite2."""

@@ -1,0 +1,1 @@
+"""`edgecap train` and `edgecap evaluate`."""

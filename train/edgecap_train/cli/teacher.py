@@ -1,0 +1,188 @@
+"""`edgecap train teacher` and `edgecap train pseudo-caption`. Commands parse, call and print."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecap.cli.console import say, write
+from edgecap.errors import ConfigError
+from edgecap_train.needs import need
+
+if TYPE_CHECKING:
+    from edgecap_train.teachers.teacher import Teacher
+
+teacher = typer.Typer(help="Train a teacher: HTSAT-BART on captioned sounds, or the tagger's captioner on text alone.")
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there goes on.")]
+TaggerFolder = Annotated[Path | None, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")]
+
+
+@teacher.command("htsat-bart")
+def htsat_bart(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; edgecap_train/recipes/htsat-bart.toml.")],
+    *,
+    data: Annotated[Path, typer.Option("--data", help="CSV with file, caption_1 … caption_5.")],
+    development: Annotated[Path, typer.Option("--development", help="The same, for choosing the best weights.")],
+    out: Out,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--weights", help="Checkpoint to begin with, whole or in part: WavCaps, HTSAT, BART; may be repeated."
+        ),
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with BART-base's vocab.json and merges.txt. [default: pieces learnt from the captions]"
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    override: Override = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train HTSAT-BART on sounds with captions, from scratch or from partial weights.
+
+    Writes teacher.safetensors in the WavCaps layout, which `pseudo-caption` reads. WavCaps' own weights are for
+    academic use only, and so is what begins with them.
+    """
+    need("train teacher htsat-bart", "aac_metrics", "transformers", extra="teacher")
+    import torch
+
+    from edgecap_train.distill.recipe import read_document
+    from edgecap_train.teacher_training.htsat_training import TeacherRecipe
+    from edgecap_train.teacher_training.run_htsat import fit_htsat_bart
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(threads)
+    settings = read_document(recipe, TeacherRecipe, override)
+    unreadable = fit_htsat_bart(settings, data, out, development=development, weights=weights or [], words=words)
+    for reason in unreadable.values():
+        say("skipped", reason)
+    left_out = f"; {len(unreadable)} recordings left out" if unreadable else ""
+    write(f"{out / 'teacher.safetensors'}: trained{left_out}")
+
+
+@teacher.command("tagger")
+def tagger_captioner(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; the keys are those of text_teacher.TextRecipe.")],
+    *,
+    audio: Annotated[Path, typer.Option("--audio", help="Pool of sounds: a folder with a manifest.csv.")],
+    captions: Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels.")],
+    labels: Annotated[Path, typer.Option("--labels", help="The same of the development recordings; labels alone.")],
+    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
+    development: Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")],
+    out: Out,
+    least_count: Annotated[int, typer.Option(help="A word needs this many captions to enter the vocabulary.")] = 4,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    override: Override = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Train the captioner that puts the tagger's scores into words, on text alone: no sound is captioned by hand.
+
+    Each step draws scores for a caption's labels as the tagger really gives them. Writes teacher.safetensors.
+    """
+    need("train teacher tagger", "aac_metrics")
+    import torch
+
+    from edgecap_train.distill.recipe import read_document
+    from edgecap_train.progress import bar
+    from edgecap_train.teacher_training.run_text import fit_text_teacher
+    from edgecap_train.teacher_training.text_teacher import TextRecipe
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(threads)
+    settings = read_document(recipe, TextRecipe, override)
+    with bar(settings.name) as progress:
+        fit_text_teacher(
+            settings,
+            out,
+            audio=audio,
+            captions=captions,
+            labels=labels,
+            tagger=tagger,
+            development=development,
+            least_count=least_count,
+            progress=lambda step, _: progress(step, settings.steps),
+        )
+    write(f"{out / 'teacher.safetensors'}: trained")
+
+
+def pseudo_caption(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; edgecap_train/recipes/pseudo-caption.toml.")],
+    *,
+    audio: Annotated[Path, typer.Option("--audio", help="Folder of sounds, with folders inside.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the shards; complete ones are kept.")],
+    tagger: TaggerFolder = None,
+    captioner: Annotated[Path | None, typer.Option(help="What `edgecap train teacher tagger` wrote.")] = None,
+    captions: Annotated[Path | None, typer.Option(help="For consensus captions: CSV of labelled captions.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="HTSAT-BART in the WavCaps layout.")] = None,
+    vocabulary: Annotated[Path | None, typer.Option(help="Its BART vocab.json. [default: beside it]")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    override: Override = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Let a teacher caption a folder of sounds, and keep its captions, frames and tag scores in shards.
+
+    The shards are what `edgecap train student --audio-only` learns from. Stop it at any time; the same command goes on.
+    """
+    need("train pseudo-caption")
+    import torch
+
+    from edgecap_train.data import pseudo
+    from edgecap_train.distill.recipe import read_document
+    from edgecap_train.progress import bar
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    torch.set_num_threads(threads)
+    settings = read_document(recipe, pseudo.PseudoRecipe, override)
+    chosen = _teacher(tagger, captioner, captions, checkpoint, vocabulary)
+    for note in chosen.notes:
+        say("note", note)
+    with bar("files") as progress:
+        skipped = pseudo.pseudo_caption(chosen, audio, out, settings, progress=progress)
+    write(f"{out}: captions by {chosen.name}" + (f"; {skipped} files left out, see clips.json" if skipped else ""))
+
+
+def recaption(
+    data: Annotated[Path, typer.Argument(help="Folder that `edgecap train scenes` wrote.")],
+    *,
+    captioner: Annotated[Path, typer.Option(help="What `edgecap train teacher tagger` wrote.")],
+    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the same scenes; complete shards are kept.")],
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Give scenes that are already made the captions of another teacher; no sound is heard again."""
+    need("train recaption")
+    import torch
+
+    from edgecap_train.data.recaption import recaption_data
+    from edgecap_train.progress import bar
+    from edgecap_train.teachers.score_writer import ScoreWriter
+    from edgecap_train.teachers.tagger import class_names
+
+    torch.set_num_threads(threads)
+    writer = ScoreWriter.load(captioner, class_names(tagger))
+    with bar("shards") as progress:
+        recaption_data(data, out, writer, progress=progress)
+    write(f"{out}: captions by {captioner.name}")
+
+
+def _teacher(
+    tagger: Path | None, captioner: Path | None, captions: Path | None, checkpoint: Path | None, vocabulary: Path | None
+) -> Teacher:
+    """The teacher that the options name. Raises ConfigError where they name none or two."""
+    from edgecap_train.data.prepare import Sources
+    from edgecap_train.teachers.teacher import ConsensusTeacher, HtsatBartTeacher, TaggerTeacher
+
+    if checkpoint is not None and tagger is captioner is captions is None:
+        beside = checkpoint.parent / "vocab.json"
+        return HtsatBartTeacher.load(checkpoint, vocabulary or beside)
+    if tagger is not None and captioner is not None and checkpoint is captions is vocabulary is None:
+        return TaggerTeacher.load(tagger, captioner)
+    if tagger is not None and captions is not None and checkpoint is captioner is vocabulary is None:
+        return ConsensusTeacher.load(Sources(audio=tagger, captions=captions, tagger=tagger))
+    raise ConfigError(
+        "name one teacher: --checkpoint (HTSAT-BART; with --vocabulary), or --tagger with --captioner, "
+        "or --tagger with --captions"
+    )

@@ -1,0 +1,1 @@
+"""Training material: the pool of sounds, composed scenes, targets, shards, batches."""

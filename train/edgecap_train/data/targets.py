@@ -1,0 +1,95 @@
+"""Scenes and what a student learns from them, computed once and kept in shards (`edgecap_train.data.shards`)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgecap_train.data.pool import Pool
+from edgecap_train.data.scenes import SEQUENCE_WORDS, Scene, SceneMaker, to_student_rate
+from edgecap_train.data.shards import CLASSES, EMBEDDING, MEMORY_FRAMES, Shard, read_shard
+from edgecap_train.files import save_array
+from edgecap_train.teachers.consensus import ConsensusIndex
+from edgecap_train.teachers.tagger import Tagger
+from edgecap_train.text.captions import LabelledCaption
+
+__all__ = ["CLASSES", "EMBEDDING", "MEMORY_FRAMES", "Shard", "TargetMaker", "read_shard", "score_pool"]
+MOST_CAPTIONS = 8
+
+
+@torch.inference_mode()
+def score_pool(tagger: Tagger, pool: Pool, seconds: float = 10.0) -> NDArray[np.float32]:
+    """Tag scores of a pool's clips: (clips, 527) sigmoids; a long clip by its middle, a short one padded to 1 s."""
+    scores = np.zeros((len(pool.clips), CLASSES), np.float32)
+    for index in range(len(pool.clips)):
+        samples, longest = pool.read(index), int(seconds * 32_000)
+        if samples.size > longest:
+            samples = samples[(samples.size - longest) // 2 :][:longest]
+        samples = np.pad(samples, (0, max(0, 32_000 - samples.size)))
+        scores[index] = torch.sigmoid(tagger(torch.from_numpy(samples)[None]).logits[0]).numpy()
+    return scores
+
+
+class TargetMaker:
+    """Turns scenes into training targets."""
+
+    def __init__(
+        self, tagger: Tagger, index: ConsensusIndex, valid: NDArray[np.bool_], rate: int, seconds: float
+    ) -> None:
+        """`valid` (captions,): captions that the vocabulary can write; `rate`: the student's, in hertz."""
+        self.tagger, self.index, self.valid, self.rate = tagger, index, valid, rate
+        self.length = int(rate * seconds)
+        self._simple = valid & np.array([_is_simple(caption) for caption in index.captions])
+
+    def captions(self, scene: Scene, scores: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """Captions for a scene, the best first: exact ones for a concatenation, the human one where the tags agree."""
+        if scene.parts is not None:
+            first, second = (self._of(self._scores(part), self._simple, 4) for part in scene.parts)
+            return [(*a, "followed", "by", *b) for a, b in zip(first, second, strict=False)][:MOST_CAPTIONS]
+        picked = self._of(scores, self.valid, MOST_CAPTIONS)
+        if scene.caption >= 0 and self.valid[scene.caption] and not self.index.false(scores)[scene.caption]:
+            fits = self.index.fits(scores)
+            if int((fits > fits[scene.caption]).sum()) < 2_000:
+                picked = [self.index.captions[scene.caption].words, *picked][:MOST_CAPTIONS]
+        return picked
+
+    @torch.inference_mode()
+    def write_shard(self, folder: Path, maker: SceneMaker, count: int) -> None:
+        """Draw `count` scenes and write their shard; the folder gets its name last."""
+        audio = np.zeros((count, self.length), np.int16)
+        frames = np.zeros((count, MEMORY_FRAMES, EMBEDDING), np.float16)
+        logits = np.zeros((count, CLASSES), np.float16)
+        lengths, texts = np.zeros(count, np.int64), []
+        for row in range(count):
+            scene = maker.draw()
+            tags = self.tagger(torch.from_numpy(scene.samples)[None])
+            samples = to_student_rate(scene.samples, self.rate)[: self.length]
+            audio[row, : samples.size] = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+            lengths[row] = samples.size
+            got = tags.frames[0, :MEMORY_FRAMES].numpy()
+            frames[row, : len(got)] = got
+            logits[row] = tags.logits[0].numpy()
+            texts.append(self.captions(scene, torch.sigmoid(tags.logits[0]).numpy()))
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed in it
+        partial.mkdir(parents=True)
+        for name, array in (("audio", audio), ("frames", frames), ("logits", logits), ("lengths", lengths)):
+            save_array(partial / f"{name}.npy", array)
+        (partial / "texts.json").write_text(json.dumps(texts))
+        partial.rename(folder)
+
+    def _scores(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(torch.sigmoid(self.tagger(torch.from_numpy(samples)[None]).logits[0]).numpy())
+
+    def _of(self, scores: NDArray[np.float32], valid: NDArray[np.bool_], most: int) -> list[tuple[str, ...]]:
+        return [self.index.captions[i].words for i in self.index.pick(scores, most, valid).captions]
+
+
+def _is_simple(caption: LabelledCaption) -> bool:
+    """Whether a caption tells one thing in a few words, so that it can be half of "... followed by ..."."""
+    return len(caption.words) <= 7 and not SEQUENCE_WORDS & set(caption.words)

@@ -1,0 +1,1 @@
+"""One training run of a student: recipe, augmentation, losses, loop, run folder."""

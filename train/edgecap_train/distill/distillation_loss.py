@@ -1,0 +1,103 @@
+"""What a student is trained for: the losses of a recipe over one batch, each as a sum and a count.
+
+Sums and counts, so that several processes can add theirs up before they divide: the loss of a token then weighs the
+same wherever it is computed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgecap_train.distill.augment import AugmentedBatch, Draws
+from edgecap_train.distill.losses import TeachingHeads, caption_losses, frame_losses, tag_losses
+from edgecap_train.distill.recipe import LossRecipe
+from edgecap_train.models.student import Student
+from edgecap_train.text.captions import PAD, START
+
+MOST_CAPTIONS = 64
+"""Captions of one kind that a clip may have."""
+Parts = dict[str, tuple[Tensor, Tensor]]
+"""Name → the sum of a weighted loss, and what it has to be divided by."""
+
+
+class Objective(nn.Module):
+    """A student, its heads and its losses, as one module that can be wrapped for several processes."""
+
+    def __init__(self, student: Student, heads: TeachingHeads, recipe: LossRecipe, *, bf16: bool) -> None:
+        super().__init__()
+        self.student, self.heads, self.recipe, self.bf16 = student, heads, recipe, bf16
+
+    def forward(self, heard: AugmentedBatch, draws: Draws, encoder_alone: bool) -> Parts:
+        """The losses of a batch. `encoder_alone`: the decoder's loss does not reach the encoder."""
+        recipe = self.recipe
+        with self._autocast(heard.sound):
+            memory = self.student.encode(heard.sound)
+        memory = memory.float()
+        length = heard.memory_length.clamp(max=memory.shape[1])
+        parts: Parts = {}
+        clips = heard.whole.sum()
+        embedding = self.student.clip_embedding(memory, length)
+        if recipe.tags:
+            losses = tag_losses(self.heads.tags(embedding), heard.logits) * heard.whole
+            parts["tags"] = recipe.tags * losses.sum(), clips
+        if recipe.frames:
+            shared = min(memory.shape[1], heard.frames.shape[1])
+            target = self.heads.standardise(heard.frames[:, :shared])
+            ours = self.heads.frames(memory)[:, :shared]
+            error, mask = frame_losses(ours, target, length.clamp(max=shared))
+            parts["frames"] = recipe.frames * (error * heard.whole[:, None]).sum(), (mask * heard.whole[:, None]).sum()
+        if recipe.clip and self.heads.clip is not None:
+            # the mean over the clip's own frames, standardised: what the heads were measured for
+            frames = self.heads.standardise(heard.frames)
+            shared = min(memory.shape[1], frames.shape[1])
+            theirs = self.student.clip_embedding(frames[:, :shared], length.clamp(max=shared))
+            parts["clip"] = recipe.clip * self.heads.clip.losses(embedding, theirs, heard.whole).sum(), clips
+        if recipe.caption:
+            parts |= self._captions(heard, memory.detach() if encoder_alone else memory, length, draws)
+        return parts
+
+    def _captions(self, heard: AugmentedBatch, memory: Tensor, length: Tensor, draws: Draws) -> Parts:
+        """L_sup and L_seq, in one pass through the decoder; each clip's memory is computed once for all captions."""
+        rows: list[int] = []
+        chosen: list[list[int]] = []
+        human: list[bool] = []
+        for kind, weight in ((heard.human, self.recipe.supervised), (heard.pseudo, self.recipe.sequence)):
+            order = draws.uniform(MOST_CAPTIONS)
+            for row, captions in enumerate(kind if weight else ()):
+                best = kind is heard.pseudo
+                for index in _picked(len(captions), self.recipe.captions_per_clip, order[row], best=best):
+                    rows.append(row)
+                    chosen.append(captions[index])
+                    human.append(kind is heard.human)
+        device = memory.device
+        if not chosen:  # the other processes may have some, and wait for this one's share
+            rows, chosen, human = [0], [[PAD]], [True]
+        longest = max(map(len, chosen))
+        inputs = torch.tensor([[START, *ids[:-1], *[PAD] * (longest - len(ids))] for ids in chosen], device=device)
+        targets = torch.tensor([[*ids, *[PAD] * (longest - len(ids))] for ids in chosen], device=device)
+        which, by_people = torch.tensor(rows, device=device), torch.tensor(human, device=device)[:, None]
+        with self._autocast(memory):
+            logits = self.student.decoder(inputs, memory[which], length[which])
+        losses = caption_losses(logits, targets, self.recipe.label_smoothing)
+        told = targets != PAD
+        parts: Parts = {}
+        for name, weight, mine in (
+            ("supervised", self.recipe.supervised, by_people),
+            ("sequence", self.recipe.sequence, ~by_people),
+        ):
+            if weight:
+                parts[name] = self.recipe.caption * weight * (losses * mine).sum(), (told & mine).sum().float()
+        return parts
+
+    def _autocast(self, like: Tensor) -> torch.autocast:
+        return torch.autocast(like.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+def _picked(count: int, most: int, order: NDArray[np.float64], *, best: bool) -> list[int]:
+    """At most `most` of `count` captions, drawn by `order`; the first, the teacher's best, always where `best`."""
+    first = [0] if best and count else []
+    others = np.argsort(order[: count - len(first)])[: most - len(first)] + len(first)
+    return [*first, *others.tolist()]

@@ -1,0 +1,1 @@
+"""Captioning held-out recordings and scoring the captions."""

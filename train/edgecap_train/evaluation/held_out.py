@@ -1,0 +1,93 @@
+"""How good captions are: CIDEr-D against what people wrote, with an interval.
+
+The metric is aac-metrics' own implementation. Document frequencies come from the references given, so
+a score depends on the set of clips and compares only within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgecap.errors import AudioError
+from edgecap_train.evaluation.metrics import DRAWS, cider_d_clips
+from edgecap_train.models.search import search
+from edgecap_train.models.student import Student
+from edgecap_train.text.captions import read_table
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One recording with human captions."""
+
+    file: Path
+    group: str
+    """Data set it comes from."""
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over clips with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    clips: int
+
+
+def read_references(path: Path) -> list[Reference]:
+    """A CSV with columns `file` and `caption_1` … `caption_5` (and `dataset`, where there is one).
+
+    Raises AudioError for a table that is missing, lacks a column or has a row without captions.
+    """
+    rows = read_table(path, ("file", "caption_1"))
+    references = []
+    for row in rows:
+        captions = tuple(row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}"))
+        if not captions:
+            raise AudioError(f"{path.name}: the row of {row['file']} has no caption to compare with")
+        references.append(Reference(path.parent / row["file"], row.get("dataset", ""), captions))
+    return references
+
+
+def clip_id(file: Path) -> str:
+    """The YouTube id in the name of a development recording: all after the first two underscores."""
+    return file.stem.split("__", 1)[-1]
+
+
+def held_out(table: Path) -> frozenset[str]:
+    """The YouTube ids of a table of development recordings, whose captions must teach nothing. Raises AudioError."""
+    return frozenset(clip_id(reference.file) for reference in read_references(table))
+
+
+def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0) -> Score:
+    """CIDEr-D (Vedantam et al. 2015; 0 to 10) of one candidate for each clip, with a bootstrap over clips.
+
+    Raises MissingDependencyError where aac-metrics is not installed. `edgecap_train.evaluation.metrics` has the other metrics.
+    """
+    scores = cider_d_clips(candidates, references)
+    rng = np.random.default_rng(seed)
+    means = scores[rng.integers(0, len(scores), (DRAWS, len(scores)))].mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Score(float(scores.mean()), float(low), float(high), len(scores))
+
+
+@torch.inference_mode()
+def caption_all(
+    student: Student, log_mels: Sequence[NDArray[np.float32]], vocabulary: Sequence[str], beam: int
+) -> list[str]:
+    """The best caption for each log-mel spectrogram (n_mels, T), on whatever device the student is."""
+    device = student.decoder.embedding.weight.device
+    captions = []
+    for spectrogram in log_mels:
+        memory = student.encode(torch.from_numpy(spectrogram)[None].to(device))
+        length = student.memory_length(torch.tensor([spectrogram.shape[1]], device=device)).clamp(max=memory.shape[1])
+        best = search(student, memory, length, beam=beam)[0]
+        captions.append(" ".join(vocabulary[token] for token in best.tokens if token > 3))
+    return captions

@@ -1,0 +1,1 @@
+"""The students in PyTorch: encoders, decoder, front end, search."""

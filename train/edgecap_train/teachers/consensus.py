@@ -1,0 +1,129 @@
+"""Consensus captions: what people wrote of clips with labels like these, and the most central of it.
+
+The teaching signal of the first model. A clip's tag scores pick the labelled captions whose labels fit
+best and whose words claim nothing that was not heard; among them the caption most like the others (tf-idf
+n-grams, the space CIDEr-D measures in) is the pseudo caption. No weights are learnt here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from edgecap_train.text.captions import LabelledCaption
+from edgecap_train.text.claims import ClaimCheck
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsensusConfig:
+    """How captions are picked."""
+
+    neighbours: int = 80
+    """Captions that vote."""
+    exponent: float = 0.6
+    """Power that scores are raised to before they are compared with labels."""
+    sharpness: float = 8.0
+    """Weight of a neighbour is exp(sharpness x (its fit - the best fit))."""
+    rarity: float = 0.5
+    """Power of a label's inverse document frequency in the fit."""
+    length_bonus: float = 0.0
+    """Added to the centrality for each word, to keep the consensus from being terse."""
+
+
+@dataclass(frozen=True)
+class Pseudo:
+    """Captions picked for one clip, the most central first."""
+
+    captions: tuple[int, ...]
+    """Indices into the captions that the index was built on."""
+    centrality: NDArray[np.float32]
+    """Weighted mean similarity to the other neighbours, one for each caption."""
+
+
+class ConsensusIndex:
+    """Labelled captions, ready to be asked."""
+
+    def __init__(self, captions: list[LabelledCaption], classes: list[str], config: ConsensusConfig) -> None:
+        self.captions, self.config = captions, config
+        self._labels = _label_matrix(captions, classes)
+        self._check = ClaimCheck(classes)
+        self._claims = np.array([self._check.made(caption.words) for caption in captions])
+        counts = np.asarray(self._labels.sum(0)).ravel()
+        self._weight = (np.log(len(captions) / (counts + 1.0)).clip(0.5) ** config.rarity).astype(np.float32)
+        self._weight[counts == 0] = 0.0  # a class that no caption carries can pick none
+        weighted = self._labels.multiply(self._weight).tocsr()
+        norms = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)).ravel())
+        self._unit = sp.diags(1.0 / np.maximum(norms, 1e-6)) @ weighted
+        self._ngrams = _tfidf([caption.words for caption in captions])
+        self._lengths = np.array([len(caption.words) for caption in captions], np.float32)
+
+    def fits(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosine between tag scores (classes,) and each caption's labels: (captions,)."""
+        query = scores**self.config.exponent * self._weight
+        return np.asarray(self._unit @ (query / max(float(np.linalg.norm(query)), 1e-9)), np.float32)
+
+    def false(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Captions whose words claim something that these scores (classes,) do not support: (captions,)."""
+        return np.asarray(self._claims[:, self._check.unheard(scores)].any(axis=1))
+
+    def pick(self, scores: NDArray[np.float32], most: int = 8, valid: NDArray[np.bool_] | None = None) -> Pseudo:
+        """The `most` most central of the neighbours of `scores` (classes,), sigmoids in [0, 1].
+
+        Where `valid` (captions,) is given, a caption outside it votes and is not picked.
+        """
+        fits = self.fits(scores)
+        allowed = ~self.false(scores)
+        fits[~allowed] = -1.0
+        near = np.argpartition(-fits, self.config.neighbours)[: self.config.neighbours]
+        weight = np.exp(self.config.sharpness * (fits[near] - fits[near].max()))
+        rows = self._ngrams[near]
+        similarity = (rows @ rows.T).toarray()
+        np.fill_diagonal(similarity, 0.0)
+        centrality = similarity @ weight / weight.sum() + self.config.length_bonus * self._lengths[near]
+        centrality *= weight**0.25  # between captions as central, the better fit
+        if valid is not None:
+            allowed &= valid
+        centrality = np.where(allowed[near], centrality, -1.0)
+        order = np.argsort(-centrality, kind="stable")
+        picked, seen = [], set()
+        for index in order:
+            words = self.captions[near[index]].words
+            if words not in seen and centrality[index] > -1.0:
+                seen.add(words)
+                picked.append(index)
+            if len(picked) == most:
+                break
+        return Pseudo(tuple(int(near[index]) for index in picked), centrality[picked].astype(np.float32))
+
+
+def _label_matrix(captions: list[LabelledCaption], classes: list[str]) -> sp.csr_matrix:
+    """Captions by classes, 1 where the caption's clip has the label."""
+    column = {name: index for index, name in enumerate(classes)}
+    pairs = [
+        (row, column[label]) for row, caption in enumerate(captions) for label in set(caption.labels) if label in column
+    ]
+    rows, columns = np.array(pairs, np.int64).T
+    return sp.csr_matrix((np.ones(len(pairs), np.float32), (rows, columns)), (len(captions), len(classes)))
+
+
+def _tfidf(sentences: list[tuple[str, ...]], longest: int = 4) -> sp.csr_matrix:
+    """Unit tf-idf rows over n-grams of 1 to 4 words, each order weighing the same, as in CIDEr (Vedantam 2015)."""
+    blocks = []
+    for order in range(1, longest + 1):
+        columns: dict[tuple[str, ...], int] = {}
+        data, rows, cols = [], [], []
+        for row, words in enumerate(sentences):
+            for gram, count in Counter(zip(*(words[i:] for i in range(order)), strict=False)).items():
+                rows.append(row)
+                cols.append(columns.setdefault(gram, len(columns)))
+                data.append(float(count))
+        matrix = sp.csr_matrix((np.array(data, np.float32), (rows, cols)), (len(sentences), max(1, len(columns))))
+        documents = np.asarray((matrix > 0).sum(0)).ravel()
+        matrix = matrix.multiply(np.log(len(sentences) / np.maximum(documents, 1.0)).astype(np.float32)).tocsr()
+        norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
+        blocks.append(sp.diags(0.5 / np.maximum(norms, 1e-6)) @ matrix)  # four orders of 1/4 each
+    return sp.hstack(blocks, format="csr")

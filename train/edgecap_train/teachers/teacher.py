@@ -1,0 +1,187 @@
+"""Teachers behind one small interface: an embedding of a clip, and captions of it.
+
+Three stand here: HTSAT-BART, the published one, with weights that the user has (academic use only for WavCaps' own);
+the tagger with a captioner that learnt from text alone, which teaches the default model; and the tagger with consensus
+captions, the baseline that the second has to beat.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgecap.errors import AudioError, CheckpointError
+from edgecap.types import Waveform
+from edgecap_train.data.prepare import CONSENSUS, Sources, labelled_captions
+from edgecap_train.teachers.bart_words import BartWords, read_bart_words
+from edgecap_train.teachers.consensus import ConsensusIndex
+from edgecap_train.teachers.htsat_bart import BEAM, HtsatBart
+from edgecap_train.teachers.htsat_checkpoint import load_htsat_bart
+from edgecap_train.teachers.htsat_frontend import SAMPLE_RATE as HTSAT_RATE
+from edgecap_train.teachers.score_writer import ScoreWriter
+from edgecap_train.teachers.tagger import SAMPLE_RATE as TAGGER_RATE
+from edgecap_train.teachers.tagger import Tagger, Tags, class_names, load_tagger
+
+SHORTEST_SECONDS = 1.0
+"""The tagger pads what is shorter with zeros."""
+
+
+class Teacher(Protocol):
+    """What a student learns from."""
+
+    name: str
+    sample_rate: int
+    """Of the samples it takes, in hertz."""
+    embedding_dim: int
+    notes: tuple[str, ...]
+    """What whoever uses it must know (licences), in sentences for people."""
+
+    def embedding(self, samples: Waveform) -> NDArray[np.float32]:
+        """`samples` (n,) float32 in [-1, 1] → (embedding_dim,). Raises AudioError for what is no clip."""
+        ...
+
+    def frames(self, samples: Waveform) -> NDArray[np.float32]:
+        """`samples` as for `embedding` → what the embedding is the mean of, (S, embedding_dim)."""
+        ...
+
+    def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
+        """At least one and at most `most` captions, the best first. Raises AudioError for what is no clip."""
+        ...
+
+
+class HtsatBartTeacher:
+    """HTSAT-BART: beam-3 captions of the first ten seconds of a clip, 2 to 30 tokens."""
+
+    name = "htsat-bart"
+    sample_rate = HTSAT_RATE
+
+    def __init__(self, model: HtsatBart, words: BartWords | None = None, notes: tuple[str, ...] = ()) -> None:
+        """`model` in eval mode. Without `words` it embeds and cannot caption."""
+        self._model, self._words, self.notes = model, words, notes
+        self.embedding_dim = model.config.embedding_dim
+
+    @classmethod
+    def load(cls, checkpoint: Path, vocabulary: Path | None = None) -> HtsatBartTeacher:
+        """From a checkpoint in the WavCaps layout and BART-base's `vocab.json`, on a GPU where there is one.
+
+        Raises CheckpointError.
+        """
+        saved = load_htsat_bart(checkpoint)
+        size = saved.teacher.config.vocabulary_size
+        words = None if vocabulary is None else read_bart_words(vocabulary, size)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(saved.teacher.to(device), words, saved.notes)
+
+    @torch.inference_mode()
+    def embedding(self, samples: Waveform) -> NDArray[np.float32]:
+        """Mean of HTSAT's 32 frames, (768,)."""
+        found: NDArray[np.float32] = self._model.embedding(self._frames(samples))[0].cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
+        """Captions by beam search, at most 3."""
+        if self._words is None:
+            raise CheckpointError(
+                "captions of the teacher HTSAT-BART need BART's words; give the vocab.json of BART-base"
+            )
+        memory = self._model.memory(self._frames(samples))
+        found = self._model.search(memory, count=min(most, BEAM))
+        return tuple(self._words.text(ids) for ids in found.tolist())
+
+    @torch.inference_mode()
+    def frames(self, samples: Waveform) -> NDArray[np.float32]:
+        """HTSAT's 32 frames of ten seconds, (32, 768)."""
+        found: NDArray[np.float32] = self._frames(samples)[0].cpu().numpy()
+        return found
+
+    def _frames(self, samples: Waveform) -> torch.Tensor:
+        return self._model.frames(_clip(samples).to(self._model.projection.weight.device))
+
+
+class _TaggerTeacher:
+    """What both teachers that hear through the AudioSet tagger share."""
+
+    sample_rate = TAGGER_RATE
+    embedding_dim = 384
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, tagger: Tagger) -> None:
+        """`tagger` in eval mode."""
+        self._tagger = tagger
+
+    def embedding(self, samples: Waveform) -> NDArray[np.float32]:
+        """Mean of the tagger's last feature map, (384,)."""
+        found: NDArray[np.float32] = self.tags(samples).embedding[0].cpu().numpy()
+        return found
+
+    def frames(self, samples: Waveform) -> NDArray[np.float32]:
+        """The tagger's last feature map averaged over frequency, about 0.32 s a frame, (S, 384)."""
+        found: NDArray[np.float32] = self.tags(samples).frames[0].cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def tags(self, samples: Waveform) -> Tags:
+        """All that the tagger says of the clip, a batch of one. Raises AudioError for what is no clip."""
+        clip = _clip(samples)
+        shortest = round(SHORTEST_SECONDS * TAGGER_RATE)
+        found: Tags = self._tagger(torch.nn.functional.pad(clip, (0, max(0, shortest - clip.shape[1]))))
+        return found
+
+
+class TaggerTeacher(_TaggerTeacher):
+    """The AudioSet tagger's scores, put into words by a captioner that learnt from text alone."""
+
+    name = "tagger"
+
+    def __init__(self, tagger: Tagger, writer: ScoreWriter) -> None:
+        """`tagger` in eval mode, as the captioner of `writer`."""
+        super().__init__(tagger)
+        self._writer = writer
+
+    @classmethod
+    def load(cls, tagger: Path, captioner: Path) -> TaggerTeacher:
+        """From the tagger's folder and the file that `edgecap train teacher tagger` wrote. Raises CheckpointError."""
+        return cls(load_tagger(tagger), ScoreWriter.load(captioner, class_names(tagger)))
+
+    def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
+        """Captions by beam search, at most 6; what the tagger does not hear comes last."""
+        return tuple(" ".join(words) for words in self._writer.captions(self.tags(samples).logits[0], most))
+
+
+class ConsensusTeacher(_TaggerTeacher):
+    """The tagger's scores pick what people wrote of clips with such labels, the most central first."""
+
+    name = "consensus"
+
+    def __init__(self, tagger: Tagger, index: ConsensusIndex) -> None:
+        """`tagger` in eval mode; `index` over labelled captions."""
+        super().__init__(tagger)
+        self._index = index
+
+    @classmethod
+    def load(cls, sources: Sources) -> ConsensusTeacher:
+        """From the tagger's folder and the captions of `sources`. Raises CheckpointError, AudioError."""
+        index = ConsensusIndex(labelled_captions(sources), class_names(sources.tagger), CONSENSUS)
+        return cls(load_tagger(sources.tagger), index)
+
+    def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
+        """Consensus captions; no beams are searched, the candidates are sentences."""
+        scores = torch.sigmoid(self.tags(samples).logits[0]).cpu().numpy()
+        picked = self._index.pick(scores, most).captions
+        return tuple(" ".join(self._index.captions[caption].words) for caption in picked)
+
+
+def _clip(samples: Waveform) -> torch.Tensor:
+    """(n,) → (1, n). Raises AudioError."""
+    array = np.asarray(samples, np.float32)
+    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        raise AudioError(
+            f"a teacher takes one channel of at least one finite sample, not shape {array.shape}; "
+            "mix the channels first"
+        )
+    return torch.from_numpy(array)[None]

@@ -1,0 +1,1 @@
+"""Captions as text: tables, tokens, vocabulary, and the claims that captions make."""

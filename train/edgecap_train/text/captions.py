@@ -1,0 +1,160 @@
+"""Captions: reading them, their words, and the vocabulary made of them.
+
+Words are lower-case Penn-Treebank tokens without punctuation, as the published students use.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecap.errors import AudioError
+from edgecap_train.text.lexicon import PROOF
+
+PAD, START, END, UNK = range(4)
+SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+
+_CLITIC = re.compile(r"(\w)('s|'re|'ve|'ll|'d|'m|n't)\b")
+_WORD = re.compile(r"'?[a-z0-9]+(?:[-'.][a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class LabelledCaption:
+    """One human caption with the AudioSet labels of its clip."""
+
+    clip: str
+    """Identifier of the clip (YouTube id)."""
+    words: tuple[str, ...]
+    labels: tuple[str, ...]
+    """AudioSet display names."""
+
+
+def tokenize(text: str) -> tuple[str, ...]:
+    """Lower-case tokens of a sentence: clitics split off, punctuation dropped.
+
+    "A man's dog, barking." → ("a", "man", "'s", "dog", "barking")
+    """
+    return tuple(_WORD.findall(_CLITIC.sub(r"\1 \2", text.lower().replace("’", "'"))))
+
+
+def read_audiocaps(path: Path, without: Collection[str] = ()) -> list[LabelledCaption]:
+    """AudioCaps captions joined with labels (columns `youtube_id`, `caption`, `labels`).
+
+    Clips named in `without` are left out: a development clip must not teach. Raises AudioError for a
+    file without those columns.
+    """
+    rows = read_table(path, ("youtube_id", "caption", "labels"))
+    return [
+        LabelledCaption(row["youtube_id"], tokenize(row["caption"]), tuple(row["labels"].split(";")))
+        for row in rows
+        if row["youtube_id"] not in without
+    ]
+
+
+def read_table(path: Path, columns: Collection[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header. Raises AudioError for one that is missing, not text, or lacks a column."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte-order mark
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise AudioError(
+            f"the table {path} cannot be read ({error}); name a CSV file with the columns {', '.join(columns)}"
+        ) from error
+    for column in columns:
+        if column not in (reader.fieldnames or ()):
+            raise AudioError(f"{path.name} has no column {column!r}; it needs {', '.join(columns)}")
+    return rows
+
+
+def build_vocabulary(captions: Iterable[tuple[str, ...]], least: int) -> tuple[str, ...]:
+    """Special tokens, then every word that occurs `least` times or more, the commonest first."""
+    counts = Counter(word for words in captions for word in words)
+    kept = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+    return (*SPECIALS, *kept)
+
+
+class Tokenizer:
+    """Words to ids of one vocabulary."""
+
+    def __init__(self, vocabulary: tuple[str, ...]) -> None:
+        self.ids = {word: index for index, word in enumerate(vocabulary)}
+
+    def encode(self, words: tuple[str, ...], max_tokens: int) -> list[int] | None:
+        """Ids with the end token, or None where a word is unknown or the caption is longer than `max_tokens`."""
+        ids = [self.ids.get(word, UNK) for word in words]
+        if not ids or UNK in ids or len(ids) + 1 > max_tokens:
+            return None
+        return [*ids, END]
+
+
+SPEAKERS = {
+    "man": "Male speech, man speaking",
+    "men": "Male speech, man speaking",
+    "male": "Male speech, man speaking",
+    "woman": "Female speech, woman speaking",
+    "women": "Female speech, woman speaking",
+    "female": "Female speech, woman speaking",
+    "child": "Child speech, kid speaking",
+    "children": "Child speech, kid speaking",
+    "kid": "Child speech, kid speaking",
+    "boy": "Child speech, kid speaking",
+    "girl": "Child speech, kid speaking",
+    "kids": "Child speech, kid speaking",
+}
+
+
+def with_heard_labels(caption: LabelledCaption, speakers: bool) -> LabelledCaption:
+    """The caption with the labels that its own words prove; with who speaks, too, where `speakers`."""
+    heard = [PROOF[word] for word in caption.words if word in PROOF]
+    if speakers and "Speech" in caption.labels:
+        heard += [SPEAKERS[word] for word in caption.words if word in SPEAKERS]
+    return LabelledCaption(caption.clip, caption.words, tuple(dict.fromkeys((*caption.labels, *heard))))
+
+
+JOINTS = frozenset({"and", "while", "as", "with", "then", "followed", "before", "after"})
+"""Words at which a sentence can end before them."""
+_LIGHT = JOINTS | {
+    "a",
+    "an",
+    "the",
+    "is",
+    "are",
+    "being",
+    "by",
+    "in",
+    "of",
+    "on",
+    "to",
+    "at",
+    "for",
+    "from",
+    "it",
+    "its",
+    "several",
+    "nearby",
+    "background",
+}
+_AGAIN = frozenset({"another", "more", "again", "second", "other"})
+
+
+def without_echo(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence cut where it begins to say again what it said: "a person coughs and coughs" → "a person coughs".
+
+    It is cut before the last run of joints ahead of a repeated word, and left as it is where there is none or where it
+    says that this is another one.
+    """
+    said: set[str] = set()
+    joint = 0
+    for place, word in enumerate(words):
+        if word in JOINTS:
+            joint = place if not place or words[place - 1] not in JOINTS else joint
+        elif word in said and joint and not _AGAIN & set(words[joint:place]):
+            return words[:joint]
+        elif word not in _LIGHT:
+            said.add(word)
+    return words
