@@ -21,7 +21,7 @@ import pytest
 
 import edgecap.errors
 from edgecap.cli.app import ENTRY_POINTS, OWN
-from edgecap_bench.harness.load import BusyMachineError
+from edgecap.errors import BusyMachineError
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
+from edgecap.util.files import write_atomically
 from edgecap_bench.reports.registry import Part, kind, parts
-from edgecap_bench.reports.results import write_whole
 
 BENCHMARKS = Path(__file__).parents[1]
 TOP = """# Measured
@@ -42,7 +42,7 @@ def main() -> int:
             draw(plots / name)
         for stale in set(plots.glob("*.png")) - {plots / name for name in drawings}:
             stale.unlink()
-        write_whole(BENCHMARKS / "RESULTS.md", page(found).encode())
+        write_atomically(BENCHMARKS / "RESULTS.md", page(found).encode())
         _keep_record(BENCHMARKS / "results", BENCHMARKS / "edgecap_bench")
         _fill_readme(BENCHMARKS / "results", BENCHMARKS.parent / "README.md")
     except EdgecapError as error:
@@ -73,7 +73,7 @@ def _fill_readme(results: Path, readme: Path) -> None:
         before = readme.read_text(encoding="utf-8")
         after = with_boards(before, readme_table(boards))
         if after != before:
-            write_whole(readme, after.encode())
+            write_atomically(readme, after.encode())
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ import pytest
 import soundfile
 import typer
 
-from edgecap.errors import AudioError, EdgecapError, OutputError
+from edgecap.errors import AudioError, BusyMachineError, EdgecapError, OutputError
 from edgecap_bench import cli
 from edgecap_bench import commands as modes
 from edgecap_bench.figures.figures import EXPLANATIONS, TARGETS
 from edgecap_bench.figures.stages import measure_stages
 from edgecap_bench.harness import load
 from edgecap_bench.harness.clips import load_clips
-from edgecap_bench.harness.load import BusyMachineError
 from edgecap_bench.harness.processes import Measurement
 from edgecap_bench.reports.results import Result, read_result
 from edgecap_bench.reports.tables import Page

@@ -13,12 +13,12 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError, OutputError
+from edgecap.util.files import check_writable
 from edgecap_bench.arm.lab import REPOSITORY, LabPlan, chosen_tests, export_bundles, run_lab
 from edgecap_bench.arm.report import lab_page
 from edgecap_bench.arm.results import write_lab
 from edgecap_bench.harness.clips import load_clips
 from edgecap_bench.reports import output
-from edgecap_bench.reports.results import check_place
 
 RUNTIMES = ("onnx", "litert", "executorch")
 QUICK_PRECISIONS, PRECISIONS = ("fp32", "int8"), ("fp32", "fp16", "int8")
@@ -76,7 +76,7 @@ def lab(
     Exit code 1 where a test failed, a bundle did not run, or a float32 bundle captioned otherwise.
     """
     if json is not None:
-        check_place(json)
+        check_writable(json)
     if bundle and runtime:
         raise typer.BadParameter("give bundles or runtimes, not both", param_hint="--runtime")
     for name in runtime or ():

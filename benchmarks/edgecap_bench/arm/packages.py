@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecap.errors import EdgecapError, MissingDependencyError
+from edgecap.errors import MissingDependencyError, RunError
 
 RELEASE, BACKPORTS = "bookworm", "bookworm-backports"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -26,7 +26,7 @@ PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_
 DOWNLOAD_SECONDS = 900
 
 
-class ArmLabError(EdgecapError):
+class ArmLabError(RunError):
     """The Arm lab cannot be set up or run."""
 
 

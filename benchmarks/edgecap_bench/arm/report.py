@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecap.errors import ResultError
 from edgecap_bench.arm.captions import BundleRun
 from edgecap_bench.arm.results import EXACT, ArmLab, BoardRun, CaptionComparison, read_lab
 from edgecap_bench.reports.registry import Part
-from edgecap_bench.reports.results import ResultError
 from edgecap_bench.reports.tables import Page, Sheet, markdown, origin
 
 NOTES = (

@@ -9,9 +9,10 @@ from typing import Literal
 
 import msgspec
 
+from edgecap.util.files import write_atomically
 from edgecap_bench.arm.captions import BundleRun, ClipCaption
 from edgecap_bench.harness.machine import Machine
-from edgecap_bench.reports.results import read_document, write_whole
+from edgecap_bench.reports.results import read_document
 
 FORMAT: Literal["edgecap-arm-lab"] = "edgecap-arm-lab"
 FORMAT_VERSION = 1
@@ -129,7 +130,7 @@ def _same(ours: ClipCaption, theirs: ClipCaption) -> bool:
 
 def write_lab(path: Path, lab: ArmLab) -> None:
     """Write a result to `path`, whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(lab), indent=1) + b"\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(lab), indent=1) + b"\n")
 
 
 def read_lab(path: Path) -> ArmLab:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from edgecap.util.files import write_atomically
 from edgecap_bench.arm.packages import (
     BACKPORTS,
     FOREIGN,
@@ -25,7 +26,6 @@ from edgecap_bench.arm.packages import (
     unpack,
 )
 from edgecap_bench.arm.torch_packages import NEEDED, TOOLS, WITHOUT_DEPENDENCIES, install_torch
-from edgecap_bench.reports.results import write_whole
 
 DEBIAN = (f"python{PYTHON}", "libportaudio2", "libgomp1")
 EMULATOR = (f"qemu-user/{BACKPORTS}", f"qemu-user-static/{BACKPORTS}")
@@ -142,7 +142,9 @@ def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
         install_torch(torch, folder / "wheels", folder / "tools", folder / "root")
     debian = {name: number.replace("%3a", ":") for name, number, _ in (path.stem.split("_", 2) for path in debs)}
     root = ArmRoot(folder, packages, debian, qemu)
-    write_whole(stamp, json.dumps({"layout": layout, "packages": packages, "debian": debian, "qemu": qemu}).encode())
+    write_atomically(
+        stamp, json.dumps({"layout": layout, "packages": packages, "debian": debian, "qemu": qemu}).encode()
+    )
     for part in ("apt", "tools"):
         shutil.rmtree(folder / part, ignore_errors=True)
     return root

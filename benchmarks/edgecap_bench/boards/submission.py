@@ -15,12 +15,13 @@ import msgspec
 
 from edgecap.bundle.models import list_models
 from edgecap.captioner import Captioner
-from edgecap.errors import BundleError, EdgecapError
+from edgecap.errors import BundleError, EdgecapError, ResultError
+from edgecap.util.files import write_atomically
 from edgecap_bench.comparison.results import FORMAT_VERSION as CONTEST_VERSION
 from edgecap_bench.comparison.results import Comparison
 from edgecap_bench.harness.clips import made_clips
 from edgecap_bench.reports.results import FORMAT_VERSION as RESULT_VERSION
-from edgecap_bench.reports.results import Result, ResultError, read_document, write_whole
+from edgecap_bench.reports.results import Result, read_document
 
 FORMAT: Literal["edgecap-bench-submission"] = "edgecap-bench-submission"
 FORMAT_VERSION = 1
@@ -98,7 +99,7 @@ def said_by(entries: Sequence[tuple[str, Path, dict[str, str]]], progress: Progr
 
 def write_submission(path: Path, submission: Submission) -> None:
     """Write it whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(submission), indent=1) + b"\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(submission), indent=1) + b"\n")
 
 
 def read_submission(path: Path) -> Submission:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgecap.bundle.bundle import load_bundle
+from edgecap.errors import MeasurementError
 from edgecap_bench.candidates.lineup import ComparisonPlan, Progress, digests, line_up, temporary_folder
 from edgecap_bench.candidates.runners import Candidate
 from edgecap_bench.comparison.results import HOP_SECONDS, STAGES, Burst, Entrant, OperatorTime
 from edgecap_bench.harness import board_state as condition
 from edgecap_bench.harness.board_state import Condition
 from edgecap_bench.harness.energy import EnergyMeter, find_meter
-from edgecap_bench.harness.workers import CandidateError, MeasurementProcess
+from edgecap_bench.harness.workers import MeasurementProcess
 
 LABELS = {
     "teacher": "teacher HTSAT-BART, PyTorch eager, 1,024 positions, generate",
@@ -115,7 +116,7 @@ def _load(
         )
         try:
             stands.append(_Stand(entry, worker, worker.answer()))
-        except CandidateError as error:
+        except MeasurementError as error:
             if not entry.optional:
                 raise
             left_out.append(f"{entry.key}: {error}")
@@ -169,7 +170,7 @@ def _afterwards(
             try:
                 if not stand.fault or phase is burst_wide:
                     phase(stand)
-            except CandidateError as error:
+            except MeasurementError as error:
                 stand.fault = stand.fault or str(error)
 
 

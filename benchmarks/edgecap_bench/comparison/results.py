@@ -8,11 +8,12 @@ from typing import Literal
 
 import msgspec
 
+from edgecap.util.files import write_atomically
 from edgecap_bench.candidates.runners import Kind
 from edgecap_bench.harness.board_state import Condition
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.harness.timing import Summary, summarise
-from edgecap_bench.reports.results import read_document, write_whole
+from edgecap_bench.reports.results import read_document
 
 FORMAT: Literal["edgecap-bench-comparison"] = "edgecap-bench-comparison"
 FORMAT_VERSION = 1
@@ -155,7 +156,7 @@ class Comparison:
 
 def write_comparison(path: Path, contest: Comparison) -> None:
     """Write a comparison to `path`, whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(contest), indent=1) + b"\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(contest), indent=1) + b"\n")
 
 
 def read_comparison(path: Path) -> Comparison:

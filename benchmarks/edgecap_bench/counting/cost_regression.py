@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.cli.console import say, write
-from edgecap.errors import EdgecapError
+from edgecap.errors import EdgecapError, ResultError
 from edgecap.inference.decoding import beam_search
 from edgecap.live.pipeline.stream import MelStream
+from edgecap.util.files import write_atomically
 from edgecap_bench.counting.macs import onnx_multiply_adds, onnx_operators, onnx_parameters
 from edgecap_bench.report import BENCHMARKS
-from edgecap_bench.reports.results import ResultError, write_whole
 
 COUNTED = BENCHMARKS / "counted.json"
 FORMAT_VERSION = 1
@@ -157,7 +157,7 @@ def main(arguments: list[str]) -> int:
         found = count()
         if arguments:
             document = {"format": "edgecap-bench-counted", "format_version": FORMAT_VERSION, "counts": found}
-            write_whole(COUNTED, (json.dumps(document, indent=1) + "\n").encode())
+            write_atomically(COUNTED, (json.dumps(document, indent=1) + "\n").encode())
             return 0
         changed = differences(read_counts(), found)
     except EdgecapError as error:

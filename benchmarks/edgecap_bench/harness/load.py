@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgecap.errors import EdgecapError
+from edgecap.errors import BusyMachineError
 
 MOST_OTHERS = 0.1
 """Processor cores that everything else together may take: a tenth of one."""
@@ -20,12 +20,6 @@ LOOK_SECONDS = 1.0
 SYSTEM_TIMES = Path("/proc/stat")
 BUSY_FIELDS = (0, 1, 2, 5, 6, 7)
 """user, nice, system, irq, softirq and steal, as proc(5) numbers them; idle and waiting for disks are not work."""
-
-
-class BusyMachineError(EdgecapError):
-    """Other programs take so much of the machine that a time would mean nothing."""
-
-    exit_code = 10
 
 
 class LoadMeter:

@@ -13,18 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgecap.errors import EdgecapError
+from edgecap.errors import MeasurementError
 from edgecap_bench.harness.processes import ONE_THREAD_EACH
 
 WORKER = Path(__file__).with_name("worker.py")
-
-
-class CandidateError(EdgecapError):
-    """A contestant cannot be measured; carries the exit code of the error in its process."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class MeasurementProcess:
@@ -69,10 +61,10 @@ class MeasurementProcess:
             code = self._process.wait()
             self._complaints.seek(0)
             last = self._complaints.read().strip().splitlines()[-1:] or [f"exit code {code}"]
-            raise CandidateError(f"a contestant's process ended: {last[0]}", 1)
+            raise MeasurementError(f"a contestant's process ended: {last[0]}", 1)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise CandidateError(answer["error"], answer["exit_code"])
+            raise MeasurementError(answer["error"], answer["exit_code"])
         return answer
 
     def __enter__(self) -> Self:

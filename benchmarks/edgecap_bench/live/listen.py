@@ -27,13 +27,13 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
+from edgecap.util.files import check_writable
 from edgecap_bench.harness import load
 from edgecap_bench.harness.clips import load_clips
 from edgecap_bench.harness.machine import now, this_machine, versions
 from edgecap_bench.live import listen_streams
 from edgecap_bench.live.listen_result import FORMAT, FORMAT_VERSION, ListenFigure, ListenResult, rows, write_listen
 from edgecap_bench.live.virtual_microphone import Room
-from edgecap_bench.reports.results import check_place
 
 RATE = 48_000
 HOP = 2.0
@@ -75,7 +75,7 @@ def listen(
         if name not in NAMES:
             raise typer.BadParameter(f"there is no measurement {name!r}; there are {', '.join(NAMES)}")
     if json:
-        check_place(json)
+        check_writable(json)
     before = load.look()
     if not even_busy:
         load.refuse_if_busy(before)

@@ -9,9 +9,11 @@ from typing import Literal
 
 import msgspec
 
+from edgecap.errors import ResultError
+from edgecap.util.files import write_atomically
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.reports.registry import Part
-from edgecap_bench.reports.results import ResultError, read_document, write_whole
+from edgecap_bench.reports.results import read_document
 from edgecap_bench.reports.tables import Page, Sheet, digits, markdown, origin
 
 FORMAT: Literal["edgecap-bench-listen"] = "edgecap-bench-listen"
@@ -70,7 +72,7 @@ def rows(result: ListenResult) -> list[tuple[str, ...]]:
 
 def write_listen(path: Path, result: ListenResult) -> None:
     """Write a result, whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
 
 def section(paths: Sequence[Path]) -> Part:

@@ -28,13 +28,13 @@ from edgecap.errors import EdgecapError
 from edgecap.live.config.listen_config import ListenConfig, WebConfig
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import Status
+from edgecap.util.files import check_writable
 from edgecap.web.assets import load_assets
 from edgecap.web.broadcast import Watcher
 from edgecap.web.page import LivePage
 from edgecap_bench.harness.machine import now, this_machine, versions
 from edgecap_bench.live.chromium import chromium, evaluate
 from edgecap_bench.live.page_result import FORMAT, FORMAT_VERSION, PageResult, findings, rows, write_page
-from edgecap_bench.reports.results import check_place
 
 UPDATES = 30
 """Updates a second."""
@@ -154,7 +154,7 @@ def page(
 ) -> None:
     """Show 30 updates a second in a headless Chromium, and count what it takes and draws."""
     if json_:
-        check_place(json_)
+        check_writable(json_)
     counted = measure(Captioner.load(threads=1), seconds)
     result = PageResult(
         format=FORMAT,

@@ -9,10 +9,11 @@ from typing import Literal
 
 import msgspec
 
+from edgecap.util.files import write_atomically
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.live.soak_result import Criterion
 from edgecap_bench.reports.registry import Part
-from edgecap_bench.reports.results import read_document, write_whole
+from edgecap_bench.reports.results import read_document
 from edgecap_bench.reports.tables import Page, Sheet, markdown, origin
 
 FORMAT: Literal["edgecap-bench-page"] = "edgecap-bench-page"
@@ -99,7 +100,7 @@ def rows(result: PageResult) -> list[tuple[str, ...]]:
 
 def write_page(path: Path, result: PageResult) -> None:
     """Write a result, whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
 
 
 def section(paths: Sequence[Path]) -> Part:

@@ -30,8 +30,8 @@ from edgecap.audio.samples import to_mono
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError, MissingDependencyError
 from edgecap.types import Waveform
+from edgecap.util.files import check_writable, write_atomically
 from edgecap_bench.live.chromium import chromium, evaluate
-from edgecap_bench.reports.results import check_place, write_whole
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -102,7 +102,7 @@ def shoot(browser: Chrome, file: Path, size: tuple[int, int, float], scheme: str
     taken = b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
     small = io.BytesIO()
     Image.open(io.BytesIO(taken)).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
-    write_whole(file, small.getvalue())
+    write_atomically(file, small.getvalue())
 
 
 def heard(browser: Chrome) -> float:
@@ -122,7 +122,7 @@ def wait(look: Callable[[], bool], patience: float) -> None:
 def screenshots(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the pictures go.")]) -> None:
     """Take the README's pictures of the live page and of the demo."""
     for name in NAMES:
-        check_place(folder / name)
+        check_writable(folder / name)
     with (
         tempfile.TemporaryDirectory(prefix="edgecap-pictures-") as made,
         chromium(Path(made) / "profile", "--hide-scrollbars") as browser,

@@ -19,11 +19,11 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
+from edgecap.util.files import check_writable
 from edgecap_bench.harness.machine import now, this_machine, versions
 from edgecap_bench.live.soak_listener import SoakListener
 from edgecap_bench.live.soak_result import FORMAT, FORMAT_VERSION, Sample, SoakResult, Stamp, figures, rows, write_soak
 from edgecap_bench.live.soak_sound import Day
-from edgecap_bench.reports.results import check_place
 
 KEEP_EVERY = 300.0
 """Seconds after which what is known so far is written, as partial."""
@@ -45,7 +45,7 @@ def soak(
 ) -> None:
     """Listen to many hours of sounds and pauses at a multiple of real time, and watch the process meanwhile."""
     if json:
-        check_place(json)
+        check_writable(json)
     command = f"python -m edgecap_bench.live.soak --speed {speed:g} --hours {hours:g}"
     command += f" --clips {clips.name}" if clips else ""
     head: dict[str, Any] = {

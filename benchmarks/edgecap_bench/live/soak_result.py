@@ -11,9 +11,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from edgecap.errors import ResultError
+from edgecap.util.files import write_atomically
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.reports.registry import Part
-from edgecap_bench.reports.results import ResultError, read_document, write_whole
+from edgecap_bench.reports.results import read_document
 from edgecap_bench.reports.tables import Page, Sheet, markdown, origin
 
 FORMAT: Literal["edgecap-bench-soak"] = "edgecap-bench-soak"
@@ -167,7 +169,7 @@ def rows(result: SoakResult) -> list[tuple[str, ...]]:
 
 def write_soak(path: Path, result: SoakResult) -> None:
     """Write a result, whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.encode(result) + b"\n")
+    write_atomically(path, msgspec.json.encode(result) + b"\n")
 
 
 def section(paths: Sequence[Path]) -> Part:

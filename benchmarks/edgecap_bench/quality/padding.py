@@ -25,9 +25,10 @@ from torch.nn import functional
 from edgecap.audio.file import AudioFile
 from edgecap.audio.resample import resampled
 from edgecap.audio.samples import loudest_level, to_mono
-from edgecap.cli.console import as_json, table, write
+from edgecap.cli.console import table, write
 from edgecap.errors import AudioError, EdgecapError
 from edgecap.types import Waveform
+from edgecap.util.files import to_json
 from edgecap_export.bundle.bundles import WINDOW_SECONDS
 from edgecap_train.checkpoints.checkpoint import load_checkpoint
 from edgecap_train.models.frontend import LogMelLayer
@@ -128,7 +129,7 @@ def main(
         cut = list(excerpts(paths, seconds, student.config.front_end.sample_rate))
         for effect in padding_effects(student, cut, seconds):
             if json:
-                write(as_json(asdict(effect)))
+                write(to_json(asdict(effect)))
             numbers = [str(effect.clips), str(effect.changed), f"{effect.other_words:.3f}"]
             rows.append([f"{seconds:g}", effect.padding, *numbers])
     if not json:

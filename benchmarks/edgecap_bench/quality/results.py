@@ -8,9 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from edgecap.util.files import write_atomically
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.harness.timing import Summary, summarise
-from edgecap_bench.reports.results import read_document, write_whole
+from edgecap_bench.reports.results import read_document
 
 FORMAT: Literal["edgecap-bench-quality"] = "edgecap-bench-quality"
 FORMAT_VERSION = 1
@@ -72,7 +73,7 @@ class Quality:
 
 def write_quality(path: Path, quality: Quality) -> None:
     """Write it whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(quality), indent=1) + b"\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(quality), indent=1) + b"\n")
 
 
 def read_quality(path: Path) -> Quality:

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgecap.errors import MissingDependencyError, OutputError
+from edgecap.util.files import check_writable, write_atomically
 from edgecap_bench.reports.registry import Draw
-from edgecap_bench.reports.results import check_place, write_whole
 from edgecap_bench.reports.tables import Page, html, markdown
 
 REPORTS = (".md", ".html")
@@ -21,7 +21,7 @@ WIDTH = 170
 def check(results: Sequence[Path | None], report: Path | None, plot: Path | None) -> None:
     """Say before minutes of work what could not be written. Raises OutputError, MissingDependencyError."""
     for file in filter(None, (*results, report, plot)):
-        check_place(file)
+        check_writable(file)
     if report is not None and report.suffix.lower() not in REPORTS:
         raise OutputError(f"{report} is neither .md nor .html; name a report that is")
     if plot is not None:
@@ -60,7 +60,7 @@ def keep(page: Page, report: Path | None, plot: Path | None, draw: Draw) -> None
             draw(file)
             picture = file.read_bytes()
     if plot is not None and picture is not None:
-        write_whole(plot, picture)
+        write_atomically(plot, picture)
     if report is not None:
         text = markdown(page) if report.suffix.lower() == ".md" else html(page, picture)
-        write_whole(report, text.encode())
+        write_atomically(report, text.encode())

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
-from edgecap_bench.reports.results import ResultError
+from edgecap.errors import ResultError
 from edgecap_bench.reports.tables import Page, markdown
 
 Draw = Callable[[Path], None]

@@ -5,15 +5,14 @@ Reading is strict, as with a bundle's manifest: another version of the format is
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 
-from edgecap.errors import EdgecapError, OutputError
+from edgecap.errors import ResultError
+from edgecap.util.files import write_atomically
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.harness.timing import Summary, summarise
 
@@ -22,12 +21,6 @@ FORMAT_VERSION = 1
 Document = TypeVar("Document")
 Unit = Literal["s", "B"]
 """Seconds or bytes."""
-
-
-class ResultError(EdgecapError):
-    """A result file cannot be used."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,36 +97,7 @@ class Result:
 def write_result(path: Path, result: Result) -> None:
     """Write a result to `path`, whole or not at all. Raises OutputError."""
     text = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
-    write_whole(path, text)
-
-
-def check_place(path: Path) -> None:
-    """Say before minutes of work that `path` could not be written. Raises OutputError."""
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file")
-    if not os.access(path.parent, os.W_OK) or path.is_dir():
-        raise OutputError(
-            f"{path} cannot be written: it is a folder, or lies in one that may not be written to; name another file"
-        )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, sync it, and rename it into place. Raises OutputError."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.chmod(0o644)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); free space or name another file"
-        ) from error
+    write_atomically(path, text)
 
 
 def read_result(path: Path) -> Result:

@@ -9,10 +9,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from edgecap.util.files import write_atomically
 from edgecap_bench.harness.board_state import Condition
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.harness.timing import Summary, summarise
-from edgecap_bench.reports.results import Subject, read_document, write_whole
+from edgecap_bench.reports.results import Subject, read_document
 
 FORMAT: Literal["edgecap-bench-growth"] = "edgecap-bench-growth"
 FORMAT_VERSION = 1
@@ -123,7 +124,7 @@ def fit(x: list[float], y: list[float]) -> Line | None:
 
 def write_growth(path: Path, growth: Growth) -> None:
     """Write it whole or not at all. Raises OutputError."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(growth), indent=1) + b"\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(growth), indent=1) + b"\n")
 
 
 def read_growth(path: Path) -> Growth:

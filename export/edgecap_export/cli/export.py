@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecap.cli.console import as_json, say, table, write
+from edgecap.cli.console import say, table, write
 from edgecap.errors import EdgecapError, MissingDependencyError, OutputError, VerificationError
+from edgecap.util.files import to_json, write_atomically
 from edgecap_export.output_paths import check_free, check_writable
 from edgecap_export.runtimes import TOOLCHAINS, Precision, RuntimeName, check_toolchain
-from edgecap_train.files import write_whole
 
 if TYPE_CHECKING:
     from edgecap.bundle.manifest import EncoderInput
@@ -182,9 +182,9 @@ def _export(
             for line in (*report_lines(report), str(folder), ""):
                 write(line)
     if page is not None and reports:
-        write_whole(page, report_page(reports))
+        write_atomically(page, report_page(reports))
     if json:
-        write(as_json({"exports": documents} if len(folders) > 1 else documents[0]))
+        write(to_json({"exports": documents} if len(folders) > 1 else documents[0]))
     if failed:
         raise VerificationError(
             f"{len(failed)} of {len(folders)} exports failed their verification and were not "
@@ -260,7 +260,7 @@ def _explain(exporter: Exporter, runtimes: list[RuntimeName], precisions: list[P
         raise EdgecapError("there is nothing to explain: only int8 has layers to rank; add --int8")
     layers, stays = exporter.explained(runtimes[0])
     if json:
-        write(as_json({"layers": [{"node": layer.node, "error": layer.error} for layer in layers], "float": stays}))
+        write(to_json({"layers": [{"node": layer.node, "error": layer.error} for layer in layers], "float": stays}))
         return
     for line in layer_lines(layers, "int8", len(layers)):
         write(line)

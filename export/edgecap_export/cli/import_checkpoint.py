@@ -14,8 +14,9 @@ import typer
 
 from edgecap.bundle.bundle import BundleContent
 from edgecap.bundle.manifest import Licence
-from edgecap.cli.console import as_json, say, write
+from edgecap.cli.console import say, write
 from edgecap.errors import EdgecapError, MissingDependencyError
+from edgecap.util.files import to_json
 from edgecap_export.output_paths import LONGEST_NAME, check_free, check_writable, model_name
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def import_checkpoint(
         half=half,
     )
     if json:
-        write(as_json({"bundle": str(output), "name": name, "bytes": bundle.size, "notes": list(saved.notes)}))
+        write(to_json({"bundle": str(output), "name": name, "bytes": bundle.size, "notes": list(saved.notes)}))
     else:
         write(str(output))
         say("note", f"{name}, {bundle.size / 1e6:.1f} MB; type: edgecap caption --model {output} FILE")

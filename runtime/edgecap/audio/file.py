@@ -18,13 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from edgecap.audio.resample import check_rate
-from edgecap.audio.samples import MOST_CHANNELS, check_values
+import numpy as np
+
+from edgecap.audio.resample import check_rate, resampled
+from edgecap.audio.samples import MOST_CHANNELS, check_values, to_mono
 from edgecap.errors import AudioError, MissingDependencyError, OutputError
 from edgecap.types import Waveform
 from edgecap.util.stderr import silent_descriptor
 
 STANDARD_INPUT = "-"
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
+"""Endings of the files in a folder that are taken for sounds, in lower case; a file named by itself may have any."""
 SPOOL_LIMIT = 4 << 30
 """Most bytes taken from standard input: the size that a WAV file ends at."""
 BLOCK_FRAMES = 1 << 16
@@ -163,6 +167,39 @@ class AudioFile:
         except soundfile.SoundFileError as error:
             reason = _sentence(getattr(error, "error_string", ""))
             raise AudioError(f"{self.name} is damaged or cut short{reason}; copy it again") from error
+
+
+def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> Waveform:
+    """A whole sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
+
+    Raises AudioError for a file that cannot be used.
+    """
+    with AudioFile(path) as sound:
+        wanted = None if seconds is None else round(seconds * sound.sample_rate)
+        blocks = resampled(_mono(sound, wanted), sound.sample_rate, sample_rate)
+        samples = np.concatenate(list(blocks))
+    return samples if seconds is None else samples[: round(seconds * sample_rate)]
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """The sound files in `folder` and below it, sorted by path. Raises AudioError where there is none."""
+    if not folder.is_dir():
+        raise AudioError(f"there is no folder {folder}; name a folder of sound files")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES and path.is_file())
+    if not paths:
+        raise AudioError(f"{folder} holds no sound files ({', '.join(sorted(SOUND_SUFFIXES))}); name another folder")
+    return paths
+
+
+def _mono(sound: AudioFile, wanted: int | None) -> Iterator[Waveform]:
+    """Mono blocks of a file, up to `wanted` samples in all."""
+    left = wanted
+    for block in sound.blocks():
+        yield to_mono(block if left is None else block[:left])
+        if left is not None:
+            left -= len(block)
+            if left <= 0:
+                return
 
 
 def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:

@@ -51,6 +51,11 @@ def as_float(samples: ArrayLike) -> Waveform:
     return np.asarray((array.astype(np.float32) - np.float32(zero)) / np.float32(scale))
 
 
+def to_int16(samples: Waveform) -> NDArray[np.int16]:
+    """Float samples in [-1, 1] as 16-bit integers; what lies above is clipped. `as_float` is its inverse."""
+    return np.asarray(np.clip(np.rint(samples * np.float32(2**15)), -(2**15), 2**15 - 1).astype(np.int16))
+
+
 def check_values(block: Waveform, sample_rate: float, offset: int = 0) -> None:
     """Raise AudioError naming the first sample of `block` (n, channels) that is NaN, infinite or far over full scale.
 

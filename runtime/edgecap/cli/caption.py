@@ -10,9 +10,10 @@ import typer
 from edgecap.audio.file import AudioFile
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
-from edgecap.cli.console import Bar, as_json, clock, printable
+from edgecap.cli.console import Bar, clock, printable
 from edgecap.cli.options import BeamSize, Json, Model, Threads, WindowLength
 from edgecap.errors import AudioError
+from edgecap.util.files import to_json
 
 LONG_WORK = 4
 """Windows or files from which on a progress bar is shown."""
@@ -85,7 +86,7 @@ def caption(
 def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) -> Callable[[Caption], str]:
     """How the captions of one file are printed."""
     if json:
-        return lambda caption: as_json(caption.document(file=file, model=model))
+        return lambda caption: to_json(caption.document(file=file, model=model))
     prefix = f"{printable(file)}: " if named else ""
     return lambda caption: prefix + line(caption, timed=timed)
 

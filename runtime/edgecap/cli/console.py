@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -43,11 +42,6 @@ def write(line: str) -> None:
     except OSError as error:
         _drop_output()
         raise full_disk(error) or error from error
-
-
-def as_json(document: dict[str, object]) -> str:
-    """One object as one line of JSON."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
 def printable(name: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from edgecap.audio.microphone import list_devices
-from edgecap.cli.console import as_json, say, table, write
+from edgecap.cli.console import say, table, write
 from edgecap.cli.options import Json
+from edgecap.util.files import to_json
 
 
 def devices(json: Json = False) -> None:
@@ -17,7 +18,7 @@ def devices(json: Json = False) -> None:
     found = list_devices()
     if json:
         for device in found:
-            write(as_json(asdict(device)))
+            write(to_json(asdict(device)))
     elif found:
         rows = [
             [

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edgecap.cli.console import as_json, write
+from edgecap.cli.console import write
 from edgecap.cli.options import Json, Model
 from edgecap.cli.service import FOUND_FAULT
+from edgecap.util.files import to_json
 
 MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
 
@@ -47,7 +48,7 @@ def doctor(
     for finding in examine(settings):
         failed |= finding.state == "fault"
         write(
-            as_json(asdict(finding))
+            to_json(asdict(finding))
             if json
             else f"{MARKS[finding.state]}  {finding.check:<9}  {finding.found}\n{'':18}→ {finding.type}"
         )

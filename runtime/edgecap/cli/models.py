@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgecap.bundle.models import Model, default_model, home, list_models
-from edgecap.cli.console import as_json, say, table, write
+from edgecap.cli.console import say, table, write
 from edgecap.cli.options import Json
 from edgecap.errors import BundleError
+from edgecap.util.files import to_json
 
 
 def models(json: Json = False) -> None:
@@ -21,7 +22,7 @@ def models(json: Json = False) -> None:
         default = None
     if json:
         for model in found:
-            write(as_json(_document(model, model.folder == default)))
+            write(to_json(_document(model, model.folder == default)))
     elif found:
         rows = [_row(model, model.folder == default) for model in found]
         for line in table(["NAME", "SIZE", "RUNTIME", "LICENCE", "PLACE"], rows):

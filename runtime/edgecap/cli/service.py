@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecap.cli.console import as_json, say, write
+from edgecap.cli.console import say, write
 from edgecap.cli.options import Json
+from edgecap.util.files import to_json
 
 if TYPE_CHECKING:
     from edgecap.service.unit import Scope
@@ -64,7 +65,7 @@ def status(*, system: OfSystem = False, json: Json = False) -> None:
 
     found = systemd.status(_scope(system))
     if json:
-        write(as_json(found))
+        write(to_json(found))
     elif found.get("fault"):
         say("warning", f"{found['fault']}; the unit {found['unit']} is {'' if found['installed'] else 'not '}installed")
     elif not found["installed"]:

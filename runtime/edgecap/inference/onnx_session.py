@@ -34,8 +34,8 @@ class OnnxSession:
         """Load and check both graphs. Raises BundleError, MissingDependencyError without onnxruntime."""
         manifest = bundle.manifest
         self._manifest = manifest
-        self._encode = _load(bundle.path("encode"), threads)
-        self._decode = _load(bundle.path("decode"), threads)
+        self._encode = open_graph(bundle.path("encode"), threads)
+        self._decode = open_graph(bundle.path("decode"), threads)
         _check_signature(bundle.path("encode"), self._encode, *encode_signature(manifest))
         _check_signature(bundle.path("decode"), self._decode, *decode_signature(manifest))
 
@@ -73,7 +73,12 @@ def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
     return onnxruntime
 
 
-def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
+def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, profile: Path | None = None) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """An ONNX graph, a file or its bytes, as an `onnxruntime.InferenceSession` on `threads` processor threads.
+
+    `optimise` off keeps every tensor's name; `profile` is the prefix of the file that ONNX Runtime writes its profile to.
+    Raises BundleError for a graph that does not load, MissingDependencyError without onnxruntime.
+    """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -82,11 +87,16 @@ def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
     # Threads that spin between captions keep a board at 100 % for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    source, name = (graph, "the graph") if isinstance(graph, bytes) else (str(graph), str(graph))
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(f"{path} does not load in ONNX Runtime ({reason}); export the model again") from error
+        raise BundleError(f"{name} does not load in ONNX Runtime ({reason}); export the model again") from error
 
 
 def _check_signature(path: Path, session: Any, inputs: Signature, outputs: Signature) -> None:  # noqa: ANN401

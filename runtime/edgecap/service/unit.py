@@ -16,8 +16,7 @@ from typing import Literal
 
 from edgecap.audio.sound_cards import GROUP
 from edgecap.live.config.listen_config import ListenConfig
-from edgecap.live.sinks.hooks import host_of
-from edgecap.live.sinks.metrics import parse_address
+from edgecap.util.addresses import host_of, parse_address
 
 Scope = Literal["user", "system"]
 Network = Literal["none", "local", "all"]

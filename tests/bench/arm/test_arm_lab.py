@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecap.errors import MissingDependencyError
+from edgecap.errors import MissingDependencyError, ResultError
 from edgecap_bench.arm import command as arm_command
 from edgecap_bench.arm import lab as arm_lab
 from edgecap_bench.arm import packages as arm_packages
@@ -31,7 +31,6 @@ from edgecap_bench.arm.root import ArmRoot, emulator_version, wanted_wheels
 from edgecap_bench.arm.tests import QUICK, packages, read_report, runtime_tests
 from edgecap_bench.arm.torch_packages import stand_in, version_script
 from edgecap_bench.harness.machine import this_machine
-from edgecap_bench.reports.results import ResultError
 
 REPOSITORY = Path(__file__).parents[3]
 TESTS = TestRun(files=["test_windows.py"], passed=12, failed=[], skipped=1, seconds=1.0)

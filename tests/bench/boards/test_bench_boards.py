@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import typer
 
+from edgecap.errors import ResultError
 from edgecap_bench import cli
 from edgecap_bench import commands as modes
 from edgecap_bench.boards import report as boards_report
 from edgecap_bench.boards.report import BEGIN, END, readme_table, section, submission_page, with_boards
 from edgecap_bench.boards.submission import Submission, models_here, read_submission, write_submission
 from edgecap_bench.harness.board_state import Condition
-from edgecap_bench.reports.results import ResultError
 from edgecap_bench.reports.tables import markdown
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import typer
 
-from edgecap.errors import BundleError, MissingDependencyError
+from edgecap.errors import BundleError, BusyMachineError, MeasurementError, MissingDependencyError, ResultError
 from edgecap_bench import cli, report
 from edgecap_bench.candidates.runners import BundleRunner
 from edgecap_bench.comparison import compare
@@ -23,9 +23,7 @@ from edgecap_bench.comparison import comparison as contest
 from edgecap_bench.comparison.report import comparison_page, section, sheets, title
 from edgecap_bench.comparison.results import STAGES, Comparison, read_comparison, write_comparison
 from edgecap_bench.harness import load
-from edgecap_bench.harness.load import BusyMachineError
-from edgecap_bench.harness.workers import CandidateError, MeasurementProcess
-from edgecap_bench.reports.results import ResultError
+from edgecap_bench.harness.workers import MeasurementProcess
 from edgecap_bench.reports.tables import html, markdown
 from support.bench_parts import contest_of, entrant
 from support.signals import noise
@@ -245,7 +243,7 @@ def test_times_are_kept_where_work_cannot_be_counted(
 
     def unable(worker: MeasurementProcess, word: object) -> dict:
         if word == "size":
-            raise CandidateError("a node QGemm is not known", 4)
+            raise MeasurementError("a node QGemm is not known", 4)
         return ask(worker, word)
 
     monkeypatch.setattr(MeasurementProcess, "ask", unable)
@@ -264,9 +262,9 @@ def test_a_contestant_that_dies_says_why(tmp_path: Path) -> None:
     }
     with (
         MeasurementProcess("run", spec, [], 1) as worker,
-        pytest.raises(CandidateError, match="cannot be read") as error,
+        pytest.raises(MeasurementError, match="cannot be read") as error,
     ):
         worker.answer()
     assert error.value.exit_code == 8
-    with MeasurementProcess("dance", {}, [], 1) as worker, pytest.raises(CandidateError, match="process ended"):
+    with MeasurementProcess("dance", {}, [], 1) as worker, pytest.raises(MeasurementError, match="process ended"):
         worker.answer()

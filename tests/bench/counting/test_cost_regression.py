@@ -9,10 +9,10 @@ import pytest
 
 from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.models import BUNDLED
+from edgecap.errors import ResultError
 from edgecap_bench.counting import cost_regression as counted
 from edgecap_bench.counting.cost_regression import COUNTED, TOLERANCES, count, differences, main, read_counts
 from edgecap_bench.counting.macs import onnx_multiply_adds
-from edgecap_bench.reports.results import ResultError
 
 
 def test_counted_work_is_that_of_the_committed_file() -> None:

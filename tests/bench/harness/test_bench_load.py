@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from edgecap.errors import BusyMachineError
 from edgecap_bench.harness import load
-from edgecap_bench.harness.load import BusyMachineError, LoadMeter, refuse_if_busy
+from edgecap_bench.harness.load import LoadMeter, refuse_if_busy
 
 
 def meter(busy: list[float | None], own: list[float], clock: list[float]) -> LoadMeter:

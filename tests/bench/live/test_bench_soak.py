@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from edgecap.errors import ResultError
 from edgecap_bench.harness.machine import this_machine
 from edgecap_bench.live.listen_result import FORMAT as LISTEN_FORMAT
 from edgecap_bench.live.listen_result import ListenFigure, ListenResult, write_listen
@@ -25,7 +26,7 @@ from edgecap_bench.live.soak_result import (
     write_soak,
 )
 from edgecap_bench.live.soak_sound import Day
-from edgecap_bench.reports.results import ResultError, read_document
+from edgecap_bench.reports.results import read_document
 
 HOUR = 3600.0
 

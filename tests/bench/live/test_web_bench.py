@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgecap.errors import MissingDependencyError
+from edgecap.errors import MissingDependencyError, ResultError
 from edgecap_bench.harness.machine import this_machine
 from edgecap_bench.live.chromium import chromium
 from edgecap_bench.live.page_result import FORMAT, FORMAT_VERSION, PageResult, findings, section, write_page
-from edgecap_bench.reports.results import ResultError
 
 GOOD = PageResult(
     format=FORMAT,

@@ -13,13 +13,13 @@ import soundfile
 import typer
 
 from edgecap.captioner import Captioner
+from edgecap.errors import ResultError
 from edgecap_bench import cli
 from edgecap_bench.comparison.published_scores import SYSTEMS
 from edgecap_bench.harness.processes import Measurement
 from edgecap_bench.quality import quality
 from edgecap_bench.quality.report import quality_page, section
 from edgecap_bench.quality.results import read_quality, write_quality
-from edgecap_bench.reports.results import ResultError
 from edgecap_bench.reports.tables import markdown
 from support.signals import noise, tone
 

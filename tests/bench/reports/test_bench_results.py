@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edgecap.errors import OutputError
+from edgecap.errors import OutputError, ResultError
 from edgecap_bench import report
 from edgecap_bench.figures.report import figures_page, rows, section
 from edgecap_bench.harness.machine import Machine, processor, this_machine, versions
 from edgecap_bench.reports.registry import parts
-from edgecap_bench.reports.results import Figure, Result, ResultError, Settings, Subject, read_result, write_result
+from edgecap_bench.reports.results import Figure, Result, Settings, Subject, read_result, write_result
 from edgecap_bench.reports.tables import amount, count, markdown
 
 RESULTS = Path(report.BENCHMARKS) / "results"

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import typer
 
+from edgecap.errors import ResultError
 from edgecap_bench import cli
 from edgecap_bench.harness.board_state import Condition
 from edgecap_bench.harness.machine import this_machine
 from edgecap_bench.harness.processes import Measurement
-from edgecap_bench.reports.results import ResultError, Subject
+from edgecap_bench.reports.results import Subject
 from edgecap_bench.reports.tables import html, markdown
 from edgecap_bench.scaling import growth
 from edgecap_bench.scaling.growth import BEAMS, STREAMS, grow

@@ -26,9 +26,11 @@ from edgecap.live.events.event import Change
 from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks import files, hooks
 from edgecap.live.sinks.base import NotDeliveredError, Outbox
-from edgecap.live.sinks.journal import Journal, duration
+from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
-from edgecap.live.sinks.metrics import Metrics, parse_address, render
+from edgecap.live.sinks.metrics import Metrics, render
+from edgecap.util.addresses import parse_address
+from edgecap.util.durations import parse_duration
 from support.live_parts import TOLD, Clock, change, story, teller
 
 
@@ -413,9 +415,9 @@ def test_a_journal_that_is_held_by_another_is_told_once_and_tried_again(tmp_path
 
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("12h", 43_200), ("30d", 2_592_000), ("4w", 2_419_200)])
 def test_lengths_of_time(text: str, seconds: float) -> None:
-    assert duration(text) == seconds
+    assert parse_duration(text) == seconds
     with pytest.raises(ConfigError, match="no length of time"):
-        duration(text[:-1])
+        parse_duration(text[:-1])
 
 
 def get(url: str) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from edgecap_train.data.batches import Batch, TrainingError
+from edgecap.errors import RecipeError, TrainingError
+from edgecap_train.data.batches import Batch
 from edgecap_train.distill.augment import Augment, Draws, spec_augment
 from edgecap_train.distill.distillation_loss import Objective, _picked
 from edgecap_train.distill.losses import ClipLoss, TeachingHeads
-from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, RecipeError, read_recipe
+from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, read_recipe
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.models.yamnet import FRONT_END
 from edgecap_train.text.captions import END, Tokenizer

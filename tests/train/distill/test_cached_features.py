@@ -12,8 +12,8 @@ import pytest
 import soundfile
 import torch
 
+from edgecap.errors import TrainingError
 from edgecap_train.checkpoints.checkpoint import load_student
-from edgecap_train.data.batches import TrainingError
 from edgecap_train.distill.cached_features import SOUND
 from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, ModelRecipe, OptimizerRecipe, TrainingRecipe
 from edgecap_train.distill.run_student import Start, build_student, fit

@@ -11,14 +11,13 @@ import pytest
 import soundfile
 import torch
 
-from edgecap.errors import CheckpointError
+from edgecap.errors import CheckpointError, RecipeError, TrainingError
 from edgecap_train.checkpoints.checkpoint import load_student, save_student
 from edgecap_train.distill.recipe import (
     AugmentRecipe,
     LossRecipe,
     ModelRecipe,
     OptimizerRecipe,
-    RecipeError,
     TrainingRecipe,
     read_recipe,
 )
@@ -29,7 +28,7 @@ from edgecap_train.distill.run_student import (
     start_from_run,
     start_from_yamnet,
 )
-from edgecap_train.distill.trainer import ShardStream, Trainer, TrainingError, teaching_heads
+from edgecap_train.distill.trainer import ShardStream, Trainer, teaching_heads
 from edgecap_train.models.student import Student
 from edgecap_train.text.captions import SPECIALS, Tokenizer
 from support.signals import tone

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from edgecap.cli import run as command
-from edgecap.errors import AudioError, CheckpointError, OutputError
+from edgecap.errors import AudioError, CheckpointError, OutputError, TrainingError
 from edgecap_train.checkpoints.checkpoint import load_checkpoint
-from edgecap_train.data.batches import BesideStream, ReadAhead, ShardStream, TrainingError
+from edgecap_train.data.batches import BesideStream, ReadAhead, ShardStream
 from edgecap_train.distill.run_folder import RunFolder
 from edgecap_train.text.captions import Tokenizer
 from support.training_run import CLIPS, VOCABULARY, recipe, small_trainer, write_shards

@@ -20,13 +20,13 @@ from edgecap.audio.frontend import FrontEnd
 from edgecap.cli import run
 from edgecap.errors import AudioError, OutputError
 from edgecap.inference.decoding import Hypothesis
+from edgecap.util.files import save_array, write_atomically
 from edgecap_train.checkpoints.checkpoint import save_student
 from edgecap_train.evaluation import held_out as evaluation
-from edgecap_train.evaluation.evaluated import JudgedBundle, JudgedCheckpoint, first_window, first_windows, open_judged
 from edgecap_train.evaluation import metrics
+from edgecap_train.evaluation.evaluated import JudgedBundle, JudgedCheckpoint, first_window, first_windows, open_judged
 from edgecap_train.evaluation.held_out import caption_all, cider_d, read_references
 from edgecap_train.evaluation.page import spectrogram_png
-from edgecap_train.files import save_array, write_whole
 from edgecap_train.models.student import Student, StudentConfig
 from support.signals import noise, tone
 
@@ -294,10 +294,10 @@ def test_a_spectrogram_is_a_picture_with_the_low_bands_at_the_bottom() -> None:
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    write_whole(tmp_path / "new" / "file", "text")
+    write_atomically(tmp_path / "new" / "file", "text")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
     with pytest.raises(OutputError, match="cannot be written"):
-        write_whole(tmp_path / "new" / "file" / "below", "text")
+        write_atomically(tmp_path / "new" / "file" / "below", "text")
 
 
 def test_an_array_that_finds_no_room_says_so_and_leaves_the_one_before(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgecap_train.data.batches import TrainingError
+from edgecap.errors import TrainingError
 from edgecap_train.data.pool import Pool, PoolClip
 from edgecap_train.distill.recipe import read_document
 from edgecap_train.evaluation.held_out import Reference

@@ -12,11 +12,10 @@ import torch
 
 import edgecap_train as recipes
 from edgecap.cli import run as command
-from edgecap.errors import CheckpointError
+from edgecap.errors import CheckpointError, RecipeError, TrainingError
 from edgecap_train.data.recaption import recaption
 from edgecap_train.data.targets import EMBEDDING, MEMORY_FRAMES, read_shard
-from edgecap_train.distill.recipe import RecipeError, read_document
-from edgecap_train.distill.trainer import TrainingError
+from edgecap_train.distill.recipe import read_document
 from edgecap_train.teacher_training.score_noise import NoiseConfig, ScoreSimulator, logit
 from edgecap_train.teacher_training.text_material import present_logits
 from edgecap_train.teacher_training.text_teacher import TextRecipe, TextTrainer, examples, load_captioner

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgecap.cli import run
-from edgecap.errors import AudioError, CheckpointError, ConfigError
-from edgecap_train.data.batches import ShardStream, TrainingError
+from edgecap.errors import AudioError, CheckpointError, ConfigError, RecipeError, TrainingError
+from edgecap_train.data.batches import ShardStream
 from edgecap_train.data.pseudo import PseudoRecipe, pseudo_caption, windows
 from edgecap_train.data.targets import read_shard
-from edgecap_train.distill.recipe import RecipeError, read_document
+from edgecap_train.distill.recipe import read_document
 from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.teacher_training.htsat_training import RecordingStream, TeacherRecipe
 from edgecap_train.teacher_training.run_htsat import fit_htsat_bart

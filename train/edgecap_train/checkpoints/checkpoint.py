@@ -22,8 +22,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from edgecap.errors import CheckpointError
+from edgecap.util.files import write_atomically
 from edgecap_train.checkpoints.published import published_student
-from edgecap_train.files import write_whole
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.text.vocabulary import Vocabulary, check_size, parse_vocabulary, read_vocabulary
 
@@ -110,7 +110,7 @@ def load_student(path: Path) -> SavedStudent:
 def save_student(
     path: Path, student: Student, vocabulary: Vocabulary, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a student to one `.safetensors`, whole or not at all. Raises OutputError."""
+    """Write a student to one `.safetensors`, atomic_file or not at all. Raises OutputError."""
     check_size(vocabulary, student.config.vocabulary_size, path.name)
     document = {
         "format_version": FORMAT_VERSION,
@@ -120,7 +120,7 @@ def save_student(
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     data = save(tensors, metadata={METADATA_KEY: json.dumps(document, ensure_ascii=False)})
-    write_whole(path, data)
+    write_atomically(path, data)
 
 
 def _file(path: Path) -> Path:
@@ -158,7 +158,7 @@ def _read_safetensors(path: Path) -> _Content:
             return _Content(tensors, own=(file.metadata() or {}).get(METADATA_KEY))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({_one_line(error)}); download or copy it again"
+            f"{path} is not a atomic_file safetensors file ({_one_line(error)}); download or copy it again"
         ) from error
 
 

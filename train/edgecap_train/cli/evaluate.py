@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecap.cli.console import Bar, as_json, say, table, write
+from edgecap.cli.console import Bar, say, table, write
 from edgecap.errors import AudioError, EdgecapError
+from edgecap.util.files import to_json
 from edgecap_train.needs import need
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def evaluate(
     if html is not None:
         _write_page(html, judged, judgements, scores, link_audio)
     if json:
-        write(as_json(_document(judged.name, judgements, skipped, scores)))
+        write(to_json(_document(judged.name, judgements, skipped, scores)))
         return
     for line in _lines(scores):
         write(line)
@@ -138,7 +139,7 @@ def _write_csv(path: Path, judgements: list[Judgement], scores: Scores) -> None:
     import csv
     import io
 
-    from edgecap_train.files import write_whole
+    from edgecap.util.files import write_atomically
 
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -148,13 +149,13 @@ def _write_csv(path: Path, judgements: list[Judgement], scores: Scores) -> None:
         writer.writerow(
             [judgement.reference.file.name, judgement.caption, *figures, " | ".join(judgement.reference.captions)]
         )
-    write_whole(path, text.getvalue())
+    write_atomically(path, text.getvalue())
 
 
 def _write_page(path: Path, model: EvaluatedModel, judgements: list[Judgement], scores: Scores, link: bool) -> None:
+    from edgecap.util.files import write_atomically
     from edgecap_train.evaluation.evaluated import first_window
     from edgecap_train.evaluation.page import PageRow, page
-    from edgecap_train.files import write_whole
 
     entries = [
         PageRow(
@@ -168,7 +169,7 @@ def _write_page(path: Path, model: EvaluatedModel, judgements: list[Judgement], 
     ]
     notes = [f"{TITLES[name]} was not computed: {reason}" for name, reason in scores.missing.items()]
     titled = {TITLES[name]: metric for name, metric in scores.metrics.items()}
-    write_whole(
+    write_atomically(
         path,
         page(
             f"Captions of {model.name}",

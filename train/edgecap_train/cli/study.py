@@ -98,10 +98,10 @@ def _prepare(  # noqa: PLR0917
     from rich.console import Console
     from rich.progress import Progress
 
+    from edgecap.util.files import write_atomically
     from edgecap_train.data.pool import decode_pool
     from edgecap_train.data.prepare import CONSENSUS, MAX_TOKENS, Sources, labelled_captions
     from edgecap_train.evaluation.held_out import held_out, read_references
-    from edgecap_train.files import write_whole
     from edgecap_train.study.data import KINDS, StudySources, prepare_study
     from edgecap_train.study.models import split_yamnet
     from edgecap_train.teachers.consensus import ConsensusIndex
@@ -120,7 +120,7 @@ def _prepare(  # noqa: PLR0917
         for words in (*trusted.one(sound), *trusted.after(sound, sound), *trusted.together(sound, sound))
     ]
     vocabulary = build_vocabulary([*(caption.words for caption in human), *composed], 4)
-    write_whole(out / "vocabulary.json", json.dumps(vocabulary))
+    write_atomically(out / "vocabulary.json", json.dumps(vocabulary))
     encoder = Tokenizer(vocabulary)
     valid = np.array([encoder.encode(caption.words, MAX_TOKENS) is not None for caption in human])
     index = ConsensusIndex(human, class_names(tagger), CONSENSUS)

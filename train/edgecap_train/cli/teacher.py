@@ -86,15 +86,15 @@ def tagger_captioner(
     need("train teacher tagger", "aac_metrics")
     import torch
 
+    from edgecap.util.progress import progress_bar
     from edgecap_train.distill.recipe import read_document
-    from edgecap_train.progress import bar
     from edgecap_train.teacher_training.run_text import fit_text_teacher
     from edgecap_train.teacher_training.text_teacher import TextRecipe
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(threads)
     settings = read_document(recipe, TextRecipe, override)
-    with bar(settings.name) as progress:
+    with progress_bar(settings.name) as progress:
         fit_text_teacher(
             settings,
             out,
@@ -129,9 +129,9 @@ def pseudo_caption(
     need("train pseudo-caption")
     import torch
 
+    from edgecap.util.progress import progress_bar
     from edgecap_train.data import pseudo
     from edgecap_train.distill.recipe import read_document
-    from edgecap_train.progress import bar
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(threads)
@@ -139,7 +139,7 @@ def pseudo_caption(
     chosen = _teacher(tagger, captioner, captions, checkpoint, vocabulary)
     for note in chosen.notes:
         say("note", note)
-    with bar("files") as progress:
+    with progress_bar("files") as progress:
         skipped = pseudo.pseudo_caption(chosen, audio, out, settings, progress=progress)
     write(f"{out}: captions by {chosen.name}" + (f"; {skipped} files left out, see clips.json" if skipped else ""))
 
@@ -156,14 +156,14 @@ def recaption(
     need("train recaption")
     import torch
 
+    from edgecap.util.progress import progress_bar
     from edgecap_train.data.recaption import recaption_data
-    from edgecap_train.progress import bar
     from edgecap_train.teachers.score_writer import ScoreWriter
     from edgecap_train.teachers.tagger import class_names
 
     torch.set_num_threads(threads)
     writer = ScoreWriter.load(captioner, class_names(tagger))
-    with bar("shards") as progress:
+    with progress_bar("shards") as progress:
         recaption_data(data, out, writer, progress=progress)
     write(f"{out}: captions by {captioner.name}")
 

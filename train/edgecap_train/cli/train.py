@@ -41,13 +41,13 @@ def scenes(
 ) -> None:
     """Compose scenes out of a pool and write what the teacher says of each. Complete shards are kept."""
     need("train scenes")
+    from edgecap.util.progress import progress_bar
     from edgecap_train.data.prepare import Sources, prepare
     from edgecap_train.evaluation.held_out import held_out
-    from edgecap_train.progress import bar
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
-    with bar("shards") as progress:
+    with progress_bar("shards") as progress:
         prepare(
             sources,
             out,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgecap.errors import EdgecapError
+from edgecap.errors import TrainingError
 from edgecap_train.data.shards import Shard, read_shard
 from edgecap_train.text.captions import Tokenizer
 
@@ -31,10 +31,6 @@ READ_AHEAD = 4
 StreamState = dict[str, Any]
 """Where a stream stands, as plain numbers and names."""
 Captions = list[list[int]]
-
-
-class TrainingError(EdgecapError):
-    """Training cannot go on: no data, or a loss that is not a number."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from edgecap.errors import AudioError
-from edgecap_train.files import write_whole
+from edgecap.util.files import write_atomically
 from edgecap_train.text.captions import read_table
 
 SAMPLE_RATE = 32_000
@@ -95,6 +95,6 @@ def decode_pool(folder: Path, cache: Path, rows: Iterable[dict[str, str]] | None
             raise AudioError(f"no clip of {folder} could be read; the log names them")
         if skipped:
             log.warning("%d clips of the pool could not be read", skipped)
-        write_whole(index_path, json.dumps([vars(clip) for clip in clips]))  # last: its presence says "complete"
+        write_atomically(index_path, json.dumps([vars(clip) for clip in clips]))  # last: its presence says "complete"
     clips = [PoolClip(**entry) for entry in json.loads(index_path.read_text())]
     return Pool(tuple(clips), np.memmap(data_path, np.int16, "r"))

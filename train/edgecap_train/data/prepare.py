@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecap.util.files import save_array, write_atomically
 from edgecap_train.data.pool import decode_pool
 from edgecap_train.data.scenes import SceneConfig, SceneMaker
 from edgecap_train.data.targets import TargetMaker, score_pool
-from edgecap_train.files import save_array, write_whole
 from edgecap_train.teachers.consensus import ConsensusConfig, ConsensusIndex
 from edgecap_train.teachers.tagger import class_names, load_tagger
 from edgecap_train.text.captions import LabelledCaption, Tokenizer, build_vocabulary, read_audiocaps, with_heard_labels
@@ -73,7 +73,7 @@ def prepare(
     if not scores_path.is_file():
         save_array(scores_path, score_pool(tagger, pool))
     scores = np.load(scores_path)
-    write_whole(out / "vocabulary.json", json.dumps(vocabulary))
+    write_atomically(out / "vocabulary.json", json.dumps(vocabulary))
     config = SceneConfig()
     targets = TargetMaker(tagger, ConsensusIndex(captions, classes, CONSENSUS), valid, rate, config.seconds)
     for number in range(shards):

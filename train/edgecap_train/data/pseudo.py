@@ -3,7 +3,7 @@
 Each sound is cut into windows of ten seconds. A shard has, for each window, the samples at the student's rate, the
 teacher's frames, its captions and clip embedding (`embeddings.npy`), its 527 tag scores where it has any (`logits.npy`,
 before the sigmoid), and `clips.json`: file, first second, and why a file was left out. Shards of one folder are made in
-the order of its file names, appear whole, and are kept, so that a command that was stopped goes on. `index.json` has
+the order of its file names, appear atomic_file, and are kept, so that a command that was stopped goes on. `index.json` has
 the files, the recipe and the teacher, with what must be known of the teacher's licence.
 """
 
@@ -26,9 +26,9 @@ from edgecap.audio.samples import to_mono
 from edgecap.audio.windows import walk
 from edgecap.errors import AudioError, ConfigError
 from edgecap.types import Waveform
+from edgecap.util.files import save_array, write_atomically
 from edgecap_train.data.scenes import to_student_rate
 from edgecap_train.data.targets import CLASSES, MEMORY_FRAMES
-from edgecap_train.files import save_array, write_whole
 from edgecap_train.teachers.tagger import Tags
 from edgecap_train.teachers.teacher import Teacher
 from edgecap_train.text.captions import build_vocabulary, tokenize
@@ -104,7 +104,7 @@ def pseudo_caption(
         "files": names,
     }
     _check(out / INDEX, about)
-    write_whole(out / INDEX, json.dumps(about | {"notes": teacher.notes}))
+    write_atomically(out / INDEX, json.dumps(about | {"notes": teacher.notes}))
     for first in range(0, len(names), per_shard):
         shard = out / "shards" / f"{first // per_shard:04d}"
         if not shard.is_dir() and not shard.with_suffix(".empty").is_file():
@@ -119,7 +119,7 @@ def pseudo_caption(
         skipped += sum("skipped" in clip for clip in json.loads(clips.read_text(encoding="utf-8")))
         texts += json.loads((path / "texts.json").read_text(encoding="utf-8")) if path.is_dir() else []
     words = build_vocabulary((tuple(caption) for captions in texts for caption in captions), 1)
-    write_whole(out / "vocabulary.json", json.dumps(words))
+    write_atomically(out / "vocabulary.json", json.dumps(words))
     return skipped
 
 
@@ -161,7 +161,7 @@ def _write(teacher: Teacher, folder: Path, names: list[str], shard: Path, recipe
             clips.append({"file": name, "start": start})
             heard.append((_at(samples, teacher.sample_rate, rate), answer))
     if not heard:
-        write_whole(shard.with_suffix(".empty"), json.dumps(clips))
+        write_atomically(shard.with_suffix(".empty"), json.dumps(clips))
         return
     partial = shard.with_name(shard.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed in it

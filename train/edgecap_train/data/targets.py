@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgecap.util.files import save_array
 from edgecap_train.data.pool import Pool
 from edgecap_train.data.scenes import SEQUENCE_WORDS, Scene, SceneMaker, to_student_rate
 from edgecap_train.data.shards import CLASSES, EMBEDDING, MEMORY_FRAMES, Shard, read_shard
-from edgecap_train.files import save_array
 from edgecap_train.teachers.consensus import ConsensusIndex
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text.captions import LabelledCaption

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd
-from edgecap_train.data.batches import Batch, Captions, TrainingError
+from edgecap.errors import TrainingError
+from edgecap_train.data.batches import Batch, Captions
 from edgecap_train.distill.recipe import AugmentRecipe
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.student import FRAMES_PER_MEMORY

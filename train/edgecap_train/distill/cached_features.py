@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgecap.util.files import save_array
 from edgecap_train.data.batches import Batch, Captions, shard_folders
 from edgecap_train.data.shards import read_shard
 from edgecap_train.distill.augment import Augment, AugmentedBatch, Draws
 from edgecap_train.distill.recipe import AugmentRecipe, TrainingRecipe
 from edgecap_train.distill.trainer import accelerator
-from edgecap_train.files import save_array
 from edgecap_train.models.student import Student
 from edgecap_train.text.captions import Tokenizer
 
@@ -60,7 +60,7 @@ def awake(student: Student, encoder: nn.Module) -> Iterator[Student]:
 
 
 def remembered(batch: Batch, draws: Draws) -> AugmentedBatch:
-    """A batch of memories as what the student takes; every scene was heard whole, all drawing was done then."""
+    """A batch of memories as what the student takes; every scene was heard atomic_file, all drawing was done then."""
     device = accelerator().device
     samples, lengths, frames, logits = (
         tensor.to(device, non_blocking=True) for tensor in (batch.samples, batch.lengths, batch.frames, batch.logits)

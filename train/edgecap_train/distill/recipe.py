@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from edgecap.bundle.manifest import unknown_key
-from edgecap.errors import EdgecapError
+from edgecap.errors import RecipeError
 from edgecap_train.models.student import EncoderName
 
 Count = Annotated[int, Meta(ge=1)]
@@ -23,12 +23,6 @@ Whole = Annotated[int, Meta(ge=0)]
 Weight = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-class RecipeError(EdgecapError):
-    """A recipe has an unknown, missing or ill-typed key."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
-"""The folder of a training run: what it holds, and how it stays whole when the process dies.
+"""The folder of a training run: what it holds, and how it stays atomic_file when the process dies.
 
 `recipe.json`, `run.json` (revision of the code, versions, device, command), `metrics.jsonl` (a line every few steps),
 `curves/` (the same for TensorBoard), `last.pt` (everything to go on with), and what the run is for: the weights of
 `student.safetensors` (the best) or `teacher.safetensors`.
-Files appear whole or not at all; metrics after the last checkpoint are dropped when a run goes on, for it makes them
+Files appear atomic_file or not at all; metrics after the last checkpoint are dropped when a run goes on, for it makes them
 again.
 """
 
@@ -24,7 +24,7 @@ import torch
 
 import edgecap
 from edgecap.errors import CheckpointError, OutputError
-from edgecap_train.files import write_whole
+from edgecap.util.files import write_atomically
 
 log = logging.getLogger(__name__)
 CHECKPOINT, METRICS, RECIPE, RUN, CURVES = "last.pt", "metrics.jsonl", "recipe.json", "run.json", "curves"
@@ -44,7 +44,7 @@ class RunFolder:
         for path in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
             path.unlink(missing_ok=True)
         self._compare(msgspec.to_builtins(recipe))
-        write_whole(self.path / RECIPE, msgspec.json.format(msgspec.json.encode(recipe), indent=2))
+        write_atomically(self.path / RECIPE, msgspec.json.format(msgspec.json.encode(recipe), indent=2))
         about = {
             "edgecap": edgecap.__version__,
             "revision": revision(),
@@ -55,7 +55,7 @@ class RunFolder:
             "threads": torch.get_num_threads(),
             "command": sys.argv,
         }
-        write_whole(self.path / RUN, json.dumps(about, indent=2) + "\n")
+        write_atomically(self.path / RUN, json.dumps(about, indent=2) + "\n")
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line of metrics and a point to every curve. Raises OutputError."""
@@ -79,7 +79,7 @@ class RunFolder:
             return
         data = io.BytesIO()
         torch.save(dict(state), data)
-        write_whole(self.path / CHECKPOINT, data.getbuffer())
+        write_atomically(self.path / CHECKPOINT, data.getbuffer())
 
     def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
         """The state that was kept, None where there is none; metrics after it are dropped. Raises CheckpointError."""
@@ -120,7 +120,7 @@ class RunFolder:
         if not (self.path / METRICS).is_file():
             return
         kept = [entry for entry in self.metrics() if entry["step"] <= step]
-        write_whole(self.path / METRICS, "".join(json.dumps(entry) + "\n" for entry in kept))
+        write_atomically(self.path / METRICS, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def _open_curves(self, step: int) -> Any:  # noqa: ANN401 - TensorBoard's writer has no types
         if self._curves is None:

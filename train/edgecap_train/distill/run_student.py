@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from edgecap.audio.frontend import FrontEnd, log_mel
-from edgecap.errors import CheckpointError
+from edgecap.errors import CheckpointError, TrainingError
 from edgecap_train.checkpoints.checkpoint import load_student, save_student
 from edgecap_train.checkpoints.lite2 import load_lite2_weights, measure_statistics
-from edgecap_train.data.batches import BesideStream, ShardStream, Stream, TrainingError, shard_folders
+from edgecap_train.data.batches import BesideStream, ShardStream, Stream, shard_folders
 from edgecap_train.data.shards import Shard, read_shard
 from edgecap_train.distill.augment import FULL_SCALE
 from edgecap_train.distill.cached_features import SOUND, CachedFeatures, awake, remembered, write_memories

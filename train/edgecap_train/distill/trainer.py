@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from edgecap_train.data.batches import Batch, ReadAhead, ShardStream, Stream, StreamState, TrainingError, shard_folders
+from edgecap.errors import TrainingError
+from edgecap_train.data.batches import Batch, ReadAhead, ShardStream, Stream, StreamState, shard_folders
 from edgecap_train.data.shards import CLASSES, EMBEDDING
 from edgecap_train.distill.augment import Augment, AugmentedBatch, Draws, Retag
 from edgecap_train.distill.distillation_loss import Objective

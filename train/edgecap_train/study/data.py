@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgecap.errors import TrainingError
 from edgecap.types import Waveform
-from edgecap_train.data.batches import TrainingError
 from edgecap_train.data.pool import SAMPLE_RATE, Pool, PoolClip, decode_clip
 from edgecap_train.data.scenes import to_student_rate
 from edgecap_train.evaluation.held_out import Reference

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap_train.data.batches import TrainingError
-from edgecap_train.files import write_whole
+from edgecap.errors import TrainingError
+from edgecap.util.files import write_atomically
 from edgecap_train.study.study import JUDGED, ROWS, Row, StudyRecipe
 
 DRAWS = 4_000
@@ -173,7 +173,7 @@ five-second clips for every run, whatever its row, CIDEr-D of greedy captions wi
 
 ## Which of the paper's claims hold here
 
-A claim holds where the whole interval of the difference is above 0, does not hold where it is below, and is undecided
+A claim holds where the atomic_file interval of the difference is above 0, does not hold where it is below, and is undecided
 in between.
 
 {chr(10).join(claims(results))}
@@ -193,9 +193,9 @@ def write_report(results: Results, recipe: StudyRecipe, path: Path) -> None:
     plot_name = "results/study.png"
     scores = {key: {name: array.tolist() for name, array in sets.items()} for key, sets in results.scores.items()}
     numbers = json.dumps({"runs": results.runs, "cider_d": scores}) + "\n"
-    write_whole(path.parent / "results" / "study.json", numbers)
-    write_whole(path.parent / plot_name, plot(results))
-    write_whole(path, report(results, recipe, plot_name))
+    write_atomically(path.parent / "results" / "study.json", numbers)
+    write_atomically(path.parent / plot_name, plot(results))
+    write_atomically(path, report(results, recipe, plot_name))
 
 
 def plot(results: Results) -> bytes:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgecap.util.files import write_atomically
 from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
 from edgecap_train.data.shards import Shard, read_shard
 from edgecap_train.distill.augment import AugmentedBatch, Draws
@@ -27,7 +28,6 @@ from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, OptimizerRec
 from edgecap_train.distill.run_folder import CHECKPOINT
 from edgecap_train.distill.trainer import Trainer, teaching_heads
 from edgecap_train.evaluation.metrics import cider_d_clips
-from edgecap_train.files import write_whole
 from edgecap_train.models.student import Student
 from edgecap_train.study.models import Size, TeacherFrames, Top, greedy_captions, split_yamnet, study_student
 from edgecap_train.text.captions import Tokenizer
@@ -163,7 +163,7 @@ class Study:
             "loss": _last_losses(trainer),
             "cider_d": judge.clips,
         }
-        write_whole(self.result(row, seed), json.dumps(result))
+        write_atomically(self.result(row, seed), json.dumps(result))
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _student(self, row: Row, vocabulary: tuple[str, ...], frames: Tensor) -> Student:

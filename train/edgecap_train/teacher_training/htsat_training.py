@@ -17,9 +17,9 @@ from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgecap.errors import AudioError
+from edgecap.errors import AudioError, TrainingError
 from edgecap.types import Waveform
-from edgecap_train.data.batches import Batch, StreamState, TrainingError
+from edgecap_train.data.batches import Batch, StreamState
 from edgecap_train.distill.augment import FULL_SCALE, AugmentedBatch, Draws
 from edgecap_train.distill.distillation_loss import Parts
 from edgecap_train.distill.recipe import Count, OptimizerRecipe, Share, TrainingRecipe, Weight, Whole, check_heads

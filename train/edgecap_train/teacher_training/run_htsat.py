@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from edgecap.util.files import write_atomically
 from edgecap_train.distill.trainer import Trainer, accelerator
 from edgecap_train.evaluation.evaluated import first_windows
 from edgecap_train.evaluation.held_out import cider_d, read_references
-from edgecap_train.files import write_whole
 from edgecap_train.teacher_training.htsat_training import (
     RecordingStream,
     TeacherHearing,
@@ -42,7 +42,7 @@ def fit_htsat_bart(
 ) -> dict[Path, str]:
     """Train into the folder `run`, or go on there; the recordings that could not be read, with the reason.
 
-    `weights`: checkpoints to begin with, whole or partial, the later ones over the earlier. `words`: folder with BART's
+    `weights`: checkpoints to begin with, atomic_file or partial, the later ones over the earlier. `words`: folder with BART's
     tokenizer; without it pieces are learnt from the captions of `data`.
     """
     references = read_references(data)
@@ -99,5 +99,5 @@ def _pieces(recipe: TeacherRecipe, captions: list[str], run: Path, words: Path |
         return learn_pieces(captions, run, recipe.pieces)
     BartPieces(words)
     for name in (MERGES_FILE, VOCABULARY_FILE):
-        write_whole(run / name, (words / name).read_bytes())
+        write_atomically(run / name, (words / name).read_bytes())
     return BartPieces(run)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgecap.errors import TrainingError
+from edgecap.util.files import save_array
 from edgecap_train.data.pool import decode_pool
 from edgecap_train.data.prepare import Sources, labelled_captions
 from edgecap_train.data.targets import score_pool
-from edgecap_train.distill.trainer import TrainingError
 from edgecap_train.evaluation.evaluated import first_windows
 from edgecap_train.evaluation.held_out import Reference, clip_id
-from edgecap_train.files import save_array
 from edgecap_train.teacher_training.score_noise import NoiseConfig, ScoreSimulator
 from edgecap_train.teacher_training.text_teacher import Example, examples
 from edgecap_train.teachers.tagger import SAMPLE_RATE, Tagger, class_names, load_tagger

@@ -22,13 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from edgecap.errors import CheckpointError
+from edgecap.errors import CheckpointError, TrainingError
+from edgecap.util.files import write_atomically
 from edgecap_train.distill.distributed import process_index
 from edgecap_train.distill.losses import caption_losses
 from edgecap_train.distill.recipe import Count, Positive, Share, Weight, Whole
 from edgecap_train.distill.run_folder import RunFolder
-from edgecap_train.distill.trainer import TrainingError, accelerator
-from edgecap_train.files import write_whole
+from edgecap_train.distill.trainer import accelerator
 from edgecap_train.teacher_training.score_noise import NoiseConfig, ScoreSimulator
 from edgecap_train.teachers.score_captioner import ScoreCaptioner, ScoreCaptionerConfig
 from edgecap_train.text.captions import END, PAD, START, LabelledCaption, Tokenizer
@@ -230,9 +230,9 @@ class TextTrainer:
 
 
 def save_captioner(path: Path, captioner: ScoreCaptioner, vocabulary: tuple[str, ...]) -> None:
-    """Weights, shape and vocabulary in one safetensors file, whole or not at all. Raises OutputError."""
+    """Weights, shape and vocabulary in one safetensors file, atomic_file or not at all. Raises OutputError."""
     metadata = {_METADATA: json.dumps({"config": asdict(captioner.config), "vocabulary": vocabulary})}
-    write_whole(
+    write_atomically(
         path, save({name: tensor.cpu().contiguous() for name, tensor in captioner.state_dict().items()}, metadata)
     )
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgecap.errors import CheckpointError, MissingDependencyError
-from edgecap_train.files import write_whole
+from edgecap.util.files import write_atomically
 from edgecap_train.teachers.bart_words import MASK
 
 SPECIAL_PIECES = ("<s>", "<pad>", "</s>", "<unk>")
@@ -51,7 +51,7 @@ class BartPieces:
 def learn_pieces(captions: Iterable[str], folder: Path, size: int) -> BartPieces:
     """Learn at most `size` pieces, `FEWEST_PIECES` or more, from captions and write both files into `folder`.
 
-    The vocabulary comes last, so that a folder which has it has both, whole.
+    The vocabulary comes last, so that a folder which has it has both, atomic_file.
     """
     tokenizer = _library()()
     tokenizer.train_from_iterator(
@@ -61,8 +61,8 @@ def learn_pieces(captions: Iterable[str], folder: Path, size: int) -> BartPieces
         tokenizer.save_model(made)
         merges = (Path(made) / MERGES_FILE).read_bytes()
         table: dict[str, int] = json.loads((Path(made) / VOCABULARY_FILE).read_text(encoding="utf-8"))
-    write_whole(folder / MERGES_FILE, merges)
-    write_whole(folder / VOCABULARY_FILE, json.dumps(table | {MASK: len(table)}, ensure_ascii=False))
+    write_atomically(folder / MERGES_FILE, merges)
+    write_atomically(folder / VOCABULARY_FILE, json.dumps(table | {MASK: len(table)}, ensure_ascii=False))
     return BartPieces(folder)
 
 

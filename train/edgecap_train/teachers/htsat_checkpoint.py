@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from edgecap.errors import CheckpointError
+from edgecap.util.files import write_atomically
 from edgecap_train.checkpoints.checkpoint import read_tensors
-from edgecap_train.files import write_whole
 from edgecap_train.teachers.htsat_bart import HtsatBart, HtsatBartConfig
 
 ACADEMIC_ONLY = (
@@ -89,7 +89,7 @@ class Placed:
 
 
 def save_htsat_bart(path: Path, teacher: HtsatBart, notes: tuple[str, ...] = ()) -> None:
-    """Write a teacher of our own training, whole or not at all, in the WavCaps layout. Raises OutputError.
+    """Write a teacher of our own training, atomic_file or not at all, in the WavCaps layout. Raises OutputError.
 
     `notes`: those of the checkpoints that it began with.
     """
@@ -101,7 +101,7 @@ def save_htsat_bart(path: Path, teacher: HtsatBart, notes: tuple[str, ...] = ())
         for slot in teacher_slots(teacher)
     }
     metadata = {METADATA_KEY: json.dumps(asdict(teacher.config)), NOTES_KEY: json.dumps(notes)}
-    write_whole(path, save(tensors, metadata=metadata))
+    write_atomically(path, save(tensors, metadata=metadata))
 
 
 def place_partial(teacher: HtsatBart, path: Path) -> Placed:
@@ -222,7 +222,7 @@ def _check_given(tensors: Mapping[str, Tensor], slots: tuple[TeacherSlot, ...], 
         if slot.name not in tensors:
             others = f" ({missing} of {len(slots)} are)" if missing > 1 else ""
             raise CheckpointError(
-                f"{source}: tensor {slot.name} is missing{others}; the teacher is read from a whole "
+                f"{source}: tensor {slot.name} is missing{others}; the teacher is read from a atomic_file "
                 "HTSAT-BART checkpoint in the WavCaps layout"
             )
         tensor = tensors[slot.name]

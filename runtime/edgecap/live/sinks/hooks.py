@@ -9,14 +9,13 @@ import urllib.request
 from http.client import HTTPException, HTTPMessage
 from signal import SIGKILL
 from typing import IO, Literal
-from urllib.parse import urlsplit
 
 from edgecap._version import __version__
-from edgecap.errors import ConfigError
 from edgecap.live.events.event import Change
 from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink
 from edgecap.live.sinks.lines import document_line
 from edgecap.live.sources.source import Tell
+from edgecap.util.addresses import host_of
 
 When = Literal["begin", "end", "both"]
 EXEC_SECONDS = 30.0
@@ -122,23 +121,3 @@ def webhook(
             raise NotDeliveredError(f"{host} cannot be reached ({reason})", again=True) from error
 
     return Hook(Outbox("--webhook", post, tell, tries=tries, first_delay=first_delay, grace=grace), when)
-
-
-def host_of(url: str) -> str:
-    """The host of a web address that can be asked as it is. Raises ConfigError."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        if host and parts.scheme in {"http", "https"}:
-            if parts.username is not None:
-                raise ConfigError(
-                    f"{host!r} would be asked with a user in its address, which is not supported; put a "
-                    "key into the path or the query"
-                )
-            if url.isascii() and url.isprintable() and " " not in url:
-                host.encode("idna")  # as the library does it: a label may be empty or too long
-                return host
-            raise ConfigError(f"{url!r} has signs that no web address has; write them as %20 and the like")
-    except ValueError:  # a port or an address in brackets that is none
-        pass
-    raise ConfigError(f"{url!r} is no web address; a webhook begins with http:// or https://")

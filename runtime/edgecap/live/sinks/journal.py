@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgecap.errors import ConfigError, OutputError
+from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sources.source import Tell
+from edgecap.util.durations import parse_duration
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""
@@ -25,7 +26,6 @@ UPDATE_SECONDS = 30.0
 CLEAN_SECONDS = 3600.0
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be stored; the oldest go first."""
-UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 SCHEMA = """
 CREATE TABLE events (
     id INTEGER PRIMARY KEY,
@@ -52,7 +52,7 @@ class Journal(Sink):
     ) -> None:
         """Open or create it. Raises OutputError where it cannot be written or is something else."""
         self._path, self._tell, self._model, self._wall, self._clock = path, tell, model, wall, clock
-        self._keep = duration(keep)
+        self._keep = parse_duration(keep)
         self._rows: dict[int, int] = {}
         self._stored: dict[int, float] = {}
         self._waiting: dict[int, Event] = {}
@@ -187,10 +187,3 @@ class Journal(Sink):
         self._cleaned = self._clock()
         self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._wall() - self._keep,))
         self._database.execute("PRAGMA incremental_vacuum").fetchall()
-
-
-def duration(text: str) -> float:
-    """ "90m", "12h", "30d" or "4w" in seconds. Raises ConfigError."""
-    if text[-1:] not in UNITS or not text[:-1].isdecimal():
-        raise ConfigError(f"{text!r} is no length of time; write a number and m, h, d or w, as in 30d")
-    return int(text[:-1]) * UNITS[text[-1]]

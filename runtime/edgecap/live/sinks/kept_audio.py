@@ -24,9 +24,9 @@ from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
-from edgecap.live.sinks.journal import duration
 from edgecap.live.sources.source import Tell
 from edgecap.types import Waveform
+from edgecap.util.durations import parse_duration
 
 LEAD_IN = 1.0
 """Seconds kept before an event."""
@@ -58,7 +58,7 @@ class KeptAudio(Sink):
 
         Raises OutputError where the folder cannot be used, ConfigError for a length of time that is none.
         """
-        self._folder, self._keep, self._tell = Path(folder).expanduser(), duration(keep), tell
+        self._folder, self._keep, self._tell = Path(folder).expanduser(), parse_duration(keep), tell
         self._rate, self._hold = sample_rate, window + LEAD_IN
         self._wall, self._clock = wall, clock
         self._held: dict[str, deque[tuple[Waveform, float]]] = {}

@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
-from edgecap.errors import ConfigError, OutputError
+from edgecap.errors import OutputError
 from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
+from edgecap.util.addresses import parse_address
 
-LOOPBACK = "127.0.0.1"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _COUNTERS = {
     "heard_seconds": ("heard", "Sound heard."),
@@ -127,11 +127,3 @@ def _metric(name: str, kind: str, meaning: str, values: Sequence[tuple[str, floa
 def _label(text: str) -> str:
     """A label's value, escaped as the format wants it."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """ "[HOST:]PORT" to host and port; the host is this machine alone where none is named. Raises ConfigError."""
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal() or int(port) > 65_535:
-        raise ConfigError(f"{address!r} is no address; write PORT or HOST:PORT")
-    return host.strip("[]") or LOOPBACK, int(port)

@@ -1,0 +1,39 @@
+"""Network addresses as users write them."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from edgecap.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+LARGEST_PORT = 65_535
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """ "[HOST:]PORT" as (host, port); without a host it is this machine alone. Raises ConfigError."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > LARGEST_PORT:
+        raise ConfigError(f"invalid address {address!r}; use PORT or HOST:PORT")
+    return host.strip("[]") or LOOPBACK, int(port)
+
+
+def host_of(url: str) -> str:
+    """The host of an http or https URL that can be requested as it is. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        if host and parts.scheme in {"http", "https"}:
+            if parts.username is not None:
+                raise ConfigError(
+                    f"the URL for {host!r} contains a user, which is not supported; put a key into its path or query"
+                )
+            if url.isascii() and url.isprintable() and " " not in url:
+                host.encode("idna")  # as urllib does it: a label may be empty or too long
+                return host
+            raise ConfigError(
+                f"{url!r} contains characters that a URL may not hold; percent-encode them (a space as %20)"
+            )
+    except ValueError:  # an invalid port, or an invalid address in brackets
+        pass
+    raise ConfigError(f"invalid URL {url!r}; it must begin with http:// or https://")

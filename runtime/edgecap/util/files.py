@@ -1,0 +1,141 @@
+"""Files and folders that appear whole or not at all.
+
+Each is written under a temporary name beside its place, synced to disk and renamed, so that a killed process, a full disk
+or a power cut leaves either the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from edgecap.errors import OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PARTIAL = ".partial"
+"""How the name of an unfinished folder ends; readers pass over such folders."""
+
+
+@contextmanager
+def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write; it gets the name `path` and the permissions `mode` when the block ends without an exception.
+
+    Missing parent folders are made. Raises OutputError for what the system refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            os.fchmod(file.fileno(), mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _refused(path, error) from error
+        raise
+
+
+def write_atomically(path: Path, data: bytes | memoryview | str, *, mode: int = 0o644) -> None:
+    """Write a file whole or not at all; text as UTF-8. Raises OutputError."""
+    with atomic_file(path, mode=mode) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill; its files are synced and it gets the name `path` when the block ends without an exception.
+
+    It is filled at `path` + ".partial"; what a killed process left there is removed first. With `replace` a folder that
+    has the name already goes once the new one is whole; without it, it must not exist. Raises OutputError.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for file in partial.rglob("*"):
+            _sync(file)
+        _sync(partial)
+        _rename(partial, path, replace)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _refused(path, error) from error
+        raise
+
+
+def save_array(path: Path, array: NDArray[np.generic]) -> None:
+    """`array` as a `.npy` file, whole or not at all. Raises OutputError, which NumPy alone gives no reason for."""
+    import numpy as np
+
+    with atomic_file(path) as file:
+        np.save(_PlainWriter(file.write), array)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` last a power cut."""
+    _sync(folder)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError where a file `path` could not be written, before minutes of work are spent on its content."""
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file")
+    if not os.access(path.parent, os.W_OK) or path.is_dir():
+        raise OutputError(
+            f"{path} cannot be written: it is a folder, or lies in one that may not be written to; name another file"
+        )
+
+
+def to_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """`document` as one line of JSON, letters of all languages as they are; NaN and infinity are refused (ValueError)."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+
+def _rename(partial: Path, path: Path, replace: bool) -> None:
+    old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+    if path.exists():
+        if not replace:
+            raise OutputError(f"{path} exists already; name another folder")
+        path.rename(old)
+    try:
+        partial.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+    sync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be written ({error.strerror or error}); free space or name another place")
+
+
+class _PlainWriter:
+    """A file that NumPy writes to piece by piece: its own way into a real file loses why a write failed."""
+
+    def __init__(self, write: Callable[[bytes], int]) -> None:
+        self.write = write
