@@ -77,7 +77,7 @@ def test_the_runtime_names_nothing_heavy_but_where_executorch_takes_pytorchs_ten
 
 def test_onnxruntime_is_imported_in_one_place_which_keeps_it_from_reporting() -> None:
     found = [path for package in ROOTS for path in modules(package) if "onnxruntime" in imported(path)]
-    assert found == [REPOSITORY / "runtime" / "edgecap" / "onnx_session.py"]
+    assert found == [REPOSITORY / "runtime" / "edgecap" / "inference" / "onnx_session.py"]
 
 
 def test_captioning_leaves_nothing_on_disk(tiny_folder: Path, sounds: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Recipes of precision: what becomes of a student's graphs, as one frozen dataclass that travels in the manifest.
 
-A recipe says what is done, not how (`edgecap_export.quantisation.quantise`, `edgecap_export.quantisation.fp16_weights`). The choices in `INT8` were
-measured on x86-64 with AVX-512 VNNI in ONNX Runtime 1.32, one thread; the comments give the times.
+A recipe says what is done, not how (`edgecap_export.quantisation.quantise`,
+`edgecap_export.quantisation.fp16_weights`). The choices in `INT8` were measured on x86-64 with AVX-512 VNNI in ONNX
+Runtime 1.32, one thread; the comments give the times.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
 """What a runtime's lowering must do, and the list of runtimes. Loads without torch, so that a command can say no early.
 
 One module for each runtime, `edgecap_export.<name>_runtime`, holds a `RUNTIME` that is a `Runtime`: it turns a student
-in PyTorch into the files of a bundle. All else is the same code for every runtime: `edgecap_export.bundle.exports` writes
-those files into a temporary bundle, opens it with `edgecap.inference.session.open_session`, compares the session with PyTorch
-(`edgecap_export.graphs.verify`), captions and takes times with it, and only then writes the bundle.
+in PyTorch into the files of a bundle. All else is the same code for every runtime: `edgecap_export.bundle.exports`
+writes those files into a temporary bundle, opens it with `edgecap.inference.session.open_session`, compares the
+session with PyTorch (`edgecap_export.graphs.verify`), captions and takes times with it, and only then writes the
+bundle.
 
 The contract of `Runtime.lower`:
 
 - It starts from `Work.student` (float32, eval mode, on the CPU; not to be changed, copy it to change it) through
-  `edgecap_export.graphs.onnx_export.EncodeGraph` and `DecodeGraph`, the one torch definition of both graphs, with the names and
-  shapes that `edgecap.bundle.manifest.EncoderSpec` and `DecoderSpec` give. Shapes are fixed but for the beams, which may be
-  free (`Lowered.beams` 0) or fixed (`EXPORT_BEAMS`); a session with more rows than a search asks for idles the rest.
+  `edgecap_export.graphs.onnx_export.EncodeGraph` and `DecodeGraph`, the one torch definition of both graphs, with the
+  names and shapes that `edgecap.bundle.manifest.EncoderSpec` and `DecoderSpec` give. Shapes are fixed but for the
+  beams, which may be free (`Lowered.beams` 0) or fixed (`EXPORT_BEAMS`); a session with more rows than a search asks
+  for idles the rest.
 - `Work.recipe` is what `Runtime.recipe` answered; it goes into the manifest as it is.
 - For int8, `Work.calibration.log_mels` holds at least one log-mel (1, n_mels, window) of a sound to calibrate on.
 - The files have the roles "encode" and "decode" (two programs) or "program" (one that holds both, as methods or

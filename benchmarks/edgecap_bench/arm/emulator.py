@@ -63,7 +63,8 @@ class EmulatedPython:
                     f"export PYTHONHOME={shlex.quote(str(root.system / 'usr'))} PYTHONNOUSERSITE=1",
                     # a program that is started with a path of its own finds that first
                     f"export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}{shlex.quote(places)}",
-                    f"exec {shlex.quote(str(root.emulator))} -cpu {board.processor} -L {shlex.quote(str(root.system))} \\",
+                    f"exec {shlex.quote(str(root.emulator))} -cpu {board.processor} \\",
+                    f"    -L {shlex.quote(str(root.system))} \\",
                     f'    -0 {shlex.quote(str(self.program))} {shlex.quote(str(python))} "$@"',
                     "",
                 ]

@@ -1,7 +1,7 @@
 """A rival of another kind: an AudioSet tagger, which says tags and no sentence. What a sentence costs beside it.
 
-The network is EfficientAT's mn04 (`edgecap_train.teachers.tagger`), a small and fast one, as an ONNX graph; its front end is
-NumPy's, as edgecap's own is, so that no PyTorch is in the process that is measured.
+The network is EfficientAT's mn04 (`edgecap_train.teachers.tagger`), a small and fast one, as an ONNX graph; its front
+end is NumPy's, as edgecap's own is, so that no PyTorch is in the process that is measured.
 """
 
 from __future__ import annotations

@@ -97,12 +97,12 @@ def _encoder_layer(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - transform
 
 
 def _decoder_layer(  # noqa: PLR0917
-    layer: Any,
+    layer: Any,  # noqa: ANN401
     x: Tensor,
     here: Tensor,
     past: Tensor,
     cache: Cache,
-    cross: Cache,  # noqa: ANN401
+    cross: Cache,
 ) -> tuple[Tensor, Cache]:
     """`x` (B, d_model) → the same shape, and the cache with this position filled in."""
     own, other = layer.self_attn, layer.encoder_attn

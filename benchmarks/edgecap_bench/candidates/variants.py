@@ -1,7 +1,7 @@
 """One model in every runtime and every precision: the bundles that are there, and exports of those that are not.
 
-What is exported is kept in `bench` below edgecap's own folder (`edgecap.bundle.models.home`), so that it is exported once for
-each set of weights; remove that folder to export anew.
+What is exported is kept in `bench` below edgecap's own folder (`edgecap.bundle.models.home`), so that it is exported
+once for each set of weights; remove that folder to export anew.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Counted work of edgecap's students, held against a file in the repository: a check that no clock can disturb.
 
-    python -m edgecap_bench.counting.cost_regression              count, compare with benchmarks/counted.json, tell what changed
-    python -m edgecap_bench.counting.cost_regression --update     count, and write benchmarks/counted.json
+    python -m edgecap_bench.counting.cost_regression [--update]
+
+It counts and compares with benchmarks/counted.json; with --update it writes that file.
 
 Counted are the multiply-adds, operators and bytes of the graphs that the exporter writes for each architecture (random
 weights, so that no shipped model is needed), and the most memory that edgecap's own Python allocates at once for a

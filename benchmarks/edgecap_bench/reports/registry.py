@@ -9,9 +9,10 @@ gives a `Part`:
 
 `edgecap_bench.reports.results.read_document` reads a file strictly by format and version, `write_whole` writes one;
 `illustrated` makes the section of pages with a picture each, `refuse_faulty` says no to a run that is no result;
-`edgecap_bench.reports.tables` has what numbers and tables are written with; `edgecap_bench.harness.machine.this_machine` and
-`versions` say where and with what it was measured, which belongs into every file together with the command and the
-date. The function's module is imported only when there is a file for it.
+`edgecap_bench.reports.tables` has what numbers and tables are written with;
+`edgecap_bench.harness.machine.this_machine` and `versions` say where and with what it was measured, which belongs
+into every file together with the command and the date. The function's module is imported only when there is a file
+for it.
 """
 
 from __future__ import annotations

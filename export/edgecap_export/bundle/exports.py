@@ -113,7 +113,8 @@ class Exporter:
     def calibrate(self, folder: Path) -> tuple[str, ...]:
         """Calibrate on the recordings in `folder` instead; what is wrong with them. Raises AudioError.
 
-        Where that helps int8, channels are made equal (`edgecap_export.quantisation.channel_equalisation`) in what int8 is made of.
+        Where that helps int8, channels are made equal (`edgecap_export.quantisation.channel_equalisation`) in what
+        int8 is made of.
         """
         self.progress(f"calibrating on {folder}")
         found = read_calibration(folder, self.source.student.config.front_end, self.window)

@@ -1,4 +1,5 @@
-"""`edgecap export`: a model to bundles of any runtime and precision. Loads without torch, as `edgecap_export.cli.import_checkpoint`."""
+"""`edgecap export`: a model to bundles of any runtime and precision. Loads without torch, as
+`edgecap_export.cli.import_checkpoint`."""
 
 from __future__ import annotations
 

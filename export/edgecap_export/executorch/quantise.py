@@ -1,7 +1,7 @@
 """int8 for ExecuTorch by PyTorch's own path (PT2E) and XNNPACK's quantiser: a recipe and ranges in, a program out.
 
-Convolutions run on bytes with ranges measured beforehand, or (`ExportRecipe.dynamic`) with the range of each input taken as
-it comes; products with weights always take the range as it comes. Weights have a scale for each channel.
+Convolutions run on bytes with ranges measured beforehand, or (`ExportRecipe.dynamic`) with the range of each input
+taken as it comes; products with weights always take the range as it comes. Weights have a scale for each channel.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The front end as part of a graph: samples in, log-mel out, in operators that every runtime has.
 
-The same arithmetic as `edgecap.audio.frontend`, with the Fourier transform as one product with a matrix: runtimes lack a
-transform (LiteRT's converter) or have a slow one (ONNX Runtime). Of the matrix only the bins are kept that a mel band
-uses, and only the rows where the window is not zero. Everything is float32, and so is a device's own front end; where
-a value lies far below the loudest of its frame, the last bits of either show.
+The same arithmetic as `edgecap.audio.frontend`, with the Fourier transform as one product with a matrix: runtimes
+lack a transform (LiteRT's converter) or have a slow one (ONNX Runtime). Of the matrix only the bins are kept that a
+mel band uses, and only the rows where the window is not zero. Everything is float32, and so is a device's own front
+end; where a value lies far below the loudest of its frame, the last bits of either show.
 """
 
 from __future__ import annotations

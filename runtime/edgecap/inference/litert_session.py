@@ -2,8 +2,8 @@
 
 Either of two packages runs it, both with XNNPACK: `ai-edge-litert`, or the older `tflite_runtime` (2.14) where a board
 has that one. The older one has no int8 products with weights per channel, so int8 bundles are refused there. Like
-`edgecap.inference.onnx_session` it holds the program to the manifest when it is loaded. LiteRT's programs take int32 where the
-manifest says int64; the session converts.
+`edgecap.inference.onnx_session` it holds the program to the manifest when it is loaded. LiteRT's programs take int32
+where the manifest says int64; the session converts.
 """
 
 from __future__ import annotations

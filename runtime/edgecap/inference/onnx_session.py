@@ -76,8 +76,8 @@ def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
 def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, profile: Path | None = None) -> Any:  # noqa: ANN401 - onnxruntime has no types
     """An ONNX graph, a file or its bytes, as an `onnxruntime.InferenceSession` on `threads` processor threads.
 
-    `optimise` off keeps every tensor's name; `profile` is the prefix of the file that ONNX Runtime writes its profile to.
-    Raises BundleError for a graph that does not load, MissingDependencyError without onnxruntime.
+    `optimise` off keeps every tensor's name; `profile` is the prefix of the file that ONNX Runtime writes its profile
+    to. Raises BundleError for a graph that does not load, MissingDependencyError without onnxruntime.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()

@@ -1,7 +1,7 @@
 """Files and folders that appear whole or not at all.
 
-Each is written under a temporary name beside its place, synced to disk and renamed, so that a killed process, a full disk
-or a power cut leaves either the old one or the new one.
+Each is written under a temporary name beside its place, synced to disk and renamed, so that a killed process, a full
+disk or a power cut leaves either the old one or the new one.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def check_writable(path: Path) -> None:
 
 
 def to_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
-    """`document` as one line of JSON, letters of all languages as they are; NaN and infinity are refused (ValueError)."""
+    """`document` as one line of JSON, letters of all languages as they are; NaN and infinity are refused
+    (ValueError)."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 

@@ -3,8 +3,8 @@
 Each sound is cut into windows of ten seconds. A shard has, for each window, the samples at the student's rate, the
 teacher's frames, its captions and clip embedding (`embeddings.npy`), its 527 tag scores where it has any (`logits.npy`,
 before the sigmoid), and `clips.json`: file, first second, and why a file was left out. Shards of one folder are made in
-the order of its file names, appear atomic_file, and are kept, so that a command that was stopped goes on. `index.json` has
-the files, the recipe and the teacher, with what must be known of the teacher's licence.
+the order of its file names, appear atomic_file, and are kept, so that a command that was stopped goes on.
+`index.json` has the files, the recipe and the teacher, with what must be known of the teacher's licence.
 """
 
 from __future__ import annotations

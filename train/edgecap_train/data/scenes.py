@@ -55,7 +55,8 @@ class SceneConfig:
     concatenated: float = 0.12
     """Share made of two parts, one after the other."""
     everyday: float = 0.2
-    """Share, of the scenes of no other kind, with one or two of the sounds that `edgecap_train.text.handwritten_captions` tells of."""
+    """Share, of the scenes of no other kind, with one or two of the sounds that
+    `edgecap_train.text.handwritten_captions` tells of."""
     noise_only: float = 0.03
     """Share with nothing but synthetic noise or near silence."""
     shortened: float = 0.12

@@ -3,8 +3,8 @@
 `recipe.json`, `run.json` (revision of the code, versions, device, command), `metrics.jsonl` (a line every few steps),
 `curves/` (the same for TensorBoard), `last.pt` (everything to go on with), and what the run is for: the weights of
 `student.safetensors` (the best) or `teacher.safetensors`.
-Files appear atomic_file or not at all; metrics after the last checkpoint are dropped when a run goes on, for it makes them
-again.
+Files appear atomic_file or not at all; metrics after the last checkpoint are dropped when a run goes on, for it makes
+them again.
 """
 
 from __future__ import annotations

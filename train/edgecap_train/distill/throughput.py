@@ -1,4 +1,5 @@
-"""How fast a student trains here, and how much of that its data take: `python -m edgecap_train.distill.throughput --help`.
+"""How fast a student trains here, and how much of that its data take: `python -m edgecap_train.distill.throughput
+--help`.
 
 Blocks of steps on one batch that lies ready and blocks of steps on batches as they come alternate in one run, so that
 whatever else the machine does falls on both; the share is of their rates, block by block.

@@ -69,7 +69,8 @@ def held_out(table: Path) -> frozenset[str]:
 def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0) -> Score:
     """CIDEr-D (Vedantam et al. 2015; 0 to 10) of one candidate for each clip, with a bootstrap over clips.
 
-    Raises MissingDependencyError where aac-metrics is not installed. `edgecap_train.evaluation.metrics` has the other metrics.
+    Raises MissingDependencyError where aac-metrics is not installed. `edgecap_train.evaluation.metrics` has the other
+    metrics.
     """
     scores = cider_d_clips(candidates, references)
     rng = np.random.default_rng(seed)

@@ -1,8 +1,8 @@
 """Metrics of captions against human ones, as aac-metrics computes them, each with a bootstrap interval.
 
-Captions are lower-cased and stripped of punctuation as the vocabulary is (`edgecap_train.text.captions.tokenize`); SPICE
-and METEOR, which parse, get the sentences as they are. CIDEr-D takes its document frequencies from the references
-given, so a score depends on the set of clips and compares only within it.
+Captions are lower-cased and stripped of punctuation as the vocabulary is (`edgecap_train.text.captions.tokenize`);
+SPICE and METEOR, which parse, get the sentences as they are. CIDEr-D takes its document frequencies from the
+references given, so a score depends on the set of clips and compares only within it.
 """
 
 from __future__ import annotations
@@ -154,10 +154,10 @@ def _mean(clips: Floats, resample: NDArray[np.int64]) -> Metric:
 
 
 def _bleus(
-    bleu: Any,
+    bleu: Any,  # noqa: ANN401
     captions: Sequence[str],
     references: Sequence[Sequence[str]],
-    resample: NDArray[np.int64],  # noqa: ANN401
+    resample: NDArray[np.int64],
 ) -> dict[str, Metric]:
     """BLEU-1 to BLEU-4. A corpus score is no mean over clips, so the interval resamples what it is counted from."""
     cooked, _ = bleu._bleu_update(list(captions), [list(c) for c in references], ORDERS, str.split, [], [])

@@ -1,10 +1,10 @@
 """What the study learns from and is judged on, computed once: short scenes as the frozen trunk and the teacher hear.
 
-Folders of shards (see `edgecap_train.data.targets`). Each shard has `trunk.npy` (N, 512, T / 16, 4) float16, the output of
-YAMNet's first blocks, beside the teacher's `frames`, `logits` and captions (`texts.json`) and, where a label can be
-trusted, composed captions (`human.json`). "scarce" is made of a tenth of the trusted clips, "full" of all, "audio_only"
-of the pool's other clips, "judged" of ESC-50's fifth fold, "recordings" of the development set. Every shard is made
-from its own seed, and complete shards are kept.
+Folders of shards (see `edgecap_train.data.targets`). Each shard has `trunk.npy` (N, 512, T / 16, 4) float16, the
+output of YAMNet's first blocks, beside the teacher's `frames`, `logits` and captions (`texts.json`) and, where a
+label can be trusted, composed captions (`human.json`). "scarce" is made of a tenth of the trusted clips, "full" of
+all, "audio_only" of the pool's other clips, "judged" of ESC-50's fifth fold, "recordings" of the development set.
+Every shard is made from its own seed, and complete shards are kept.
 """
 
 from __future__ import annotations

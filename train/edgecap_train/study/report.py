@@ -173,8 +173,8 @@ five-second clips for every run, whatever its row, CIDEr-D of greedy captions wi
 
 ## Which of the paper's claims hold here
 
-A claim holds where the atomic_file interval of the difference is above 0, does not hold where it is below, and is undecided
-in between.
+A claim holds where the atomic_file interval of the difference is above 0, does not hold where it is below, and is
+undecided in between.
 
 {chr(10).join(claims(results))}
 

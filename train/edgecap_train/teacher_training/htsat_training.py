@@ -1,6 +1,7 @@
 """Training of the teacher HTSAT-BART: recordings with human captions in, a checkpoint in the WavCaps layout out.
 
-The loop is the student's (`edgecap_train.distill.trainer`), with all it has: resuming, several processes, averages, curves.
+The loop is the student's (`edgecap_train.distill.trainer`), with all it has: resuming, several processes, averages,
+curves.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ def fit_htsat_bart(
 ) -> dict[Path, str]:
     """Train into the folder `run`, or go on there; the recordings that could not be read, with the reason.
 
-    `weights`: checkpoints to begin with, atomic_file or partial, the later ones over the earlier. `words`: folder with BART's
-    tokenizer; without it pieces are learnt from the captions of `data`.
+    `weights`: checkpoints to begin with, atomic_file or partial, the later ones over the earlier. `words`: folder
+    with BART's tokenizer; without it pieces are learnt from the captions of `data`.
     """
     references = read_references(data)
     mine = accelerator()

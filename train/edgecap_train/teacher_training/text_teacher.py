@@ -1,7 +1,8 @@
 """The teacher that learns from text alone: captions joined with labels, and label scores as a tagger would give them.
 
-No sound passes here. Each step draws fresh scores for the labels of each caption (`edgecap_train.teacher_training.score_noise`), so that
-what is learnt in training is what the tagger will give in use.
+No sound passes here. Each step draws fresh scores for the labels of each caption
+(`edgecap_train.teacher_training.score_noise`), so that what is learnt in training is what the tagger will give in
+use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Captions to BART's byte pairs, for training a teacher: BART-base's own pairs, or pairs learnt from the captions.
 
-The way back is `edgecap_train.teachers.bart_words`. Both files that a tokenizer consists of, `vocab.json` and `merges.txt`, have
-BART's form, so that a teacher from scratch is read like the published one.
+The way back is `edgecap_train.teachers.bart_words`. Both files that a tokenizer consists of, `vocab.json` and
+`merges.txt`, have BART's form, so that a teacher from scratch is read like the published one.
 """
 
 from __future__ import annotations

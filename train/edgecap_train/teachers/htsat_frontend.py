@@ -1,9 +1,9 @@
 """Front end of the teacher HTSAT: ten seconds at 32 kHz to the log-mel spectrogram its weights expect.
 
-In NumPy, so that the teacher's exported graphs can be fed where there is no PyTorch; `edgecap_train.teachers.htsat_bart`
-does the same arithmetic in PyTorch and a test holds the two together. The BatchNorm over the bands, the resize and
-the folding belong to the network. Constants: WavCaps' HTSAT (Chen et al. 2022, arXiv 2202.00874; Mei et al. 2023,
-arXiv 2303.17395).
+In NumPy, so that the teacher's exported graphs can be fed where there is no PyTorch;
+`edgecap_train.teachers.htsat_bart` does the same arithmetic in PyTorch and a test holds the two together. The
+BatchNorm over the bands, the resize and the folding belong to the network. Constants: WavCaps' HTSAT (Chen et al.
+2022, arXiv 2202.00874; Mei et al. 2023, arXiv 2303.17395).
 """
 
 from __future__ import annotations

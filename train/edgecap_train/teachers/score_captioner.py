@@ -1,6 +1,7 @@
 """A captioner that reads tag scores: a few tokens of memory made of the scores, and the student's own decoder.
 
-The teacher that learns from text alone (`edgecap_train.teacher_training.text_teacher`). Knows tensors, neither sound nor files.
+The teacher that learns from text alone (`edgecap_train.teacher_training.text_teacher`). Knows tensors, neither sound
+nor files.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Captions to events: what stays the same is one event, and every event ends.
 
-Two windows say the same where their words overlap by `same_words` or more (`edgecap.live.events.similarity`), or where the
-encoder's embeddings have a cosine of `same_sound` or more: the decoder may put one sound into different words from
-window to window, and the sound itself tells. With the tiny model windows of one steady sound have 0.985 to 1.000,
-of different example sounds 0.17 to 0.68. Both are compared with the caption that the event shows, never with the
-window before, so that one thing cannot fade into another under the same name.
+Two windows say the same where their words overlap by `same_words` or more (`edgecap.live.events.similarity`), or
+where the encoder's embeddings have a cosine of `same_sound` or more: the decoder may put one sound into different
+words from window to window, and the sound itself tells. With the tiny model windows of one steady sound have 0.985 to
+1.000, of different example sounds 0.17 to 0.68. Both are compared with the caption that the event shows, never with
+the window before, so that one thing cannot fade into another under the same name.
 """
 
 from __future__ import annotations
