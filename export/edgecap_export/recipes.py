@@ -13,8 +13,6 @@ from typing import Literal
 
 import msgspec
 
-from edgecap.errors import EdgecapError
-
 ConvKind = Literal["plain", "pointwise", "depthwise"]
 """A convolution over all channels with a kernel above 1x1; one of 1x1; one of a single channel each."""
 
@@ -33,10 +31,9 @@ class ExportRecipe:
     """So many of those, counted from the input, stay in float."""
     keep: tuple[str, ...] = ()
     """Nodes of the float graph that stay in float whatever their kind, by name."""
-    ranges: Literal["extremes", "percentile", "entropy", "least-error"] = "percentile"
-    """How an activation's range follows from what calibration saw."""
     percentile: float = 99.99
-    """For "percentile": how much of what was seen lies inside the range, in per cent, both ends together."""
+    """How much of an activation's values in calibration its range covers, in per cent; as much is cut off at either
+    end."""
     products: bool = False
     """Whether the matrix products with weights run in int8 with the range of each input taken as it comes."""
     half_weights: bool = False
@@ -46,8 +43,6 @@ class ExportRecipe:
     are bytes from the first convolution to the last."""
     half_arithmetic: bool = False
     """Whether a processor that calculates in float16 may do so."""
-    fine_tuning_steps: int = 0
-    """Batches of quantisation-aware fine-tuning (`edgecap_export.quantisation.qat`) that came before."""
 
 
 FP32 = ExportRecipe(name="fp32", precision="fp32")
@@ -79,16 +74,3 @@ def recipe_for(precision: str, architecture: str) -> ExportRecipe:
 def render_recipe(recipe: ExportRecipe) -> str:
     """One line of JSON."""
     return json.dumps(msgspec.to_builtins(recipe), sort_keys=True)
-
-
-def parse_recipe(text: str) -> ExportRecipe:
-    """What `render_recipe` wrote. Raises EdgecapError naming the place for anything else."""
-    try:
-        document = json.loads(text)
-        recipe = msgspec.convert(document, ExportRecipe)
-    except ValueError as error:  # also msgspec's ValidationError
-        raise EdgecapError(f"this is no recipe ({error}); write one with edgecap export") from error
-    unknown = set(document) - set(msgspec.to_builtins(recipe))
-    if unknown:
-        raise EdgecapError(f"a recipe has no key {min(unknown)!r}; write one with edgecap export")
-    return recipe

@@ -33,14 +33,13 @@ from edgecap_export.bundle.bundles import (
 from edgecap_export.bundle.comparison import SoundCaption, captions_of, compare_stages, same
 from edgecap_export.bundle.reports import Report
 from edgecap_export.bundle.sources import ExportSource
-from edgecap_export.calibration import GAINS_DB, CalibrationSet, read_calibration, window_of
+from edgecap_export.calibration import GAINS_DB, read_calibration, window_of
 from edgecap_export.graphs.onnx_export import OnnxGraphs, onnx_graphs
 from edgecap_export.graphs.torch_session import TorchSession
 from edgecap_export.graphs.verify import TOLERANCES, Difference, sounds, verify_session
 from edgecap_export.onnx.runtime import graph_files
 from edgecap_export.quantisation.channel_equalisation import equalised
 from edgecap_export.quantisation.layers import LayerError, rank_halves, rank_layers
-from edgecap_export.quantisation.qat import fine_tuned
 from edgecap_export.quantisation.quantise import simplified
 from edgecap_export.quantisation.ranges import ranges_of
 from edgecap_export.recipes import render_recipe
@@ -72,9 +71,8 @@ class Exporter:
         """`references` is a CSV of recordings with captions; it is read at once, which may raise EdgecapError."""
         self.source, self.encoder_input, self.rounds, self.progress = source, encoder_input, rounds, progress
         self.window = window_frames(source.student)
-        self._learner: Student | None = None
-        self._learner_graphs: OnnxGraphs | None = None
-        self._steps = 0
+        self._equalised: Student | None = None
+        self._equalised_graphs: OnnxGraphs | None = None
         self._references: list[Reference] = read_references(references) if references is not None else []
 
     @cached_property
@@ -120,37 +118,17 @@ class Exporter:
         found = read_calibration(folder, self.source.student.config.front_end, self.window)
         student = equalised(self.source.student, found.log_mels)
         if student is not self.source.student:
-            self._learner, self._learner_graphs = student, onnx_graphs(student, self.window)
-        graphs = self._learner_graphs or self.float_graphs
+            self._equalised, self._equalised_graphs = student, onnx_graphs(student, self.window)
+        graphs = self._equalised_graphs or self.float_graphs
         self.calibration = Calibration(found.log_mels, ranges_of(student, graphs, found))
         return found.warnings
-
-    def fine_tune(self, steps: int) -> None:
-        """Let the student learn from its own float32 self to be rounded, on what `calibrate` was given; int8 alone
-        is made of the result, and all is still compared with the student as it was.
-        """
-        student, log_mels = self._learner or self.source.student, self.calibration.log_mels
-        self._learner = fine_tuned(student, log_mels, steps, progress=self._every_tenth(steps))
-        self._steps = steps
-        self.progress("exporting the fine-tuned graphs")
-        self._learner_graphs = onnx_graphs(self._learner, self.window)
-        found = CalibrationSet(log_mels, 0, ())
-        self.calibration = Calibration(log_mels, ranges_of(self._learner, self._learner_graphs, found))
-
-    def _every_tenth(self, steps: int) -> Callable[[int, float], None]:
-        def tell(step: int, loss: float) -> None:
-            if step % max(1, steps // 10) == 0:
-                self.progress(f"fine-tuning, step {step} of {steps}, error {loss:.4f}")
-
-        return tell
 
     def work(self, runtime: RuntimeName, precision: Precision) -> Work:
         """What a lowering is given. Raises EdgecapError where int8 has nothing to calibrate on."""
         student, graphs = self.source.student, self.float_graphs
         recipe = open_runtime(runtime).recipe(precision, student.config.encoder)
-        if precision == "int8" and self._learner is not None and self._learner_graphs is not None:
-            student, graphs = self._learner, self._learner_graphs
-            recipe = replace(recipe, fine_tuning_steps=self._steps)
+        if precision == "int8" and self._equalised is not None and self._equalised_graphs is not None:
+            student, graphs = self._equalised, self._equalised_graphs
         return Work(
             student=student,
             window=self.window,

@@ -72,16 +72,6 @@ def export(
     vocabulary: Annotated[
         Path | None, typer.Option("--vocabulary", metavar="PATH", help="Of a checkpoint that holds none.")
     ] = None,
-    fine_tune: Annotated[
-        int,
-        typer.Option(
-            "--fine-tune",
-            metavar="STEPS",
-            min=0,
-            help="With --int8 and --calibration: let the student learn "
-            "from its own float32 self to be rounded, for so many batches. 200 are a beginning.",
-        ),
-    ] = 0,
     front_end: Annotated[
         str,
         typer.Option(
@@ -121,7 +111,7 @@ def export(
     """
     runtimes, precisions = _runtimes(runtime or ["onnx"]), _precisions(fp32, fp16, int8)
     encoder_input = _encoder_input(front_end)
-    _check_options(precisions, calibration, fine_tune, explain, report)
+    _check_options(precisions, calibration, explain, report)
     several = len(runtimes) * len(precisions) > 1
     if output is not None and not several and not explain:
         check_free(output, force)
@@ -150,8 +140,6 @@ def export(
     if "int8" in precisions and calibration is not None:
         for warning in exporter.calibrate(calibration):
             say("warning", warning)
-        if fine_tune:
-            exporter.fine_tune(fine_tune)
     if explain:
         _explain(exporter, runtimes, precisions, json)
     else:
@@ -193,15 +181,8 @@ def _export(
         )
 
 
-def _check_options(
-    precisions: list[Precision], calibration: Path | None, fine_tune: int, explain: bool, report: Path | None
-) -> None:
+def _check_options(precisions: list[Precision], calibration: Path | None, explain: bool, report: Path | None) -> None:
     """Raise BadParameter for options that would do nothing together, OutputError for a page that is a folder."""
-    if fine_tune and ("int8" not in precisions or calibration is None):
-        raise typer.BadParameter(
-            "fine-tuning is for int8 and learns on sounds; add --int8 and --calibration FOLDER",
-            param_hint="--fine-tune",
-        )
     if calibration is not None and "int8" not in precisions:
         raise typer.BadParameter("only int8 has ranges to measure; add --int8", param_hint="--calibration")
     if report is not None and explain:

@@ -1,15 +1,14 @@
 """The ranges of a float graph's activations: measured on sounds, stored as JSON beside the weights.
 
-A graph is run twice: for the extremes, then for histograms between
-them, from which every rule in `ExportRecipe.ranges` takes its range.
+A graph is run twice: for the extremes, then for histograms between them. A range covers
+`ExportRecipe.percentile` of the values, so that a lone outlier does not decide the step of all others.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -23,42 +22,39 @@ from edgecap.errors import BundleError
 from edgecap_export.calibration import CalibrationSet
 from edgecap_export.graphs.onnx_export import OnnxGraphs
 from edgecap_export.graphs.verify import onnx_runner
-from edgecap_export.quantisation.quantise import Range, simplified, step_of
+from edgecap_export.quantisation.quantise import Range, simplified
 from edgecap_export.recipes import INT8, ExportRecipe
 from edgecap_train.models.student import Student
 
 BINS = 2048
 FILE_NAME = "ranges.json"
+_RULE = "percentile"
+"""Key of the ranges in the file, which once had a table for each of several rules."""
 MEASURED = {"Conv", "Relu", "QuickGelu", "Mul", "Add", "GlobalAveragePool"}
 """Operators whose maps a recipe may want in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """Ranges of the activations of one encoder, for every rule."""
+    """Ranges of the activations of one encoder."""
 
     weights: str
     """`weights_digest` of the student that they were measured on."""
     clips: int
     """Recordings they were measured on."""
     percentile: float
-    """What "percentile" was computed for."""
-    spans: dict[str, dict[str, Range]]
-    """Rule → tensor → (lowest, highest)."""
+    """Share of an activation's values that its range covers, in per cent."""
+    spans: dict[str, Range]
+    """Tensor → (lowest, highest)."""
 
     def of(self, recipe: ExportRecipe) -> dict[str, Range]:
-        """The ranges by a recipe's rule. Raises BundleError where they were computed for another percentile."""
-        if recipe.ranges not in self.spans:
+        """The ranges for a recipe. Raises BundleError where they were computed for another percentile."""
+        if recipe.percentile != self.percentile:
             raise BundleError(
-                f"the stored ranges were not computed by the rule {recipe.ranges!r}; measure them again "
-                "with --calibration FOLDER"
-            )
-        if recipe.ranges == "percentile" and recipe.percentile != self.percentile:
-            raise BundleError(
-                f"the stored ranges hold {self.percentile:g} % and the recipe asks for "
+                f"the stored ranges cover {self.percentile:g} % of the values and the recipe needs "
                 f"{recipe.percentile:g} %; measure them again with --calibration FOLDER"
             )
-        return self.spans[recipe.ranges]
+        return self.spans
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> str:
@@ -72,21 +68,22 @@ def weights_digest(state: dict[str, torch.Tensor]) -> str:
 
 def render_ranges(ranges: Ranges) -> bytes:
     """JSON, with four digits of each number."""
-    document = msgspec.to_builtins(ranges)
-    for spans in document["spans"].values():
-        for name, (low, high) in spans.items():
-            spans[name] = [float(f"{low:.4g}"), float(f"{high:.4g}")]
-    return (json.dumps({"format": "edgecap-ranges", **document}, sort_keys=True) + "\n").encode()
+    spans = {name: [float(f"{low:.4g}"), float(f"{high:.4g}")] for name, (low, high) in ranges.spans.items()}
+    document = {"format": "edgecap-ranges", **msgspec.to_builtins(ranges), "spans": {_RULE: spans}}
+    return (json.dumps(document, sort_keys=True) + "\n").encode()
 
 
 def parse_ranges(text: bytes) -> Ranges:
-    """What `render_ranges` wrote. Raises BundleError."""
+    """What `render_ranges` wrote; older files hold the ranges of other rules as well, which are ignored.
+
+    Raises BundleError.
+    """
     try:
         document = json.loads(text)
         if document.pop("format", None) != "edgecap-ranges":
             raise ValueError('no "format": "edgecap-ranges"')
-        return msgspec.convert(document, Ranges)
-    except (ValueError, TypeError, AttributeError) as error:  # msgspec's are ValueErrors
+        return msgspec.convert({**document, "spans": document["spans"][_RULE]}, Ranges)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # msgspec's are ValueErrors
         raise BundleError(f"the stored ranges cannot be read ({error}); give --calibration FOLDER") from error
 
 
@@ -155,12 +152,7 @@ def measure_ranges(
         weights=weights,
         clips=clips,
         percentile=percentile,
-        spans={
-            "extremes": {name: (item.low, item.high) for name, item in histograms.items()},
-            "percentile": {name: percentile_range(item, percentile) for name, item in histograms.items()},
-            "entropy": {name: entropy_range(item) for name, item in histograms.items()},
-            "least-error": {name: least_error_range(item) for name, item in histograms.items()},
-        },
+        spans={name: percentile_range(item, percentile) for name, item in histograms.items()},
     )
 
 
@@ -187,56 +179,6 @@ def percentile_range(histogram: Histogram, percentile: float) -> Range:
     high = int(np.searchsorted(below, total - cut, side="left"))
     edges = histogram.edges
     return min(float(edges[max(low, 0)]), 0.0), max(float(edges[min(high, edges.size - 1)]), 0.0)
-
-
-def least_error_range(histogram: Histogram) -> Range:
-    """The range whose bytes have the least squared error: rounding inside (step² / 12) plus cutting off outside."""
-    middle = (histogram.edges[1:] + histogram.edges[:-1]) / 2
-
-    def error(span: Range) -> float:
-        step = float(step_of(span).scale)
-        outside = middle - np.clip(middle, *span)
-        return float((histogram.counts * np.where(outside == 0, step**2 / 12, outside**2)).sum())
-
-    return min(_candidates(histogram), key=error)
-
-
-def entropy_range(histogram: Histogram) -> Range:
-    """The range whose bytes keep most of the distribution: least Kullback-Leibler divergence of what bytes can tell
-    apart, values beyond an end counted at it, from what was seen (Migacz, "8-bit inference with TensorRT", 2017).
-    """
-    middle = (histogram.edges[1:] + histogram.edges[:-1]) / 2
-    seen = histogram.counts / max(int(histogram.counts.sum()), 1)
-    filled = seen > 0
-
-    def divergence(span: Range) -> float:
-        low, high = span
-        step = float(step_of(span).scale)
-        bytes_of = np.clip(np.rint((middle - low) / step), 0, 255).astype(np.int64)
-        inside = (middle >= low) & (middle <= high)
-        if not inside.any():
-            return np.inf
-        # what lies outside is cut off: the reference has it at the ends, the bytes share it as those inside do
-        first, last = int(inside.argmax()), int(inside.size - 1 - inside[::-1].argmax())
-        cut = np.where(inside, seen, 0.0)
-        reference = cut.copy()
-        reference[first] += seen[:first].sum()
-        reference[last] += seen[last + 1 :].sum()
-        holders = np.maximum(np.bincount(bytes_of[inside & filled], minlength=256), 1)
-        told = np.where(inside & filled, (np.bincount(bytes_of, cut, 256) / holders)[bytes_of], 0.0)
-        told /= told.sum() or 1.0
-        both = (reference > 0) & (told > 0)
-        lost = float(reference[(reference > 0) & (told == 0)].sum())
-        return float((reference[both] * np.log(reference[both] / told[both])).sum()) + lost * 20.0
-
-    return min(_candidates(histogram), key=divergence)
-
-
-def _candidates(histogram: Histogram) -> Iterator[Range]:
-    """Ranges from all that was seen down to a fifth of either side."""
-    lows = histogram.low * np.linspace(1.0, 0.2, 17) if histogram.low < 0 else np.zeros(1)
-    for low, high in itertools.product(lows, histogram.high * np.linspace(1.0, 0.2, 33)):
-        yield float(low), float(high)
 
 
 def _feed(log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:

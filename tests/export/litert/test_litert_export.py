@@ -131,11 +131,8 @@ def test_stored_ranges_are_found_by_value_although_names_and_layouts_differ() ->
     stored = chosen.calibration.ranges
     assert stored is not None
     # ranges that no measuring gives: whoever shows one has taken what was stored
-    marked = {
-        rule: {name: (3.0 * low - 0.5, 3.0 * high + 0.25) for name, (low, high) in spans.items()}
-        for rule, spans in stored.spans.items()
-    }
-    spans = set(marked[INT8.ranges].values())
+    marked = {name: (3.0 * low - 0.5, 3.0 * high + 0.25) for name, (low, high) in stored.spans.items()}
+    spans = set(marked.values())
     ranges = map_ranges(
         converted("log_mel"),
         replace(chosen, calibration=Calibration(chosen.calibration.log_mels, replace(stored, spans=marked))),
