@@ -50,7 +50,8 @@ class Captioner:
     """A loaded model. It holds no state between calls, so threads may share it."""
 
     def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
-        self._bundle = bundle
+        self.bundle = bundle
+        """What it was loaded from."""
         self._session = session
         encoder, front_end = self.manifest.encoder, self.manifest.front_end
         self._rate = front_end.sample_rate
@@ -69,7 +70,7 @@ class Captioner:
     @property
     def manifest(self) -> Manifest:
         """What the model says about itself."""
-        return self._bundle.manifest
+        return self.bundle.manifest
 
     @property
     def window(self) -> float:
@@ -145,7 +146,7 @@ class Captioner:
         manifest = self.manifest
         if manifest.encoder.input != "log_mel":
             raise BundleError(
-                f"the front end of {self._bundle.folder} is inside its graph, which takes sounds whole; "
+                f"the front end of {self.bundle.folder} is inside its graph, which takes sounds whole; "
                 "for a stream export the model without --front-end in-graph"
             )
         length = manifest.encoder.memory_length(frames.shape[1])
@@ -156,7 +157,7 @@ class Captioner:
 
     def decode(self, encoded: Encoded, beam: int | None = None) -> tuple[Beam, ...]:
         """The hypotheses for an encoded window, best first. `beam` as in `caption`."""
-        manifest, vocabulary, beam = self.manifest, self._bundle.vocabulary, self._beam(beam)
+        manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self._beam(beam)
         hypotheses = beam_search(
             self._session.decoder(encoded, beam),
             beam=beam,

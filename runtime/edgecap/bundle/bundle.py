@@ -17,9 +17,11 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError
+from edgecap.runtimes import GraphRole
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 1 << 20
@@ -135,10 +137,13 @@ def _check_listing(folder: Path, manifest: Manifest) -> None:
                 f"{folder}: manifest.json may not list {name!r} (twice, itself, or a path); {COPY_AGAIN}"
             )
     manifest.file("vocabulary")
-    if len(manifest.programs) == 1 and any(entry.role in ("encode", "decode") for entry in manifest.files):
-        raise ManifestError(
-            f"{folder}: manifest.json lists a program for both graphs and one for a single graph; {COPY_AGAIN}"
-        )
+    programs = manifest.programs
+    for entry in manifest.files:
+        if entry.role in get_args(GraphRole) and entry not in programs:
+            raise ManifestError(
+                f"{folder}: manifest.json lists {entry.name!r} as {entry.role!r}, which the runtime "
+                f"{manifest.runtime!r} does not load; {COPY_AGAIN}"
+            )
     known = {MANIFEST_NAME, *names}
     for path in sorted(folder.iterdir()):
         if path.name not in known and not path.name.startswith("."):

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from edgecap.audio.frontend import FrontEnd, Positive
 from edgecap.errors import ManifestError
+from edgecap.runtimes import RUNTIMES
 
 FORMAT = "edgecap-bundle"
 FORMAT_VERSION = 1
@@ -23,6 +24,7 @@ FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_leng
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 TokenId = Annotated[int, Meta(ge=0)]
 Role = Literal["encode", "decode", "program", "vocabulary", "weights", "card", "other"]
+RuntimeName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=32)]
 EncoderInput = Literal["log_mel", "waveform"]
 
 
@@ -142,7 +144,8 @@ class Manifest:
     format_version: int
     name: FileName
     """Name of the model, as `--model` takes it."""
-    runtime: Literal["onnx", "executorch", "litert"]
+    runtime: RuntimeName
+    """What runs the graphs: a name in `edgecap.runtimes.RUNTIMES`."""
     precision: Literal["fp32", "fp16", "int8"]
     front_end: FrontEnd
     encoder: EncoderSpec
@@ -157,10 +160,8 @@ class Manifest:
 
     @property
     def programs(self) -> tuple[BundleFile, ...]:
-        """The files that a runtime loads: one that holds both graphs, or one for each."""
-        if any(entry.role == "program" for entry in self.files):
-            return (self.file("program"),)
-        return self.file("encode"), self.file("decode")
+        """The files that the runtime loads: one that holds both graphs, or one for each. Raises ManifestError."""
+        return tuple(self.file(role) for role in RUNTIMES[self.runtime].graphs)
 
     def file(self, role: Role) -> BundleFile:
         """The one file of that role; ManifestError where there is none or more than one."""
@@ -199,6 +200,11 @@ def parse_manifest(text: bytes) -> Manifest:
         manifest = msgspec.convert(document, Manifest)
     except msgspec.ValidationError as error:
         raise ManifestError(f"manifest.json is wrong: {error}") from error
+    if manifest.runtime not in RUNTIMES:
+        raise ManifestError(
+            f"manifest.json is wrong: this edgecap does not know the runtime {manifest.runtime!r}, only "
+            f"{', '.join(RUNTIMES)} - at `$.runtime`; type: pip install --upgrade edgecap, or export the model again"
+        )
     unknown = unknown_key(document, msgspec.to_builtins(manifest), "$")
     if unknown:
         raise ManifestError(f"manifest.json has a key that format version {FORMAT_VERSION} does not know: {unknown}")

@@ -1,87 +1,48 @@
-"""LiteRT (TensorFlow Lite) as the backend of a session: one program with the signatures `encode` and `decode`.
+"""Sessions in LiteRT (TensorFlow Lite): one program with the signatures `encode` and `decode`.
 
 Either of two packages runs it, both with XNNPACK: `ai-edge-litert`, or the older `tflite_runtime` (2.14) where a board
-has that one. The older one has no int8 products with weights per channel, so int8 bundles are refused there. Like
-`edgecap.inference.onnx_session` it holds the program to the manifest when it is loaded. LiteRT's programs take int32
-where the manifest says int64; the session converts.
+has that one. The older one has no int8 products with weights per channel, so int8 bundles are refused there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edgecap.bundle.bundle import Bundle
-from edgecap.errors import BundleError, MissingDependencyError
-from edgecap.inference.cached_decoder import CachedDecoder
-from edgecap.inference.decoding import DecodeStep
-from edgecap.inference.session import Encoded
-from edgecap.inference.signatures import Signature, decode_signature, encode_signature, encoder_feed
-from edgecap.types import LogMel, Waveform
+from edgecap.errors import BundleError
+from edgecap.inference.graph_session import GraphSession, RunGraph
+from edgecap.inference.signatures import Signature, check_signature, decode_signature, encode_signature
+from edgecap.runtimes import RUNTIMES
 from edgecap.util.stderr import silent_library
 
-Arrays = dict[str, NDArray[Any]]
+_ELEMENTS = {"int32": "int64"}
+"""LiteRT's programs take int32 where the manifest says int64; the session converts."""
 
 
-class LiteRtSession:
+class LiteRtSession(GraphSession):
     """A bundle's program in LiteRT."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         """Load and check the program. Raises BundleError, MissingDependencyError without a LiteRT."""
         path, manifest = bundle.path("program"), bundle.manifest
-        self._manifest = manifest
         if manifest.precision == "int8" and import_interpreter().__module__.startswith("tflite_runtime"):
-            # 2.14 loads it and takes the per-channel scales of the products for zeros: every word as likely as the next
+            # 2.14 loads it and takes the products' per-channel scales for zeros, so that every word is equally likely
             raise BundleError(
-                f"{bundle.folder} is int8, which tflite_runtime calculates wrongly; type: pip install "
-                '"edgecap[litert]", or export the model with --fp16'
+                f"{bundle.folder} is int8, which tflite_runtime calculates wrongly; type: "
+                f"{RUNTIMES['litert'].install_command}, or export the model with --fp16"
             )
-        self._interpreter = _load(path, threads)
+        interpreter = _load(path, threads)
         # one interpreter has one set of buffers, and threads may share a session
-        self._lock = Lock()
-        self._encode = self._signature(path, "encode", *encode_signature(manifest))
-        self._decode = self._signature(path, "decode", *decode_signature(manifest))
-
-    def encode(self, sound: Waveform | LogMel, memory_length: int) -> Encoded:
-        """See `Session.encode`."""
-        outputs = self._encode(encoder_feed(self._manifest, sound, memory_length))
-        embedding = outputs["clip_embedding"][0]
-        return Encoded(outputs["cross_keys"], outputs["cross_values"], embedding, memory_length)
-
-    def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
-        """See `Session.decoder`."""
-
-        def run(feed: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-            outputs = self._decode(feed)
-            return outputs["log_probs"], outputs["new_self_keys"], outputs["new_self_values"]
-
-        return CachedDecoder(run, self._manifest.decoder, encoded, beam)
-
-    def _signature(
-        self, path: Path, name: str, inputs: Signature, outputs: Signature
-    ) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-        """One signature of the program, to be called with inputs by name. Raises BundleError."""
-        try:
-            runner = self._interpreter.get_signature_runner(name)
-        except ValueError as error:
-            raise BundleError(f"{path} has no signature {name!r}; export the model again") from error
-        given, made = runner.get_input_details(), runner.get_output_details()
-        _check_signature(path, name, "input", given, inputs)
-        _check_signature(path, name, "output", made, outputs)
-        types = {key: details["dtype"] for key, details in given.items()}
-
-        def run(feed: Mapping[str, NDArray[Any]]) -> Arrays:
-            arrays = {key: np.asarray(feed[key], types[key]) for key in types}
-            with self._lock:
-                outputs: Arrays = runner(**arrays)
-            return outputs
-
-        return run
+        lock = Lock()
+        encode = _signature(interpreter, path, "encode", lock=lock, signature=encode_signature(manifest))
+        decode = _signature(interpreter, path, "decode", lock=lock, signature=decode_signature(manifest))
+        super().__init__(manifest, encode, decode)
 
 
 def import_interpreter() -> Any:  # noqa: ANN401 - neither package has types
@@ -92,7 +53,7 @@ def import_interpreter() -> Any:  # noqa: ANN401 - neither package has types
         try:
             from tflite_runtime.interpreter import Interpreter
         except ImportError as error:
-            raise MissingDependencyError.for_extra("running a model made for LiteRT", "litert") from error
+            raise RUNTIMES["litert"].missing(error) from error
     return Interpreter
 
 
@@ -111,19 +72,41 @@ def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
     return interpreter
 
 
-def _check_signature(
-    path: Path, name: str, kind: str, found: Mapping[str, Mapping[str, Any]], expected: Signature
-) -> None:
-    """Raise BundleError where a signature takes or gives something other than its manifest says."""
-    for key in sorted(found.keys() ^ expected.keys()):
-        fault = "lacks" if key in expected else "has an unknown"
-        raise BundleError(f"{path}: {name} {fault} {kind} {key!r}; export the model again")
-    for key, (element, shape) in expected.items():
-        given = np.dtype(found[key]["dtype"])
-        sizes = tuple(int(size) for size in found[key]["shape"])
-        fits = len(sizes) == len(shape) and all(want in (None, size) for size, want in zip(sizes, shape, strict=True))
-        if given.kind != np.dtype(element).kind or not fits:
-            raise BundleError(
-                f"{path}: {kind} {key!r} of {name} is {given} {list(sizes)} and the manifest makes it "
-                f"{element} {list(shape)}; export the model again"
-            )
+def _signature(
+    interpreter: Any,  # noqa: ANN401
+    path: Path,
+    name: str,
+    *,
+    lock: Lock,
+    signature: tuple[Signature, Signature],
+) -> RunGraph:
+    """One signature of the program, held to its manifest. Raises BundleError."""
+    inputs, outputs = signature
+    try:
+        runner = interpreter.get_signature_runner(name)
+    except ValueError as error:
+        raise BundleError(f"{path} has no signature {name!r}; export the model again") from error
+    details = runner.get_input_details()
+    for kind, tensors, expected in (("input", details, inputs), ("output", runner.get_output_details(), outputs)):
+        actual = {
+            key: (_element(tensor["dtype"]), _sizes(tensor["shape_signature"])) for key, tensor in tensors.items()
+        }
+        check_signature(f"{path} ({name})", kind, actual, expected)
+    types = {key: tensor["dtype"] for key, tensor in details.items()}
+
+    def run(feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        arrays = {key: np.asarray(feed[key], types[key]) for key in types}
+        with lock:
+            results = runner(**arrays)
+        return [results[key] for key in outputs]
+
+    return run
+
+
+def _element(dtype: DTypeLike) -> str:
+    return _ELEMENTS.get(np.dtype(dtype).name, np.dtype(dtype).name)
+
+
+def _sizes(shape: NDArray[np.int32]) -> tuple[int | None, ...]:
+    """A tensor's shape; LiteRT writes -1 for any size."""
+    return tuple(None if size < 0 else int(size) for size in shape)

@@ -1,13 +1,14 @@
-"""What a backend must do, whatever runs the graphs.
+"""What a session does, whatever runs the graphs, and how the one for a bundle is opened.
 
-A `InferenceSession` runs the two graphs of a bundle; which class does so is chosen by `manifest.runtime`.
-Search, text, windows and silence lie above it and know no backend.
+An `InferenceSession` runs the two graphs of a bundle; `edgecap.runtimes` names the class for `manifest.runtime`.
+Search, text, windows and silence lie above it and know no runtime.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle
 from edgecap.inference.decoding import DecodeStep
+from edgecap.runtimes import RUNTIMES
 from edgecap.types import LogMel, Waveform
 
 MOST_THREADS = 4
@@ -61,25 +63,14 @@ def default_threads() -> int:
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> InferenceSession:
-    """Load the graphs of a bundle into the runtime that its manifest names.
+    """Load the graphs of a bundle into the runtime that its manifest names, on so many processor threads.
 
     Raises BundleError for a graph that does not load or does not match its manifest, MissingDependencyError naming
-    the extra where the runtime is not installed.
+    what to install where the runtime is not there, ValueError for fewer than 1 thread.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"a session needs at least 1 thread, not {threads}")
-    threads = threads or default_threads()
     # A device has one runtime; the others' modules are not even read.
-    match bundle.manifest.runtime:
-        case "onnx":
-            from edgecap.inference.onnx_session import OnnxSession
-
-            return OnnxSession(bundle, threads)
-        case "litert":
-            from edgecap.inference.litert_session import LiteRtSession
-
-            return LiteRtSession(bundle, threads)
-        case "executorch":
-            from edgecap.inference.executorch_session import ExecuTorchSession
-
-            return ExecuTorchSession(bundle, threads)
+    session_class = resolve_name(RUNTIMES[bundle.manifest.runtime].session)
+    session: InferenceSession = session_class(bundle, threads or default_threads())
+    return session

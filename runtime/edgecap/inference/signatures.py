@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.manifest import Manifest
+from edgecap.errors import BundleError
 from edgecap.types import LogMel, Waveform
 
 Element = Literal["float32", "int64"]
@@ -58,8 +59,31 @@ def decode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
     return inputs, outputs
 
 
+def check_signature(
+    graph: str, kind: str, actual: Mapping[str, tuple[str, tuple[int | None, ...]]], expected: Signature
+) -> None:
+    """Raise BundleError where a graph takes or gives something other than its manifest implies.
+
+    `graph` is its name in the message, `kind` "input" or "output". A dimension of `actual` that may have any size is
+    None; it fits every expected size, and only it fits an expected None.
+    """
+    for name in sorted(actual.keys() ^ expected.keys()):
+        fault = "lacks" if name in expected else "has an unknown"
+        raise BundleError(f"{graph} {fault} {kind} {name!r}; export the model again")
+    for name, (element, shape) in expected.items():
+        actual_element, sizes = actual[name]
+        fits = len(sizes) == len(shape) and all(
+            size in (wanted, None) for size, wanted in zip(sizes, shape, strict=True)
+        )
+        if actual_element != element or not fits:
+            raise BundleError(
+                f"{graph}: {kind} {name!r} is {actual_element} {list(sizes)}, and the manifest requires {element} "
+                f"{list(shape)}; export the model again"
+            )
+
+
 def encoder_feed(manifest: Manifest, sound: Waveform | LogMel, memory_length: int) -> dict[str, NDArray[Any]]:
-    """The inputs of `encode` by name for what `Session.encode` is given.
+    """The inputs of `encode` by name for what `InferenceSession.encode` is given.
 
     `sound` is a log-mel (n_mels, window_frames); where the manifest's encoder takes a waveform, samples (n,) at most
     as long as the window, which are filled up with zeros behind their end.

@@ -180,9 +180,9 @@ def test_a_file_that_is_no_program_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"encoder": replace(manifest().encoder, memory_frames=5)}, r"output 'cross_keys' of encode is float32"),
-        ({"decoder": replace(manifest().decoder, max_tokens=9)}, r"input 'self_keys' of decode is float32"),
-        ({"encoder": replace(manifest().encoder, input="waveform")}, "2 inputs and the manifest makes it 3"),
+        ({"encoder": replace(manifest().encoder, memory_frames=5)}, r"\(encode\): output 'cross_keys' is float32"),
+        ({"decoder": replace(manifest().decoder, max_tokens=9)}, r"\(decode\): input 'self_keys' is float32"),
+        ({"encoder": replace(manifest().encoder, input="waveform")}, "2 inputs, and the manifest requires 3"),
     ],
 )
 def test_a_program_that_is_not_as_its_manifest_says_is_refused(made, tmp_path, changed, message):

@@ -86,7 +86,7 @@ def test_a_graph_whose_shape_is_not_the_manifests_is_named(tmp_path: Path) -> No
     manifest = tiny_manifest()
     wrong = replace(manifest, encoder=replace(manifest.encoder, embedding_dim=9))
     bundle = write_bundle(tmp_path / "wrong", wrong, tiny_contents(WEIGHTS))
-    with pytest.raises(BundleError, match=r"encode\.onnx: output 'clip_embedding' is tensor\(float\) \[1, 8\]"):
+    with pytest.raises(BundleError, match=r"encode\.onnx: output 'clip_embedding' is float32 \[1, 8\]"):
         open_session(bundle, threads=1)
 
 
@@ -105,13 +105,6 @@ def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="does not load in ONNX Runtime") as caught:
         open_session(bundle, threads=1)
     assert "\n" not in str(caught.value)
-
-
-def test_files_of_another_runtime_than_the_manifests_are_named(tmp_path: Path) -> None:
-    manifest = replace(tiny_manifest(), runtime="litert")
-    bundle = write_bundle(tmp_path / "other", manifest, tiny_contents(WEIGHTS))
-    with pytest.raises(BundleError, match="0 files of role 'program'"):
-        open_session(bundle)
 
 
 def test_threads_default_to_the_cores_and_four_at_most() -> None:

@@ -471,6 +471,6 @@ def test_a_real_model_serves_several_files_in_one_thread(captioner: Captioner, t
         files.append(tmp_path / f"{number}.wav")
         soundfile.write(files[-1], np.resize(noise(1, seed=number), 3 * RATE), RATE)
     began = time.monotonic()
-    found = run(files, model=str(captioner._bundle.folder), seconds=2.5, hop=1.0)
+    found = run(files, model=str(captioner.bundle.folder), seconds=2.5, hop=1.0)
     assert time.monotonic() - began > 2.0
     assert found["captions"] + found["dropped"] >= 3
