@@ -153,4 +153,4 @@ def check_toolchain(name: RuntimeName) -> tuple[str, ...]:
 def open_runtime(name: RuntimeName) -> Runtime:
     """The lowering of a runtime. Raises MissingDependencyError as `check_toolchain` does."""
     check_toolchain(name)
-    return cast(Runtime, importlib.import_module(f"edgecap_export.{name}_runtime").RUNTIME)
+    return cast(Runtime, importlib.import_module(f"edgecap_export.{name}.runtime").RUNTIME)
