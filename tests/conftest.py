@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,11 @@ __all__ = ["long_noise", "room"]  # fixtures
 
 if TYPE_CHECKING:
     from support.litert_parts import Made
+
+
+# A parent that ignores Ctrl-C (nohup, `&` in a script, some CI) hands that down to us and to every child that a test
+# interrupts. With a handler here, children start with the default again.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -51,14 +57,14 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def edgecap(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `edgecap` as a child process, away from the user's own models."""
 
-    def run(*arguments: object, env: dict[str, str] | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, env: dict[str, str] | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "EDGECAP_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "error", **(env or {})}
         if "stdout" not in more:
             more["capture_output"] = True
         if "input" not in more and "stdin" not in more:
             more["stdin"] = subprocess.DEVNULL
         text = not isinstance(more.get("input"), bytes)
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[Any] = subprocess.run(
             [sys.executable, "-m", "edgecap", *map(str, arguments)],
             env=environment,
             text=text,

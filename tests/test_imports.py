@@ -1,24 +1,81 @@
-"""The four roots import one way, the runtime stays light, and the public names are the public names."""
+"""The shape of the source: which way imports point, what is loaded, the public names, and the size of modules."""
 
 from __future__ import annotations
 
-import ast
+import graphlib
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 import edgecap
+from support.source_tree import (
+    REPOSITORY,
+    ROOTS,
+    all_modules,
+    edges,
+    modules,
+    public_classes,
+    top_level_imports,
+    variables,
+)
 
-REPOSITORY = Path(__file__).parent.parent
-ROOTS = {"edgecap": "runtime", "edgecap_train": "train", "edgecap_export": "export", "edgecap_bench": "benchmarks"}
-"""Package → its folder, from the ground up: each may import those before it."""
+ORDER = {
+    package: names.split()
+    for package, names in {
+        "edgecap": """_version errors types util audio bundle caption inference captioner
+            live.config live.sources live.events live.pipeline live.sinks live.clocks live.thermal live.watchdog web
+            live.loop live.listener live.session live.api live.__init__ __init__ doctor service cli __main__""",
+        "edgecap_train": """__init__ needs text models checkpoints teachers data evaluation distill teacher_training
+            study cli""",
+        "edgecap_export": """__init__ recipes calibration output_paths graphs quantisation runtimes onnx litert
+            executorch bundle cli""",
+        "edgecap_bench": """__init__ harness reports counting figures candidates comparison scaling quality boards
+            live arm report commands cli""",
+    }.items()
+}
+"""Package → its sub-packages and modules, each of which may import from itself and from those before it.
+
+A new sub-package is entered here, at the place from which it imports.
+"""
+KNOWN: set[tuple[str, str]] = {
+    ("edgecap.inference", "edgecap.inference"),
+    ("edgecap.live.loop", "edgecap.live.listener"),
+    ("edgecap_bench.candidates", "edgecap_bench.candidates"),
+    ("edgecap_bench.candidates", "edgecap_bench.comparison"),
+    ("edgecap_bench.comparison", "edgecap_bench.comparison"),
+    ("edgecap_bench.counting", "edgecap_bench.comparison"),
+    ("edgecap_bench.counting", "edgecap_bench.report"),
+    ("edgecap_bench.harness", "edgecap_bench.candidates"),
+    ("edgecap_bench.harness", "edgecap_bench.figures"),
+    ("edgecap_bench.harness", "edgecap_bench.quality"),
+    ("edgecap_bench.harness", "edgecap_bench.scaling"),
+    ("edgecap_export.graphs", "edgecap_export.runtimes"),
+    ("edgecap_train.teachers", "edgecap_train.data"),
+    ("edgecap_train.teachers", "edgecap_train.teacher_training"),
+}
+"""Sub-packages of which the first still imports the second against a rule: to be untied, and then removed here."""
+TWICE: set[str] = {"Bar", "Section"}
+"""Names of classes that are still defined twice."""
+LONG: set[str] = {
+    "edgecap.cli.listen",
+    "edgecap.live.listener",
+    "edgecap_bench.commands",
+    "edgecap_bench.comparison.report",
+    "edgecap_bench.live.listen",
+    "edgecap_export.bundle.exports",
+    "edgecap_train.text.lexicon",
+}
+"""Modules that are still too long."""
+CATCH_ALL: set[str] = set(ROOTS)
+"""Packages that still have variables named `found`."""
+LISTENER_FOR_ALL = True
+"""Every command still loads `edgecap.live`."""
 HEAVY = {"torch", "transformers", "onnx", "onnxscript", "safetensors", "scipy", "executorch", "litert_torch"}
 SLOW = {"numpy", "onnxruntime", "soundfile", "sounddevice", "soxr", "typer", "rich", "msgspec"}
-
-
 PUBLIC = [
     "AudioError",
     "Beam",
@@ -44,40 +101,86 @@ PUBLIC = [
 ]
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level packages that a module imports anywhere in it."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add((node.module or "").split(".")[0])
-    return names
+def entry(module: str) -> str:
+    """The sub-package or module of ORDER that a module belongs to, with its package's name before it."""
+    package, _, name = module.partition(".")
+    candidates = [f"{name}.__init__".lstrip("."), name, *(name[:end] for end, sign in enumerate(name) if sign == ".")]
+    for candidate in candidates:
+        if candidate in ORDER[package]:
+            return f"{package}.{candidate}"
+    raise AssertionError(f"{module} belongs to no entry of ORDER in tests/test_imports.py; add its sub-package there")
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((REPOSITORY / ROOTS[package] / package).rglob("*.py"))
+def untied(package: str) -> list[tuple[str, str]]:
+    """The imports within a package, but for those that are known to break a rule."""
+    return [edge for edge in edges(package) if (entry(edge[0]), entry(edge[1])) not in KNOWN]
 
 
 @pytest.mark.parametrize("package", ROOTS)
-def test_imports_point_one_way(package: str) -> None:
+def test_packages_import_one_way(package: str) -> None:
     order = list(ROOTS)
     above = set(order[order.index(package) + 1 :])
-    found = modules(package)
-    assert found
-    assert {str(path): sorted(imported(path) & above) for path in found if imported(path) & above} == {}
+    upward = {name: sorted(top_level_imports(path) & above) for name, path in modules(package).items()}
+    assert {name: targets for name, targets in upward.items() if targets} == {}
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_sub_packages_import_only_earlier_ones(package: str) -> None:
+    order = {f"{package}.{name}": index for index, name in enumerate(ORDER[package])}
+    upward = [f"{start} -> {end}" for start, end in untied(package) if order[entry(start)] < order[entry(end)]]
+    assert upward == []
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    graph: dict[str, set[str]] = defaultdict(set)
+    for module, target in untied(package):
+        graph[module].add(target)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}", pytrace=False)
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_the_order_names_only_what_exists(package: str) -> None:
+    names = {f"{package}.{name}".removesuffix(".__init__") for name in ORDER[package]}
+    assert sorted(names - modules(package).keys()) == []
+
+
+def test_no_public_class_name_means_two_things() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for module, path in all_modules().items():
+        for name in public_classes(path):
+            places[name].append(module)
+    assert {name: where for name, where in places.items() if len(where) > 1 and name not in TWICE} == {}
+
+
+def test_modules_are_short_and_folders_small() -> None:
+    long = {name for name, path in all_modules().items() if len(path.read_text(encoding="utf-8").splitlines()) > 300}
+    assert sorted(long - LONG) == []
+    folders: dict[Path, int] = defaultdict(int)
+    for path in [*all_modules().values(), *(REPOSITORY / "tests").rglob("*.py")]:
+        folders[path.parent] += path.name != "__init__.py"
+    assert {str(folder): count for folder, count in folders.items() if count > 15} == {}
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_variables_are_named_after_what_they_hold(package: str) -> None:
+    if package in CATCH_ALL:
+        pytest.xfail("being renamed")
+    assert {name for name, path in modules(package).items() if "found" in variables(path)} == set()
 
 
 def test_the_runtime_names_nothing_heavy_but_where_executorch_takes_pytorchs_tensors() -> None:
     # that module is imported when such a bundle is opened, and not before: see the tests below
-    heavy = {path.name: imported(path) & HEAVY for path in modules("edgecap") if imported(path) & HEAVY}
-    assert heavy == {"executorch_session.py": {"torch", "executorch"}}
+    heavy = {path.name: top_level_imports(path) & HEAVY for path in modules("edgecap").values()}
+    assert {name: names for name, names in heavy.items() if names} == {"executorch_session.py": {"torch", "executorch"}}
 
 
 def test_onnxruntime_is_imported_in_one_place_which_keeps_it_from_reporting() -> None:
-    found = [path for package in ROOTS for path in modules(package) if "onnxruntime" in imported(path)]
-    assert found == [REPOSITORY / "runtime" / "edgecap" / "inference" / "onnx_session.py"]
+    names = [name for name, path in all_modules().items() if "onnxruntime" in top_level_imports(path)]
+    assert names == ["edgecap.inference.onnx_session"]
 
 
 def test_captioning_leaves_nothing_on_disk(tiny_folder: Path, sounds: Path, tmp_path: Path) -> None:
@@ -92,11 +195,16 @@ def test_captioning_leaves_nothing_on_disk(tiny_folder: Path, sounds: Path, tmp_
     assert [str(path) for folder in places.values() for path in (tmp_path / folder).rglob("*")] == []
 
 
-def loaded_by(code: str) -> set[str]:
-    """Top-level packages in memory after running `code` in a fresh Python."""
-    script = f"{code}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+def modules_loaded_by(code: str) -> set[str]:
+    """Names of the modules in memory after running `code` in a fresh Python."""
+    script = f"{code}\nimport sys\nprint(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split())
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level packages in memory after running `code` in a fresh Python."""
+    return {name.split(".")[0] for name in modules_loaded_by(code)}
 
 
 def test_importing_edgecap_loads_nothing_but_the_standard_library() -> None:
@@ -111,12 +219,13 @@ def test_captioning_loads_nothing_heavy_and_no_microphone(tiny_folder: Path, sou
     assert not loaded & {"sounddevice", "typer", "rich"}
 
 
-def test_the_command_line_loads_nothing_heavy(tiny_folder: Path, sounds: Path) -> None:
-    loaded = loaded_by(
-        f"from edgecap.cli import run\nrun(['caption', '--model', {str(tiny_folder)!r}, {str(sounds / 'noise.wav')!r}])"
-    )
-    assert loaded & HEAVY == set()
-    assert not loaded & {"sounddevice", "rich"}
+def test_the_command_line_loads_nothing_heavy_and_no_listener_to_caption(tiny_folder: Path, sounds: Path) -> None:
+    arguments = ["caption", "--model", str(tiny_folder), str(sounds / "noise.wav")]
+    loaded = modules_loaded_by(f"from edgecap.cli import run\nrun({arguments!r})")
+    assert {name.split(".")[0] for name in loaded} & {*HEAVY, "sounddevice", "rich"} == set()
+    if LISTENER_FOR_ALL:
+        pytest.xfail("the table of commands still imports `listen`")
+    assert {name for name in loaded if name.startswith(("edgecap.live", "edgecap.web", "edgecap.service"))} == set()
 
 
 def test_every_public_name_is_there_and_no_other() -> None:
