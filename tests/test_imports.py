@@ -26,7 +26,7 @@ from support.source_tree import (
 ORDER = {
     package: names.split()
     for package, names in {
-        "edgecap": """_version errors types util audio bundle caption inference captioner
+        "edgecap": """_version errors types util audio runtimes bundle caption inference captioner
             live.config live.sources live.events live.pipeline live.sinks live.clocks live.thermal live.watchdog web
             live.loop live.listener live.session live.api live.__init__ __init__ doctor service cli __main__""",
         "edgecap_train": """__init__ needs text models checkpoints teachers data evaluation distill teacher_training
