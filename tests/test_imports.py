@@ -168,7 +168,7 @@ def test_modules_are_short_and_folders_small() -> None:
 @pytest.mark.parametrize("package", ROOTS)
 def test_variables_are_named_after_what_they_hold(package: str) -> None:
     if package in CATCH_ALL:
-        pytest.xfail("being renamed")
+        pytest.skip("being renamed")
     assert {name for name, path in modules(package).items() if "found" in variables(path)} == set()
 
 
@@ -224,7 +224,7 @@ def test_the_command_line_loads_nothing_heavy_and_no_listener_to_caption(tiny_fo
     loaded = modules_loaded_by(f"from edgecap.cli import run\nrun({arguments!r})")
     assert {name.split(".")[0] for name in loaded} & {*HEAVY, "sounddevice", "rich"} == set()
     if LISTENER_FOR_ALL:
-        pytest.xfail("the table of commands still imports `listen`")
+        pytest.skip("the table of commands still imports `listen`")
     assert {name for name in loaded if name.startswith(("edgecap.live", "edgecap.web", "edgecap.service"))} == set()
 
 
