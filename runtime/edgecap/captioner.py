@@ -1,14 +1,13 @@
 """From a sound to a sentence: the API.
 
-The way of a sound: mono float32 → the model's sample rate → windows → is it silent? → log-mel →
-encoder → beam search → text. Nothing here knows which runtime does the arithmetic.
+The stages: mono float32 → the model's sample rate → windows → silence check → log-mel → encoder → beam search → text.
+Nothing here knows which runtime does the arithmetic.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +18,7 @@ from edgecap.audio.file import AudioFile
 from edgecap.audio.frontend import log_mel
 from edgecap.audio.resample import check_rate, resampled
 from edgecap.audio.samples import as_float, check_values, loudest_level, to_mono
-from edgecap.audio.windows import Window, count, walk
+from edgecap.audio.windows import Window, WindowPlan
 from edgecap.bundle.bundle import Bundle, load_bundle
 from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import find_model
@@ -31,19 +30,9 @@ from edgecap.inference.text import sentence
 from edgecap.types import LogMel, Waveform
 
 SHORTEST_TAIL_SECONDS = 1.0
-"""What is left at the end of a long sound is captioned from this much new sound on."""
+"""The end of a long sound is captioned if it holds at least this much that no window had."""
 SHORTEST_WINDOW_SECONDS = 0.5
 LARGEST_BEAM = 32
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How a long sound is walked; lengths in samples at the model's rate."""
-
-    length: int
-    hop: int
-    shortest_tail: int
-    beam: int
 
 
 class Captioner:
@@ -60,26 +49,27 @@ class Captioner:
 
     @classmethod
     def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Self:
-        """Load a model: the one inside the package, one named as `edgecap models` lists it, or a folder.
+        """Load a model: the default one for None, one by the name that `edgecap models` lists, or a bundle's folder.
 
-        `threads` is what one caption may use; without it, all cores up to four. Raises BundleError.
+        `threads` is the number of processor threads, by default that of the cores, at most four. Raises BundleError,
+        MissingDependencyError without the model's runtime.
         """
         bundle = load_bundle(find_model(model))
         return cls(bundle, open_session(bundle, threads))
 
     @property
     def manifest(self) -> Manifest:
-        """What the model says about itself."""
+        """The bundle's manifest."""
         return self.bundle.manifest
 
     @property
     def window(self) -> float:
-        """Seconds that the model hears at once."""
+        """Longest sound that the model takes at once, in seconds."""
         return (self.manifest.encoder.window_frames - 1) * self.manifest.front_end.hop_length / self._rate
 
     @property
     def shortest(self) -> float:
-        """Seconds below which a sound is padded with zeros before it is captioned."""
+        """Shortest sound that is captioned as it is, in seconds; a shorter one is padded with zeros."""
         return self._shortest / self._rate
 
     def caption(self, samples: ArrayLike, sample_rate: float, *, beam: int | None = None) -> Caption:
@@ -95,12 +85,12 @@ class Captioner:
         # Compared in the model's samples: up to one hop more than the window gives no further frame.
         if len(array) * self._rate / sample_rate > self._longest:
             raise AudioError(
-                f"the sound has {len(array) / sample_rate:.2f} s and the model hears {self.window:.2f} s "
-                "at once; use caption_windows or caption_file, which walk it window by window"
+                f"the sound has {len(array) / sample_rate:.2f} s and the model takes {self.window:.2f} s "
+                "at once; use caption_windows or caption_file, which go through it window by window"
             )
         check_values(array, sample_rate)
         blocks = list(resampled([to_mono(array)], sample_rate, self._rate))
-        return self._caption(Window(0, np.concatenate(blocks)), len(array) / sample_rate, self._beam(beam))
+        return self._caption(Window(0, np.concatenate(blocks)), len(array) / sample_rate, self._beam_size(beam))
 
     def caption_windows(
         self,
@@ -112,11 +102,11 @@ class Captioner:
         beam: int | None = None,
     ) -> Iterator[Caption]:
         """Caption samples of any length window by window, as `caption_file` does with a file."""
-        plan = self._plan(window, hop, beam)
+        plan, beam = self._plan(window, hop), self._beam_size(beam)
         check_rate(sample_rate)
         array = as_float(samples)
         check_values(array, sample_rate)
-        return self._walk([to_mono(array)], sample_rate, len(array) / sample_rate, plan)
+        return self._walk([to_mono(array)], sample_rate, len(array) / sample_rate, plan, beam)
 
     def caption_file(
         self,
@@ -131,23 +121,29 @@ class Captioner:
         `sound` is a wav, flac, ogg, opus or mp3 file, "-" for standard input, or an `AudioFile` (closed at
         the end). `window` is the seconds captioned at once, at most the model's and by default just that
         (10 s); `hop` the seconds from one window to the next, by default `window`. What is left at the end
-        is captioned where it brings at least 1 s that no window had, and where it is all there is. Raises
-        ValueError at once for a window or hop that cannot be, AudioError as soon as the walk meets the fault.
+        is captioned where it holds at least 1 s that no window had, and where it is all there is. Raises
+        ValueError at once for a window, hop or beam out of range, AudioError when the walk reaches the fault.
         """
-        plan = self._plan(window, hop, beam)
-        return self._walk_file(sound, plan)
+        plan, beam_size = self._plan(window, hop), self._beam_size(beam)
+
+        def captions() -> Iterator[Caption]:
+            with sound if isinstance(sound, AudioFile) else AudioFile(sound) as file:
+                mono = (to_mono(block) for block in file.blocks())
+                yield from self._walk(mono, file.sample_rate, file.duration, plan, beam_size)
+
+        return captions()
 
     def encode(self, frames: LogMel) -> Encoded:
         """Run the encoder on a log-mel spectrogram, shape (n_mels, n), n at most `manifest.encoder.window_frames`.
 
-        For callers that make the spectrogram themselves, as a stream does; `decode` turns the result into words.
-        Raises BundleError where the model's front end is inside its graph.
+        For callers that compute the spectrogram themselves, as a live stream does; `decode` takes the result.
+        Raises BundleError where the front end is part of the model's graph.
         """
         manifest = self.manifest
         if manifest.encoder.input != "log_mel":
             raise BundleError(
-                f"the front end of {self.bundle.folder} is inside its graph, which takes sounds whole; "
-                "for a stream export the model without --front-end in-graph"
+                f"the front end of {self.bundle.folder} is part of its graph, which takes samples, not log-mel "
+                "frames; for a live stream export the model without --front-end in-graph"
             )
         length = manifest.encoder.memory_length(frames.shape[1])
         # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
@@ -157,7 +153,7 @@ class Captioner:
 
     def decode(self, encoded: Encoded, beam: int | None = None) -> tuple[Beam, ...]:
         """The hypotheses for an encoded window, best first. `beam` as in `caption`."""
-        manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self._beam(beam)
+        manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self._beam_size(beam)
         hypotheses = beam_search(
             self._session.decoder(encoded, beam),
             beam=beam,
@@ -166,27 +162,26 @@ class Captioner:
             end=manifest.vocabulary.end,
         )
         return tuple(
-            Beam(sentence(found.tokens, vocabulary, manifest.vocabulary), found.score, found.tokens)
-            for found in hypotheses[:beam]
+            Beam(sentence(best.tokens, vocabulary, manifest.vocabulary), best.score, best.tokens)
+            for best in hypotheses[:beam]
         )
 
     def windows(self, duration: float, *, window: float | None = None, hop: float | None = None) -> int:
-        """How many captions a sound of `duration` seconds gets."""
-        plan = self._plan(window, hop, None)
-        return count(round(duration * self._rate), length=plan.length, hop=plan.hop, shortest_tail=plan.shortest_tail)
+        """How many captions a sound of `duration` seconds gets. Raises ValueError as `check_windows` does."""
+        return self._plan(window, hop).count(round(duration * self._rate))
 
-    def _walk_file(self, path: str | Path | AudioFile, plan: _Plan) -> Iterator[Caption]:
-        with path if isinstance(path, AudioFile) else AudioFile(path) as sound:
-            mono = (to_mono(block) for block in sound.blocks())
-            yield from self._walk(mono, sound.sample_rate, sound.duration, plan)
+    def check_windows(self, *, window: float | None = None, hop: float | None = None) -> None:
+        """Raise ValueError for a window that is too short or longer than the model's, or a hop of no sample."""
+        self._plan(window, hop)
 
-    def _walk(self, blocks: Iterable[Waveform], rate: float, duration: float | None, plan: _Plan) -> Iterator[Caption]:
-        chunks = resampled(blocks, rate, self._rate)
-        for window in walk(chunks, length=plan.length, hop=plan.hop, shortest_tail=plan.shortest_tail):
-            yield self._caption(window, duration, plan.beam)
+    def _walk(
+        self, blocks: Iterable[Waveform], rate: float, duration: float | None, plan: WindowPlan, beam: int
+    ) -> Iterator[Caption]:
+        for window in plan.cut(resampled(blocks, rate, self._rate)):
+            yield self._caption(window, duration, beam)
 
     def _caption(self, window: Window, duration: float | None, beam: int) -> Caption:
-        """Caption one window; `duration` is that of the whole sound, which resampling rounds."""
+        """Caption one window; `duration` is the length of the sound in seconds, before resampling rounds it."""
         samples = window.samples
         end = (window.start + samples.size) / self._rate
         if duration is not None and abs(end - duration) * self._rate < 1.0:
@@ -195,28 +190,25 @@ class Captioner:
         level = loudest_level(samples, self._rate)
         if level < self.manifest.silence.threshold_dbfs:
             return Caption(self.manifest.silence.caption, None, start, end, level, True, ())
-        beams = self._beams(samples, beam)
-        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams)
-
-    def _beams(self, samples: Waveform, beam: int) -> tuple[Beam, ...]:
-        """The model's hypotheses for mono samples at its rate, best first."""
         if samples.size < self._shortest:
             samples = np.pad(samples, (0, self._shortest - samples.size))
-        manifest = self.manifest
-        if manifest.encoder.input == "log_mel":
-            return self.decode(self.encode(log_mel(samples, manifest.front_end)), beam)
-        length = manifest.encoder.memory_length(manifest.front_end.frames(samples.size))
-        return self.decode(self._session.encode(samples, length), beam)
+        encoder, front_end = self.manifest.encoder, self.manifest.front_end
+        if encoder.input == "log_mel":
+            encoded = self.encode(log_mel(samples, front_end))
+        else:
+            encoded = self._session.encode(samples, encoder.memory_length(front_end.frames(samples.size)))
+        beams = self.decode(encoded, beam)
+        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams)
 
-    def _beam(self, beam: int | None) -> int:
+    def _beam_size(self, beam: int | None) -> int:
         if beam is None:
             return self.manifest.decoder.default_beam
         if not 1 <= beam <= LARGEST_BEAM:
             raise ValueError(f"the beam size must be between 1 and {LARGEST_BEAM}, not {beam}")
         return beam
 
-    def _plan(self, window: float | None, hop: float | None, beam: int | None) -> _Plan:
-        """How to walk a long sound. Raises ValueError."""
+    def _plan(self, window: float | None, hop: float | None) -> WindowPlan:
+        """How to cut a long sound into windows. Raises ValueError."""
         window = self.window if window is None else window
         hop = window if hop is None else hop
         if not SHORTEST_WINDOW_SECONDS <= window <= self.window:
@@ -225,6 +217,6 @@ class Captioner:
                 f"{self.window:g} s, not {window:g} s"
             )
         if not (math.isfinite(hop) and hop * self._rate >= 1.0):
-            raise ValueError(f"the hop must be longer than nothing, not {hop:g} s")
-        tail = round(SHORTEST_TAIL_SECONDS * self._rate)
-        return _Plan(round(window * self._rate), round(hop * self._rate), tail, self._beam(beam))
+            raise ValueError(f"the hop must be at least one sample long, not {hop:g} s")
+        length, step, tail = (round(seconds * self._rate) for seconds in (window, hop, SHORTEST_TAIL_SECONDS))
+        return WindowPlan(length=length, hop=step, shortest_tail=tail)

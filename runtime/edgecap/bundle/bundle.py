@@ -8,20 +8,20 @@ The document itself is described by `edgecap.bundle.manifest` and in BUNDLE.md.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-import os
-import secrets
 import shutil
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError
 from edgecap.runtimes import GraphRole
+from edgecap.util.files import atomic_folder
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 1 << 20
@@ -96,30 +96,16 @@ def load_bundle(folder: str | Path) -> Bundle:
 def write_bundle(folder: str | Path, manifest: Manifest, contents: Sequence[BundleContent]) -> Bundle:
     """Write a bundle to `folder`, whole or not at all; sizes and hashes are computed here.
 
-    `manifest.files` is replaced by what `contents` say. A folder that is empty or holds a bundle is
-    replaced; any other is refused. Raises OutputError where it cannot be written, and the errors of
-    `load_bundle` where the result would not load.
+    `contents` become `manifest.files`. A folder that is empty or holds a bundle is replaced; any other is refused.
+    Raises OutputError where it cannot be written, and the errors of `load_bundle` where the result would not load.
     """
     folder = Path(folder)
-    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
-    try:
+    with atomic_folder(folder, replace=True) as partial:
         _check_replaceable(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        entries = [_write_file(temporary, content) for content in contents]
-        complete = replace(manifest, files=entries)
-        _write_file(temporary, BundleContent(MANIFEST_NAME, "other", render_manifest(complete)))
-        _sync_folder(temporary)
-        written = load_bundle(temporary)
-        _move_into_place(temporary, folder)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"the bundle {folder} cannot be written ({reason}); free space or name another folder"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return replace(written, folder=folder)
+        complete = dataclasses.replace(manifest, files=[_write_file(partial, content) for content in contents])
+        (partial / MANIFEST_NAME).write_bytes(render_manifest(complete))
+        written = load_bundle(partial)
+    return dataclasses.replace(written, folder=folder)
 
 
 def vocabulary_content(tokens: Sequence[str], name: str = "vocabulary.json") -> BundleContent:
@@ -161,8 +147,7 @@ def _check_file(folder: Path, entry: BundleFile) -> None:
             raise IntegrityError(f"{path} is not a plain file; {COPY_AGAIN}")
         if status.st_size != entry.size:
             raise IntegrityError(f"{path} has {status.st_size} bytes and the manifest says {entry.size}; {COPY_AGAIN}")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = _sha256(path)
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing; {COPY_AGAIN}") from error
     except RuntimeError as error:  # pathlib's, up to Python 3.12
@@ -210,45 +195,17 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _write_file(folder: Path, content: BundleContent) -> BundleFile:
-    """Write one file and sync it; its entry for the manifest."""
+    """Write one file; its entry for the manifest."""
     path = folder / content.name
     if path.parent != folder:
         raise BundleError(f"a bundle has no folders inside, so {content.name!r} cannot be written")
-    digest, size = hashlib.sha256(), 0
-    with path.open("xb") as target:
-        if isinstance(content.data, bytes):
-            target.write(content.data)
-            digest.update(content.data)
-            size = len(content.data)
-        else:
-            with content.data.open("rb") as source:
-                while block := source.read(1 << 20):
-                    target.write(block)
-                    digest.update(block)
-                    size += len(block)
-        target.flush()
-        os.fsync(target.fileno())
-    return BundleFile(name=content.name, role=content.role, size=size, sha256=digest.hexdigest())
+    if isinstance(content.data, bytes):
+        path.write_bytes(content.data)
+    else:
+        shutil.copyfile(content.data, path)
+    return BundleFile(name=content.name, role=content.role, size=path.stat().st_size, sha256=_sha256(path))
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _move_into_place(temporary: Path, folder: Path) -> None:
-    """Rename the finished folder to its name; a bundle that was there goes only once the new one is."""
-    old = temporary.with_suffix(".old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    _sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgecap.bundle.bundle import MANIFEST_NAME, read_manifest
 from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError
+from edgecap.util.files import PARTIAL
 
 BUNDLED = Path(__file__).parents[1] / "bundles"
 DEFAULT_FILE = BUNDLED / "default"
@@ -87,7 +88,9 @@ def _folders() -> Iterator[tuple[Path, bool]]:
     """Folders that hold a manifest, with whether they lie in the package."""
     for root, bundled in ((home() / "models", False), (BUNDLED, True)):
         try:
-            folders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+            folders = sorted(
+                path for path in root.iterdir() if not path.name.startswith(".") and path.suffix != PARTIAL
+            )
         except OSError:
             continue
         yield from ((folder, bundled) for folder in folders if (folder / MANIFEST_NAME).is_file())

@@ -10,13 +10,14 @@ import typer
 from edgecap.audio.file import AudioFile
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
-from edgecap.cli.console import Bar, clock, printable
+from edgecap.cli.console import clock, printable, say, write
 from edgecap.cli.options import BeamSize, Json, Model, Threads, WindowLength
 from edgecap.errors import AudioError
 from edgecap.util.files import to_json
+from edgecap.util.progress import progress_bar
 
 LONG_WORK = 4
-"""Windows or files from which on a progress bar is shown."""
+"""Number of windows or files from which a progress bar is shown."""
 
 
 def caption(
@@ -34,13 +35,13 @@ def caption(
     model: Model = None,
     threads: Threads = None,
 ) -> None:
-    """Say what is heard in sound files, of any rate, channels and length.
+    """Caption sound files of any sample rate, number of channels and length.
 
     One short file prints just its sentence. A file of several windows prints "START-END  SENTENCE" for each, and
-    several files put "FILE: " before it. A silent window is captioned "silence" without asking the model. What is left
-    at the end of a long file is captioned from 1 s on.
+    several files put "FILE: " before it. A silent window is captioned "silence" without running the model. The rest at
+    the end of a long file is captioned if it is at least 1 s long.
 
-    A file that cannot be used gets a line on standard error; the others go on, and the exit code is 3.
+    A file that cannot be used is reported on standard error; the others are still captioned, and the exit code is 3.
 
     \b
     Examples:
@@ -51,40 +52,45 @@ def caption(
     """
     captioner = Captioner.load(model, threads=threads)
     try:
-        captioner.windows(0.0, window=window, hop=hop)
+        captioner.check_windows(window=window, hop=hop)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     failure: AudioError | None = None
-    with Bar(len(files), wanted=len(files) >= LONG_WORK) as bar:
-
-        def one(number: int, file: str) -> None:
-            """Caption one file and print what is found."""
-            with AudioFile(file) as sound:
-                expected = captioner.windows(sound.duration or 0.0, window=window, hop=hop)
-                bar.at(number, file, wanted=expected >= LONG_WORK)
-                show = _renderer(captioner.manifest.name, file, json, named=len(files) > 1, timed=expected != 1)
-                for done, found in enumerate(captioner.caption_file(sound, window=window, hop=hop, beam=beam), start=1):
-                    bar.write(show(found))
-                    bar.at(number + done / max(done, expected), file)
-                    if found.end - found.start < captioner.shortest:
-                        bar.say(
-                            "note",
-                            f"{sound.name} has only {found.end - found.start:.3f} s and was padded to "
-                            f"{captioner.shortest:.2f} s; its caption says little",
-                        )
-
+    long = len(files) >= LONG_WORK
+    with progress_bar() as bar:
         for number, file in enumerate(files):
             try:
-                one(number, file)
+                with AudioFile(file) as sound:
+                    expected = captioner.windows(sound.duration or 0.0, window=window, hop=hop)
+                    long |= expected >= LONG_WORK
+                    show = _renderer(captioner.manifest.name, file, json, named=len(files) > 1, timed=expected != 1)
+                    captions = captioner.caption_file(sound, window=window, hop=hop, beam=beam)
+                    for done, result in enumerate(captions, start=1):
+                        with bar.hidden():
+                            write(show(result))
+                            _note_padding(captioner, sound.name, result)
+                        if long:
+                            bar(number + done / max(done, expected), len(files), printable(file))
             except AudioError as error:
                 failure = error
-                bar.say("error", str(error))
+                with bar.hidden():
+                    say("error", str(error))
     if failure:
         raise typer.Exit(failure.exit_code)
 
 
+def _note_padding(captioner: Captioner, name: str, caption: Caption) -> None:
+    """Say that a sound was too short to be captioned as it is."""
+    seconds = caption.end - caption.start
+    if seconds < captioner.shortest:
+        say(
+            "note",
+            f"{name} has only {seconds:.3f} s and was padded to {captioner.shortest:.2f} s; do not rely on its caption",
+        )
+
+
 def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) -> Callable[[Caption], str]:
-    """How the captions of one file are printed."""
+    """The function that turns a caption of one file into a line of output."""
     if json:
         return lambda caption: to_json(caption.document(file=file, model=model))
     prefix = f"{printable(file)}: " if named else ""
@@ -92,5 +98,5 @@ def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) ->
 
 
 def line(caption: Caption, *, timed: bool) -> str:
-    """A caption for people."""
+    """A caption as text, with its times where `timed`."""
     return f"{clock(caption.start)}-{clock(caption.end)}  {caption.text}" if timed else caption.text

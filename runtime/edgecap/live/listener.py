@@ -72,7 +72,7 @@ class Listener:
         """`several` streams share a `worker` and `ids` of events, and have a `number` each. `sinks` may follow the
         sound; `describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop.
         """
-        captioner.windows(0.0, window=settings.window, hop=settings.hop)
+        captioner.check_windows(window=settings.window, hop=settings.hop)
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
         self._rate = front_end.sample_rate
         self._source, self._settings, self._tell = source, settings, tell

@@ -167,7 +167,7 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
     stream, events = config.stream, config.events
     window = captioner.window if stream.window is None else stream.window
     try:
-        captioner.windows(0.0, window=window, hop=stream.hop)
+        captioner.check_windows(window=window, hop=stream.hop)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     for key, words in (("only", events.only), ("ignore", events.ignore)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgecap.audio.windows import count, walk
+from edgecap.audio.windows import WindowPlan
 
 
 def cut(total: int, chunk: int, **lengths: int) -> list[tuple[int, int]]:
     """(start, end) of each window over a stream whose samples are their own positions."""
     stream = np.arange(total, dtype=np.float32)
     chunks = [stream[i : i + chunk] for i in range(0, total, chunk)]
-    windows = list(walk(chunks, **lengths))
+    windows = list(WindowPlan(**lengths).cut(chunks))
     for window in windows:
         assert window.samples.tolist() == stream[window.start : window.start + window.samples.size].tolist()
     return [(window.start, window.start + window.samples.size) for window in windows]
@@ -49,4 +49,4 @@ def test_counting_agrees_with_cutting(hop: int) -> None:
     for total in range(70):
         for chunk in (1, 6, 100):
             lengths = {"length": 10, "hop": hop, "shortest_tail": 4}
-            assert count(total, **lengths) == len(cut(total, chunk, **lengths)), (total, chunk)
+            assert WindowPlan(**lengths).count(total) == len(cut(total, chunk, **lengths)), (total, chunk)

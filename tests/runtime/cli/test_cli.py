@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,10 +37,42 @@ def test_each_command_has_help(edgecap: Run, command: str) -> None:
     assert command in edgecap("-h").stdout
 
 
-def test_the_help_documents_every_exit_code() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    for code in {kind.exit_code for kind in kinds}:
-        assert f"  {code} " in EPILOG, code
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+
+def documented_codes(text: str) -> set[int]:
+    """Exit codes in a table of one or two columns, in help ("  3 a sound …") or in Markdown ("| 3 | a sound … |")."""
+    return {int(code) for code in re.findall(r"(?:^|  |\| ) *(\d+) (?:[a-z]|\| [a-z`])", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_documented_exit_code(kind: type[errors.EdgecapError]) -> None:
+    tree: dict[str, str] = dict(re.findall(r"(\w+Error) +(\d+)? ", str(errors.__doc__)))
+    assert kind.__name__ in tree
+    codes = [int(tree[parent.__name__]) for parent in kind.__mro__ if tree.get(parent.__name__)]
+    assert codes[0] == kind.exit_code
+    assert kind.exit_code in documented_codes(EPILOG)
+
+
+def test_the_documents_list_no_other_exit_code() -> None:
+    ends = {0, 130, 143}
+    known = {kind.exit_code for kind in ERRORS} | ends
+    assert documented_codes(EPILOG) <= known
+    table = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8").partition("| exit code |")[2]
+    readme = documented_codes(table.partition("\n\n")[0])
+    assert {0, 1, 2, 3, 4} <= readme <= known
+
+
+def test_captioning_loads_neither_the_listener_nor_the_servers(tiny_folder: Path, sounds: Path) -> None:
+    script = """
+import sys
+from edgecap.cli import run
+code = run(sys.argv[1:])
+print(code, *(name for name in sys.modules if name.startswith(("edgecap.live", "edgecap.web", "edgecap.service"))))
+"""
+    command = [sys.executable, "-c", script, "caption", "-m", str(tiny_folder), str(sounds / "silence.wav")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["silence", "0"]
 
 
 def test_an_unknown_command_is_a_wrong_command_line(edgecap: Run) -> None:

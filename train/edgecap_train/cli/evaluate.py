@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecap.cli.console import Bar, say, table, write
+from edgecap.cli.console import printable, say, table, write
 from edgecap.errors import AudioError, EdgecapError
 from edgecap.util.files import to_json
+from edgecap.util.progress import progress_bar
 from edgecap_train.needs import need
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def evaluate(
     if not rows:
         raise EdgecapError(f"{data.name} has no row that fits; leave out --dataset or lower --references")
     judged = open_judged(model, threads=threads, vocabulary=vocabulary)
-    with Bar(len(rows), wanted=len(rows) > 10) as bar:
-        judgements, skipped = caption_recordings(judged, rows, beam, bar.at)
+    with progress_bar() as bar:
+        judgements, skipped = caption_recordings(
+            judged, rows, beam, lambda done, name: bar(done, len(rows), printable(name))
+        )
     _tell_skipped(skipped, len(rows))
     if not judgements:
         raise AudioError(

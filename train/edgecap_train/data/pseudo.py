@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgecap.audio.file import AudioFile
 from edgecap.audio.resample import resampled
 from edgecap.audio.samples import to_mono
-from edgecap.audio.windows import walk
+from edgecap.audio.windows import WindowPlan
 from edgecap.errors import AudioError, ConfigError
 from edgecap.types import Waveform
 from edgecap.util.files import save_array, write_atomically
@@ -128,7 +128,8 @@ def windows(file: Path, rate: int) -> Iterator[tuple[float, Waveform]]:
     with AudioFile(file) as sound:
         blocks = resampled((to_mono(block) for block in sound.blocks()), sound.sample_rate, rate)
         length = round(SECONDS * rate)
-        for window in walk(blocks, length=length, hop=length, shortest_tail=round(SHORTEST_SECONDS * rate)):
+        plan = WindowPlan(length=length, hop=length, shortest_tail=round(SHORTEST_SECONDS * rate))
+        for window in plan.cut(blocks):
             yield window.start / rate, window.samples
 
 
