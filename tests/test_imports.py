@@ -42,7 +42,6 @@ ORDER = {
 A new sub-package is entered here, at the place from which it imports.
 """
 KNOWN: set[tuple[str, str]] = {
-    ("edgecap.inference", "edgecap.inference"),
     ("edgecap.live.loop", "edgecap.live.listener"),
     ("edgecap_bench.candidates", "edgecap_bench.candidates"),
     ("edgecap_bench.candidates", "edgecap_bench.comparison"),
@@ -72,8 +71,6 @@ LONG: set[str] = {
 """Modules that are still too long."""
 CATCH_ALL: set[str] = set(ROOTS)
 """Packages that still have variables named `found`."""
-LISTENER_FOR_ALL = True
-"""Every command still loads `edgecap.live`."""
 HEAVY = {"torch", "transformers", "onnx", "onnxscript", "safetensors", "scipy", "executorch", "litert_torch"}
 SLOW = {"numpy", "onnxruntime", "soundfile", "sounddevice", "soxr", "typer", "rich", "msgspec"}
 PUBLIC = [
@@ -223,8 +220,6 @@ def test_the_command_line_loads_nothing_heavy_and_no_listener_to_caption(tiny_fo
     arguments = ["caption", "--model", str(tiny_folder), str(sounds / "noise.wav")]
     loaded = modules_loaded_by(f"from edgecap.cli import run\nrun({arguments!r})")
     assert {name.split(".")[0] for name in loaded} & {*HEAVY, "sounddevice", "rich"} == set()
-    if LISTENER_FOR_ALL:
-        pytest.skip("the table of commands still imports `listen`")
     assert {name for name in loaded if name.startswith(("edgecap.live", "edgecap.web", "edgecap.service"))} == set()
 
 

@@ -1,12 +1,13 @@
-"""The manifest of a bundle: what `manifest.json` says, as frozen dataclasses.
+"""The manifest of a bundle: `manifest.json` as frozen dataclasses.
 
-Knows the document and its schema, not the files beside it (`edgecap.bundle.bundle` checks those). Reading
-is strict: an unknown key, a missing key or a value of another type is refused with its place.
+Knows the document and its schema, not the files beside it (`edgecap.bundle.bundle` checks those). Reading is strict:
+an unknown key, a missing key or a value of another type is refused and named.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,14 @@ from edgecap.runtimes import RUNTIMES
 
 FORMAT = "edgecap-bundle"
 FORMAT_VERSION = 1
+"""The version that this edgecap writes."""
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Older version that is still read → the function that turns its document into one of the next version.
+
+BUNDLE.md says how long a version stays here; tests/runtime/bundle/data has a manifest of each.
+"""
+
+WRITE_AGAIN = "write the bundle again with edgecap import or edgecap export"
 
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -34,7 +43,7 @@ class BundleFile:
 
     name: FileName
     role: Role
-    """What the file is for; "vocabulary" occurs once, and either "encode" and "decode" or "program", which is both."""
+    """What the file is for: "vocabulary" once, and "encode" and "decode" once each, or "program" for both in one."""
     size: Annotated[int, Meta(ge=0)]
     """Bytes."""
     sha256: Sha256
@@ -42,14 +51,7 @@ class BundleFile:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSpec:
-    """What the `encode` graph takes and gives.
-
-    Inputs: `log_mel` (1, n_mels, window_frames) float32, `memory_length` (1,) int64. Where `input` is "waveform", the
-    front end is part of the graph, which takes `waveform` (1, window_frames · hop_length) float32 and `samples` (1,)
-    int64 instead of `log_mel`: the clip with zeros behind its end, and how many samples are its own.
-    Outputs: `cross_keys`, `cross_values` (layers, heads, memory_frames, head_dim) float32,
-    `clip_embedding` (1, embedding_dim) float32.
-    """
+    """Shapes and limits of the `encode` graph; `edgecap.inference.signatures` has its inputs and outputs."""
 
     architecture: str
     """Name of the network, for people ("efficientnet-b2", "yamnet")."""
@@ -61,6 +63,7 @@ class EncoderSpec:
     """Memory frames that the graph gives."""
     embedding_dim: Positive
     input: EncoderInput = "log_mel"
+    """What goes into the graph; "waveform" where the front end is part of it."""
 
     def waveform_length(self, front_end: FrontEnd) -> int:
         """Samples of the longest clip that has no more than `window_frames` frames, rounded up to a whole hop."""
@@ -73,13 +76,7 @@ class EncoderSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec:
-    """What the `decode` graph takes and gives: one token for each beam at one position.
-
-    Inputs: `tokens` (beams,) int64, `position` (1,) int64, `memory_length` (1,) int64,
-    `self_keys`, `self_values` (layers, beams, heads, max_tokens, head_dim) float32, `cross_keys`,
-    `cross_values` as `encode` gives them. Outputs: `log_probs` (beams, vocabulary) float32,
-    `new_self_keys`, `new_self_values` (as the inputs, with this position filled in).
-    """
+    """Shapes and limits of the `decode` graph, which adds one token to each beam at one position."""
 
     layers: Positive
     heads: Positive
@@ -105,12 +102,12 @@ class VocabularySpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SilenceSpec:
-    """When a window counts as silent and the model is not asked."""
+    """When a window is silent, so that the model is not run."""
 
     threshold_dbfs: Annotated[float, Meta(le=0)] = -65.0
     """A window whose loudest 100 ms block has an RMS level below this (dB relative to full scale) is silent."""
     caption: str = "silence"
-    """What a silent window is captioned as."""
+    """The caption of a silent window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +117,7 @@ class Licence:
     name: str
     """SPDX identifier where there is one, else the licence's name."""
     notice: str = ""
-    """What a user of the weights must know, in one or two sentences."""
+    """Terms that a user of the weights must know, in one or two sentences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +153,7 @@ class Manifest:
     licence: Licence
     provenance: Provenance
     metrics: dict[str, float] = field(default_factory=dict)
-    """What was measured of the model, by name; the card says how."""
+    """Measured values by name; the model card says how they were measured."""
 
     @property
     def programs(self) -> tuple[BundleFile, ...]:
@@ -165,20 +162,19 @@ class Manifest:
 
     def file(self, role: Role) -> BundleFile:
         """The one file of that role; ManifestError where there is none or more than one."""
-        found = [entry for entry in self.files if entry.role == role]
-        if len(found) != 1:
+        entries = [entry for entry in self.files if entry.role == role]
+        if len(entries) != 1:
             raise ManifestError(
-                f"the manifest lists {len(found)} files of role {role!r} where one is needed; "
-                "write the bundle again with edgecap import or edgecap export"
+                f"the manifest lists {len(entries)} files of role {role!r} where one is needed; {WRITE_AGAIN}"
             )
-        return found[0]
+        return entries[0]
 
 
 def parse_manifest(text: bytes) -> Manifest:
-    """`manifest.json` to a `Manifest`.
+    """`manifest.json` to a `Manifest`; older versions are upgraded first.
 
-    Raises ManifestError naming the place for text that is not JSON, another format, a newer format
-    version (told before anything else is looked at), an unknown, missing or ill-typed key.
+    Raises ManifestError for text that is not JSON, another format, a version that is not read (checked before all
+    else), an unknown runtime, and an unknown, missing or ill-typed key, which it names.
     """
     try:
         document = json.loads(text)
@@ -189,17 +185,12 @@ def parse_manifest(text: bytes) -> Manifest:
             'manifest.json is not of an edgecap bundle (no "format": "edgecap-bundle"); '
             "name a folder that edgecap import or edgecap export wrote"
         )
-    version = document.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ManifestError(
-            f"the bundle has format version {version!r} and this edgecap reads {FORMAT_VERSION}; "
-            "type: pip install --upgrade edgecap, or export the model again"
-        )
+    document = _upgraded(document)
     _refuse_paths(document)
     try:
         manifest = msgspec.convert(document, Manifest)
     except msgspec.ValidationError as error:
-        raise ManifestError(f"manifest.json is wrong: {error}") from error
+        raise ManifestError(f"manifest.json is wrong: {error}; {WRITE_AGAIN}") from error
     if manifest.runtime not in RUNTIMES:
         raise ManifestError(
             f"manifest.json is wrong: this edgecap does not know the runtime {manifest.runtime!r}, only "
@@ -207,8 +198,31 @@ def parse_manifest(text: bytes) -> Manifest:
         )
     unknown = unknown_key(document, msgspec.to_builtins(manifest), "$")
     if unknown:
-        raise ManifestError(f"manifest.json has a key that format version {FORMAT_VERSION} does not know: {unknown}")
+        raise ManifestError(
+            f"manifest.json has a key that format version {FORMAT_VERSION} does not have: {unknown}; {WRITE_AGAIN}"
+        )
     return manifest
+
+
+def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """The document in this edgecap's version. Raises ManifestError for a version that is not read."""
+    version = document.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ManifestError(f"manifest.json has no valid format_version but {version!r}; {WRITE_AGAIN}")
+    if version > FORMAT_VERSION:
+        raise ManifestError(
+            f"the bundle has format version {version} and this edgecap reads up to {FORMAT_VERSION}; "
+            "type: pip install --upgrade edgecap"
+        )
+    while version < FORMAT_VERSION:
+        if version not in UPGRADES:
+            raise ManifestError(
+                f"the bundle has format version {version}, which this edgecap no longer reads (only "
+                f"{min(UPGRADES, default=FORMAT_VERSION)} to {FORMAT_VERSION}); {WRITE_AGAIN}"
+            )
+        document = {**UPGRADES[version](document), "format_version": version + 1}
+        version += 1
+    return document
 
 
 def render_manifest(manifest: Manifest) -> bytes:
@@ -222,7 +236,7 @@ def manifest_schema() -> dict[str, Any]:
 
 
 def _refuse_paths(document: dict[str, object]) -> None:
-    """Tell a listed file outside the folder for what it is, before the pattern of names is looked at."""
+    """Report a listed file outside the folder as such, before its name fails a pattern."""
     files = document.get("files")
     for entry in files if isinstance(files, list) else []:
         name = entry.get("name") if isinstance(entry, dict) else None
@@ -235,16 +249,13 @@ def _refuse_paths(document: dict[str, object]) -> None:
 
 def unknown_key(given: object, known: object, place: str) -> str | None:
     """The first key of `given` that the parsed document dropped, as a path; None where there is none."""
+    children: list[tuple[str, object, object]] = []
     if isinstance(given, dict) and isinstance(known, dict):
-        for key, value in given.items():
+        for key in given:
             if key not in known:
                 return f"{place}.{key}"
-            found = unknown_key(value, known[key], f"{place}.{key}")
-            if found:
-                return found
+        children = [(f"{place}.{key}", value, known[key]) for key, value in given.items()]
     elif isinstance(given, list) and isinstance(known, list):
-        for index, (left, right) in enumerate(zip(given, known, strict=True)):
-            found = unknown_key(left, right, f"{place}[{index}]")
-            if found:
-                return found
-    return None
+        pairs = zip(given, known, strict=True)
+        children = [(f"{place}[{index}]", left, right) for index, (left, right) in enumerate(pairs)]
+    return next((key for name, left, right in children if (key := unknown_key(left, right, name))), None)

