@@ -1,10 +1,14 @@
-"""Under which conditions the tests themselves run: as started by a script that ignores Ctrl-C, too."""
+"""The tests' own conditions: the locked releases that they run with, and a parent that ignores Ctrl-C."""
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
+import tomllib
+
+from packaging.requirements import Requirement
 
 from support.source_tree import REPOSITORY
 
@@ -38,3 +42,20 @@ def test_the_tests_run_under_a_parent_that_ignores_ctrl_c() -> None:
         check=False,
     )
     assert "1 passed" in done.stdout, done.stdout
+
+
+def test_every_declared_dependency_is_locked_to_a_release_that_satisfies_it() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    locked = {}
+    for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            release = Requirement(line)
+            if release.marker is None or release.marker.evaluate():
+                locked[release.name.lower()] = str(release.specifier).removeprefix("==")
+    requirements = [Requirement(line) for line in declared]
+    names = {requirement.name.lower() for requirement in requirements} - {"edgecap"}
+    assert sorted(names - locked.keys()) == []
+    for requirement in requirements:
+        if requirement.name != "edgecap":
+            assert requirement.specifier.contains(locked[requirement.name.lower()]), str(requirement)
