@@ -1,8 +1,20 @@
-"""What a captioner answers with: values, nothing that computes."""
+"""A captioner's answers, and how token ids become the text in them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgecap.bundle.manifest import VocabularySpec
+
+CLITICS = {"'s", "'", "n't", "'re", "'ve", "'ll", "'d", "'m"}
+"""Endings that the tokenizer cuts off a word."""
+JOINED_TO_THE_LEFT = frozenset({*CLITICS, ",", ".", ";", ":", "!", "?", "%", ")"})
+JOINED_TO_THE_RIGHT = frozenset({"(", "$", "#"})
+BRACKETS = {"-lrb-": "(", "-rrb-": ")"}
+"""How the Treebank writes round brackets."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +30,12 @@ class Beam:
 
 @dataclass(frozen=True)
 class Caption:
-    """What was heard from `start` to `end`."""
+    """The description of a sound from `start` to `end`."""
 
     text: str
     """One sentence in lower case, or the silence caption of the model."""
     score: float | None
-    """Score of the best beam; None where the window was silent and the model not asked."""
+    """Score of the best beam; None where the window was silent, so that the model was not run."""
     start: float
     """Seconds from the beginning of the sound."""
     end: float
@@ -36,7 +48,7 @@ class Caption:
     """The hypotheses, best first, at most as many as the beam size; empty for a silent window."""
 
     def document(self, **more: object) -> dict[str, object]:
-        """The caption as JSON takes it; `more` comes first."""
+        """The caption as a JSON document; `more` comes first."""
         return {
             **more,
             "start": round(self.start, 3),
@@ -49,3 +61,20 @@ class Caption:
                 {"text": beam.text, "score": round(beam.score, 6), "tokens": list(beam.tokens)} for beam in self.beams
             ],
         }
+
+
+def sentence(tokens: Iterable[int], vocabulary: Sequence[str], spec: VocabularySpec) -> str:
+    """The sentence of token ids: special tokens dropped, "man 's" as "man's", no space before a comma.
+
+    The vocabulary's words are in lower case, as the Penn Treebank tokenizer cuts them. Raises IndexError for an id
+    outside it.
+    """
+    special = {spec.pad, spec.start, spec.end, spec.unk}
+    text, glue = "", True
+    for token in tokens:
+        if token in special:
+            continue
+        word = BRACKETS.get(vocabulary[token], vocabulary[token])
+        text += word if glue or word in JOINED_TO_THE_LEFT else f" {word}"
+        glue = word in JOINED_TO_THE_RIGHT
+    return text

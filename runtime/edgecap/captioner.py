@@ -22,11 +22,10 @@ from edgecap.audio.windows import Window, WindowPlan
 from edgecap.bundle.bundle import Bundle, load_bundle
 from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import find_model
-from edgecap.caption import Beam, Caption
+from edgecap.caption import Beam, Caption, sentence
 from edgecap.errors import AudioError, BundleError
 from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import Encoded, InferenceSession, open_session
-from edgecap.inference.text import sentence
 from edgecap.types import LogMel, Waveform
 
 SHORTEST_TAIL_SECONDS = 1.0

@@ -1,6 +1,6 @@
-"""What may keep a machine from listening, looked at one by one; each finding says what to type.
+"""Checks of everything that may keep a machine from listening; each result says what to type.
 
-Checks only look. The one that opens the microphone listens for a second and a half and keeps nothing.
+Checks change nothing. The one that opens the microphone records for a second and a half and keeps nothing.
 """
 
 from __future__ import annotations
@@ -24,45 +24,48 @@ from edgecap.bundle.models import home
 from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
 from edgecap.live.config.listen_config import ListenConfig, microphones
+from edgecap.live.pipeline.hop_control import SHARE_LIMIT
 from edgecap.live.session import rehearse
 from edgecap.live.thermal import HOT_CELSIUS, THROTTLED_NOW, Heat, look, vcgencmd
 
 State = Literal["ok", "note", "fault"]
+"""A "fault" keeps edgecap from listening well; a "note" is worth knowing."""
 LISTEN_SECONDS = 1.5
 CAPTIONS = 3
 """Captions timed, after one that is not."""
-SHARE_LIMIT = 0.8
-"""Share of a hop that a caption may take (`edgecap.live.pipeline.hop_control`)."""
 CLIPPED_SHARE = 1e-3
-"""Share of samples at full scale from which on a microphone is set too loud."""
+"""Share of samples at full scale above which a microphone is set too loud."""
 LEAST_DISK = 200e6
-"""Bytes free below which a journal of weeks may not fit."""
+"""Free bytes below which a journal of weeks may not fit."""
 UNSYNCHRONISED = 5
-"""What adjtimex(2) returns for a clock that nobody has set (TIME_ERROR)."""
+"""Return value of adjtimex(2) for a clock that is not synchronised (TIME_ERROR)."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
     state: State
-    """"fault" keeps edgecap from listening well; "note" is worth knowing."""
-    found: str
-    type: str
+    message: str
+    advice: str
     """What to type next."""
+
+    def document(self) -> dict[str, object]:
+        """The result as `edgecap doctor --json` prints it."""
+        return {"check": self.check, "state": self.state, "found": self.message, "type": self.advice}
 
 
 def examine(config: ListenConfig) -> Iterator[CheckResult]:
-    """All findings for listening with this configuration, in the order in which to mend them."""
+    """All results for listening with this configuration, in the order in which to fix faults."""
     yield from _portaudio()
     yield from _devices()
     yield from _holders()
     yield from _levels(config)
     yield from _model(config)
-    yield from _heat()
+    yield from heat(look(), vcgencmd())
     yield from _disk(config)
-    yield from _clock()
+    yield clock_result(synchronised())
 
 
 def _portaudio() -> Iterator[CheckResult]:
@@ -74,31 +77,28 @@ def _portaudio() -> Iterator[CheckResult]:
 
 def _devices() -> Iterator[CheckResult]:
     try:
-        found = list_devices()
+        devices = list_devices()
     except EdgecapError as error:
         yield _from(error, "devices", "edgecap devices")
         return
-    if forbidden():
-        yield CheckResult(
-            "devices", "fault", f"you may not use {', '.join(map(str, forbidden()))}", JOIN_GROUP.partition("type: ")[2]
-        )
-    elif not found:
-        yield CheckResult("devices", "fault", "there is no microphone; plug one in", "arecord -l")
+    if nodes := forbidden():
+        message = f"you are not permitted to open {', '.join(map(str, nodes))}"
+        yield CheckResult("devices", "fault", message, JOIN_GROUP.partition("type: ")[2])
+    elif not devices:
+        yield CheckResult("devices", "fault", "no microphone is connected; plug one in", "arecord -l")
     else:
-        names = ", ".join(f"{device.index} {device.name}{' (default)' if device.default else ''}" for device in found)
+        names = ", ".join(f"{device.index} {device.name}{' (default)' if device.default else ''}" for device in devices)
         yield CheckResult("devices", "ok", names, "edgecap devices")
 
 
 def _holders() -> Iterator[CheckResult]:
-    held = holders()
-    for holder in held:
-        yield CheckResult(
-            "holders", "note", f"{holder.name} (process {holder.process}) holds {holder.node}", f"kill {holder.process}"
-        )
-    if not held:
-        yield CheckResult(
-            "holders", "ok", "no program that you may look into holds a sound device", "sudo edgecap doctor"
-        )
+    processes = holders()
+    for holder in processes:
+        message = f"{holder.name} (process {holder.process}) holds {holder.node}"
+        yield CheckResult("holders", "note", message, f"kill {holder.process}")
+    if not processes:
+        message = "no process that you may inspect holds a sound device"
+        yield CheckResult("holders", "ok", message, "sudo edgecap doctor")
 
 
 def _levels(config: ListenConfig) -> Iterator[CheckResult]:
@@ -117,28 +117,20 @@ def _levels(config: ListenConfig) -> Iterator[CheckResult]:
 
 
 def level(name: str, block: np.ndarray, rate: int) -> CheckResult:
-    """What a second and a half of a microphone, shape (n, channels), says about it."""
+    """The check of a microphone's sound: shape (n, channels), a second and a half at `rate` hertz."""
+    state: State = "fault"
     if not len(block):
-        return CheckResult("level", "fault", f"{name} opens and gives no sound", "edgecap devices")
-    if float(np.ptp(block)) == 0.0:
-        return CheckResult(
-            "level",
-            "fault",
-            f"{name} gives one constant value: muted, or its cable is out",
-            "pactl set-source-mute @DEFAULT_SOURCE@ 0 || alsamixer -V capture",
-        )
-    loudest = loudest_level(to_mono(block), rate)
-    clipped = float(np.mean(np.abs(block) >= 0.999))
-    if clipped > CLIPPED_SHARE:
-        return CheckResult(
-            "level",
-            "note",
-            f"{name} is at full scale {100 * clipped:.1f} % of the time: set it lower",
-            "alsamixer -V capture",
-        )
-    return CheckResult(
-        "level", "ok", f"{name} at {rate} Hz, loudest 100 ms {loudest:.1f} dBFS", "edgecap listen --hearing"
-    )
+        message, advice = f"{name} opens but delivers no samples", "edgecap devices"
+    elif float(np.ptp(block)) == 0.0:
+        message = f"{name} delivers one constant value: it is muted or its cable is unplugged"
+        advice = "pactl set-source-mute @DEFAULT_SOURCE@ 0 || alsamixer -V capture"
+    elif (clipped := float(np.mean(np.abs(block) >= 0.999))) > CLIPPED_SHARE:
+        state, advice = "note", "alsamixer -V capture"
+        message = f"{name} is at full scale {100 * clipped:.1f} % of the time: turn it down"
+    else:
+        state, advice = "ok", "edgecap listen --hearing"
+        message = f"{name} at {rate} Hz, loudest 100 ms {loudest_level(to_mono(block), rate):.1f} dBFS"
+    return CheckResult("level", state, message, advice)
 
 
 def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter) -> Iterator[CheckResult]:
@@ -149,12 +141,8 @@ def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter)
         yield _from(error, "model", "edgecap models")
         return
     manifest = captioner.manifest
-    yield CheckResult(
-        "model",
-        "ok",
-        f"{manifest.name} ({manifest.runtime} {manifest.precision}), all SHA-256 as listed",
-        "edgecap models",
-    )
+    message = f"{manifest.name} ({manifest.runtime} {manifest.precision}), all SHA-256 as listed"
+    yield CheckResult("model", "ok", message, "edgecap models")
     rate, seconds = manifest.front_end.sample_rate, []
     samples = (np.random.default_rng(0).standard_normal(round(captioner.window * rate)) * 0.1).astype(np.float32)
     for _ in range(CAPTIONS + 1):
@@ -165,60 +153,39 @@ def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter)
 
 
 def speed(seconds: float, hop: float, streams: int = 1) -> CheckResult:
-    """Whether captions of so many seconds fit into a hop."""
+    """Whether captions that take so many seconds each fit into a hop."""
     share = seconds * streams / hop
-    said = f"a caption takes {1000 * seconds:.0f} ms, {100 * share:.1f} % of a hop of {hop:g} s"
-    said += f" with {streams} microphones" if streams > 1 else ""
+    message = f"a caption takes {1000 * seconds:.0f} ms, {100 * share:.1f} % of a hop of {hop:g} s"
+    message += f" with {streams} microphones" if streams > 1 else ""
     if share > SHARE_LIMIT:
-        return CheckResult(
-            "speed", "fault", f"{said}: too slow", f"edgecap listen --hop {ceil(seconds * streams / 0.5)}"
-        )
-    return CheckResult("speed", "ok", said, "edgecap bench")
+        longer = f"edgecap listen --hop {ceil(seconds * streams / 0.5)}"
+        return CheckResult("speed", "fault", f"{message}: too slow", longer)
+    return CheckResult("speed", "ok", message, "edgecap bench")
 
 
-def _heat() -> Iterator[CheckResult]:
-    yield from heat(look(), vcgencmd())
-
-
-def heat(now: Heat, word: int | None) -> Iterator[CheckResult]:
-    """Temperature and throttling; `word` is what the firmware of a Raspberry Pi says, None on other machines."""
-    throttled = now.throttled or bool((word or 0) & THROTTLED_NOW)
-    warm = "" if now.celsius is None else f"{now.celsius:.0f} °C"
-    if now.undervoltage or (word or 0) & 1:
-        yield CheckResult(
-            "power",
-            "fault",
-            "the voltage is too low; use the board's own power supply and a short cable",
-            "vcgencmd get_throttled",
-        )
-    if throttled or (now.celsius is not None and now.celsius >= HOT_CELSIUS):
-        yield CheckResult(
-            "heat",
-            "fault",
-            f"{warm or 'the board'} is too hot, so it slows itself down; give it air, or longer hops",
-            "edgecap listen --hop 4",
-        )
-    elif (word or 0) >> 16:
-        yield CheckResult(
-            "heat",
-            "note",
-            f"{warm} now, but since the start it was throttled or its voltage was too low",
-            "vcgencmd get_throttled",
-        )
+def heat(now: Heat, throttle_flags: int | None) -> Iterator[CheckResult]:
+    """Temperature and throttling; `throttle_flags` are those of a Raspberry Pi's firmware, None on other machines."""
+    flags = throttle_flags or 0
+    celsius = "" if now.celsius is None else f"{now.celsius:.0f} °C"
+    if now.undervoltage or flags & 1:
+        message = "the voltage is too low; use the board's own power supply and a short cable"
+        yield CheckResult("power", "fault", message, "vcgencmd get_throttled")
+    if now.throttled or flags & THROTTLED_NOW or (now.celsius is not None and now.celsius >= HOT_CELSIUS):
+        message = f"{celsius or 'the board'} is too hot and throttled; cool it, or use longer hops"
+        yield CheckResult("heat", "fault", message, "edgecap listen --hop 4")
+    elif flags >> 16:
+        message = f"{celsius} now, but since boot it was throttled or its voltage was too low"
+        yield CheckResult("heat", "note", message, "vcgencmd get_throttled")
     else:
-        yield CheckResult(
-            "heat",
-            "ok",
-            warm or "this machine does not tell its temperature",
-            "vcgencmd measure_temp" if word is not None else "cat /sys/class/thermal/thermal_zone*/temp",
-        )
+        read = "cat /sys/class/thermal/thermal_zone*/temp" if throttle_flags is None else "vcgencmd measure_temp"
+        yield CheckResult("heat", "ok", celsius or "this machine reports no temperature", read)
 
 
 def _disk(config: ListenConfig) -> Iterator[CheckResult]:
     output = config.output
-    places = [Path(file).parent for file in (output.journal, output.csv, output.srt, output.vtt) if file]
-    places += [Path(output.keep_audio)] if output.keep_audio else []  # a folder, which may be a disk of its own
-    for folder in sorted({_existing(place.expanduser().absolute()) for place in places or [home()]}):
+    folders = [Path(file).parent for file in (output.journal, output.csv, output.srt, output.vtt) if file]
+    folders += [Path(output.keep_audio)] if output.keep_audio else []  # a folder, which may be a mount point
+    for folder in sorted({_existing(path.expanduser().absolute()) for path in folders or [home()]}):
         free = shutil.disk_usage(folder).free
         state: State = "ok" if free >= LEAST_DISK else "fault"
         yield CheckResult("disk", state, f"{free / 1e6:.0f} MB free at {folder}", f"df -h {folder}")
@@ -228,27 +195,19 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
-def _clock() -> Iterator[CheckResult]:
-    yield clock_finding(synchronised())
-
-
-def clock_finding(known: bool | None) -> CheckResult:
-    """Whether the clock is right, as far as the system knows."""
+def clock_result(known: bool | None) -> CheckResult:
+    """Whether the clock is synchronised, as `synchronised` says."""
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
     if known is None:
-        return CheckResult("clock", "note", f"{now}; this system does not tell whether it is right", "date")
-    if not known:
-        return CheckResult(
-            "clock",
-            "note",
-            f"{now}, which was not compared with the network's time: events may be dated wrongly",
-            "sudo timedatectl set-ntp true",
-        )
-    return CheckResult("clock", "ok", f"{now}, kept by the network's time", "timedatectl")
+        return CheckResult("clock", "note", f"{now}; this system does not report whether it is right", "date")
+    if known:
+        return CheckResult("clock", "ok", f"{now}, synchronised by NTP", "timedatectl")
+    message = f"{now}, not synchronised by NTP: events may get wrong dates"
+    return CheckResult("clock", "note", message, "sudo timedatectl set-ntp true")
 
 
 def synchronised() -> bool | None:
-    """Whether the kernel's clock is disciplined by NTP (adjtimex(2)); None where that cannot be asked."""
+    """Whether NTP disciplines the kernel's clock (adjtimex(2)); None where the system does not say."""
     try:
         adjtimex = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):
@@ -259,6 +218,6 @@ def synchronised() -> bool | None:
 
 
 def _from(error: EdgecapError, check: str, otherwise: str) -> CheckResult:
-    """An error as a finding: its own advice on what to type, where it has one."""
-    what, _, advice = str(error).partition("type: ")
-    return CheckResult(check, "fault", what.rstrip("; ") if advice else str(error), advice or otherwise)
+    """An error as a result, with its own advice on what to type where it has one."""
+    message, _, advice = str(error).partition("type: ")
+    return CheckResult(check, "fault", message.rstrip("; "), advice or otherwise)

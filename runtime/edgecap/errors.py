@@ -1,51 +1,52 @@
-"""Every error that edgecap raises on purpose, and the exit code that each one means.
+"""The errors that edgecap raises, and their exit codes.
 
-    EdgecapError                 1   something that edgecap explains and that is none of the below
+    EdgecapError                 1   base of all; raised itself where no other class fits
     ├── ConfigError              2   a configuration file or a value in it is wrong (names the line)
     │   └── RecipeError              a training or export recipe is wrong (names the key)
-    ├── AudioError               3   the sound cannot be used (file, format, samples)
-    ├── BundleError              4   the model cannot be used
+    ├── AudioError               3   a sound cannot be used (file, format, samples)
+    ├── BundleError              4   a model cannot be used
     │   ├── ManifestError            the manifest is invalid, or of an unsupported version
     │   └── IntegrityError           a file is missing, changed or outside the folder
     ├── MissingDependencyError   5   a library or an extra is not installed
     ├── DeviceError              6   a microphone is missing, busy or refused
-    ├── OutputError              7   a result could not be written or served
+    ├── OutputError              7   a result cannot be written or served
     ├── CheckpointError          8   a checkpoint cannot be imported (names the tensor)
-    ├── VerificationError        9   an exported graph does not do what PyTorch does
+    ├── VerificationError        9   an exported graph differs from PyTorch
     │   ├── ShapeMismatchError       an output has another shape
     │   └── ToleranceError           an output differs by more than it may
     ├── BusyMachineError        10   the machine is too busy to measure on
-    ├── ServiceError            11   the systemd service cannot be installed, removed or asked
+    ├── ServiceError            11   the systemd service cannot be installed, removed or queried
     ├── DataError               12   data other than sound cannot be used
     │   ├── TableError               a table of captions is missing or malformed (names the row)
     │   ├── TrainingDataError        training data are missing, damaged or do not fit the recipe
     │   └── ResultError              a result file is missing, damaged or of another version
-    └── RunError                13   long work could not go on
+    └── RunError                13   a long run failed
         ├── TrainingError            a training run diverged or cannot be resumed
         └── MeasurementError         a measuring process failed or did not answer
 
-Exit code 0 is success and 2 also a wrong command line; 130 and 143 follow a second Ctrl-C or SIGTERM. `edgecap doctor`
-returns 11 for a fault that it found, `edgecap service status` for a service that does not run.
-A message says what happened, why, and what to type next; `str(error)` is one line.
+Exit code 0 is success, 1 an unexpected failure, 2 also a wrong command line; 130 and 143 follow Ctrl-C and SIGTERM
+(for `edgecap listen`, the second one). `edgecap doctor` returns 11 for a fault, `edgecap service status` for a service
+that does not run. A message is one line that says what happened, why, and what to type next.
 """
 
 from __future__ import annotations
 
 
 class EdgecapError(Exception):
-    """Base of all errors edgecap explains; `exit_code` is what a command returns for it."""
+    """Base of edgecap's errors."""
 
     exit_code = 1
+    """What a command returns for the error."""
 
 
 class ConfigError(EdgecapError):
-    """A configuration cannot be used; the message names the key, and the line where it came from a file."""
+    """A setting cannot be used; the message names the key, and the line where it came from a file."""
 
     exit_code = 2
 
 
 class RecipeError(ConfigError):
-    """A recipe has an unknown key or a value that cannot be; the message names it."""
+    """A recipe has an unknown key or an invalid value; the message names it."""
 
 
 class AudioError(EdgecapError):
@@ -86,7 +87,7 @@ class DeviceError(EdgecapError):
 
 
 class OutputError(EdgecapError):
-    """A result could not be written (disk full, read-only, not permitted) or served (the port is taken)."""
+    """A result cannot be written (disk full, read-only, not permitted) or served (the port is in use)."""
 
     exit_code = 7
 
@@ -112,13 +113,13 @@ class ToleranceError(VerificationError):
 
 
 class BusyMachineError(EdgecapError):
-    """The machine is too busy for a measurement to mean something."""
+    """The machine is too busy for a valid measurement."""
 
     exit_code = 10
 
 
 class ServiceError(EdgecapError):
-    """systemd refused a call, or did not answer."""
+    """systemd refused a request, or did not answer."""
 
     exit_code = 11
 
@@ -142,7 +143,7 @@ class ResultError(DataError):
 
 
 class RunError(EdgecapError):
-    """Long work could not go on."""
+    """A long run failed."""
 
     exit_code = 13
 
@@ -153,3 +154,8 @@ class TrainingError(RunError):
 
 class MeasurementError(RunError):
     """A measuring process failed, or did not answer."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error, or its type where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""What the doctor finds, on made-up machines and on this one; and what the kernel says about sound cards."""
+"""The doctor's checks, on simulated machines and on this one; and sound cards as the kernel lists them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgecap import doctor
-from edgecap.audio import microphone, sound_cards
-from edgecap.audio.microphone import InputDevice, find_device
+from edgecap.audio import microphone
+from edgecap.audio.microphone import InputDevice, Microphone, find_device
 from edgecap.audio.sound_cards import Holder, capture_nodes, card_of, forbidden, holders, plain_name, port_of
-from edgecap.doctor import CheckResult, clock_finding, examine, heat, level, speed
+from edgecap.doctor import CheckResult, clock_result, examine, heat, level, speed
 from edgecap.errors import BundleError, DeviceError
 from edgecap.live.config.listen_config import ListenConfig, ModelConfig, OutputConfig
 from edgecap.live.thermal import Heat, vcgencmd
@@ -57,28 +57,30 @@ def test_a_machine_without_these_files_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_device_that_this_user_may_not_open_names_the_group(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sound_cards.os, "access", lambda *_: False)  # root, as whom tests may run, may open everything
+    monkeypatch.setattr("os.access", lambda *_: False)  # root, as whom tests may run, may open everything
     nodes = forbidden(machine)
     assert [node.name for node in nodes] == ["pcmC1D0c"]
     monkeypatch.setattr(microphone, "forbidden", lambda: nodes)
     monkeypatch.setattr(microphone, "list_devices", lambda: [])
-    with pytest.raises(DeviceError, match=r"may not use it; type: sudo usermod -aG audio \$USER"):
+    with pytest.raises(DeviceError, match=r"not permitted to use it; type: sudo usermod -aG audio \$USER"):
         find_device()
     monkeypatch.setattr(doctor, "forbidden", lambda: nodes)
     monkeypatch.setattr(doctor, "list_devices", lambda: [])
-    (found,) = doctor._devices()
-    assert (found.state, found.type) == ("fault", "sudo usermod -aG audio $USER, then log out and in again")
+    result = next(result for result in examine(ListenConfig()) if result.check == "devices")
+    assert (result.state, result.advice) == ("fault", "sudo usermod -aG audio $USER, then log out and in again")
 
 
 def test_a_microphone_that_does_not_open_names_its_holder(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = InputDevice(0, "USB: Audio (hw:1,0)", 1, 48e3, "ALSA", True)
-    monkeypatch.setattr(microphone, "holders", lambda: [Holder("/dev/snd/pcmC1D0c", 123, "arecord")])
-    assert microphone._why_refused(device).startswith("arecord (process 123) holds it; end that program")
-    monkeypatch.setattr(microphone, "holders", list)
-    monkeypatch.setattr(microphone, "forbidden", lambda: [Path("/dev/snd/pcmC1D0c")])
-    assert "sudo usermod -aG audio" in microphone._why_refused(device)
-    monkeypatch.setattr(microphone, "forbidden", list)
-    assert "edgecap devices" in microphone._why_refused(device)
+    device = InputDevice(999, "USB: Audio (hw:1,0)", 1, 48e3, "ALSA", True)  # PortAudio has no such number
+    for holding, closed, advice in (
+        ([Holder("/dev/snd/pcmC1D0c", 123, "arecord")], [], r"arecord \(process 123\) holds it; close it"),
+        ([], [Path("/dev/snd/pcmC1D0c")], "type: sudo usermod -aG audio"),
+        ([], [], "choose another: edgecap devices"),
+    ):
+        monkeypatch.setattr(microphone, "holders", lambda holding=holding: holding)
+        monkeypatch.setattr(microphone, "forbidden", lambda closed=closed: closed)
+        with pytest.raises(DeviceError, match=advice):
+            Microphone(device, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -86,24 +88,24 @@ def test_a_microphone_that_does_not_open_names_its_holder(monkeypatch: pytest.Mo
     [
         (np.zeros((RATE, 1), np.float32), "fault", "one constant value"),
         (np.full((RATE, 2), 0.25, np.float32), "fault", "one constant value"),
-        (np.empty((0, 1), np.float32), "fault", "gives no sound"),
+        (np.empty((0, 1), np.float32), "fault", "delivers no samples"),
         (np.sign(noise(1))[:, None], "note", "at full scale"),
         (noise(1)[:, None], "ok", "dBFS"),
     ],
 )
 def test_levels(block: np.ndarray, state: str, words: str) -> None:
-    found = level("USB", block, RATE)
-    assert found.state == state
-    assert words in found.found
+    result = level("USB", block, RATE)
+    assert result.state == state
+    assert words in result.message
 
 
 def test_speed_is_held_against_the_hop_and_the_number_of_microphones() -> None:
     assert speed(0.1, 2.0).state == "ok"
-    assert "5.0 % of a hop" in speed(0.1, 2.0).found
+    assert "5.0 % of a hop" in speed(0.1, 2.0).message
     assert speed(1.9, 2.0).state == "fault"
     assert speed(0.15, 2.0, streams=16).state == "fault"
-    assert speed(1.9, 2.0).type == "edgecap listen --hop 4"
-    assert speed(0.19, 0.2).type == "edgecap listen --hop 1"
+    assert speed(1.9, 2.0).advice == "edgecap listen --hop 4"
+    assert speed(0.19, 0.2).advice == "edgecap listen --hop 1"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_speed_is_held_against_the_hop_and_the_number_of_microphones() -> None:
     ],
 )
 def test_heat_and_power(now: Heat, word: int | None, checks: dict[str, str]) -> None:
-    assert {finding.check: finding.state for finding in heat(now, word)} == checks
+    assert {result.check: result.state for result in heat(now, word)} == checks
 
 
 def test_the_firmwares_tool_is_asked_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,20 +136,39 @@ def test_the_firmwares_tool_is_asked_where_there_is_one(tmp_path: Path, monkeypa
 
 
 def test_a_clock_that_nobody_set_is_a_note() -> None:
-    assert [clock_finding(known).state for known in (True, False, None)] == ["ok", "note", "note"]
+    assert [clock_result(known).state for known in (True, False, None)] == ["ok", "note", "note"]
 
 
-def test_a_full_disk_is_found_at_the_place_of_the_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def results_of(check: str, config: ListenConfig) -> list[CheckResult]:
+    return [result for result in examine(config) if result.check == check]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the checks that open a microphone or caption."""
+    for name in ("_levels", "_model"):
+        monkeypatch.setattr(doctor, name, lambda config: iter(()))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_is_reported_at_the_place_of_the_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ListenConfig(output=OutputConfig(journal=str(tmp_path / "not yet" / "events.db")))
-    (found,) = doctor._disk(config)
-    assert (found.state, found.type) == ("ok", f"df -h {tmp_path}")
-    (kept,) = doctor._disk(ListenConfig(output=OutputConfig(keep_audio=str(tmp_path))))
-    assert kept.type == f"df -h {tmp_path}"  # not the folder around it
+    (result,) = results_of("disk", config)
+    assert (result.state, result.advice) == ("ok", f"df -h {tmp_path}")
+    (kept,) = results_of("disk", ListenConfig(output=OutputConfig(keep_audio=str(tmp_path))))
+    assert kept.advice == f"df -h {tmp_path}"  # not the folder around it
     monkeypatch.setattr(doctor, "LEAST_DISK", 1e18)
-    assert next(doctor._disk(config)).state == "fault"
+    assert results_of("disk", config)[0].state == "fault"
 
 
-def test_a_damaged_model_is_found_by_its_hash(tmp_path: Path, tiny_folder: Path) -> None:
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the check that opens a microphone."""
+    monkeypatch.setattr(doctor, "_levels", lambda config: iter(()))
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_damaged_model_is_reported_with_its_hash(tmp_path: Path, tiny_folder: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in tiny_folder.iterdir():
@@ -155,35 +176,37 @@ def test_a_damaged_model_is_found_by_its_hash(tmp_path: Path, tiny_folder: Path)
         if file.suffix == ".onnx":
             data[-1] ^= 1
         (broken / file.name).write_bytes(data)
-    (found,) = doctor._model(ListenConfig(model=ModelConfig(name=str(broken))))
-    assert found.state == "fault"
-    assert "SHA-256" in found.found
-    assert found.type
+    (result,) = results_of("model", ListenConfig(model=ModelConfig(name=str(broken))))
+    assert result.state == "fault"
+    assert "SHA-256" in result.message
+    assert result.advice
 
 
-def test_a_model_that_cannot_caption_a_stream_is_a_finding(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("silent")
+def test_a_model_that_cannot_caption_a_stream_is_a_fault(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise BundleError("its decoder takes at most 3 beams")
 
     monkeypatch.setattr(doctor, "rehearse", refuse)
-    (found,) = doctor._model(ListenConfig(model=ModelConfig(name=str(tiny_folder))))
-    assert (found.check, found.state, found.found) == ("model", "fault", "its decoder takes at most 3 beams")
+    (result,) = results_of("model", ListenConfig(model=ModelConfig(name=str(tiny_folder))))
+    assert (result.state, result.message) == ("fault", "its decoder takes at most 3 beams")
 
 
-def test_every_finding_says_what_to_type(tiny_folder: Path) -> None:
-    found = list(examine(ListenConfig(model=ModelConfig(name=str(tiny_folder)))))
+def test_every_result_says_what_to_type(tiny_folder: Path) -> None:
+    results = list(examine(ListenConfig(model=ModelConfig(name=str(tiny_folder)))))
     checks = {"portaudio", "devices", "holders", "level", "model", "speed", "heat", "disk", "clock"}
-    assert {finding.check for finding in found} >= checks
-    assert all(isinstance(finding, CheckResult) and finding.found and finding.type for finding in found)
+    assert {result.check for result in results} >= checks
+    assert all(result.message and result.advice for result in results)
 
 
 def test_the_command_ends_with_11_where_something_is_wrong(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
     done = edgecap("doctor", "--json", "--model", tiny_folder, "--device", "no such microphone")
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 11, done.stderr
-    assert any(line["state"] == "fault" and line["check"] == "level" for line in found)
+    assert all(set(document) == {"check", "state", "found", "type"} for document in documents)
+    assert any(document["state"] == "fault" and document["check"] == "level" for document in documents)
     lines = edgecap("doctor", "--model", tiny_folder, "--device", "no such microphone").stdout.splitlines()
-    assert len([line for line in lines if line.strip().startswith("→ ")]) == len(found)
+    assert len([line for line in lines if line.strip().startswith("→ ")]) == len(documents)
     (tmp_path / "a.toml").write_text("[stream]\nhop = 0\n")
     done = edgecap("doctor", "--config", tmp_path / "a.toml")
     assert done.returncode == 2

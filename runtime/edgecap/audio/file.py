@@ -1,7 +1,7 @@
-"""Sound files as streams of blocks: wav, flac, ogg, opus, mp3, whatever their rate and channels.
+"""Sound files as streams of blocks: wav, flac, ogg, opus, mp3, of any sample rate and number of channels.
 
-A file is never held whole: an hour costs as much memory as a second. Standard input and pipes, which
-cannot be searched, go through a temporary file of bounded size first.
+A file is never held in memory as a whole: an hour costs as much as a second. Standard input and pipes, which cannot be
+rewound, are first copied to a temporary file of bounded size.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from edgecap.util.stderr import silent_descriptor
 
 STANDARD_INPUT = "-"
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
-"""Endings of the files in a folder that are taken for sounds, in lower case; a file named by itself may have any."""
+"""Suffixes, in lower case, of the files in a folder that count as sounds; a single file may have any suffix."""
 SPOOL_LIMIT = 4 << 30
-"""Most bytes taken from standard input: the size that a WAV file ends at."""
+"""Most bytes taken from standard input: the largest size of a WAV file."""
 BLOCK_FRAMES = 1 << 16
 _UNKNOWN_FRAMES = 1 << 48
-"""A header that says more than this (9,000 years of 1 kHz) says that the length is not known."""
+"""A header with more frames than this (9,000 years at 1 kHz) means that the length is unknown."""
 
 
 class AudioFile:
-    """An open sound file. Use it as a context manager; `blocks` can be walked once."""
+    """An open sound file. Use it as a context manager; `blocks` can be read once."""
 
     def __init__(self, path: str | Path, *, name: str | None = None) -> None:
-        """Open `path`, or standard input for "-"; `name` is what errors call it, its path where none is given.
+        """Open `path`, or standard input for "-"; `name` stands for it in errors, by default its path.
 
-        Raises AudioError, or OutputError where it cannot be spooled.
+        Raises AudioError, or OutputError where standard input cannot be stored.
         """
         self.name = name or ("standard input" if str(path) == STANDARD_INPUT else str(path))
         with ExitStack() as stack:
@@ -53,19 +53,19 @@ class AudioFile:
             self.channels: int = self._sound.channels
             frames: int = self._sound.frames
             self.frames: int | None = frames if frames < _UNKNOWN_FRAMES else None
-            """Frames (samples of one channel) that the header promises; None where it does not say."""
+            """Frames (samples of one channel) according to the header; None where it does not say."""
             self._check_header()
             self._resources = stack.pop_all()
 
     @property
     def duration(self) -> float | None:
-        """Seconds that the header promises; None where it does not say."""
+        """Seconds according to the header; None where it does not say."""
         return None if self.frames is None else self.frames / self.sample_rate
 
     def blocks(self) -> Iterator[Waveform]:
         """Checked blocks of shape (n, channels), float32 in [-1, 1].
 
-        Raises AudioError for a damaged or truncated file and for samples that are no numbers.
+        Raises AudioError for a damaged or truncated file and for samples that are NaN or infinite.
         """
         position = 0
         while True:
@@ -78,7 +78,7 @@ class AudioFile:
                 raise AudioError(f"{self.name}: {error}") from error
             position += len(block)
             yield block
-        # An mp3's header counts whole frames and the encoder's delay, so only a clear lack is one.
+        # An mp3's header counts complete frames and the encoder's delay, so only a large difference is an error.
         tolerance = self.sample_rate if self._sound.format == "MP3" else 0
         if self.frames is not None and position < self.frames - tolerance:
             raise AudioError(
@@ -86,7 +86,7 @@ class AudioFile:
                 f"header says {self.frames / self.sample_rate:.3f} s; copy it again"
             )
         if position == 0:
-            raise AudioError(f"{self.name} has no samples; give a sound that is longer than nothing")
+            raise AudioError(f"{self.name} contains no audio; choose another file")
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -101,7 +101,7 @@ class AudioFile:
         self.close()
 
     def _stored(self, path: str | Path, stack: ExitStack) -> Path:
-        """A file on disk that holds the sound: the given one, or what was read from a pipe."""
+        """A regular file that holds the sound: the given one, or a copy of what was read from a pipe."""
         if str(path) == STANDARD_INPUT:
             if sys.stdin is None:
                 raise AudioError("standard input is closed; pipe a sound file into it")
@@ -111,7 +111,7 @@ class AudioFile:
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):
                 raise AudioError(f"{self.name} is a folder; name the files in it")
-            # Unbuffered, so that a pipe is not read from before it is spooled; opening tells about permissions.
+            # Unbuffered, so that nothing is read from a pipe before it is spooled; opening also checks permissions.
             with path.open("rb", buffering=0) as file:
                 if stat.S_ISFIFO(mode):
                     return _spool(file, self.name, stack)
@@ -133,13 +133,13 @@ class AudioFile:
                 "reading sound files needs libsndfile, which was not found; type: sudo apt install libsndfile1"
             ) from error
         try:
-            with silent_descriptor():  # what the mp3 decoder writes there
+            with silent_descriptor():  # the mp3 decoder writes there
                 return soundfile.SoundFile(os.fsencode(path))
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
-            # libsndfile says "not a regular file" of anything called .mp3 that is none
+            # libsndfile says "not a regular file" of anything named .mp3 that is not an mp3
             reason = "" if "regular file" in str(error) else _sentence(getattr(error, "error_string", ""))
             raise AudioError(
-                f"{self.name} is not a sound that can be read{reason}; give wav, flac, ogg, opus or mp3, "
+                f"{self.name} is not a readable sound file{reason}; use wav, flac, ogg, opus or mp3, "
                 f"or convert it: ffmpeg -i {shlex.quote(self.name)} sound.wav"
             ) from error
 
@@ -150,10 +150,10 @@ class AudioFile:
             raise AudioError(f"{self.name}: {error}") from error
         if self.channels > MOST_CHANNELS:
             raise AudioError(
-                f"{self.name} has {self.channels} channels and at most {MOST_CHANNELS} are taken; mix it down"
+                f"{self.name} has {self.channels} channels, and at most {MOST_CHANNELS} are supported; mix it down"
             )
         if self.frames == 0:
-            raise AudioError(f"{self.name} has no samples; give a sound that is longer than nothing")
+            raise AudioError(f"{self.name} contains no audio; choose another file")
 
     def _read(self) -> Waveform:
         import soundfile
@@ -170,13 +170,13 @@ class AudioFile:
 
 
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> Waveform:
-    """A whole sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
+    """A sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
 
     Raises AudioError for a file that cannot be used.
     """
     with AudioFile(path) as sound:
-        wanted = None if seconds is None else round(seconds * sound.sample_rate)
-        blocks = resampled(_mono(sound, wanted), sound.sample_rate, sample_rate)
+        limit = None if seconds is None else round(seconds * sound.sample_rate)
+        blocks = resampled(_mono(sound, limit), sound.sample_rate, sample_rate)
         samples = np.concatenate(list(blocks))
     return samples if seconds is None else samples[: round(seconds * sample_rate)]
 
@@ -191,26 +191,25 @@ def sound_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _mono(sound: AudioFile, wanted: int | None) -> Iterator[Waveform]:
-    """Mono blocks of a file, up to `wanted` samples in all."""
-    left = wanted
+def _mono(sound: AudioFile, limit: int | None) -> Iterator[Waveform]:
+    """Mono blocks of a file, up to `limit` samples in all."""
+    position = 0
     for block in sound.blocks():
-        yield to_mono(block if left is None else block[:left])
-        if left is not None:
-            left -= len(block)
-            if left <= 0:
-                return
+        yield to_mono(block if limit is None else block[: limit - position])
+        position += len(block)
+        if limit is not None and position >= limit:
+            return
 
 
 def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:
-    """Copy a stream that cannot be searched into a temporary file, which lives as long as the stack."""
+    """Copy a stream that cannot be rewound into a temporary file, which lives as long as the stack."""
     size = 0
     try:
         target = stack.enter_context(tempfile.NamedTemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
         while block := source.read(1 << 20):
             size += len(block)
             if size > SPOOL_LIMIT:
-                raise AudioError(f"{name} is longer than {SPOOL_LIMIT >> 30} GiB; give a file instead of a pipe")
+                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; use a file instead of a pipe")
             target.write(block)
         target.flush()
     except OSError as error:
@@ -228,6 +227,6 @@ def _reason(error: Exception) -> str:
 
 
 def _sentence(reason: str) -> str:
-    """A library's reason in brackets, without its own "Error :" and full stop."""
+    """A library's reason in brackets, without its "Error :" and full stop."""
     reason = reason.removeprefix("Error : ").rstrip(". ")
     return f" ({reason})" if reason else ""

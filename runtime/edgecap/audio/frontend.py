@@ -1,8 +1,8 @@
 """Log-mel front end in NumPy: samples in, log-mel spectrogram out.
 
-Knows nothing about models or files. Its constants come from the bundle (`FrontEnd`), so that the
-spectrogram a device computes is the one the model was trained on. `edgecap_train.models.frontend` is the
-same arithmetic in PyTorch; a test holds the two together.
+Knows nothing about models or files. Its constants come from the bundle (`FrontEnd`), so that a device computes the
+spectrogram that the model was trained on. `edgecap_train.models.frontend` is the same arithmetic in PyTorch; a test
+compares the two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgecap.types import LogMel, Waveform
 
 Positive = Annotated[int, Meta(gt=0)]
 BLOCK_FRAMES = 64
-"""Frames transformed at once: few enough to stay in a processor's cache (some 400 kB)."""
+"""Frames transformed at once: few enough to stay in a processor's cache (about 400 kB)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class FrontEnd:
     """Added before the logarithm ("log" only)."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for constants that no spectrogram can be made with."""
+        """Raises ValueError for constants that contradict each other."""
         if self.win_length > self.n_fft:
             raise ValueError(f"win_length {self.win_length} is longer than n_fft {self.n_fft}")
         if not self.f_min < min(self.f_max, self.sample_rate / 2):
@@ -136,14 +136,14 @@ def _tables(front_end: FrontEnd) -> tuple[Waveform, Waveform, int]:
 
 
 def mel_frames(padded: Waveform, front_end: FrontEnd) -> LogMel:
-    """Mel energies of every whole frame in samples that are already padded or cut out of a stream.
+    """Mel energies of every complete frame in samples that are already padded or part of a stream.
 
     `padded` (m,) float32 → (1 + (m - n_fft) // hop, n_mels) float32, before compression.
     """
     window, bank, used = _tables(front_end)
     frames = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)[:: front_end.hop_length]
     mel = np.empty((len(frames), front_end.n_mels), np.float32)
-    # One transform of a whole clip spends most of its time on fetching fresh memory from the system.
+    # One transform of a complete clip spends most of its time getting fresh memory from the system.
     for start in range(0, len(frames), BLOCK_FRAMES):
         spectrum = np.fft.rfft(frames[start : start + BLOCK_FRAMES] * window, axis=1)[:, :used]
         energy = spectrum.real**2 + spectrum.imag**2
@@ -154,7 +154,7 @@ def mel_frames(padded: Waveform, front_end: FrontEnd) -> LogMel:
 
 
 def logarithm(mel: LogMel, front_end: FrontEnd) -> LogMel:
-    """Logarithm of mel energies, frame by frame: what of the compression needs no other frame. Any shape, float32."""
+    """Logarithm of mel energies: the part of the compression that needs no other frame. Any shape, float32."""
     if front_end.compression == "log":
         return np.asarray(np.log(mel + np.float32(front_end.log_offset)))
     return np.asarray(10.0 * np.log10(np.maximum(mel, np.float32(front_end.amin))))

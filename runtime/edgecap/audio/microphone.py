@@ -1,8 +1,7 @@
-"""Microphones: which there are, and one that is open.
+"""Microphones: the list of them, and one that is open.
 
-PortAudio is loaded when a microphone is first asked for, so that a machine without it can still
-caption files. A microphone is opened at its own rate, since many refuse any other; the callback does
-nothing but copy into a ring that keeps the newest sound.
+PortAudio is loaded on first use, so that a machine without it can still caption files. A microphone is opened at its
+native rate, since many refuse any other; the callback only copies into a ring buffer that keeps the newest sound.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from typing import Any, Self
 import numpy as np
 
 from edgecap.audio.sound_cards import GROUP, card_of, forbidden, holders, plain_name
-from edgecap.errors import DeviceError, MissingDependencyError
+from edgecap.errors import DeviceError, MissingDependencyError, first_line
 from edgecap.types import Waveform
 
 FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
-"""Rates tried, in hertz, where a microphone refuses the one it calls its own."""
+"""Rates tried, in hertz, where a microphone refuses its native one."""
 NEAR = 0.5
-"""Likeness (difflib) from which on a device's name is offered for a wrong one."""
+"""Similarity (difflib) from which a device's name is suggested for an unknown one."""
 BLOCK_SECONDS = 0.1
-"""Sound that a callback is given at once: PortAudio's own choice, 8 ms, costs twenty times the processor time."""
+"""Length of a callback's block: PortAudio's default, 8 ms, costs twenty times the processor time."""
 BUFFER_SECONDS = 0.4
-"""Buffer asked for: how long a busy machine may keep the callback waiting before sound is lost."""
+"""Requested buffer: how long a busy machine may delay the callback before sound is lost."""
 USUAL_CHANNELS = 2
-"""Channels opened at first: sound servers offer 32 and mix them up from one."""
+"""Channels tried first: sound servers offer 32, which they make from one."""
 
 JOIN_GROUP = f"type: sudo usermod -aG {GROUP} $USER, then log out and in again"
 
@@ -44,11 +43,11 @@ class InputDevice:
     channels: int
     """Most channels it can be opened with."""
     sample_rate: float
-    """Its own rate, in hertz."""
+    """Native rate, in hertz."""
     host: str
     """The sound system it belongs to ("ALSA", "JACK Audio Connection Kit")."""
     default: bool
-    """Whether it is what a program gets that names none."""
+    """Whether it is the system's default."""
 
 
 class Ring:
@@ -76,7 +75,7 @@ class Ring:
             self._data[: len(block) - first] = block[first:]
 
     def read(self) -> tuple[Waveform, int]:
-        """All that was written and not read yet, and the number of frames lost just before it."""
+        """Everything written and not read yet, and the number of frames lost just before it."""
         frames = len(self._data)
         with self._lock:
             lost = max(0, self._written - self._read - frames)
@@ -89,10 +88,10 @@ class Microphone:
     """An open microphone. Use it as a context manager."""
 
     def __init__(self, device: InputDevice, ring_seconds: float) -> None:
-        """Open a device at its own rate. Raises DeviceError where no rate and number of channels works."""
+        """Open a device, at its native rate if possible. Raises DeviceError where no rate and channel count works."""
         self.device = device
         self.overflows = 0
-        """Times that PortAudio lost sound before the callback."""
+        """How often PortAudio lost sound before the callback."""
         refusals = []
         for settings in _settings(device):
             rate, channels, _ = settings
@@ -100,15 +99,15 @@ class Microphone:
             try:
                 self._start(settings)
             except (_portaudio().PortAudioError, ValueError) as error:
-                refusals.append(_first_line(error))
+                refusals.append(first_line(error))
                 continue
             return
         raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); {_why_refused(device)}")
 
     def reopen(self, device: InputDevice) -> None:
-        """Go on with the same rate and ring after a `rescan`, which closes every stream; `device` is where it is now.
+        """Continue with the same rate and ring after a `rescan`, which closes every stream; `device` may have moved.
 
-        Where that fails it stays closed, and `active` says so.
+        If that fails it stays closed, and `active` is False.
         """
         self.device = device
         with suppress(_portaudio().PortAudioError, ValueError):
@@ -116,7 +115,7 @@ class Microphone:
 
     @property
     def active(self) -> bool:
-        """Whether sound still comes; an unplugged microphone ends without an error."""
+        """Whether it still delivers sound; an unplugged microphone ends without an error."""
         try:
             return bool(self._stream.active)
         except _portaudio().PortAudioError:
@@ -153,26 +152,26 @@ class Microphone:
         self.close()
 
     def _heard(self, block: Waveform, _frames: int, _time: object, status: Any) -> None:  # noqa: ANN401
-        """PortAudio's callback: copies and counts, nothing else."""
+        """PortAudio's callback: only copies and counts."""
         if status.input_overflow:
             self.overflows += 1
         self.ring.write(block)
 
 
 def portaudio_version() -> str:
-    """What PortAudio calls itself. Raises MissingDependencyError without it."""
+    """PortAudio's version, as it states it. Raises MissingDependencyError without PortAudio."""
     return str(_portaudio().get_portaudio_version()[1]).partition(",")[0]
 
 
 def list_devices() -> list[InputDevice]:
-    """All capture devices. Raises MissingDependencyError without PortAudio."""
+    """All capture devices. Raises MissingDependencyError without PortAudio, DeviceError if it does not answer."""
     portaudio = _portaudio()
     try:
         hosts = [host["name"] for host in portaudio.query_hostapis()]
-        found = list(portaudio.query_devices())
+        devices = list(portaudio.query_devices())
         default = portaudio.default.device[0]
     except portaudio.PortAudioError as error:
-        raise DeviceError(f"the sound system does not answer ({_first_line(error)}); see whether it runs") from error
+        raise DeviceError(f"the sound system does not answer ({first_line(error)}); check that it runs") from error
     return [
         InputDevice(
             index,
@@ -182,7 +181,7 @@ def list_devices() -> list[InputDevice]:
             hosts[device["hostapi"]],
             index == default,
         )
-        for index, device in enumerate(found)
+        for index, device in enumerate(devices)
         if device["max_input_channels"] > 0
     ]
 
@@ -190,11 +189,13 @@ def list_devices() -> list[InputDevice]:
 def find_device(query: str | None = None) -> InputDevice:
     """A device by number, by name, or by a part of its name in any case; the default one for None.
 
-    Raises DeviceError where none or more than one fits, MissingDependencyError without PortAudio.
+    Raises DeviceError where none or several match, MissingDependencyError without PortAudio.
     """
     devices = list_devices()
     if not devices:
-        raise DeviceError(_why_none())
+        if forbidden():
+            raise DeviceError(f"there is a microphone, but you are not permitted to use it; {JOIN_GROUP}")
+        raise DeviceError("no microphone is connected; plug one in, then type: edgecap devices")
     if query is None:
         return next((device for device in devices if device.default), devices[0])
     for fits in (
@@ -207,15 +208,15 @@ def find_device(query: str | None = None) -> InputDevice:
             return fits[0]
         if fits:
             names = ", ".join(f"{device.index} {device.name!r}" for device in fits)
-            raise DeviceError(f"{query!r} fits more than one microphone ({names}); give the number")
+            raise DeviceError(f"{query!r} matches more than one microphone ({names}); give the number")
     known = {device.name.casefold(): device.name for device in devices}
     near = [known[name] for name in get_close_matches(query.casefold(), known, n=3, cutoff=NEAR)]
-    hint = f"; near it: {', '.join(map(repr, near))}" if near else ""
-    raise DeviceError(f"no microphone is called {query!r}{hint}; see edgecap devices")
+    hint = f"; similar: {', '.join(map(repr, near))}" if near else ""
+    raise DeviceError(f"no microphone is called {query!r}{hint}; type: edgecap devices")
 
 
 def rescan() -> None:
-    """Let PortAudio look for devices anew; it lists them once only. Every open stream must be closed before."""
+    """Make PortAudio list the devices again, which it does once only by itself. Close every stream before."""
     portaudio = _portaudio()
     with suppress(portaudio.PortAudioError):
         portaudio._terminate()
@@ -224,7 +225,7 @@ def rescan() -> None:
 
 
 def _settings(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float]]]:
-    """Rates, channels and buffers to try, the likeliest first."""
+    """Rates, channel counts and buffers to try, the likeliest first."""
     rates = dict.fromkeys([device.sample_rate, *map(float, FALLBACK_RATES)])
     channels = dict.fromkeys([min(USUAL_CHANNELS, device.channels), 1, device.channels])
     for rate in rates:
@@ -232,22 +233,15 @@ def _settings(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float
         yield from ((rate, count, buffers) for count in channels for buffers in (large, {}))
 
 
-def _why_none() -> str:
-    """Why no microphone is listed, and what to type."""
-    if forbidden():
-        return f"there is a microphone, but you may not use it; {JOIN_GROUP}"
-    return "there is no microphone; plug one in and see edgecap devices"
-
-
 def _why_refused(device: InputDevice) -> str:
     """Why a listed microphone does not open, and what to type."""
     card = card_of(device.name)
-    held = next((holder for holder in holders() if holder.node.startswith(f"/dev/snd/pcmC{card}D")), None)
-    if held:
-        return f"{held.name} (process {held.process}) holds it; end that program, or choose another: edgecap devices"
+    for holder in holders():
+        if holder.node.startswith(f"/dev/snd/pcmC{card}D"):
+            return f"{holder.name} (process {holder.process}) holds it; close it, or choose another: edgecap devices"
     if any(node.name.startswith(f"pcmC{card}D") for node in forbidden()):
-        return f"you may not use it; {JOIN_GROUP}"
-    return "see whether another program holds it, or choose another: edgecap devices"
+        return f"you are not permitted to use it; {JOIN_GROUP}"
+    return "close other programs that may hold it, or choose another: edgecap devices"
 
 
 def _portaudio() -> Any:  # noqa: ANN401 - sounddevice has no types
@@ -258,7 +252,3 @@ def _portaudio() -> Any:  # noqa: ANN401 - sounddevice has no types
             "using a microphone needs PortAudio, which was not found; type: sudo apt install libportaudio2"
         ) from error
     return sounddevice
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

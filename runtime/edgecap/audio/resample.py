@@ -12,20 +12,20 @@ from edgecap.types import Waveform
 
 LOWEST_RATE = 100
 HIGHEST_RATE = 1_536_000
-"""Rates that are taken, in hertz; no recording lies outside, a wrong header does."""
+"""Range of accepted rates, in hertz; a rate outside comes from a wrong header."""
 
 
 def check_rate(sample_rate: float) -> None:
-    """Raise AudioError for a sample rate that no sound has."""
+    """Raise AudioError for an implausible sample rate."""
     if not (math.isfinite(sample_rate) and LOWEST_RATE <= sample_rate <= HIGHEST_RATE):
         raise AudioError(
             f"a sample rate of {sample_rate:g} Hz is not between {LOWEST_RATE} and {HIGHEST_RATE}; "
-            "give the rate the sound was recorded at"
+            "use the rate at which the sound was recorded"
         )
 
 
 class Resampler:
-    """Converts a stream block by block; its low-pass keeps what lies above the new band from folding back."""
+    """Converts a stream block by block; its low-pass filter prevents aliasing."""
 
     def __init__(self, source_rate: float, target_rate: int) -> None:
         check_rate(source_rate)
@@ -36,14 +36,14 @@ class Resampler:
             self._stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32", quality="HQ")
 
     def push(self, block: Waveform, last: bool = False) -> Waveform:
-        """Converted samples that are ready after `block` (n,); `last` gives out what the filter still holds."""
+        """Converted samples that are ready after `block` (n,); `last` flushes the filter."""
         if self._stream is None:
             return block
         return np.asarray(self._stream.resample_chunk(block, last=last), np.float32)
 
 
 def resampled(blocks: Iterable[Waveform], source_rate: float, target_rate: int) -> Iterator[Waveform]:
-    """The blocks of a stream at another rate; a stream of less than one new sample gives one zero."""
+    """The blocks of a stream at another rate; one zero for a stream shorter than a sample at that rate."""
     resampler, empty = Resampler(source_rate, target_rate), True
     for block in blocks:
         converted = resampler.push(block)

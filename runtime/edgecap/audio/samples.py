@@ -1,7 +1,6 @@
-"""Arrays of samples: made mono float32, checked, measured.
+"""Arrays of samples: conversion to mono float32, checks, levels.
 
-Knows nothing about files or models. Everything here works on whole arrays or on the blocks of a
-stream; a block says where it begins so that an error can name the place.
+Knows nothing about files or models. Everything here works on complete arrays or on the blocks of a stream.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from edgecap.errors import AudioError
 from edgecap.types import Waveform
 
 LEVEL_FLOOR_DBFS = -120.0
-"""The level that digital silence is given."""
+"""The level of digital silence."""
 LEVEL_BLOCK_SECONDS = 0.1
 LARGEST_SAMPLE = 16.0
-"""24 dB above full scale: no recording in [-1, 1] gets there, unscaled integers do."""
+"""24 dB above full scale: beyond any recording in [-1, 1], but not beyond unscaled integers."""
 MOST_CHANNELS = 64
 _FULL_SCALE = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 2.0**7)}
 
@@ -36,23 +35,23 @@ def as_float(samples: ArrayLike) -> Waveform:
         raise AudioError(f"samples need the shape (n,) or (n, channels), not {np.shape(samples)}")
     if array.shape[1] > MOST_CHANNELS:
         raise AudioError(
-            f"samples of shape {array.shape} would have {array.shape[1]} channels; channels are the "
-            "second axis, so give samples.T"
+            f"samples of shape {array.shape} would be {array.shape[1]} channels; channels are the "
+            "second axis, so pass samples.T"
         )
     if array.size == 0:
-        raise AudioError("the sound has no samples; give at least one")
+        raise AudioError("the sound has no samples; pass at least one")
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
     if array.dtype.name not in _FULL_SCALE:
         raise AudioError(
-            f"samples of type {array.dtype} have no known full scale; give float in [-1, 1], int16, int32 or uint8"
+            f"samples of type {array.dtype} have no known full scale; pass float in [-1, 1], int16, int32 or uint8"
         )
     zero, scale = _FULL_SCALE[array.dtype.name]
     return np.asarray((array.astype(np.float32) - np.float32(zero)) / np.float32(scale))
 
 
 def to_int16(samples: Waveform) -> NDArray[np.int16]:
-    """Float samples in [-1, 1] as 16-bit integers; what lies above is clipped. `as_float` is its inverse."""
+    """Float samples in [-1, 1] as 16-bit integers; larger values are clipped. `as_float` is the inverse."""
     return np.asarray(np.clip(np.rint(samples * np.float32(2**15)), -(2**15), 2**15 - 1).astype(np.int16))
 
 
@@ -85,7 +84,7 @@ def to_mono(block: Waveform) -> Waveform:
 def loudest_level(samples: Waveform, sample_rate: int) -> float:
     """RMS level of the loudest 100 ms of mono samples (n,), in dB relative to full scale, at least -120.
 
-    A constant offset is no sound (cheap microphones have one), so each block is measured without its mean.
+    Each block is measured without its mean, because cheap microphones add a constant offset.
     """
     length = max(1, min(round(LEVEL_BLOCK_SECONDS * sample_rate), samples.size))
     blocks = samples[: samples.size // length * length].reshape(-1, length)

@@ -1,7 +1,7 @@
-"""What Linux says about sound cards: which there are, where they are plugged in, who holds them, who may use them.
+"""Sound cards as Linux lists them: their capture devices, their ports, who holds them, who may use them.
 
-Read from /proc/asound, /sys/class/sound, /dev/snd and /proc/PID/fd alone, so nothing is opened and nobody disturbed.
-Elsewhere, and for devices of a sound server, there is nothing to read and everything is unknown.
+Read from /proc/asound, /sys/class/sound, /dev/snd and /proc/PID/fd only, so no device is opened. On other systems, and
+for devices of a sound server, everything is unknown.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ ROOT = Path("/")
 GROUP = "audio"
 """The group that owns sound devices on Debian and Raspberry Pi OS."""
 _HARDWARE = re.compile(r" \(hw:(\d+),(\d+)\)$")
-"""How PortAudio ends the name of an ALSA device: the numbers of card and device, which change."""
+"""End of an ALSA device's name in PortAudio: the numbers of card and device, which change."""
 _NODE = re.compile(r"pcmC(\d+)D(\d+)c$")
 _LISTED = re.compile(r"^(\d+)-(\d+):.*: capture ")
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that has a capture device open."""
+    """A process with an open capture device."""
 
     node: str
     """Path of the device, as /dev/snd/pcmC1D0c."""
     process: int
     name: str
-    """What the process is called."""
+    """Name of the process."""
 
 
 def plain_name(device: str) -> str:
@@ -39,12 +39,12 @@ def plain_name(device: str) -> str:
 
 def card_of(device: str) -> int | None:
     """The number of the sound card in a device's name; None for devices of a sound server."""
-    found = _HARDWARE.search(device)
-    return int(found[1]) if found else None
+    match = _HARDWARE.search(device)
+    return int(match[1]) if match else None
 
 
 def port_of(device: str, root: Path = ROOT) -> str | None:
-    """Where the card of a device is plugged in, which stays when numbers change; None where that is unknown."""
+    """The port that a device's card is plugged into, which stays when numbers change; None where unknown."""
     card = card_of(device)
     path = root / f"sys/class/sound/card{card}/device"
     return None if card is None or not path.exists() else os.path.realpath(path)
@@ -56,17 +56,17 @@ def capture_nodes(root: Path = ROOT) -> list[Path]:
         lines = (root / "proc/asound/pcm").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    found = [match for line in lines if (match := _LISTED.match(f"{line} "))]
-    return [root / f"dev/snd/pcmC{int(match[1])}D{int(match[2])}c" for match in found]
+    matches = [match for line in lines if (match := _LISTED.match(f"{line} "))]
+    return [root / f"dev/snd/pcmC{int(match[1])}D{int(match[2])}c" for match in matches]
 
 
 def forbidden(root: Path = ROOT) -> list[Path]:
-    """Capture devices that are there and that this user may not open."""
+    """Existing capture devices that this user is not permitted to open."""
     return [node for node in capture_nodes(root) if node.exists() and not os.access(node, os.R_OK | os.W_OK)]
 
 
 def holders(root: Path = ROOT) -> list[Holder]:
-    """Processes that have a capture device open, as far as this user may see."""
+    """Processes with an open capture device, as far as this user may see."""
     return [
         Holder(f"/dev/snd/{match[0]}", int(process.name), _name_of(process))
         for process in sorted((root / "proc").glob("[0-9]*"), key=lambda path: int(path.name))

@@ -1,15 +1,18 @@
 """The command line. A command parses, calls and prints; everything it calls is in the API.
 
 Results go to standard output, all else to standard error. An error is one line and an exit code
-(`edgecap.errors`); a traceback appears only where EDGECAP_DEBUG is set.
+(`edgecap.errors`); a traceback appears only if EDGECAP_DEBUG is set.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from edgecap.cli.console import full_disk, prepare_streams, say
@@ -35,9 +38,22 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         known = full_disk(error)
         return report(known) if known else _report_unexpected(error)
-    except Exception as error:  # the last resort; no traceback for whoever just wants a caption
+    except Exception as error:  # the last resort: no traceback for people who just want a caption
         return _report_unexpected(error)
     return 0
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that the first Ctrl-C or SIGTERM sets, so that work can end; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def first(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, first)
+    return stop
 
 
 def report(error: EdgecapError) -> int:
@@ -51,8 +67,7 @@ def _report_unexpected(error: Exception) -> int:
     name = type(error).__name__
     say(
         "error",
-        f"unexpected {name}: {error}; this is a fault of edgecap: set EDGECAP_DEBUG=1 and run it again for "
-        "the traceback",
+        f"unexpected {name}: {error}; this is a bug in edgecap: set EDGECAP_DEBUG=1 and run it again for the traceback",
     )
     _trace()
     return 1

@@ -20,8 +20,8 @@ ENTRY_POINTS = "edgecap.commands"
 OWN = {
     "caption": "edgecap.cli.caption:caption",
     "listen": "edgecap.cli.listen:listen",
-    "models": "edgecap.cli.models:models",
-    "devices": "edgecap.cli.devices:devices",
+    "models": "edgecap.cli.inventory:models",
+    "devices": "edgecap.cli.inventory:devices",
     "demo": "edgecap.cli.demo:demo",
     "service": "edgecap.cli.service:service",
     "doctor": "edgecap.cli.doctor:doctor",

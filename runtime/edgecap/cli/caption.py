@@ -35,11 +35,11 @@ def caption(
     model: Model = None,
     threads: Threads = None,
 ) -> None:
-    """Caption sound files of any sample rate, number of channels and length.
+    """Caption sound files.
 
-    One short file prints just its sentence. A file of several windows prints "START-END  SENTENCE" for each, and
-    several files put "FILE: " before it. A silent window is captioned "silence" without running the model. The rest at
-    the end of a long file is captioned if it is at least 1 s long.
+    They may have any sample rate, number of channels and length. One short file prints just its sentence. A file of
+    several windows prints "START-END  SENTENCE" for each, and several files put "FILE: " before it. A silent window is
+    captioned "silence" without running the model. The rest at the end of a long file is captioned from 1 s.
 
     A file that cannot be used is reported on standard error; the others are still captioned, and the exit code is 3.
 

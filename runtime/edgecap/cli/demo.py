@@ -1,4 +1,4 @@
-"""`edgecap demo`: a page that captions what is dropped on it."""
+"""`edgecap demo`: a web page that captions dropped sound files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def demo(
         typer.Option(
             "--web",
             metavar="[HOST:]PORT",
-            help="Where to serve it: on this machine alone, or with a token "
-            "where a host such as 0.0.0.0 is named. [default: 8642]",
+            help="Where to serve it: on this machine only, or with a token "
+            "if a host such as 0.0.0.0 is named. [default: 8642]",
         ),
     ] = None,
     token_file: Annotated[
@@ -26,8 +26,7 @@ def demo(
         typer.Option(
             "--token-file",
             metavar="FILE",
-            help="The token that visitors need is the first line of this "
-            "file. [default: a new one, where one is needed]",
+            help="Visitors need the token in the first line of this file. [default: a new one, where one is needed]",
         ),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
@@ -35,10 +34,11 @@ def demo(
     model: Model = None,
     threads: Threads = None,
 ) -> None:
-    """Serve a page that captions a dropped file, or a few seconds of the browser's microphone, with beams and scores.
+    """Serve a web page that captions dropped sound files.
 
-    Prints the address of the page, and serves until Ctrl-C or SIGTERM. Sounds are held in memory while they are
-    captioned and never stored. Browsers give their microphone only to localhost and to https.
+    It also captions a few seconds of the browser's microphone, and shows all beams with their scores. The command
+    prints the page's address, and serves until Ctrl-C or SIGTERM. Sounds are held in memory while they are captioned
+    and never stored. Browsers allow their microphone only on localhost and with https.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def demo(
       edgecap demo --web 0.0.0.0:8642
     """
     from edgecap.captioner import Captioner
-    from edgecap.cli.signals import stop_on_signals
+    from edgecap.cli import stop_on_signals
     from edgecap.live.config.config_file import load_config
     from edgecap.web.demo import Demo
 
@@ -59,5 +59,5 @@ def demo(
             import webbrowser
 
             if not webbrowser.open(page.url):
-                say("warning", f"no browser could be opened; open {page.url} yourself")
+                say("warning", f"no browser could be started; open {page.url} yourself")
         stop.wait()

@@ -1,15 +1,14 @@
-"""`edgecap doctor`: what keeps this machine from listening."""
+"""`edgecap doctor`: finds what keeps this machine from listening."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from edgecap.cli.console import write
 from edgecap.cli.options import Json, Model
-from edgecap.cli.service import FOUND_FAULT
+from edgecap.errors import ServiceError
 from edgecap.util.files import to_json
 
 MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
@@ -20,20 +19,20 @@ def doctor(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            "--device", "-d", metavar="NUMBER|NAME", help="Microphone to look at (repeatable). [default: the system's]"
+            "--device", "-d", metavar="NUMBER|NAME", help="Microphone to check (repeatable). [default: the system's]"
         ),
     ] = None,
     config: Annotated[
-        str | None, typer.Option("--config", "-c", metavar="FILE", help="A configuration of edgecap listen.")
+        str | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration of edgecap listen.")
     ] = None,
     model: Model = None,
     json: Json = False,
 ) -> None:
-    """Look for what keeps this machine from listening, and say what to type.
+    """Find what keeps this machine from listening, and say what to type.
 
-    Looks at PortAudio, the microphones, who holds them, their level (the microphone is open for 1.5 s, nothing is
-    kept), the model's hashes, the time of a caption against the hop, heat and throttling, disk, and clock. Exit code 0
-    where nothing is wrong, 11 where there is a fault; a note is none.
+    Checks PortAudio, the microphones, the programs that hold them, their level (the microphone is open for 1.5 s,
+    nothing is kept), the model's hashes, the time of a caption against the hop, heat and throttling, disk, and clock.
+    Exit code 11 if there is a fault; a note is not a fault.
 
     \b
     Examples:
@@ -45,12 +44,9 @@ def doctor(
 
     settings = load_config(config, {"source": {"device": device or None}, "model": {"name": model}})
     failed = False
-    for finding in examine(settings):
-        failed |= finding.state == "fault"
-        write(
-            to_json(asdict(finding))
-            if json
-            else f"{MARKS[finding.state]}  {finding.check:<9}  {finding.found}\n{'':18}→ {finding.type}"
-        )
+    for result in examine(settings):
+        failed |= result.state == "fault"
+        line = f"{MARKS[result.state]}  {result.check:<9}  {result.message}\n{'':18}→ {result.advice}"
+        write(to_json(result.document()) if json else line)
     if failed:
-        raise typer.Exit(FOUND_FAULT)
+        raise typer.Exit(ServiceError.exit_code)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecap.cli import stop_on_signals
 from edgecap.cli.console import say, write
 from edgecap.cli.options import BeamSize, Model, WindowLength
-from edgecap.cli.signals import stop_on_signals
 from edgecap.live.config.config_file import load_config, render_config
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.events.event import Change

@@ -8,7 +8,7 @@ import typer
 
 
 def model_names() -> list[str]:
-    """The models that are here, for completion."""
+    """Names of the installed models, for completion."""
     from edgecap.bundle.models import list_models
 
     return [model.name for model in list_models()]
@@ -21,7 +21,7 @@ Model = Annotated[
         "-m",
         metavar="NAME|FOLDER",
         autocompletion=model_names,
-        help="Model as edgecap models lists it, or a bundle's folder. [default: the one in the package]",
+        help="Name in the list of edgecap models, or a bundle's folder. [default: the one in the package]",
     ),
 ]
 BeamSize = Annotated[
@@ -34,6 +34,6 @@ WindowLength = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", "-t", min=1, metavar="N", help="Processor threads. [default: the cores, at most 4]"),
+    typer.Option("--threads", "-t", min=1, metavar="N", help="Processor threads. [default: one a core, at most 4]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]

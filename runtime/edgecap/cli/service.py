@@ -1,4 +1,4 @@
-"""`edgecap service`: the listener as a service of systemd."""
+"""`edgecap service`: the listener as a systemd service."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import typer
 
 from edgecap.cli.console import say, write
 from edgecap.cli.options import Json
+from edgecap.errors import ServiceError
 from edgecap.util.files import to_json
 
 if TYPE_CHECKING:
     from edgecap.service.unit import Scope
 
-FOUND_FAULT = 11
-"""Exit code of commands that look and find that something is not as it should be."""
 service = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Let systemd run edgecap listen: from the start of the machine or of your session, watched, "
+    help="Run edgecap listen as a systemd service: started with the machine or your session, restarted when it fails, "
     "and with no more rights than it needs.",
 )
 OfSystem = Annotated[
-    bool, typer.Option("--system/--user", help="Of the machine (as a user of its own) or of you. [default: of you]")
+    bool, typer.Option("--system/--user", help="For the machine (under a separate user) or for you. [default: for you]")
 ]
 
 
@@ -37,15 +36,15 @@ def install(
             "--config",
             "-c",
             metavar="FILE",
-            help="The configuration to listen with. [default: "
-            "listen.toml in ~/.config/edgecap or /etc/edgecap, written if it is not there]",
+            help="Configuration of edgecap listen. [default: "
+            "listen.toml in ~/.config/edgecap or /etc/edgecap, written if missing]",
         ),
     ] = None,
-    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once, and with each boot.")] = True,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now and at each boot.")] = True,
 ) -> None:
-    """Write the unit and start it. It starts before the microphone is there, and waits.
+    """Write the unit and start it. It waits for a microphone that is not connected yet.
 
-    After a change of the configuration, install again: whether the service may use the network depends on it.
+    Install again after changing the configuration: it decides whether the service may use the network.
 
     \b
     Examples:
@@ -60,33 +59,31 @@ def install(
 
 @service.command()
 def status(*, system: OfSystem = False, json: Json = False) -> None:
-    """Show whether it runs and what it says. Exit code 0 where it runs, 11 where it does not."""
+    """Show whether the service runs, and its last message. Exit code 11 if it does not run."""
     from edgecap.service import systemd
 
-    found = systemd.status(_scope(system))
+    state = systemd.status(_scope(system))
     if json:
-        write(to_json(found))
-    elif found.get("fault"):
-        say("warning", f"{found['fault']}; the unit {found['unit']} is {'' if found['installed'] else 'not '}installed")
-    elif not found["installed"]:
-        say(
-            "warning",
-            f"not installed; type: {'sudo ' if system else ''}edgecap service install{' --system' if system else ''}",
-        )
+        write(to_json(state))
+    elif state.get("fault"):
+        say("warning", f"{state['fault']}; the unit {state['unit']} is {'' if state['installed'] else 'not '}installed")
+    elif not state["installed"]:
+        command = "sudo edgecap service install --system" if system else "edgecap service install"
+        say("warning", f"not installed; type: {command}")
     else:
         write(
-            f"{found['state']} ({found['detail']}) since {found['since'] or 'never'}, restarted {found['restarts']} "
-            f"times; last exit code {found['exit_code']}"
+            f"{state['state']} ({state['detail']}) since {state['since'] or 'never'}, restarted {state['restarts']} "
+            f"times; last exit code {state['exit_code']}"
         )
-        if found["says"]:
-            write(str(found["says"]))
-    if not found["active"]:
-        raise typer.Exit(FOUND_FAULT)
+        if state["says"]:
+            write(str(state["says"]))
+    if not state["active"]:
+        raise typer.Exit(ServiceError.exit_code)
 
 
 @service.command()
 def remove(*, system: OfSystem = False) -> None:
-    """Stop it and remove its unit. The configuration, the journal and kept sounds stay."""
+    """Stop the service and remove its unit. The configuration, the journal and kept sounds stay."""
     from edgecap.service import systemd
 
     for line in systemd.remove(_scope(system)):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle
-from edgecap.errors import BundleError
+from edgecap.errors import BundleError, first_line
 from edgecap.inference.graph_session import GraphSession, RunGraph
 from edgecap.inference.signatures import Signature, check_signature, decode_signature, encode_signature
 from edgecap.runtimes import RUNTIMES
@@ -70,13 +70,9 @@ def _load(library: Any, path: Path) -> Any:  # noqa: ANN401
         return library._load_program(str(path), program_verification=library.Verification.InternalConsistency)
     except RuntimeError as error:
         raise BundleError(
-            f"{path} does not load in ExecuTorch ({_reason(error)}); export the model again, or type: "
+            f"{path} does not load in ExecuTorch ({first_line(error)}); export the model again, or type: "
             f"{RUNTIMES['executorch'].install_command} --upgrade"
         ) from error
-
-
-def _reason(error: RuntimeError) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _method(
@@ -96,7 +92,7 @@ def _method(
         method = program.load_method(name)
     except RuntimeError as error:
         raise BundleError(
-            f"{path}: ExecuTorch does not take its method {name!r} ({_reason(error)}); export the "
+            f"{path}: ExecuTorch does not take its method {name!r} ({first_line(error)}); export the "
             "model again for this processor"
         ) from error
     meta = method.method_meta()

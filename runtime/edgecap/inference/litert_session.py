@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from edgecap.bundle.bundle import Bundle
-from edgecap.errors import BundleError
+from edgecap.errors import BundleError, first_line
 from edgecap.inference.graph_session import GraphSession, RunGraph
 from edgecap.inference.signatures import Signature, check_signature, decode_signature, encode_signature
 from edgecap.runtimes import RUNTIMES
@@ -64,9 +64,8 @@ def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
             interpreter = interpreter_class(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BundleError(
-            f"{path} does not load in LiteRT ({reason}); export the model again, or type: pip install "
+            f"{path} does not load in LiteRT ({first_line(error)}); export the model again, or type: pip install "
             "--upgrade ai-edge-litert"
         ) from error
     return interpreter

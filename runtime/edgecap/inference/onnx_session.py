@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecap.bundle.bundle import Bundle
-from edgecap.errors import BundleError
+from edgecap.errors import BundleError, first_line
 from edgecap.inference.graph_session import GraphSession, RunGraph
 from edgecap.inference.signatures import Signature, check_signature, decode_signature, encode_signature
 from edgecap.runtimes import RUNTIMES
@@ -71,8 +71,9 @@ def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, 
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(f"{name} does not load in ONNX Runtime ({reason}); export the model again") from error
+        raise BundleError(
+            f"{name} does not load in ONNX Runtime ({first_line(error)}); export the model again"
+        ) from error
 
 
 def _graph(path: Path, threads: int, inputs: Signature, outputs: Signature) -> RunGraph:

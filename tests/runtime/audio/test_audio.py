@@ -81,7 +81,7 @@ def test_standard_input_without_end_is_cut_off(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(audio, "SPOOL_LIMIT", 3 << 20)
     with Path("/dev/zero").open() as zero:
         monkeypatch.setattr(sys, "stdin", zero)
-        with pytest.raises(AudioError, match="longer than"):
+        with pytest.raises(AudioError, match="larger than"):
             AudioFile("-")
     assert list(tmp_path.iterdir()) == []
 
@@ -113,7 +113,7 @@ def test_an_mp3_cut_in_half_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.raw", "a", "a.txt", "a.aiff"])
 def test_a_text_file_is_no_sound_whatever_it_is_called(name: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     (tmp_path / name).write_text("To be, or not to be, that is the question.\n" * 1000)
-    with pytest.raises(AudioError, match="not a sound that can be read") as caught:
+    with pytest.raises(AudioError, match="not a readable sound file") as caught:
         AudioFile(tmp_path / name)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""

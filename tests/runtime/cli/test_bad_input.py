@@ -73,7 +73,7 @@ def test_empty_standard_input(refused: Callable[..., str]) -> None:
 @pytest.mark.parametrize("kind", ["wav", "mp3", "raw"])
 def test_a_text_file_called_a_sound(refused: Callable[..., str], tmp_path: Path, kind: str) -> None:
     (tmp_path / f"letter.{kind}").write_text("Dear Sir or Madam,\n" * 200)
-    assert "not a sound that can be read" in refused(AUDIO, tmp_path / f"letter.{kind}")
+    assert "not a readable sound file" in refused(AUDIO, tmp_path / f"letter.{kind}")
 
 
 def test_a_truncated_flac(refused: Callable[..., str], tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_truncated_flac(refused: Callable[..., str], tmp_path: Path) -> None:
 
 def test_no_samples(refused: Callable[..., str], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), RATE)
-    assert "has no samples" in refused(AUDIO, tmp_path / "none.wav")
+    assert "contains no audio" in refused(AUDIO, tmp_path / "none.wav")
 
 
 def test_fifty_milliseconds_are_padded_captioned_and_noted(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from edgecap.cli.app import EPILOG
 from support.tiny_model import write_tiny_bundle
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def shadowing(folder: Path) -> dict[str, str]:
+    """An environment in which the modules in `folder` come before all others."""
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
 
 
 def test_the_version_is_the_packages(edgecap: Run) -> None:
@@ -96,29 +102,26 @@ def test_a_broken_model_is_shown_with_its_fault(edgecap: Run, tmp_path: Path) ->
     assert "format version 99" in done.stdout
 
 
-def test_an_unexpected_failure_is_one_line_and_a_traceback_on_request(edgecap: Run, tmp_path: Path) -> None:
-    # A module in the way of soxr that fails as nothing is meant to.
+def test_an_unexpected_failure_is_one_line_and_a_traceback_on_request(
+    edgecap: Run, tiny_folder: Path, sounds: Path, tmp_path: Path
+) -> None:
+    # A module in place of soxr, with an error that no code expects.
     (tmp_path / "soxr.py").write_text("raise RuntimeError('boom')")
-    model = write_tiny_bundle(tmp_path / "model").folder
-    import numpy
-    import soundfile
-
-    soundfile.write(tmp_path / "a.wav", numpy.ones(8000), 8000)
-    arguments = ("caption", "-m", model, tmp_path / "a.wav")
-    done = edgecap(*arguments, env={"PYTHONPATH": str(tmp_path)})
+    arguments = ("caption", "-m", tiny_folder, sounds / "tone.flac")
+    done = edgecap(*arguments, env=shadowing(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.startswith("edgecap: error: unexpected RuntimeError: boom; this is a fault of edgecap")
+    assert done.stderr.startswith("edgecap: error: unexpected RuntimeError: boom; this is a bug in edgecap")
     assert len(done.stderr.splitlines()) == 1
-    told = edgecap(*arguments, env={"PYTHONPATH": str(tmp_path), "EDGECAP_DEBUG": "1"})
-    assert "Traceback" in told.stderr
+    traced = edgecap(*arguments, env=shadowing(tmp_path) | {"EDGECAP_DEBUG": "1"})
+    assert "Traceback" in traced.stderr
 
 
-def test_a_machine_without_portaudio_is_told_what_to_install(edgecap: Run, tmp_path: Path) -> None:
+def test_without_portaudio_the_error_says_what_to_install(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
     # sounddevice raises just this where the library is missing.
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
     for command in ("devices", "listen"):
-        model = ("--model", write_tiny_bundle(tmp_path / "model").folder) if command == "listen" else ()
-        done = edgecap(command, *model, env={"PYTHONPATH": str(tmp_path)})
+        model = ("--model", tiny_folder) if command == "listen" else ()
+        done = edgecap(command, *model, env=shadowing(tmp_path))
         assert done.returncode == 5
         assert done.stderr.splitlines() == [
             "edgecap: error: using a microphone needs PortAudio, which was not found; "

@@ -233,7 +233,7 @@ def test_overflows_are_counted_through_losses() -> None:
 def test_a_wrong_name_gets_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [InputDevice(0, "USB Audio Device", 1, 48e3, "ALSA", False), InputDevice(1, "HDMI", 1, 48e3, "ALSA", True)]
     monkeypatch.setattr(microphone, "list_devices", lambda: found)
-    with pytest.raises(DeviceError, match="'USB Adio Device'; near it: 'USB Audio Device'; see edgecap devices"):
+    with pytest.raises(DeviceError, match="'USB Adio Device'; similar: 'USB Audio Device'; type: edgecap devices"):
         find_device("USB Adio Device")
-    with pytest.raises(DeviceError, match="'xyz'; see edgecap devices"):
+    with pytest.raises(DeviceError, match="'xyz'; type: edgecap devices"):
         find_device("xyz")

@@ -77,7 +77,7 @@ class JudgedCheckpoint:
         """See `EvaluatedModel`; None is a beam of 3."""
         import torch
 
-        from edgecap.inference.text import sentence
+        from edgecap.caption import sentence
         from edgecap_train.models.search import SPECIALS, search_samples
 
         silence = SilenceSpec()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecap.bundle.manifest import VocabularySpec
-from edgecap.inference.text import sentence
+from edgecap.caption import sentence
 
 SPEC = VocabularySpec(size=4)
 
