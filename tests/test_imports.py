@@ -6,6 +6,7 @@ import graphlib
 import os
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from support.source_tree import (
     ROOTS,
     all_modules,
     edges,
+    imports,
     modules,
     public_classes,
     top_level_imports,
@@ -143,6 +145,16 @@ def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
 def test_the_order_names_only_what_exists(package: str) -> None:
     names = {f"{package}.{name}".removesuffix(".__init__") for name in ORDER[package]}
     assert sorted(names - modules(package).keys()) == []
+
+
+def test_what_is_left_out_of_the_wheel_is_not_needed_by_what_is_in_it() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    left_out = [REPOSITORY / path for path in project["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"]]
+    assert [str(path) for path in left_out if not path.exists()] == []
+    out = {name for name, path in all_modules().items() if any(path.is_relative_to(folder) for folder in left_out)}
+    importing = {name for name in all_modules().keys() - out if imports(all_modules()[name]) & out}
+    # that command looks for its folder first, and says where to find it
+    assert importing == {"edgecap_train.cli.study"}
 
 
 def test_no_public_class_name_means_two_things() -> None:
