@@ -28,6 +28,7 @@ README = REPOSITORY / "README.md"
 DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "examples/SOURCES.md",
     "runtime/edgecap/bundle/BUNDLE.md",
     "docs/listening.md",
