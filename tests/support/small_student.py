@@ -12,17 +12,19 @@ from torch.nn import functional
 
 from edgecap.audio.frontend import FrontEnd
 from edgecap_train.models.efficientnet import Block, BlockStage
-from edgecap_train.models.student import ENCODERS, Student, StudentConfig
+from edgecap_train.models.encoder import Encoder
+from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.models.yamnet import SamePadded, Separable
 
 SIZE, WINDOW = 60, 129
 FRONT_END = FrontEnd(win_length=400, power=1, f_min=125.0, f_max=7500.0, mel_slopes="mel", compression="log")
 
 
-class SmallEncoder(nn.Module):
+class SmallEncoder(Encoder):
     """A stem, separable convolutions, an inverted bottleneck with squeeze-excite, and the mean over frequency."""
 
     dim = 24
+    front_end = FRONT_END
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,12 +45,7 @@ def small_student(seed: int, **more: int) -> Student:
     config = StudentConfig(
         encoder="yamnet", front_end=FRONT_END, vocabulary_size=SIZE, d_model=32, feed_forward=64, max_tokens=8, **more
     )
-    kept = ENCODERS["yamnet"]
-    ENCODERS["yamnet"] = SmallEncoder
-    try:
-        student = Student(config).eval()
-    finally:
-        ENCODERS["yamnet"] = kept
+    student = Student(config, SmallEncoder()).eval()
     with torch.no_grad():
         drawn(student).decoder.embedding.weight.mul_(8)
     return student

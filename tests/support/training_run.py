@@ -1,6 +1,6 @@
-"""A small whole training run, in this process or as a child: `python training_run.py SHARDS RUN [KEY=VALUE…]`.
+"""A small complete training run, in this process or as a child: `python training_run.py SHARDS RUN [KEY=VALUE…]`.
 
-The student hears with a convolution of a few hundred weights, so that a run takes a second.
+The student's encoder is one convolution, so that a run takes a second.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgecap_train.checkpoints.checkpoint import save_student
-from edgecap_train.data.batches import BesideStream, ShardStream
-from edgecap_train.distill.recipe import TrainingRecipe, read_document
-from edgecap_train.distill.trainer import Trainer, accelerator, teaching_heads
+from edgecap_train.data.batches import Batch, BesideStream, ShardStream
+from edgecap_train.distill.augment import AugmentedBatch, Draws
+from edgecap_train.distill.losses import teaching_heads
+from edgecap_train.distill.recipe import TrainingRecipe, read_recipe
+from edgecap_train.distill.task import StudentTask, augmenting, best_student
+from edgecap_train.models.encoder import ENCODERS, Classifier, Encoder, Pretrained
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.models.yamnet import FRONT_END
 from edgecap_train.text.captions import SPECIALS, Tokenizer
+from edgecap_train.training.distributed import process_part
+from edgecap_train.training.trainer import Trainer
 
 VOCABULARY = (*SPECIALS, "a", "low", "high", "tone", "followed", "by", "and")
 CLIPS = 32
@@ -48,10 +52,12 @@ gain = 3.0
 """
 
 
-class SmallEncoder(nn.Module):
+class SmallEncoder(Encoder):
     """One convolution over 32 frames: (B, 64, T) → (B, T // 32, 12)."""
 
     dim = 12
+    front_end = FRONT_END
+    pretrained = f"{__name__}:start_small"
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +65,16 @@ class SmallEncoder(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         return torch.tanh(self.conv(log_mel)).transpose(1, 2)
+
+
+def start_small(encoder: SmallEncoder, path: Path) -> Pretrained:
+    """Fill the small encoder with the number in a file; its classifier knows one class of the tagger's."""
+    with torch.no_grad():
+        encoder.conv.weight.fill_(float(path.read_text()))
+    return Pretrained(Classifier(torch.full((1, 12), 2.0), torch.full((1,), 3.0), ("class 1",)))
+
+
+ENCODERS["small"] = f"{__name__}:SmallEncoder"
 
 
 def write_shards(folder: Path, *, seconds: float = 1.0, human: bool = True) -> Path:
@@ -76,25 +92,46 @@ def write_shards(folder: Path, *, seconds: float = 1.0, human: bool = True) -> P
         np.save(shard / "lengths.npy", np.full(count, audio.shape[1]))
         names = ["low" if pitch < 1_000 else "high" for pitch in pitches]
         (shard / "texts.json").write_text(json.dumps([[["a", name, "tone"], ["tone"]] for name in names]))
-        told = [[["a", "tone"], [name]] if row % 2 else [] for row, name in enumerate(names)]
+        people = [[["a", "tone"], [name]] if row % 2 else [] for row, name in enumerate(names)]
         if human:
-            (shard / "human.json").write_text(json.dumps(told))
+            (shard / "human.json").write_text(json.dumps(people))
     return folder
 
 
 def recipe(folder: Path, *overrides: str) -> TrainingRecipe:
     """The small recipe with overrides."""
     (folder / "recipe.toml").write_text(BASE)
-    return read_document(folder / "recipe.toml", TrainingRecipe, overrides)
+    return read_recipe(folder / "recipe.toml", overrides)
 
 
-def small_trainer(
-    made: TrainingRecipe, shards: Path, run: Path, *, dropout: float = 0.1, beside: Path | None = None
-) -> Trainer[Student]:
-    """A run over `shards` with audio-only clips `beside`; the score of an evaluation is the step it comes at."""
+SmallTrainer = Trainer[Batch, Student]
+
+
+class SmallTask(StudentTask):
+    """A task whose score is the number of steps learnt."""
+
+    steps, evaluations = 0, 0
+
+    def __init__(self, made: TrainingRecipe, student: Student, stream: ShardStream | BesideStream, run: Path) -> None:
+        save = best_student(run / "student.safetensors", VOCABULARY, made.name)
+        prepare = augmenting(student, made, Tokenizer(VOCABULARY))
+        super().__init__(made, student, teaching_heads(student, made.loss), stream, self._count, save, prepare=prepare)
+
+    def inputs(self, batch: Batch, step: int) -> tuple[AugmentedBatch, Draws, bool]:
+        self.steps = step + 1
+        return super().inputs(batch, step)
+
+    def _count(self, student: Student) -> dict[str, float]:
+        assert not student.training
+        self.evaluations += 1
+        return {"cider_d": float(self.steps)}
+
+
+def small_student(dropout: float = 0.1) -> Student:
+    """A student with the small encoder, its weights always the same."""
     torch.manual_seed(0)
     config = StudentConfig(
-        encoder="yamnet",
+        encoder="small",
         front_end=FRONT_END,
         vocabulary_size=len(VOCABULARY),
         d_model=16,
@@ -103,22 +140,26 @@ def small_trainer(
         feed_forward=16,
         dropout=dropout,
     )
-    student = Student(config, SmallEncoder())
-    heads = teaching_heads(student, made)
-    mine = accelerator()
-    part = (mine.process_index, mine.num_processes)
-    words = Tokenizer(VOCABULARY)
+    return Student(config)
+
+
+def small_task(
+    made: TrainingRecipe, shards: Path, run: Path, *, dropout: float = 0.1, beside: Path | None = None
+) -> SmallTask:
+    """What a run over `shards` learns, with audio-only clips `beside`."""
+    words, part = Tokenizer(VOCABULARY), process_part()
     stream: ShardStream | BesideStream = ShardStream(shards, words, 20, made.seed, made.optimizer.batch, part=part)
     if beside is not None:
         others = ShardStream(beside, words, 20, made.seed, made.optimizer.audio_only, part=part, audio_only=True)
-        stream = BesideStream(stream, others, made.optimizer.batch)
-    holder: list[Trainer[Student]] = []
+        stream = BesideStream(stream, others)
+    return SmallTask(made, small_student(dropout), stream, run)
 
-    def save(best: Student, scores: dict[str, float]) -> None:
-        save_student(run / "student.safetensors", best, VOCABULARY, {"cider_d": str(scores["cider_d"])})
 
-    holder.append(Trainer(made, student, heads, stream, run, lambda _: {"cider_d": float(holder[0].step)}, save))
-    return holder[0]
+def small_trainer(
+    made: TrainingRecipe, shards: Path, run: Path, *, dropout: float = 0.1, beside: Path | None = None
+) -> SmallTrainer:
+    """A run of a `small_task`."""
+    return Trainer(small_task(made, shards, run, dropout=dropout, beside=beside), made, run)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ from edgecap_export.graphs.verify import TOLERANCES, Difference, verify_session
 from edgecap_export.onnx.runtime import graph_files
 from edgecap_export.quantisation.fp16_weights import halve_weights
 from edgecap_export.runtimes import Precision, RuntimeName
-from edgecap_train.models.student import FRAMES_PER_MEMORY, Student
+from edgecap_train.models.encoder import FRAMES_PER_MEMORY
+from edgecap_train.models.student import Student
 from edgecap_train.text.vocabulary import Vocabulary, check_size
 
 WINDOW_SECONDS = 10.0

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgecap.audio.file import decode
 from edgecap.bundle.bundle import Bundle, BundleContent, write_bundle
 from edgecap.bundle.manifest import EncoderInput, Manifest
 from edgecap.captioner import Captioner
@@ -44,7 +45,6 @@ from edgecap_export.quantisation.quantise import simplified
 from edgecap_export.quantisation.ranges import ranges_of
 from edgecap_export.recipes import render_recipe
 from edgecap_export.runtimes import Calibration, Lowered, Precision, RuntimeName, Work, open_runtime
-from edgecap_train.data.pool import decode_clip
 from edgecap_train.evaluation.held_out import Reference, cider_d, read_references
 from edgecap_train.models.student import Student
 
@@ -295,7 +295,7 @@ class Exporter:
     def _clips(self) -> tuple[Waveform, ...]:
         """The recordings of --verify, at most a window of each; made sounds where there are none."""
         rate, most = self.source.student.config.front_end.sample_rate, self.made_sounds[0].size
-        return tuple(decode_clip(row.file, rate)[:most] for row in self._references) or self.made_sounds
+        return tuple(decode(row.file, rate, most / rate) for row in self._references) or self.made_sounds
 
     def _baseline(self) -> AbstractContextManager[Bundle]:
         """The float32 ONNX bundle, in a temporary folder."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgecap.errors import AudioError
+from edgecap.errors import AudioError, TableError
 from edgecap_train.data.pool import SAMPLE_RATE, Pool, decode_pool
 from edgecap_train.data.scenes import Scene, SceneConfig, SceneMaker, to_student_rate
 from edgecap_train.text.captions import LabelledCaption
@@ -59,10 +59,10 @@ def test_clips_are_decoded_to_mono_at_the_pool_rate(pool: Pool) -> None:
 
 
 def test_a_pool_without_a_manifest_or_its_columns_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="manifest"):
+    with pytest.raises(TableError, match="manifest"):
         decode_pool(tmp_path, tmp_path / "cache")
     (tmp_path / "manifest.csv").write_text("name\nx\n")
-    with pytest.raises(AudioError, match="'file'"):
+    with pytest.raises(TableError, match="'file'"):
         decode_pool(tmp_path, tmp_path / "cache")
 
 

@@ -6,7 +6,6 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -95,7 +94,9 @@ def test_scenes_are_composed_once_and_a_broken_clip_of_the_pool_is_named(
 def test_the_captioner_of_tag_scores_is_trained_by_its_command(
     material: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "recipe.toml").write_text('name = "small"\nsteps = 2\nbatch = 4\nsave_every = 1\n')
+    (tmp_path / "recipe.toml").write_text(
+        'name = "small"\nsave_every = 1\nevaluate_every = 1\n[optimizer]\nsteps = 2\nbatch = 4\n'
+    )
     out = tmp_path / "run"
     arguments = [
         "train",
@@ -115,7 +116,7 @@ def test_the_captioner_of_tag_scores_is_trained_by_its_command(
     assert "clip__id2.wav" in caplog.text
     assert "1 of 3 recordings cannot be read" in caplog.text
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if np.isfinite(line["cider_d"])] == [1, 2]
+    assert [line["step"] for line in lines if "cider_d" in line] == [1, 2]
     assert (out / "teacher.safetensors").is_file()
     kept = (out / "last.pt").read_bytes()
     assert run(arguments) == 0

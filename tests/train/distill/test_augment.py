@@ -1,4 +1,4 @@
-"""What clips go through on the device before a student hears them, the losses over them, and recipes with overrides."""
+"""Augmentation of clips on the device, the losses over them, and recipes with overrides."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from edgecap.errors import RecipeError, TrainingError
+from edgecap.errors import RecipeError, TrainingDataError
 from edgecap_train.data.batches import Batch
-from edgecap_train.distill.augment import Augment, Draws, spec_augment
-from edgecap_train.distill.distillation_loss import Objective, _picked
+from edgecap_train.distill.augment import Augment, AugmentedBatch, Draws, spec_augment
+from edgecap_train.distill.distillation_loss import DistillationLoss, _picked
 from edgecap_train.distill.losses import ClipLoss, TeachingHeads
 from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, read_recipe
-from edgecap_train.models.student import Student, StudentConfig
+from edgecap_train.models.student import Student
 from edgecap_train.models.yamnet import FRONT_END
 from edgecap_train.text.captions import END, Tokenizer
-from support.training_run import VOCABULARY, SmallEncoder, recipe
+from edgecap_train.training.trainer import Parts
+from support.training_run import VOCABULARY, recipe, small_student
 
 WORDS = Tokenizer(VOCABULARY)
 STILL = AugmentRecipe(chance=0.0, gain=0.0)
@@ -29,8 +30,8 @@ def batch(lengths: list[int], room: int = 16_000) -> Batch:
     samples = torch.zeros(len(lengths), room, dtype=torch.int16)
     for row, length in enumerate(lengths):
         samples[row, :length] = 1_000 * (row + 1)
-    told = [[WORDS.encode(("a", "low") if row % 2 == 0 else ("high", "tone"), 20)] for row in range(len(lengths))]
-    pseudo = [[ids for ids in clip if ids] for clip in told]
+    captions = [[WORDS.encode(("a", "low") if row % 2 == 0 else ("high", "tone"), 20)] for row in range(len(lengths))]
+    pseudo = [[ids for ids in clip if ids] for clip in captions]
     count = len(lengths)
     return Batch(
         samples,
@@ -45,48 +46,48 @@ def batch(lengths: list[int], room: int = 16_000) -> Batch:
     )
 
 
-def hear(augment: AugmentRecipe, clips: Batch, seed: int = 0) -> tuple[object, torch.Tensor]:
-    """What is heard, and the samples that the log-mel was taken of."""
-    hearing, kept = Augment(FRONT_END, augment, WORDS, 20), []
-    log_mel = hearing.log_mel.forward
-    hearing.log_mel.forward = lambda samples, lengths: (kept.append(samples), log_mel(samples, lengths))[1]  # type: ignore[method-assign]
-    heard = hearing(clips, Draws(seed, 0, len(clips.clips), clips.rows), lambda frames: frames // 32)
-    return heard, kept[0]
+def augmented(augment: AugmentRecipe, clips: Batch, seed: int = 0) -> tuple[AugmentedBatch, torch.Tensor]:
+    """The augmented batch, and the samples that the log-mel was taken of."""
+    module, kept = Augment(FRONT_END, augment, WORDS, 20), []
+    log_mel = module.log_mel.forward
+    module.log_mel.forward = lambda samples, lengths: (kept.append(samples), log_mel(samples, lengths))[1]  # type: ignore[method-assign]
+    result = module.forward(clips, Draws(seed, 0, len(clips.clips), clips.rows), lambda frames: frames // 32)
+    return result, kept[0]
 
 
-def test_clips_short_enough_are_told_one_after_the_other() -> None:
+def test_clips_short_enough_are_joined_one_after_the_other() -> None:
     clips = batch([6_000, 9_000, 12_000, 9_000])
-    heard, samples = hear(replace(STILL, concatenate=1.0), clips)
+    result, samples = augmented(replace(STILL, concatenate=1.0), clips)
     first, second = 1_000 / 32_768, 2_000 / 32_768
     torch.testing.assert_close(
         samples[0, [0, 5_999, 6_000, 14_999, 15_000]], torch.tensor([first, first, second, second, 0.0])
     )
     torch.testing.assert_close(samples[1, [0, 8_999, 9_000]], torch.tensor([second, second, first]))
-    assert heard.whole.tolist() == [0.0, 0.0, 1.0, 1.0]  # type: ignore[attr-defined]
-    assert heard.memory_length.tolist() == [94 // 32, 94 // 32, 76 // 32, 57 // 32]  # type: ignore[attr-defined]
-    told = ("a", "low", "followed", "by", "high", "tone")
-    assert heard.pseudo[0] == [[WORDS.ids[word] for word in told] + [END]]  # type: ignore[attr-defined]
-    assert heard.pseudo[2] == clips.pseudo[2]  # type: ignore[attr-defined]
+    assert result.original.tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert result.memory_length.tolist() == [94 // 32, 94 // 32, 76 // 32, 57 // 32]
+    words = ("a", "low", "followed", "by", "high", "tone")
+    assert result.pseudo[0] == [[WORDS.ids[word] for word in words] + [END]]
+    assert result.pseudo[2] == clips.pseudo[2]
 
 
-def test_two_clips_are_heard_at_once_and_told_with_and() -> None:
-    heard, samples = hear(replace(STILL, mix=1.0), batch([16_000, 16_000]))
+def test_two_clips_are_mixed_and_their_captions_joined_with_and() -> None:
+    result, samples = augmented(replace(STILL, mix=1.0), batch([16_000, 16_000]))
     louder, quieter = float(samples[0, 0]) * 32_768, float(samples[1, 0]) * 32_768
     assert 1_000 + 2_000 * 10 ** (-6 / 20) <= louder <= 3_001
     assert 2_000 + 1_000 * 10 ** (-6 / 20) <= quieter <= 3_001
-    assert heard.whole.tolist() == [0.0, 0.0]  # type: ignore[attr-defined]
-    told = ("high", "tone", "and", "a", "low")
-    assert heard.pseudo[1] == [[WORDS.ids[word] for word in told] + [END]]  # type: ignore[attr-defined]
+    assert result.original.tolist() == [0.0, 0.0]
+    words = ("high", "tone", "and", "a", "low")
+    assert result.pseudo[1] == [[WORDS.ids[word] for word in words] + [END]]
 
 
 def test_clips_are_joined_only_with_words_the_vocabulary_has() -> None:
-    with pytest.raises(TrainingError, match="'followed by'"):
+    with pytest.raises(TrainingDataError, match="'followed by'"):
         Augment(FRONT_END, replace(STILL, concatenate=0.5), Tokenizer(("<pad>", "<start>", "<end>", "<unk>", "a")), 20)
 
 
 def test_noise_lies_as_far_below_a_clip_as_the_recipe_says() -> None:
-    _, plain = hear(STILL, batch([16_000] * 6))
-    _, noisy = hear(replace(STILL, noise=1.0, noise_level=-20.0), batch([16_000] * 6))
+    _, plain = augmented(STILL, batch([16_000] * 6))
+    _, noisy = augmented(replace(STILL, noise=1.0, noise_level=-20.0), batch([16_000] * 6))
     below = 20 * torch.log10((noisy - plain).std(1) / plain[:, 0])
     assert float(below.max()) <= -19.5
     assert float(below.min()) >= -40.5
@@ -94,18 +95,18 @@ def test_noise_lies_as_far_below_a_clip_as_the_recipe_says() -> None:
 
 
 def test_the_level_changes_by_at_most_the_gain() -> None:
-    _, plain = hear(STILL, batch([16_000] * 32))
-    _, changed = hear(replace(STILL, gain=6.0), batch([16_000] * 32))
+    _, plain = augmented(STILL, batch([16_000] * 32))
+    _, changed = augmented(replace(STILL, gain=6.0), batch([16_000] * 32))
     decibels = 20 * torch.log10(changed[:, 0] / plain[:, 0])
     assert -6.0 <= float(decibels.min()) < -3.0
     assert 3.0 < float(decibels.max()) <= 6.0
 
 
 def test_a_clip_draws_the_same_numbers_whichever_process_has_it() -> None:
-    whole = Draws(3, 7, 8, range(8))
+    together = Draws(3, 7, 8, range(8))
     parts = [Draws(3, 7, 8, range(4)), Draws(3, 7, 8, range(4, 8))]
     for shape in ((), (3,)):
-        expected = whole.uniform(*shape)
+        expected = together.uniform(*shape)
         np.testing.assert_array_equal(np.concatenate([part.uniform(*shape) for part in parts]), expected)
     assert not np.array_equal(Draws(3, 8, 8, range(8)).uniform(), Draws(3, 7, 8, range(8)).uniform())
 
@@ -123,26 +124,17 @@ def test_masks_are_no_wider_than_they_may_be_and_leave_some_clips_alone() -> Non
 
 @pytest.fixture
 def student() -> Student:
-    torch.manual_seed(0)
-    config = StudentConfig(
-        encoder="yamnet",
-        front_end=FRONT_END,
-        vocabulary_size=len(VOCABULARY),
-        d_model=16,
-        heads=2,
-        layers=1,
-        feed_forward=16,
-        dropout=0.0,
-    )
-    return Student(config, SmallEncoder())
+    return small_student(dropout=0.0)
 
 
 def parts(student: Student, loss: LossRecipe, clips: Batch, augment: AugmentRecipe = STILL) -> dict[str, float]:
     torch.manual_seed(1)
     heads = TeachingHeads(student.dim, 527, 384, ClipLoss(student.dim, 384, loss.clip_kind, True))
-    heard, _ = hear(augment, clips)
-    found = Objective(student, heads, loss, bf16=False)(heard, Draws(0, 0, len(clips.clips), clips.rows), False)
-    return {name: float(total.detach()) / max(1.0, float(count)) for name, (total, count) in found.items()}
+    result, _ = augmented(augment, clips)
+    losses: Parts = DistillationLoss(student, heads, loss, bf16=False)(
+        result, Draws(0, 0, len(clips.clips), clips.rows), False
+    )
+    return {name: float(total.detach()) / max(1.0, float(count)) for name, (total, count) in losses.items()}
 
 
 def test_losses_of_people_and_of_the_teacher_are_apart_and_weighted(student: Student) -> None:
@@ -155,7 +147,7 @@ def test_losses_of_people_and_of_the_teacher_are_apart_and_weighted(student: Stu
     assert both["supervised"] == pytest.approx(2.0 * alone["supervised"], rel=1e-5)
 
 
-def test_clips_the_teacher_did_not_hear_have_only_captions(student: Student) -> None:
+def test_joined_clips_have_no_losses_but_those_of_captions(student: Student) -> None:
     loss = LossRecipe(tags=1.0, frames=1.0, clip=1.0)
     assert all(parts(student, loss, batch([16_000] * 4))[name] > 0 for name in ("tags", "frames", "clip", "sequence"))
     joined = parts(student, loss, batch([8_000] * 4), replace(STILL, concatenate=1.0))
@@ -209,23 +201,23 @@ def test_a_crop_begins_at_a_memory_frame_and_has_the_teachers_frames_of_its_stre
     ramp = torch.arange(16_000, dtype=torch.int16).expand(8, -1).clone()
     frames = torch.arange(32.0)[None, :, None].expand(8, -1, 384).clone()
     clips = replace(clips, samples=ramp, frames=frames)
-    hearing = Augment(FRONT_END, replace(STILL, crop=0.64), WORDS, 20, retag=lambda mean: mean[:, :5] * 10)
+    module = Augment(FRONT_END, replace(STILL, crop=0.64), WORDS, 20, retag=lambda mean: mean[:, :5] * 10)
     kept: list[torch.Tensor] = []
-    log_mel = hearing.log_mel.forward
-    hearing.log_mel.forward = lambda samples, lengths: (kept.append(samples), log_mel(samples, lengths))[1]  # type: ignore[method-assign]
-    heard = hearing(clips, Draws(0, 0, 8, clips.rows), lambda frames: frames // 32)
+    log_mel = module.log_mel.forward
+    module.log_mel.forward = lambda samples, lengths: (kept.append(samples), log_mel(samples, lengths))[1]  # type: ignore[method-assign]
+    result = module.forward(clips, Draws(0, 0, 8, clips.rows), lambda frames: frames // 32)
     hop = 32 * 160
     starts = (kept[0][:, 0] * 32_768 / hop).round()
     assert kept[0].shape == (8, 2 * hop)
     assert set(starts.tolist()) == {0.0, 1.0}
     torch.testing.assert_close(kept[0][:, 0] * 32_768, starts * hop)
-    torch.testing.assert_close(heard.frames[:, :, 0], torch.stack((starts, starts + 1), dim=1))
-    torch.testing.assert_close(heard.logits, ((starts + 0.5) * 10)[:, None].expand(-1, 5))
-    assert heard.memory_length.tolist() == [2] * 8
+    torch.testing.assert_close(result.frames[:, :, 0], torch.stack((starts, starts + 1), dim=1))
+    torch.testing.assert_close(result.logits, ((starts + 0.5) * 10)[:, None].expand(-1, 5))
+    assert result.memory_length.tolist() == [2] * 8
 
 
-def test_a_clip_shorter_than_the_crop_is_heard_whole() -> None:
-    heard, samples = hear(replace(STILL, crop=0.64), batch([4_000, 16_000]))
+def test_a_clip_shorter_than_the_crop_is_kept_whole() -> None:
+    result, samples = augmented(replace(STILL, crop=0.64), batch([4_000, 16_000]))
     assert samples.shape == (2, 2 * 32 * 160)
     assert int((samples[0] > 0).sum()) == 4_000
-    assert heard.logits.shape == (2, 527)  # type: ignore[attr-defined]
+    assert result.logits.shape == (2, 527)

@@ -1,4 +1,4 @@
-"""Training a decoder on memories computed once: the encoder stays, the student is whole, the decoder learns."""
+"""Training a decoder on cached features: the encoder stays as it was, the decoder learns, the student is complete."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ import pytest
 import soundfile
 import torch
 
-from edgecap.errors import TrainingError
+from edgecap.errors import RecipeError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.distill.cached_features import SOUND
-from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, ModelRecipe, OptimizerRecipe, TrainingRecipe
-from edgecap_train.distill.run_student import Start, build_student, fit
+from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, ModelRecipe, StudentOptimizer, TrainingRecipe
+from edgecap_train.distill.run_student import Start, build_student, train_student
 from edgecap_train.models.frontend import LogMelLayer
 from support.training_run import VOCABULARY, write_shards
 
 RECIPE = TrainingRecipe(
     name="decoder",
-    model=ModelRecipe(d_model=16, heads=2, layers=1, feed_forward=16, dropout=0.0, encoder_rests=True),
+    model=ModelRecipe(
+        encoder="small", d_model=16, heads=2, layers=1, feed_forward=16, dropout=0.0, freeze_encoder=True
+    ),
     loss=LossRecipe(captions_per_clip=1, tags=0.0, frames=0.0),
-    optimizer=OptimizerRecipe(
+    optimizer=StudentOptimizer(
         steps=60, batch=8, decoder_rate=2e-2, warm_up=4, encoder_alone=0, average=0.8, bf16=False
     ),
     augment=AugmentRecipe(chance=1.0, time_width=10, gain=6.0),
@@ -51,7 +53,7 @@ def data(tmp_path: Path) -> Path:
 
 def run(data: Path, recipe: TrainingRecipe = RECIPE) -> Path:
     torch.set_num_threads(1)
-    fit(recipe, data, data / "run", development=data / "dev.csv", start=Start(), tagger=data)
+    train_student(recipe, data, data / "run", development=data / "dev.csv", start=Start(), tagger=data)
     return data / "run"
 
 
@@ -70,11 +72,11 @@ def test_the_decoder_learns_and_the_encoder_stays_as_it_was(data: Path) -> None:
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
-def test_memories_are_computed_once_with_and_without_augmentation(data: Path) -> None:
-    folder = run(data) / "memories"
-    plain, roughened = (np.load(folder / f"0000-{variant}" / f"{SOUND}.npy") for variant in (0, 1))
-    assert plain.shape == roughened.shape == (16, 3, 1024)
-    assert not np.array_equal(plain, roughened)
+def test_features_are_computed_once_with_and_without_augmentation(data: Path) -> None:
+    folder = run(data) / "features"
+    plain, varied = (np.load(folder / f"0000-{variant}" / f"{SOUND}.npy") for variant in (0, 1))
+    assert plain.shape == varied.shape == (16, 3, 12)
+    assert not np.array_equal(plain, varied)
     saved = load_student(data / "run" / "student.safetensors").student
     audio, lengths = (
         torch.from_numpy(np.load(data / "shards" / "0000" / f"{name}.npy")) for name in ("audio", "lengths")
@@ -88,14 +90,14 @@ def test_memories_are_computed_once_with_and_without_augmentation(data: Path) ->
 
 
 def test_losses_that_only_an_encoder_can_learn_from_are_refused(data: Path) -> None:
-    with pytest.raises(TrainingError, match="encoder_rests"):
+    with pytest.raises(RecipeError, match="freeze_encoder"):
         run(data, replace(RECIPE, loss=replace(RECIPE.loss, tags=0.2)))
 
 
 def test_crops_without_tags_need_no_tagger(data: Path) -> None:
     recipe = replace(
         RECIPE,
-        model=replace(RECIPE.model, encoder_rests=False),
+        model=replace(RECIPE.model, freeze_encoder=False),
         augment=replace(RECIPE.augment, crop=0.64),
         loss=replace(RECIPE.loss, caption=0.0, frames=1.0),
         optimizer=replace(RECIPE.optimizer, steps=2),

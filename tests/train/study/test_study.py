@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgecap.errors import TrainingError
+from edgecap.errors import ResultError, TrainingDataError
+from edgecap.util.progress import no_progress
 from edgecap_train.data.pool import Pool, PoolClip
-from edgecap_train.distill.recipe import read_document
 from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.models.search import search
 from edgecap_train.study.data import KINDS, StudySources, prepare_study, scene_maker, trusted_clips
@@ -22,6 +22,7 @@ from edgecap_train.study.study import ROWS, Study, StudyRecipe
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text import label_templates as trusted
 from edgecap_train.text.captions import SPECIALS
+from edgecap_train.training.recipe import read_document
 
 SMALL = StudyRecipe(seeds=[1, 2], steps=2, batch=4, full=12, scarce=8, audio_only=8, judged=4, bf16=False)
 
@@ -53,7 +54,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Study:
     words = sorted(
         {
             word
-            for sound in trusted.TOLD.values()
+            for sound in trusted.SOUNDS.values()
             for words in (*trusted.one(sound), *trusted.after(sound, sound), *trusted.together(sound, sound))
             for word in words
         }
@@ -61,10 +62,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Study:
     (folder / "vocabulary.json").write_text(json.dumps([*SPECIALS, *words]))
     sources = StudySources(pool(), Tagger().eval(), lambda scores: [("a", "dog", "barks")], split_yamnet(None)[0])
     sizes = {kind: int(getattr(SMALL, kind)) for kind in KINDS}
-    told: list[str] = []
+    labels: list[str] = []
     references = [Reference(recording, "AudioCaps", ("a dog barks",) * 5)] * 2
-    prepare_study(sources, folder, sizes, references, 1, progress=lambda kind, done: told.append(kind))
-    assert set(told) == {*KINDS, "recordings"}
+    prepare_study(sources, folder, sizes, references, 1, progress=lambda done, total, label="": labels.append(label))
+    assert set(labels) == {*KINDS, "recordings"}
     return Study(folder, SMALL, None)
 
 
@@ -78,7 +79,7 @@ def test_only_labels_that_can_be_trusted_are_captions_and_the_fifth_fold_is_kept
 
 
 def test_captions_are_true_to_how_a_scene_was_made() -> None:
-    dog, rain = trusted.TOLD["dog"], trusted.TOLD["rain"]
+    dog, rain = trusted.SOUNDS["dog"], trusted.SOUNDS["rain"]
     assert ("a", "dog", "is", "barking") in trusted.one(dog)
     for words in trusted.after(dog, rain):
         assert words.index("dog") < words.index("rain")
@@ -86,7 +87,7 @@ def test_captions_are_true_to_how_a_scene_was_made() -> None:
     for words in trusted.together(dog, rain):
         assert {"and", "as", "while"} & set(words)
         assert "followed" not in words
-    assert ("birds", "are", "chirping") in trusted.one(trusted.TOLD["chirping birds"])
+    assert ("birds", "are", "chirping") in trusted.one(trusted.SOUNDS["chirping birds"])
 
 
 def test_scarce_scenes_come_from_a_tenth_of_the_clips_and_audio_only_ones_from_no_trusted_clip() -> None:
@@ -104,7 +105,7 @@ def test_scarce_scenes_come_from_a_tenth_of_the_clips_and_audio_only_ones_from_n
     assert len(heard["full"]) > 30
     assert not heard["full"] & heard["judged"]
     assert heard["audio_only"] == {44, 45}
-    with pytest.raises(TrainingError, match="no clips for the study's audio_only"):
+    with pytest.raises(TrainingDataError, match="no clips for the study's audio_only"):
         next(scene_maker(Pool(sounds.clips[:44], sounds.samples), "audio_only", np.random.default_rng(0)))
 
 
@@ -117,7 +118,7 @@ def test_a_shard_that_is_there_is_not_made_again(prepared: Study) -> None:
 
     sources = StudySources(pool(), Tagger().eval(), refuse, split_yamnet(None)[0])
     sizes = {kind: int(getattr(SMALL, kind)) for kind in KINDS}
-    prepare_study(sources, prepared.folder, sizes, [], 1, progress=lambda kind, done: None)
+    prepare_study(sources, prepared.folder, sizes, [], 1, progress=no_progress)
     assert {path: path.stat().st_mtime_ns for path in prepared.folder.rglob("*.npy")} == before
 
 
@@ -200,7 +201,7 @@ def test_a_claim_holds_fails_or_stays_open_by_the_difference_clip_by_clip(tmp_pa
     assert verdict(difference(results, "mse-full", "seq-full", "judged")) == "does not hold"
     assert verdict(difference(results, "sup-full", "sup-full", "judged")) == "undecided"
     assert verdict(difference(results, "con-full", "seq-full", "judged")) == "not run"
-    with pytest.raises(TrainingError, match="no run"):
+    with pytest.raises(ResultError, match="no run"):
         write_report(read_results(tmp_path / "none"), SMALL, tmp_path / "RESULTS.md")
     lines = table(results)
     assert len(lines) == 2 + 3

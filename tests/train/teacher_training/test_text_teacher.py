@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,33 @@ import torch
 
 import edgecap_train as recipes
 from edgecap.cli import run as command
-from edgecap.errors import CheckpointError, RecipeError, TrainingError
+from edgecap.errors import CheckpointError, RecipeError, TrainingDataError, TrainingError
 from edgecap_train.data.recaption import recaption
-from edgecap_train.data.targets import EMBEDDING, MEMORY_FRAMES, read_shard
-from edgecap_train.distill.recipe import read_document
+from edgecap_train.data.shards import EMBEDDING, MEMORY_FRAMES, read_shard
+from edgecap_train.teacher_training.run_text import present_logits
 from edgecap_train.teacher_training.score_noise import NoiseConfig, ScoreSimulator, logit
-from edgecap_train.teacher_training.text_material import present_logits
-from edgecap_train.teacher_training.text_teacher import TextRecipe, TextTrainer, examples, load_captioner
-from edgecap_train.teachers.score_captioner import CLASSES, ScoreCaptioner
-from edgecap_train.teachers.score_writer import ScoreWriter
+from edgecap_train.teacher_training.text_teacher import (
+    TextBatch,
+    TextOptimizer,
+    TextRecipe,
+    TextStream,
+    TextTask,
+    draw_chances,
+    examples,
+)
+from edgecap_train.teachers.score_captioner import (
+    CLASSES,
+    ScoreCaptioner,
+    ScoreCaptionerConfig,
+    ScoreWriter,
+    load_captioner,
+)
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.teachers.teacher import TaggerTeacher
 from edgecap_train.text.captions import END, SPECIALS, LabelledCaption, Tokenizer
-from edgecap_train.text.claims import ClaimCheck
+from edgecap_train.text.lexicon import ClaimCheck
+from edgecap_train.training.recipe import read_document
+from edgecap_train.training.trainer import Trainer
 
 VOCABULARY = (*SPECIALS, "a", "dog", "barks", "cat", "meows")
 CLASS_NAMES = ["Dog", "Cat", *(f"class {number}" for number in range(CLASSES - 2))]
@@ -55,9 +70,10 @@ def test_what_sounds_with_a_label_is_raised_with_it_and_the_rest_is_not() -> Non
     assert np.abs(drawn[10:] - quiet.rest[10:]).max() < 1.0
 
 
-def test_an_intruder_is_heard_now_and_then() -> None:
-    heard = [simulator(seed, intruders=0.5, jitter=0.0).draw([0])[1] > -2.0 for seed in range(200)]
-    assert 0.05 < np.mean(heard) < 0.4
+def test_an_unrelated_clip_is_laid_over_some_draws() -> None:
+    simulated = simulator(intruders=0.5, jitter=0.0)
+    raised = [simulated.draw([0])[1] > -2.0 for _ in range(200)]
+    assert 0.05 < np.mean(raised) < 0.4
 
 
 def test_a_simulator_needs_real_scores() -> None:
@@ -68,68 +84,93 @@ def test_a_simulator_needs_real_scores() -> None:
 def test_captions_that_cannot_be_learnt_are_left_out() -> None:
     strange = LabelledCaption("3", ("a", "wombat"), ("Dog",))
     nameless = LabelledCaption("4", ("a", "dog"), ("Wombat",))
-    found = examples([DOG, strange, nameless, CAT], CLASS_NAMES, Tokenizer(VOCABULARY))
-    assert [example.labels for example in found] == [(0,), (1,)]
-    assert found[0].tokens == (4, 5, 6, END)
-    with pytest.raises(TrainingError, match="no caption"):
+    usable = examples([DOG, strange, nameless, CAT], CLASS_NAMES, Tokenizer(VOCABULARY))
+    assert [example.labels for example in usable] == [(0,), (1,)]
+    assert usable[0].tokens == (4, 5, 6, END)
+    with pytest.raises(TrainingDataError, match="no caption"):
         examples([strange], CLASS_NAMES, Tokenizer(VOCABULARY))
 
 
-def trainer(folder: Path, steps: int, **changes: float) -> TextTrainer:
-    recipe = TextRecipe(steps=steps, batch=8, warm_up=10, rate=2e-3, save_every=30, bf16=False, average=0.9, **changes)
+TextTrainer = Trainer[TextBatch, ScoreCaptioner]
+
+
+def trainer(
+    folder: Path, steps: int, *, batch: int = 4, evaluate: Callable[[], None] = lambda: None, **noise: float
+) -> TextTrainer:
+    """A run that evaluates every 10 steps and saves every 10."""
+    optimizer = TextOptimizer(
+        steps=steps, batch=batch, warm_up=5, encoder_rate=1e-2, decoder_rate=1e-2, bf16=False, average=0.9
+    )
+    recipe = TextRecipe(optimizer=optimizer, save_every=10, evaluate_every=10, record_every=20)
     data = examples([DOG, CAT], CLASS_NAMES, Tokenizer(VOCABULARY))
-    return TextTrainer(recipe, data, simulator(), VOCABULARY, folder)
+
+    def scores(captioner: ScoreCaptioner) -> dict[str, float]:
+        evaluate()
+        return {"cider_d": 0.5}
+
+    stream = TextStream(data, simulator(**noise), VOCABULARY, recipe)
+    small = ScoreCaptionerConfig(vocabulary_size=len(VOCABULARY), width=32, heads=2, layers=1, feed_forward=64)
+    return Trainer(TextTask(recipe, stream, folder / "teacher.safetensors", scores, small), recipe, folder)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learnt the two captions."""
     folder = tmp_path_factory.mktemp("run")
-    data = examples([DOG, CAT], CLASS_NAMES, Tokenizer(VOCABULARY))
-    recipe = TextRecipe(steps=120, batch=16, warm_up=10, rate=2e-3, save_every=60, bf16=False, average=0.9)
-    losses: list[float] = []
-    simulated = simulator(intruders=0.0)
-    TextTrainer(recipe, data, simulated, VOCABULARY, folder).run(lambda _, loss: losses.append(loss), lambda _: {})
-    assert losses[-1] < losses[0]
+    trainer(folder, 80, batch=8, intruders=0.0).run()
     return folder
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    """The metrics of a run, without what the clock says."""
+    read = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in line if name not in {"clips_per_second", "waiting"}} for line in read]
 
 
 def test_it_learns_from_text_to_say_what_scores_mean(run: Path) -> None:
     captioner, vocabulary = load_captioner(run / "teacher.safetensors")
     assert vocabulary == VOCABULARY
-    for label, said in ((0, "a dog barks"), (1, "a cat meows")):
+    for label, text in ((0, "a dog barks"), (1, "a cat meows")):
         best = captioner.captions(torch.from_numpy(logit(lenders()[label])), 3)[0]
-        assert " ".join(vocabulary[token] for token in best) == said
-    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [50, 100]
+        assert " ".join(vocabulary[token] for token in best) == text
+    caption = [line["caption"] for line in lines(run) if "caption" in line]
+    assert len(caption) == 4
+    assert caption[-1] < 0.5 * caption[0]
 
 
-def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    whole, cut = trainer(tmp_path / "whole", 55), trainer(tmp_path / "cut", 55)
-    whole.run(lambda *_: None, lambda _: {"cider_d": 0.5})
+def test_a_run_that_was_cut_short_is_resumed_to_the_same_losses_and_weights(tmp_path: Path) -> None:
+    trainer(tmp_path / "unbroken", 24).run()
+    evaluations: list[int] = []
 
-    def killed(_: ScoreCaptioner) -> dict[str, float]:
-        if cut.step == 55:  # after the save at 30 and the line of metrics at 50
+    def killed() -> None:
+        evaluations.append(1)
+        if len(evaluations) == 3:  # after the save at 20 and the line of metrics at 20
             raise KeyboardInterrupt
-        return {"cider_d": 0.5}
 
     with pytest.raises(KeyboardInterrupt):
-        cut.run(lambda *_: None, killed)
-    trainer(tmp_path / "cut", 55).run(lambda *_: None, lambda _: {"cider_d": 0.5})
-    lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "cut")]
-    assert lines[0] == lines[1]
-    assert [json.loads(line)["step"] for line in lines[0].splitlines()] == [30, 50, 55]
-    one, other = (load_captioner(tmp_path / name / "teacher.safetensors")[0] for name in ("whole", "cut"))
+        trainer(tmp_path / "cut", 24, evaluate=killed).run()
+    trainer(tmp_path / "cut", 24).run()
+    assert lines(tmp_path / "cut") == lines(tmp_path / "unbroken")
+    assert [line["step"] for line in lines(tmp_path / "cut")] == [10, 20, 20, 24]
+    one, other = (load_captioner(tmp_path / name / "teacher.safetensors")[0] for name in ("unbroken", "cut"))
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
     broken = trainer(tmp_path, 5)
     with torch.no_grad():
-        broken.captioner.decoder.embedding.weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"not a number at step 0, of 8 captions from a (dog barks|cat meows); "):
-        broken.run(lambda *_: None, lambda _: {})
+        broken.task.network.decoder.embedding.weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"not a number at step 0 .* with the clips a (dog barks|cat meows), "):
+        broken.run()
     assert not (tmp_path / "teacher.safetensors").exists()
+
+
+def test_the_last_average_is_kept_whatever_its_score(run: Path) -> None:
+    captioner, _ = load_captioner(run / "teacher.safetensors")
+    averaged = torch.load(run / "last.pt", weights_only=True)["average"]
+    for name, tensor in captioner.state_dict().items():
+        torch.testing.assert_close(tensor, averaged[f"module.{name}"])
 
 
 @pytest.mark.parametrize(
@@ -137,8 +178,10 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     [
         ("[noise]\nintruder = 0.1\n", r"noise\.intruder"),
         ("save_every = 0\n", "save_every"),
-        ("batch = 0\n", "batch"),
-        ("warm_up = -1\n", "warm_up"),
+        ("[optimizer]\nbatch = 0\n", "batch"),
+        ("[optimizer]\nwarm_up = -1\n", "warm_up"),
+        ("steps = 10\n", r"unknown key steps; it is now optimizer\.steps"),
+        ("rate = 1e-3\n", r"it is now optimizer\.decoder_rate"),
         ("seed = -1\n", "seed"),
         ("[noise]\njitter = -0.1\n", "jitter"),
     ],
@@ -162,7 +205,7 @@ def test_a_run_folder_tells_where_the_captioner_comes_from(run: Path) -> None:
     assert {"revision", "device", "command"} <= set(json.loads((run / "run.json").read_text()))
 
 
-def test_another_file_is_no_captioner(tmp_path: Path) -> None:
+def test_another_file_is_not_a_captioner(tmp_path: Path) -> None:
     path = tmp_path / "teacher.safetensors"
     path.write_bytes(b"not weights")
     with pytest.raises(CheckpointError, match="edgecap train teacher"):
@@ -171,30 +214,27 @@ def test_another_file_is_no_captioner(tmp_path: Path) -> None:
 
 def test_the_teacher_puts_the_taggers_scores_into_words(run: Path) -> None:
     teacher = TaggerTeacher(Tagger().eval(), ScoreWriter.load(run / "teacher.safetensors", CLASS_NAMES))
-    found = teacher.captions(np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32), most=3)
-    assert 1 <= len(found) <= 3
-    assert all(word in VOCABULARY for caption in found for word in caption.split())
+    captions = teacher.captions(np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32), most=3)
+    assert 1 <= len(captions) <= 3
+    assert all(word in VOCABULARY for caption in captions for word in caption.split())
 
 
-def test_what_is_not_heard_is_said_last(run: Path) -> None:
+def test_claims_without_support_come_last(run: Path) -> None:
     writer = ScoreWriter.load(run / "teacher.safetensors", CLASS_NAMES)
-    deaf = np.full(CLASSES, -9.0, np.float32)
-    deaf[0], deaf[1] = -2.5, 1.0  # the dog is below what "dog" needs
-    said = writer.captions(torch.from_numpy(deaf), 6)
+    quiet = np.full(CLASSES, -9.0, np.float32)
+    quiet[0], quiet[1] = -2.5, 1.0  # the dog is below what "dog" needs
+    sentences = writer.captions(torch.from_numpy(quiet), 6)
     check = ClaimCheck(CLASS_NAMES)
-    scores = torch.sigmoid(torch.from_numpy(deaf)).numpy()
-    false = [check.is_false(words, scores) for words in said]
+    scores = torch.sigmoid(torch.from_numpy(quiet)).numpy()
+    false = [check.is_false(words, scores) for words in sentences]
     assert false == sorted(false)
     assert check.is_false(("a", "dog", "barks"), scores)
     assert not check.is_false(("a", "cat", "meows"), scores)
 
 
-def test_rare_labels_are_drawn_more_often_than_their_share(tmp_path: Path) -> None:
+def test_rare_labels_are_drawn_more_often_than_their_share() -> None:
     data = examples([DOG] * 99 + [CAT], CLASS_NAMES, Tokenizer(VOCABULARY))
-    even, fair = (
-        TextTrainer(TextRecipe(rarity=rarity), data, simulator(), VOCABULARY, tmp_path)._chance[-1]
-        for rarity in (0.0, 0.5)
-    )
+    even, fair = (draw_chances(data, rarity)[-1] for rarity in (0.0, 0.5))
     assert even == pytest.approx(0.01)
     assert fair == pytest.approx(1 / (1 + 99**0.5))
 
@@ -259,5 +299,5 @@ def test_the_recipe_of_the_bundled_models_teacher_is_read() -> None:
 def test_too_few_labelled_recordings_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("youtube_id,caption,labels\nxyz,A dog barks,Dog\n")
-    with pytest.raises(TrainingError, match=r"labels\.csv has the labels of recordings with 0 present"):
+    with pytest.raises(TrainingDataError, match=r"labels\.csv has the labels of recordings with 0 present"):
         present_logits(Tagger().eval(), CLASS_NAMES, [], table)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from edgecap.errors import AudioError, CheckpointError, MissingDependencyError
 from edgecap_train.teachers import htsat_frontend as front
-from edgecap_train.teachers.bart_words import BartWords, read_bart_words
+from edgecap_train.teachers.bart_tokenizer import BartWords, read_bart_words
 from edgecap_train.teachers.consensus import ConsensusConfig, ConsensusIndex
 from edgecap_train.teachers.htsat_bart import HtsatBart, HtsatBartConfig, HtsatLogMel
 from edgecap_train.teachers.htsat_checkpoint import ACADEMIC_ONLY, TIED, load_htsat_bart, teacher_slots
@@ -244,7 +244,7 @@ def test_text_of_tokens_is_bytes_put_together(tmp_path: Path) -> None:
     path.write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
     words = read_bart_words(path, len(tokens))
     assert words.text([2, 0, 4, 5, 6, 7, 8, 2, 1]) == "A dog café"
-    with pytest.raises(CheckpointError, match="no vocabulary of 12 tokens"):
+    with pytest.raises(CheckpointError, match="not a vocabulary of 12 tokens"):
         read_bart_words(path, 12)
     path.write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):

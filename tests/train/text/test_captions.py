@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecap.errors import AudioError
+from edgecap.errors import TableError
 from edgecap_train.teachers.tagger import class_names
 from edgecap_train.text.captions import (
     END,
@@ -17,7 +17,7 @@ from edgecap_train.text.captions import (
     build_vocabulary,
     read_audiocaps,
     tokenize,
-    with_heard_labels,
+    with_proven_labels,
     without_echo,
 )
 from edgecap_train.text.handwritten_captions import plain_captions
@@ -62,14 +62,14 @@ def test_captions_of_held_out_clips_are_not_read(tmp_path: Path) -> None:
 def test_a_table_without_the_columns_is_refused_by_name(tmp_path: Path) -> None:
     table = tmp_path / "captions.csv"
     table.write_text("youtube_id,text\none,A dog barks\n")
-    with pytest.raises(AudioError, match="caption"):
+    with pytest.raises(TableError, match="caption"):
         read_audiocaps(table)
 
 
 def test_words_prove_labels_that_the_table_leaves_out() -> None:
     caption = LabelledCaption("x", ("a", "man", "speaks", "over", "music"), ("Speech",))
-    assert with_heard_labels(caption, speakers=False).labels == ("Speech", "Music")
-    assert "Male speech, man speaking" in with_heard_labels(caption, speakers=True).labels
+    assert with_proven_labels(caption, speakers=False).labels == ("Speech", "Music")
+    assert "Male speech, man speaking" in with_proven_labels(caption, speakers=True).labels
 
 
 def test_our_own_captions_are_plain_and_about_what_audiocaps_lacks() -> None:
@@ -87,7 +87,7 @@ def test_every_class_in_the_lexicon_and_in_our_captions_is_one_of_audiosets() ->
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("text", "kept"),
     [
         ("a person coughs and coughs", "a person coughs"),
         ("a rooster crowing followed by a rooster crowing", "a rooster crowing"),
@@ -98,5 +98,5 @@ def test_every_class_in_the_lexicon_and_in_our_captions_is_one_of_audiosets() ->
         ("birds birds birds", "birds birds birds"),
     ],
 )
-def test_a_sentence_is_cut_where_it_repeats_itself(said: str, kept: str) -> None:
-    assert " ".join(without_echo(tuple(said.split()))) == kept
+def test_a_sentence_is_cut_where_it_repeats_itself(text: str, kept: str) -> None:
+    assert " ".join(without_echo(tuple(text.split()))) == kept

@@ -110,7 +110,7 @@ def load_student(path: Path) -> SavedStudent:
 def save_student(
     path: Path, student: Student, vocabulary: Vocabulary, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a student to one `.safetensors`, atomic_file or not at all. Raises OutputError."""
+    """Write a student to one `.safetensors`, whole or not at all. Raises OutputError."""
     check_size(vocabulary, student.config.vocabulary_size, path.name)
     document = {
         "format_version": FORMAT_VERSION,
@@ -154,11 +154,11 @@ def _read(path: Path) -> _Content:
 def _read_safetensors(path: Path) -> _Content:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return _Content(tensors, own=(file.metadata() or {}).get(METADATA_KEY))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a atomic_file safetensors file ({_one_line(error)}); download or copy it again"
+            f"{path} is not a complete safetensors file ({_one_line(error)}); download or copy it again"
         ) from error
 
 
@@ -175,7 +175,7 @@ def _read_pickle(path: Path) -> _Content:
                 "you trust it, convert it to .safetensors"
             ) from error
         raise CheckpointError(
-            f"{path} is damaged or no PyTorch file ({type(error).__name__}); download or copy it again"
+            f"{path} is damaged or not a PyTorch file ({type(error).__name__}); download or copy it again"
         ) from error
     training = isinstance(document, Mapping) and isinstance(document.get("model"), Mapping)
     tokenizer = document.get("tokenizer") if training else None
@@ -185,7 +185,7 @@ def _read_pickle(path: Path) -> _Content:
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: {name} is no tensor but {type(value).__name__}; name a checkpoint of a published student"
+                f"{path}: {name} is not a tensor but {type(value).__name__}; name a checkpoint of a published student"
             )
     return _Content(dict(state), training=training, tokenizer=tokenizer)
 

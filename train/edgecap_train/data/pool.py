@@ -1,4 +1,4 @@
-"""The pool of training sounds: decoded once, read by memory map ever after.
+"""The pool of training sounds: decoded once, read by memory map afterwards.
 
 A pool is a folder with a `manifest.csv` (columns `file`, `set`, `label`, `license`, ...). `decode_pool`
 writes all its clips into one int16 file at 32 kHz, so that composing a scene costs a copy.
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 
+from edgecap.audio.file import decode
+from edgecap.audio.samples import as_float, to_int16
 from edgecap.errors import AudioError
-from edgecap.util.files import write_atomically
+from edgecap.util.files import to_json, write_atomically
 from edgecap_train.text.captions import read_table
 
 SAMPLE_RATE = 32_000
@@ -54,27 +54,19 @@ class Pool:
     def read(self, index: int) -> NDArray[np.float32]:
         """Clip `index`, (length,) float32 in [-1, 1]."""
         clip = self.clips[index]
-        return self.samples[clip.start : clip.start + clip.length].astype(np.float32) / 32768.0
+        return as_float(self.samples[clip.start : clip.start + clip.length])[:, 0]
 
 
 def read_manifest(folder: Path) -> list[dict[str, str]]:
-    """Rows of `manifest.csv`. Raises AudioError where it is missing or lacks a column."""
+    """Rows of `manifest.csv`. Raises TableError."""
     return read_table(folder / "manifest.csv", ("file", "set", "label"))
-
-
-def decode_clip(path: Path, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
-    """One sound file as mono float32 at `rate`. Raises AudioError where it cannot be read."""
-    try:
-        samples, source_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise AudioError(f"{path} cannot be read as sound ({error})") from error
-    return np.asarray(soxr.resample(samples.mean(axis=1), source_rate, rate, quality="HQ"), np.float32)
 
 
 def decode_pool(folder: Path, cache: Path, rows: Iterable[dict[str, str]] | None = None) -> Pool:
     """Decode every clip of a pool into `cache`; a cache that is complete is opened as it is.
 
-    A clip that cannot be read is skipped, counted and named in the log. Raises AudioError where none can.
+    A clip that cannot be read is skipped, counted and named in the log. Raises AudioError where none can be read,
+    TableError.
     """
     index_path, data_path = cache / "pool.json", cache / "pool.s16"
     if not index_path.is_file():
@@ -83,18 +75,18 @@ def decode_pool(folder: Path, cache: Path, rows: Iterable[dict[str, str]] | None
         with data_path.open("wb") as out:
             for row in read_manifest(folder) if rows is None else rows:
                 try:
-                    samples = decode_clip(folder / row["file"])
+                    samples = decode(folder / row["file"], SAMPLE_RATE)
                 except AudioError as error:
                     skipped += 1
                     log.warning("skipped: %s", error)
                     continue
-                out.write((np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes())
+                out.write(to_int16(samples).tobytes())
                 clips.append(PoolClip(row["file"], row["set"], row["label"], start, samples.size))
                 start += samples.size
         if not clips:
             raise AudioError(f"no clip of {folder} could be read; the log names them")
         if skipped:
             log.warning("%d clips of the pool could not be read", skipped)
-        write_atomically(index_path, json.dumps([vars(clip) for clip in clips]))  # last: its presence says "complete"
+        write_atomically(index_path, to_json([vars(clip) for clip in clips]))  # last: it marks the cache as complete
     clips = [PoolClip(**entry) for entry in json.loads(index_path.read_text())]
     return Pool(tuple(clips), np.memmap(data_path, np.int16, "r"))

@@ -5,32 +5,30 @@ The first half of making the bundled model; `edgecap_train.distill.run_student` 
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgecap.util.files import save_array, write_atomically
+from edgecap.util.files import save_array, to_json, write_atomically
+from edgecap.util.progress import Progress
 from edgecap_train.data.pool import decode_pool
 from edgecap_train.data.scenes import SceneConfig, SceneMaker
 from edgecap_train.data.targets import TargetMaker, score_pool
-from edgecap_train.teachers.consensus import ConsensusConfig, ConsensusIndex
+from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
 from edgecap_train.teachers.tagger import class_names, load_tagger
-from edgecap_train.text.captions import LabelledCaption, Tokenizer, build_vocabulary, read_audiocaps, with_heard_labels
-from edgecap_train.text.handwritten_captions import plain_captions
+from edgecap_train.text.captions import Tokenizer, build_vocabulary
+from edgecap_train.text.handwritten_captions import labelled_captions
 
 log = logging.getLogger(__name__)
 
 MAX_TOKENS = 20
-CONSENSUS = ConsensusConfig(neighbours=150, exponent=0.7, sharpness=4.0, rarity=0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where the teaching material lies."""
+    """What training material is made of."""
 
     audio: Path
     """Pool with a `manifest.csv`."""
@@ -39,41 +37,27 @@ class Sources:
     tagger: Path
     """Folder of the EfficientAT tagger."""
     held_out: frozenset[str] = frozenset()
-    """Clips (YouTube ids) whose captions must not be learnt from: those of the development set."""
-
-
-def labelled_captions(sources: Sources) -> list[LabelledCaption]:
-    """All captions the teacher may use, with the labels that their words prove, and our own for music and noise."""
-    read = read_audiocaps(sources.captions, sources.held_out)
-    return [with_heard_labels(caption, speakers=True) for caption in read] + plain_captions()
+    """Clips (YouTube ids) whose captions must not be learnt: those of the development set."""
 
 
 def prepare(
-    sources: Sources,
-    out: Path,
-    *,
-    shards: int,
-    scenes: int,
-    rate: int,
-    least_count: int,
-    seed: int,
-    progress: Callable[[int, int], None],
+    sources: Sources, out: Path, *, shards: int, scenes: int, rate: int, least_count: int, seed: int, progress: Progress
 ) -> None:
     """Write `vocabulary.json` and `shards` shards of `scenes` scenes each into `out`; complete ones are kept.
 
-    `rate`: the student's sample rate in hertz. `progress` is told (shards done, shards in all).
+    `rate`: the student's sample rate in hertz. `progress` counts shards.
     """
-    captions = labelled_captions(sources)
+    captions = labelled_captions(sources.captions, sources.held_out)
     vocabulary = build_vocabulary([caption.words for caption in captions], least_count)
-    encoder = Tokenizer(vocabulary)
-    valid = np.array([encoder.encode(caption.words, MAX_TOKENS) is not None for caption in captions])
+    tokenizer = Tokenizer(vocabulary)
+    valid = np.array([tokenizer.encode(caption.words, MAX_TOKENS) is not None for caption in captions])
     tagger, classes = load_tagger(sources.tagger), class_names(sources.tagger)
     pool = decode_pool(sources.audio, out / "pool")
     scores_path = out / "pool_scores.npy"
     if not scores_path.is_file():
         save_array(scores_path, score_pool(tagger, pool))
     scores = np.load(scores_path)
-    write_atomically(out / "vocabulary.json", json.dumps(vocabulary))
+    write_atomically(out / "vocabulary.json", to_json(vocabulary))
     config = SceneConfig()
     targets = TargetMaker(tagger, ConsensusIndex(captions, classes, CONSENSUS), valid, rate, config.seconds)
     for number in range(shards):

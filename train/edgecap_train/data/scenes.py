@@ -1,7 +1,7 @@
 """Ten-second scenes: clips of the pool placed, mixed and roughened into something like a recording.
 
 Three ways to make one: from a human caption (a clip for each of its labels, so that the caption fits),
-from classes drawn evenly (so that rare sounds are heard), and from two parts, one after the other (so
+from classes drawn evenly (so that rare sounds occur), and from two parts, one after the other (so
 that "followed by" is exact). Nothing here runs a network: tag scores of the pool's clips come in as a
 matrix.
 """
@@ -40,7 +40,7 @@ BROAD = frozenset(
         "Silence",
     }
 )
-"""Classes that say little of what is heard; they are not asked for when a narrower one is there."""
+"""Classes that say little about a sound; left out where a caption has a narrower one."""
 
 SEQUENCE_WORDS = frozenset({"followed", "then", "before", "after"})
 
@@ -55,8 +55,8 @@ class SceneConfig:
     concatenated: float = 0.12
     """Share made of two parts, one after the other."""
     everyday: float = 0.2
-    """Share, of the scenes of no other kind, with one or two of the sounds that
-    `edgecap_train.text.handwritten_captions` tells of."""
+    """Share, of the scenes of no other kind, with one or two of the sounds of
+    `edgecap_train.text.handwritten_captions`."""
     noise_only: float = 0.03
     """Share with nothing but synthetic noise or near silence."""
     shortened: float = 0.12
@@ -140,13 +140,13 @@ class SceneMaker:
         return np.union1d(enough, best[scores[best] >= self.config.least_score / 3])
 
     def _events(self, count: int, among: NDArray[np.int64] | None = None) -> list[int]:
-        """Clips of `count` classes drawn evenly, from all that say something where none are named."""
+        """Clips of `count` classes drawn evenly, from all narrow ones where none are named."""
         among = self._narrow if among is None else among
         classes = self.rng.choice(among, min(count, among.size), replace=False)
         return [int(self.rng.choice(self._candidates[c])) for c in classes]
 
     def _caption_events(self) -> tuple[int, list[int], bool]:
-        """A human caption, a clip for each of its (narrow) labels, and whether it tells a sequence."""
+        """A human caption, a clip for each of its (narrow) labels, and whether it describes a sequence."""
         while True:
             index = int(self.rng.choice(len(self.captions), p=self._chance))
             labels = [label for label in self.captions[index].labels if label in self._class]

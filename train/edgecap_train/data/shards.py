@@ -9,11 +9,16 @@ wrote or that are exact, in the same form. A shard appears under its name when i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgecap.errors import CheckpointError, TrainingDataError
+from edgecap.util.files import atomic_folder, save_array, to_json
+from edgecap_train.text.vocabulary import Vocabulary, read_vocabulary
 
 MEMORY_FRAMES, EMBEDDING, CLASSES = 32, 384, 527
 """Of the tagger: frames of ten seconds, their width, AudioSet's classes."""
@@ -24,7 +29,7 @@ class Shard:
     """A shard opened for reading; arrays are memory-mapped."""
 
     audio: NDArray[np.generic]
-    """int16 samples, or what else was asked for in their place."""
+    """int16 samples, or the array that `read_shard` named in their place."""
     frames: NDArray[np.float16]
     logits: NDArray[np.float16]
     lengths: NDArray[np.int64]
@@ -37,10 +42,33 @@ class Shard:
 def read_shard(folder: Path, sound: str = "audio") -> Shard:
     """Open a complete shard; `sound` names the array that stands for the sound."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "logits", "lengths")}
-    heard = np.load(folder / f"{sound}.npy", mmap_mode="r")
-    human = folder / "human.json"
-    told = _captions(human) if human.is_file() else []
-    return Shard(heard, **arrays, texts=_captions(folder / "texts.json"), human=told)
+    audio = np.load(folder / f"{sound}.npy", mmap_mode="r")
+    path = folder / "human.json"
+    human = _captions(path) if path.is_file() else []
+    return Shard(audio, **arrays, texts=_captions(folder / "texts.json"), human=human)
+
+
+def write_shard(folder: Path, arrays: Mapping[str, NDArray[np.generic]], documents: Mapping[str, object]) -> None:
+    """Write a shard, whole or not at all: `NAME.npy` for each array, `NAME.json` for each document.
+
+    Raises OutputError.
+    """
+    with atomic_folder(folder) as partial:
+        for name, array in arrays.items():
+            save_array(partial / f"{name}.npy", array)
+        for name, document in documents.items():
+            (partial / f"{name}.json").write_text(to_json(document), encoding="utf-8")
+
+
+def data_vocabulary(data: Path) -> Vocabulary:
+    """The words of a folder of prepared data. Raises TrainingDataError where they are missing or damaged."""
+    try:
+        return read_vocabulary(data / "vocabulary.json")
+    except CheckpointError as error:
+        raise TrainingDataError(
+            f"{data} holds no vocabulary.json that can be read; name a folder that edgecap train scenes or "
+            "edgecap train pseudo-caption wrote"
+        ) from error
 
 
 def _captions(path: Path) -> list[list[tuple[str, ...]]]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecap.util.files import save_array
+from edgecap.audio.samples import to_int16
 from edgecap_train.data.pool import Pool
 from edgecap_train.data.scenes import SEQUENCE_WORDS, Scene, SceneMaker, to_student_rate
-from edgecap_train.data.shards import CLASSES, EMBEDDING, MEMORY_FRAMES, Shard, read_shard
+from edgecap_train.data.shards import CLASSES, EMBEDDING, MEMORY_FRAMES, write_shard
 from edgecap_train.teachers.consensus import ConsensusIndex
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text.captions import LabelledCaption
 
-__all__ = ["CLASSES", "EMBEDDING", "MEMORY_FRAMES", "Shard", "TargetMaker", "read_shard", "score_pool"]
 MOST_CAPTIONS = 8
 
 
@@ -60,7 +57,7 @@ class TargetMaker:
 
     @torch.inference_mode()
     def write_shard(self, folder: Path, maker: SceneMaker, count: int) -> None:
-        """Draw `count` scenes and write their shard; the folder gets its name last."""
+        """Draw `count` scenes and write their shard. Raises OutputError."""
         audio = np.zeros((count, self.length), np.int16)
         frames = np.zeros((count, MEMORY_FRAMES, EMBEDDING), np.float16)
         logits = np.zeros((count, CLASSES), np.float16)
@@ -69,19 +66,19 @@ class TargetMaker:
             scene = maker.draw()
             tags = self.tagger(torch.from_numpy(scene.samples)[None])
             samples = to_student_rate(scene.samples, self.rate)[: self.length]
-            audio[row, : samples.size] = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+            audio[row, : samples.size] = to_int16(samples)
             lengths[row] = samples.size
-            got = tags.frames[0, :MEMORY_FRAMES].numpy()
-            frames[row, : len(got)] = got
+            kept = tags.frames[0, :MEMORY_FRAMES].numpy()
+            frames[row, : len(kept)] = kept
             logits[row] = tags.logits[0].numpy()
             texts.append(self.captions(scene, torch.sigmoid(tags.logits[0]).numpy()))
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed in it
-        partial.mkdir(parents=True)
-        for name, array in (("audio", audio), ("frames", frames), ("logits", logits), ("lengths", lengths)):
-            save_array(partial / f"{name}.npy", array)
-        (partial / "texts.json").write_text(json.dumps(texts))
-        partial.rename(folder)
+        arrays: dict[str, NDArray[np.generic]] = {
+            "audio": audio,
+            "frames": frames,
+            "logits": logits,
+            "lengths": lengths,
+        }
+        write_shard(folder, arrays, {"texts": texts})
 
     def _scores(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(torch.sigmoid(self.tagger(torch.from_numpy(samples)[None]).logits[0]).numpy())
@@ -91,5 +88,5 @@ class TargetMaker:
 
 
 def _is_simple(caption: LabelledCaption) -> bool:
-    """Whether a caption tells one thing in a few words, so that it can be half of "... followed by ..."."""
+    """Whether a caption is about one thing, in a few words, so that it can be half of "... followed by ..."."""
     return len(caption.words) <= 7 and not SEQUENCE_WORDS & set(caption.words)

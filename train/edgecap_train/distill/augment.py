@@ -1,7 +1,7 @@
 """From a batch of samples to what the encoder takes, all of it batched on the device: mixing, noise, log-mel, masks.
 
 Every random number comes from the seed, the step and the clip's place in the batch of all processes (`Draws`), so a run
-that goes on after a kill, or on another number of processes, hears the same.
+that is resumed after a kill, or on another number of processes, draws the same.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd
-from edgecap.errors import TrainingError
+from edgecap.errors import TrainingDataError
 from edgecap_train.data.batches import Batch, Captions
 from edgecap_train.distill.recipe import AugmentRecipe
+from edgecap_train.models.encoder import FRAMES_PER_MEMORY
 from edgecap_train.models.frontend import LogMelLayer
-from edgecap_train.models.student import FRAMES_PER_MEMORY
 from edgecap_train.text.captions import END, Tokenizer
 
 FULL_SCALE = 32_768.0
@@ -47,7 +47,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class AugmentedBatch:
-    """A batch as the student learns from it, on the device."""
+    """A batch as the student takes it, on the device."""
 
     sound: Tensor
     """What the encoder takes: log-mel (B, n_mels, T)."""
@@ -57,8 +57,8 @@ class AugmentedBatch:
     """(B, 32, width) float32."""
     logits: Tensor
     """(B, classes) float32."""
-    whole: Tensor
-    """(B,) 1 where the teacher heard this very clip, 0 for clips composed here."""
+    original: Tensor
+    """(B,) 1 where the teacher's targets are of this very clip, 0 for clips joined here."""
     human: list[Captions]
     pseudo: list[Captions]
 
@@ -70,21 +70,21 @@ class Augment(nn.Module):
         self,
         front_end: FrontEnd,
         augment: AugmentRecipe,
-        encoder: Tokenizer,
+        tokenizer: Tokenizer,
         max_tokens: int,
         retag: Retag | None = None,
     ) -> None:
-        """`retag`: what the teacher's tags are of a stretch, for crops; without it a crop has the tags of its clip.
+        """`retag` gives the teacher's tags of a crop; without it a crop has the tags of its clip.
 
-        Raises TrainingError where clips are to be joined and the vocabulary has no words for it.
+        Raises TrainingDataError where clips are to be joined and the vocabulary lacks the words for it.
         """
         super().__init__()
         self.augment, self.max_tokens, self.retag = augment, max_tokens, retag
         self.log_mel = LogMelLayer(front_end)
-        self._joiners = {kind: [encoder.ids.get(word) for word in words] for kind, words in JOINERS.items()}
+        self._joiners = {kind: [tokenizer.ids.get(word) for word in words] for kind, words in JOINERS.items()}
         for kind, chance in (("concatenate", augment.concatenate), ("mix", augment.mix)):
             if chance and None in self._joiners[kind]:
-                raise TrainingError(
+                raise TrainingDataError(
                     f"augment.{kind} needs the words {' '.join(JOINERS[kind])!r}, which the vocabulary "
                     "lacks; set it to 0"
                 )
@@ -97,19 +97,19 @@ class Augment(nn.Module):
         lengths = batch.lengths.to(device)
         level = (2 * draws.uniform() - 1) * self.augment.gain
         samples *= _column(10 ** (level / 20), samples)
-        whole = torch.ones(len(samples), device=device)
+        original = torch.ones(len(samples), device=device)
         frames = batch.frames.to(device, non_blocking=True).float()
         logits = batch.logits.to(device, non_blocking=True).float()
         if self.augment.crop:
             samples, lengths, frames, logits = self._cropped(samples, lengths, frames, logits, draws)
         human, pseudo = batch.human, batch.pseudo
         if self.augment.concatenate or self.augment.mix:
-            samples, lengths, whole, human, pseudo = self._joined(samples, lengths, human, pseudo, draws)
+            samples, lengths, original, human, pseudo = self._joined(samples, lengths, human, pseudo, draws)
         if self.augment.noise:
             samples = self._noisy(samples, draws)
         log_mel = spec_augment(self.log_mel(samples, lengths), self.augment, draws, self.log_mel.front_end)
         return AugmentedBatch(
-            log_mel, memory_length(self.log_mel.frames(lengths)), frames, logits, whole, human, pseudo
+            log_mel, memory_length(self.log_mel.frames(lengths)), frames, logits, original, human, pseudo
         )
 
     def _cropped(
@@ -117,18 +117,18 @@ class Augment(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A stretch of each clip that begins where a memory frame does, with the teacher's frames and tags of it."""
         hop = self.log_mel.front_end.hop_length * FRAMES_PER_MEMORY
-        heard = max(1, round(self.augment.crop * self.log_mel.front_end.sample_rate / hop))
-        room = (torch.div(lengths, hop, rounding_mode="floor") - heard).clamp(min=0)
+        size = max(1, round(self.augment.crop * self.log_mel.front_end.sample_rate / hop))
+        room = (torch.div(lengths, hop, rounding_mode="floor") - size).clamp(min=0)
         first = (torch.from_numpy(draws.uniform()).to(room.device) * (room + 1)).long()
-        place = (first * hop)[:, None] + torch.arange(heard * hop, device=samples.device)
-        there = place < samples.shape[1]
-        samples = samples.gather(1, place.clamp(max=samples.shape[1] - 1)) * there
-        which = (first[:, None] + torch.arange(heard, device=frames.device)).clamp(max=frames.shape[1] - 1)
+        place = (first * hop)[:, None] + torch.arange(size * hop, device=samples.device)
+        inside = place < samples.shape[1]
+        samples = samples.gather(1, place.clamp(max=samples.shape[1] - 1)) * inside
+        which = (first[:, None] + torch.arange(size, device=frames.device)).clamp(max=frames.shape[1] - 1)
         frames = frames.gather(1, which[:, :, None].expand(-1, -1, frames.shape[2]))
-        lengths = (lengths - first * hop).clamp(max=heard * hop)
+        lengths = (lengths - first * hop).clamp(max=size * hop)
         if self.retag is not None:
             count = torch.div(lengths, hop, rounding_mode="floor").clamp(min=1)
-            mask = (torch.arange(heard, device=frames.device)[None, :] < count[:, None]).float()[:, :, None]
+            mask = (torch.arange(size, device=frames.device)[None, :] < count[:, None]).float()[:, :, None]
             logits = self.retag((frames * mask).sum(1) / mask.sum(1))
         return samples, lengths, frames, logits
 
@@ -144,7 +144,7 @@ class Augment(nn.Module):
             for kind, share in (("concatenate", self.augment.concatenate), ("mix", self.augment.mix)):
                 fits = kind == "mix" or sizes[left] + sizes[left + 1] <= room
                 drawn = chance[left] < share if kind == "concatenate" else chance[left + 1] < share
-                if fits and drawn and self._told(kind, human, pseudo, left):
+                if fits and drawn and self._can_join(kind, human, pseudo, left):
                     kinds[left] = kinds[left + 1] = kind
                     break
         partner = torch.arange(len(samples), device=device) ^ 1
@@ -159,14 +159,13 @@ class Augment(nn.Module):
         samples = torch.where(both[:, None], samples + quieter * other, samples)
         lengths = torch.where(after, lengths + lengths[partner], lengths)
         lengths = torch.where(both, torch.maximum(lengths, lengths[partner]), lengths)
-        told = [human, pseudo]
-        for index, captions in enumerate(told):
-            told[index] = [
-                self._captions(kind, captions, row) if kind else captions[row] for row, kind in enumerate(kinds)
-            ]
-        return samples, lengths, (~(after | both)).float(), told[0], told[1]
+        human, pseudo = (
+            [self._captions(kind, captions, row) if kind else captions[row] for row, kind in enumerate(kinds)]
+            for captions in (human, pseudo)
+        )
+        return samples, lengths, (~(after | both)).float(), human, pseudo
 
-    def _told(self, kind: str, human: list[Captions], pseudo: list[Captions], left: int) -> bool:
+    def _can_join(self, kind: str, human: list[Captions], pseudo: list[Captions], left: int) -> bool:
         """Whether both clips of a pair have captions that can be joined, each way."""
         return all(self._captions(kind, human, row) or self._captions(kind, pseudo, row) for row in (left, left + 1))
 

@@ -1,4 +1,4 @@
-"""What a student is trained for: the losses of a recipe over one batch, each as a sum and a count.
+"""The distillation loss of a student: the losses of a recipe over one batch, each as a sum and a count.
 
 Sums and counts, so that several processes can add theirs up before they divide: the loss of a token then weighs the
 same wherever it is computed.
@@ -15,81 +15,85 @@ from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.losses import TeachingHeads, caption_losses, frame_losses, tag_losses
 from edgecap_train.distill.recipe import LossRecipe
 from edgecap_train.models.student import Student
-from edgecap_train.text.captions import PAD, START
+from edgecap_train.text.captions import PAD, START, padded
+from edgecap_train.training.trainer import Parts
 
 MOST_CAPTIONS = 64
 """Captions of one kind that a clip may have."""
-Parts = dict[str, tuple[Tensor, Tensor]]
-"""Name → the sum of a weighted loss, and what it has to be divided by."""
 
 
-class Objective(nn.Module):
+class DistillationLoss(nn.Module):
     """A student, its heads and its losses, as one module that can be wrapped for several processes."""
 
     def __init__(self, student: Student, heads: TeachingHeads, recipe: LossRecipe, *, bf16: bool) -> None:
         super().__init__()
         self.student, self.heads, self.recipe, self.bf16 = student, heads, recipe, bf16
 
-    def forward(self, heard: AugmentedBatch, draws: Draws, encoder_alone: bool) -> Parts:
+    def forward(self, batch: AugmentedBatch, draws: Draws, encoder_alone: bool) -> Parts:
         """The losses of a batch. `encoder_alone`: the decoder's loss does not reach the encoder."""
         recipe = self.recipe
-        with self._autocast(heard.sound):
-            memory = self.student.encode(heard.sound)
+        with self._autocast(batch.sound):
+            memory = self.student.encode(batch.sound)
         memory = memory.float()
-        length = heard.memory_length.clamp(max=memory.shape[1])
+        length = batch.memory_length.clamp(max=memory.shape[1])
         parts: Parts = {}
-        clips = heard.whole.sum()
+        clips = batch.original.sum()
         embedding = self.student.clip_embedding(memory, length)
         if recipe.tags:
-            losses = tag_losses(self.heads.tags(embedding), heard.logits) * heard.whole
+            losses = tag_losses(self.heads.tags(embedding), batch.logits) * batch.original
             parts["tags"] = recipe.tags * losses.sum(), clips
         if recipe.frames:
-            shared = min(memory.shape[1], heard.frames.shape[1])
-            target = self.heads.standardise(heard.frames[:, :shared])
+            shared = min(memory.shape[1], batch.frames.shape[1])
+            target = self.heads.standardise(batch.frames[:, :shared])
             ours = self.heads.frames(memory)[:, :shared]
             error, mask = frame_losses(ours, target, length.clamp(max=shared))
-            parts["frames"] = recipe.frames * (error * heard.whole[:, None]).sum(), (mask * heard.whole[:, None]).sum()
+            parts["frames"] = (
+                recipe.frames * (error * batch.original[:, None]).sum(),
+                (mask * batch.original[:, None]).sum(),
+            )
         if recipe.clip and self.heads.clip is not None:
             # the mean over the clip's own frames, standardised: what the heads were measured for
-            frames = self.heads.standardise(heard.frames)
+            frames = self.heads.standardise(batch.frames)
             shared = min(memory.shape[1], frames.shape[1])
             theirs = self.student.clip_embedding(frames[:, :shared], length.clamp(max=shared))
-            parts["clip"] = recipe.clip * self.heads.clip.losses(embedding, theirs, heard.whole).sum(), clips
+            parts["clip"] = recipe.clip * self.heads.clip.losses(embedding, theirs, batch.original).sum(), clips
         if recipe.caption:
-            parts |= self._captions(heard, memory.detach() if encoder_alone else memory, length, draws)
+            parts |= self._captions(batch, memory.detach() if encoder_alone else memory, length, draws)
         return parts
 
-    def _captions(self, heard: AugmentedBatch, memory: Tensor, length: Tensor, draws: Draws) -> Parts:
+    def _captions(self, batch: AugmentedBatch, memory: Tensor, length: Tensor, draws: Draws) -> Parts:
         """L_sup and L_seq, in one pass through the decoder; each clip's memory is computed once for all captions."""
         rows: list[int] = []
         chosen: list[list[int]] = []
         human: list[bool] = []
-        for kind, weight in ((heard.human, self.recipe.supervised), (heard.pseudo, self.recipe.sequence)):
+        for kind, weight in ((batch.human, self.recipe.supervised), (batch.pseudo, self.recipe.sequence)):
             order = draws.uniform(MOST_CAPTIONS)
             for row, captions in enumerate(kind if weight else ()):
-                best = kind is heard.pseudo
+                best = kind is batch.pseudo
                 for index in _picked(len(captions), self.recipe.captions_per_clip, order[row], best=best):
                     rows.append(row)
                     chosen.append(captions[index])
-                    human.append(kind is heard.human)
+                    human.append(kind is batch.human)
         device = memory.device
-        if not chosen:  # the other processes may have some, and wait for this one's share
+        if not chosen:  # another process may have some and waits for this one's gradients
             rows, chosen, human = [0], [[PAD]], [True]
-        longest = max(map(len, chosen))
-        inputs = torch.tensor([[START, *ids[:-1], *[PAD] * (longest - len(ids))] for ids in chosen], device=device)
-        targets = torch.tensor([[*ids, *[PAD] * (longest - len(ids))] for ids in chosen], device=device)
+        inputs = torch.tensor(padded([[START, *ids[:-1]] for ids in chosen], PAD), device=device)
+        targets = torch.tensor(padded(chosen, PAD), device=device)
         which, by_people = torch.tensor(rows, device=device), torch.tensor(human, device=device)[:, None]
         with self._autocast(memory):
             logits = self.student.decoder(inputs, memory[which], length[which])
         losses = caption_losses(logits, targets, self.recipe.label_smoothing)
-        told = targets != PAD
+        counted = targets != PAD
         parts: Parts = {}
-        for name, weight, mine in (
+        for name, weight, rows_of_kind in (
             ("supervised", self.recipe.supervised, by_people),
             ("sequence", self.recipe.sequence, ~by_people),
         ):
             if weight:
-                parts[name] = self.recipe.caption * weight * (losses * mine).sum(), (told & mine).sum().float()
+                parts[name] = (
+                    self.recipe.caption * weight * (losses * rows_of_kind).sum(),
+                    (counted & rows_of_kind).sum().float(),
+                )
         return parts
 
     def _autocast(self, like: Tensor) -> torch.autocast:

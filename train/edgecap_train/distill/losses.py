@@ -1,6 +1,6 @@
 """Losses of distillation: L = L_sup + L_seq + L_enc (Xu et al. 2024), and two that need a tagger.
 
-Each takes tensors and gives a scalar; which of them count, and how much, is the recipe's business.
+Each takes tensors and gives the loss of every clip, frame or token; the recipe has their weights.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgecap_train.distill.distributed import gather_rows, process_index
+from edgecap_train.data.shards import CLASSES, EMBEDDING
+from edgecap_train.distill.recipe import LossRecipe
 from edgecap_train.models.decoder import length_mask
+from edgecap_train.models.encoder import Classifier
+from edgecap_train.models.student import Student
 from edgecap_train.text.captions import PAD
-
-
-def caption_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """L_sup and L_seq: cross-entropy of `logits` (B, N, V) with `targets` (B, N), padding left out."""
-    return functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing
-    )
+from edgecap_train.training.distributed import gather_rows, process_index
 
 
 def caption_losses(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """The same for each token: (B, N), 0 where there is padding."""
+    """L_sup and L_seq: cross-entropy of `logits` (B, N, V) with `targets` (B, N) at each token; 0 for padding."""
     return functional.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing, reduction="none"
     ).view(targets.shape)
@@ -35,17 +32,12 @@ def caption_losses(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 def tag_losses(logits: Tensor, teacher: Tensor) -> Tensor:
     """Binary cross-entropy of tag `logits` (B, classes) with the teacher's scores, less the teacher's entropy: (B,).
 
-    The entropy is taken off so that 0 means "as the teacher"; summed over classes.
+    The entropy is subtracted so that 0 means "as the teacher"; summed over classes.
     """
     scores = torch.sigmoid(teacher)
     per_class = functional.binary_cross_entropy_with_logits(logits.float(), scores, reduction="none")
     entropy = functional.binary_cross_entropy_with_logits(teacher, scores, reduction="none")
     return (per_class - entropy).sum(1)
-
-
-def tag_loss(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Mean of `tag_losses` over the clips."""
-    return tag_losses(logits, teacher).mean()
 
 
 def frame_losses(frames: Tensor, teacher: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,12 +47,6 @@ def frame_losses(frames: Tensor, teacher: Tensor, length: Tensor) -> tuple[Tenso
     """
     mask = length_mask(length, frames.shape[1]).float()
     return (frames.float() - teacher).square().mean(2) * mask, mask
-
-
-def frame_loss(frames: Tensor, teacher: Tensor, length: Tensor) -> Tensor:
-    """Mean of `frame_losses` over the frames that count."""
-    error, mask = frame_losses(frames, teacher, length)
-    return error.sum() / mask.sum()
 
 
 class ClipLoss(nn.Module):
@@ -82,7 +68,7 @@ class ClipLoss(nn.Module):
         return self.losses(student, teacher, torch.ones(len(student), device=student.device)).mean()
 
     def losses(self, student: Tensor, teacher: Tensor, counts: Tensor) -> Tensor:
-        """Loss of each clip, (B,); a clip whose `counts` (B,) is 0 has none and is compared with no other.
+        """Loss of each clip, (B,); a clip whose `counts` (B,) is 0 has none and is left out of the comparisons.
 
         With several processes, clips are compared with those of all of them.
         """
@@ -118,15 +104,22 @@ class TeachingHeads(nn.Module):
         cast(Tensor, self.deviation).copy_(frames.std(0).clamp(min=1e-3))
 
     def start_at_prior(self, logits: Tensor) -> None:
-        """Begin at what the teacher says on average, from its `logits` (N, classes): every class is rare."""
+        """Begin at the teacher's mean scores, from its `logits` (N, classes): every class is rare."""
         with torch.no_grad():
             self.tags.bias.copy_(torch.logit(torch.sigmoid(logits).mean(0), eps=1e-4))
             self.tags.weight.mul_(0.1)
 
-    def start_tags(self, weight: Tensor, bias: Tensor, rows: Sequence[int | None]) -> None:
-        """Begin the tag head at another classifier's rows (classes there, width); None leaves a class as it is."""
+    def start_tags(self, classifier: Classifier, names: Sequence[str]) -> None:
+        """Begin the tag head at another classifier wherever it has a class of one of `names`, by the head's rows."""
+        rows = {name: row for row, name in enumerate(classifier.names)}
         with torch.no_grad():
-            for index, row in enumerate(rows):
-                if row is not None:
-                    self.tags.weight[index].copy_(weight[row])
-                    self.tags.bias[index].copy_(bias[row])
+            for index, name in enumerate(names):
+                if name in rows:
+                    self.tags.weight[index].copy_(classifier.weight[rows[name]])
+                    self.tags.bias[index].copy_(classifier.bias[rows[name]])
+
+
+def teaching_heads(student: Student, recipe: LossRecipe, width: int = EMBEDDING) -> TeachingHeads:
+    """Fresh heads for a student; `width` of the teacher's frames."""
+    clip = ClipLoss(student.dim, width, recipe.clip_kind, recipe.exponentiate_scale) if recipe.clip else None
+    return TeachingHeads(student.dim, CLASSES, width, clip)

@@ -1,47 +1,49 @@
-"""How fast a student trains here, and how much of that its data take: `python -m edgecap_train.distill.throughput
---help`.
+"""How fast a student trains here, and what share of the time loading data takes.
 
-Blocks of steps on one batch that lies ready and blocks of steps on batches as they come alternate in one run, so that
-whatever else the machine does falls on both; the share is of their rates, block by block.
+Run it as `python -m edgecap_train.distill.throughput --help`.
+
+Blocks of steps on one batch in memory and blocks of steps on batches from disk alternate in one run, so that other load
+on the machine affects both; the share is of their rates, block by block.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
 from edgecap.cli.console import say, write
+from edgecap.util.files import to_json
 from edgecap_train.data.batches import Batch, ReadAhead, ShardStream
+from edgecap_train.data.shards import data_vocabulary
+from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import TrainingRecipe, read_recipe
-from edgecap_train.distill.run_student import build_student
-from edgecap_train.distill.trainer import Trainer, teaching_heads
-from edgecap_train.models.yamnet import YamNet
+from edgecap_train.distill.run_student import build_student, configure_encoder
+from edgecap_train.distill.task import StudentTask, augmenting
 from edgecap_train.text.captions import Tokenizer
-from edgecap_train.text.vocabulary import read_vocabulary
+from edgecap_train.training.trainer import Trainer
 
 
 def measure(recipe: TrainingRecipe, data: Path, blocks: int, steps: int) -> dict[str, float]:
     """Clips a second of a student's whole training step, front end and mixing included, pure and with its data.
 
-    Two times `blocks` blocks of `steps` steps, after one of each that does not count.
+    Two times `blocks` blocks of `steps` steps, after one of each for warming up.
     """
-    vocabulary = read_vocabulary(data / "vocabulary.json")
+    recipe = replace(recipe, optimizer=replace(recipe.optimizer, audio_only=0))
+    vocabulary = data_vocabulary(data)
     student = build_student(recipe, vocabulary)
-    if isinstance(student.encoder, YamNet):  # as `fit` does; EfficientNet is faster with channels first
-        student.encoder.blocks[: recipe.model.frozen_blocks].requires_grad_(False)
-        student.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    size = recipe.optimizer.batch
-    stream = ShardStream(data / "shards", Tokenizer(vocabulary), student.config.max_tokens, recipe.seed, size)
+    configure_encoder(student, recipe)
+    size, tokenizer, heads = recipe.optimizer.batch, Tokenizer(vocabulary), teaching_heads(student, recipe.loss)
+    stream = ShardStream(data / "shards", tokenizer, student.config.max_tokens, recipe.seed, size)
+    prepare = augmenting(student, recipe, tokenizer)
     with TemporaryDirectory() as folder:
-        trainer = Trainer(
-            recipe, student, teaching_heads(student, recipe), stream, Path(folder), lambda _: {}, lambda *_: None
-        )
+        task = StudentTask(recipe, student, heads, stream, lambda _: {}, lambda *_: None, prepare=prepare)
+        trainer = Trainer(task, recipe, Path(folder))
         ahead = ReadAhead(stream)
         ready = next(ahead)
 
@@ -49,7 +51,7 @@ def measure(recipe: TrainingRecipe, data: Path, blocks: int, steps: int) -> dict
             waited, began = ahead.waited, time.monotonic()
             for _ in range(steps):
                 batch: Batch = ready if pure else next(ahead)
-                trainer._learn(batch)
+                trainer.learn(batch)
                 trainer.step += 1
             seconds = time.monotonic() - began
             return steps * size / seconds, (ahead.waited - waited) / seconds
@@ -76,21 +78,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="steps of a block")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="override")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    recipe = read_recipe(given.recipe, given.override)
-    found = measure(recipe, given.data, given.blocks, given.steps)
-    if given.json:
-        write(json.dumps(found))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    recipe = read_recipe(options.recipe, options.override)
+    rates = measure(recipe, options.data, options.blocks, options.steps)
+    if options.json:
+        write(to_json(rates))
         return
     write(
-        f"{recipe.model.encoder}, batch {recipe.optimizer.batch}, {given.threads} threads, "
-        f"{'bf16' if recipe.optimizer.bf16 else 'fp32'}: {found['clips_per_second']:.1f} ten-second clips a second, "
-        f"{found['share']:.0%} of the pure compute rate ({found['pure_clips_per_second']:.1f}); "
-        f"the model waited for data {found['waiting']:.1%} of the time"
+        f"{recipe.model.encoder}, batch {recipe.optimizer.batch}, {options.threads} threads, "
+        f"{'bf16' if recipe.optimizer.bf16 else 'fp32'}: {rates['clips_per_second']:.1f} ten-second clips a second, "
+        f"{rates['share']:.0%} of the pure compute rate ({rates['pure_clips_per_second']:.1f}); "
+        f"the model waited for data {rates['waiting']:.1%} of the time"
     )
-    if found["share"] < 0.9:
-        say("note", "the data keep the model waiting: less than 90 % of the pure rate")
+    if rates["share"] < 0.9:
+        say("note", "loading data slows training to less than 90 % of the pure compute rate")
 
 
 if __name__ == "__main__":

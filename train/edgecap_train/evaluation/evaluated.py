@@ -1,34 +1,31 @@
-"""What `edgecap evaluate` judges: a bundle of any runtime, or a checkpoint in PyTorch, behind one interface.
+"""The models that `edgecap evaluate` scores, a bundle of any runtime or a checkpoint in PyTorch, behind one interface.
 
-Also how a table of recordings is walked: the first window of each, and a recording that cannot be read is left out
-and named.
+Also how recordings are captioned: the first window of each; a recording that cannot be read is left out and named.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from edgecap import Captioner
-from edgecap.audio.file import AudioFile
+from edgecap.audio.file import decode
 from edgecap.audio.frontend import FrontEnd
-from edgecap.audio.resample import resampled
-from edgecap.audio.samples import loudest_level, to_mono
+from edgecap.audio.samples import loudest_level
 from edgecap.bundle.bundle import MANIFEST_NAME
 from edgecap.bundle.manifest import SilenceSpec
 from edgecap.bundle.models import find_model
 from edgecap.errors import AudioError
 from edgecap.types import Waveform
+from edgecap.util.progress import Progress
 from edgecap_train.evaluation.held_out import Reference
 
 log = logging.getLogger(__name__)
 WINDOW_SECONDS = 10.0
-"""What a model hears of a recording."""
+"""Length of the window that is captioned of a recording."""
 CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth")
 RUN_FILE = "student.safetensors"
 """The checkpoint in a run folder."""
@@ -45,7 +42,7 @@ class EvaluatedModel(Protocol):
         ...
 
 
-class JudgedBundle:
+class EvaluatedBundle:
     """A bundle, whatever runtime it is made for, as a device would run it."""
 
     def __init__(self, captioner: Captioner) -> None:
@@ -53,11 +50,11 @@ class JudgedBundle:
         self.name, self.front_end = captioner.manifest.name, captioner.manifest.front_end
 
     def caption(self, samples: Waveform, beam: int | None) -> str:
-        """See `EvaluatedModel`."""
+        """As `EvaluatedModel.caption`; None is the bundle's own beam."""
         return self._captioner.caption(samples, self.front_end.sample_rate, beam=beam).text
 
 
-class JudgedCheckpoint:
+class EvaluatedCheckpoint:
     """A checkpoint in PyTorch. A clip is not padded to ten seconds, and silence is gated as in a new bundle."""
 
     def __init__(self, path: Path, vocabulary: Path | None = None, threads: int | None = None) -> None:
@@ -74,7 +71,7 @@ class JudgedCheckpoint:
         self.name, self.front_end = saved.path.name, saved.student.config.front_end
 
     def caption(self, samples: Waveform, beam: int | None) -> str:
-        """See `EvaluatedModel`; None is a beam of 3."""
+        """As `EvaluatedModel.caption`; None is a beam of 3."""
         import torch
 
         from edgecap.caption import sentence
@@ -87,25 +84,25 @@ class JudgedCheckpoint:
         return sentence(best.tokens, self._words, SPECIALS)
 
 
-def open_judged(model: str, *, threads: int | None = None, vocabulary: Path | None = None) -> EvaluatedModel:
+def open_model(model: str, *, threads: int | None = None, vocabulary: Path | None = None) -> EvaluatedModel:
     """A bundle by name or folder, a checkpoint's file, or the folder of a training run or of a published checkpoint.
 
     Raises BundleError or CheckpointError.
     """
     path = Path(model).expanduser()
-    known = (
+    is_folder_of_checkpoint = (
         path.is_dir()
         and not (path / MANIFEST_NAME).is_file()
         and any(entry.suffix in CHECKPOINTS for entry in path.iterdir())
     )
-    if path.suffix in CHECKPOINTS or known:
-        return JudgedCheckpoint(path, vocabulary, threads)
-    return JudgedBundle(Captioner.load(find_model(model), threads=threads))
+    if path.suffix in CHECKPOINTS or is_folder_of_checkpoint:
+        return EvaluatedCheckpoint(path, vocabulary, threads)
+    return EvaluatedBundle(Captioner.load(find_model(model), threads=threads))
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """One recording that was captioned."""
+class Captioned:
+    """One recording and its caption."""
 
     reference: Reference
     caption: str
@@ -113,26 +110,26 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Skipped:
-    """One recording that could not be."""
+    """One recording that could not be read."""
 
     file: Path
     reason: str
 
 
 def caption_recordings(
-    model: EvaluatedModel, references: Sequence[Reference], beam: int | None, progress: Callable[[int, str], None]
-) -> tuple[list[Judgement], list[Skipped]]:
-    """Caption the first ten seconds of every recording; `progress` is told (done, file). See `Skipped`."""
-    judgements, skipped = [], []
+    model: EvaluatedModel, references: Sequence[Reference], beam: int | None, progress: Progress
+) -> tuple[list[Captioned], list[Skipped]]:
+    """Caption the first ten seconds of every recording; `progress` counts recordings and names them."""
+    captioned, skipped = [], []
     for done, reference in enumerate(references):
-        progress(done, reference.file.name)
+        progress(done, len(references), reference.file.name)
         try:
-            samples = first_window(reference.file, model.front_end.sample_rate)
-            judgements.append(Judgement(reference, model.caption(samples, beam)))
+            samples = decode(reference.file, model.front_end.sample_rate, WINDOW_SECONDS)
+            captioned.append(Captioned(reference, model.caption(samples, beam)))
         except AudioError as error:
             skipped.append(Skipped(reference.file, str(error)))
-    progress(len(references), "")
-    return judgements, skipped
+    progress(len(references), len(references))
+    return captioned, skipped
 
 
 def first_windows(references: Sequence[Reference], rate: int) -> tuple[list[Reference], list[Waveform]]:
@@ -140,32 +137,15 @@ def first_windows(references: Sequence[Reference], rate: int) -> tuple[list[Refe
 
     Raises AudioError where none can be read.
     """
-    readable, heard = [], []
+    readable, sounds = [], []
     for reference in references:
         try:
-            heard.append(first_window(reference.file, rate))
+            sounds.append(decode(reference.file, rate, WINDOW_SECONDS))
             readable.append(reference)
         except AudioError as error:
             log.warning("left out: %s", error)
     if len(readable) < len(references):
         log.warning("%d of %d recordings cannot be read", len(references) - len(readable), len(references))
     if not readable:
-        raise AudioError(f"none of the {len(references)} recordings can be read; is the table where its audio is?")
-    return readable, heard
-
-
-def first_window(file: Path, rate: int, seconds: float = WINDOW_SECONDS) -> Waveform:
-    """The first `seconds` of a sound file: mono float32 at `rate`, (n,). Raises AudioError."""
-    with AudioFile(file) as sound:
-        wanted = round(seconds * sound.sample_rate)
-        samples = np.concatenate(list(resampled(_head(sound, wanted), sound.sample_rate, rate)))
-    return samples[: round(seconds * rate)]
-
-
-def _head(sound: AudioFile, wanted: int) -> Iterator[Waveform]:
-    """Mono blocks up to `wanted` samples in all."""
-    for block in sound.blocks():
-        yield to_mono(block[:wanted])
-        wanted -= len(block)
-        if wanted <= 0:
-            return
+        raise AudioError(f"none of the {len(references)} recordings can be read; is the table beside its audio?")
+    return readable, sounds

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecap.errors import AudioError
-from edgecap_train.evaluation.metrics import DRAWS, cider_d_clips
+from edgecap.errors import TableError
+from edgecap_train.evaluation.lexical import cider_d as compute_cider_d
+from edgecap_train.evaluation.metrics import Clips
 from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
 from edgecap_train.text.captions import read_table
@@ -40,18 +41,22 @@ class Score:
     high: float
     clips: int
 
+    def document(self, name: str = "cider_d") -> dict[str, float]:
+        """Mean and interval as a line of metrics holds them."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 def read_references(path: Path) -> list[Reference]:
     """A CSV with columns `file` and `caption_1` … `caption_5` (and `dataset`, where there is one).
 
-    Raises AudioError for a table that is missing, lacks a column or has a row without captions.
+    Raises TableError, also for a row without captions.
     """
     rows = read_table(path, ("file", "caption_1"))
     references = []
     for row in rows:
         captions = tuple(row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}"))
         if not captions:
-            raise AudioError(f"{path.name}: the row of {row['file']} has no caption to compare with")
+            raise TableError(f"{path.name}: the row of {row['file']} has no caption to compare with")
         references.append(Reference(path.parent / row["file"], row.get("dataset", ""), captions))
     return references
 
@@ -62,7 +67,7 @@ def clip_id(file: Path) -> str:
 
 
 def held_out(table: Path) -> frozenset[str]:
-    """The YouTube ids of a table of development recordings, whose captions must teach nothing. Raises AudioError."""
+    """The YouTube ids of a table of development recordings, whose captions must not be learnt. Raises TableError."""
     return frozenset(clip_id(reference.file) for reference in read_references(table))
 
 
@@ -72,11 +77,8 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed
     Raises MissingDependencyError where aac-metrics is not installed. `edgecap_train.evaluation.metrics` has the other
     metrics.
     """
-    scores = cider_d_clips(candidates, references)
-    rng = np.random.default_rng(seed)
-    means = scores[rng.integers(0, len(scores), (DRAWS, len(scores)))].mean(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Score(float(scores.mean()), float(low), float(high), len(scores))
+    metric = compute_cider_d(Clips(candidates, references, seed))
+    return Score(metric.mean, metric.low, metric.high, len(metric.clips))
 
 
 @torch.inference_mode()

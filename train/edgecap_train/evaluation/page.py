@@ -1,7 +1,7 @@
-"""One page with every recording that was judged: player, spectrogram, human captions and the model's side by side.
+"""One page with every recording that was captioned: player, spectrogram, human captions and the model's side by side.
 
 The page holds everything itself: pictures always, sounds unless they are linked. It shows recordings that may not be
-published, so it goes only where its user says and asks nothing of a network.
+published, so it is written only where its user says and requests nothing from a network.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PageRow:
 
     file: Path
     samples: Waveform
-    """What the model heard, (n,) at the front end's rate."""
+    """What the model captioned, (n,) at the front end's rate."""
     references: tuple[str, ...]
     captions: dict[str, str]
     """Model → its caption."""
@@ -70,18 +70,18 @@ def page(
     )
     ordered = sorted(entries, key=lambda entry: entry.scores.get("cider_d", 0.0))
     articles = "".join(_article(entry, front_end, audio) for entry in ordered)
-    told = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    remarks = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         f"<h1>{html.escape(title)}</h1><table><tr><th>metric</th><th>mean</th><th>95 % interval</th></tr>{rows}</table>"
-        f"{told}<p>{len(entries)} recordings, the worst by CIDEr-D first.</p>{articles}</body></html>\n"
+        f"{remarks}<p>{len(entries)} recordings, the worst by CIDEr-D first.</p>{articles}</body></html>\n"
     )
 
 
 def _article(entry: PageRow, front_end: FrontEnd, audio: Literal["embed", "link"]) -> str:
     picture = base64.b64encode(spectrogram_png(log_mel(entry.samples, front_end), front_end)).decode()
-    said = "".join(
+    captions = "".join(
         f'<p class="said" title="{html.escape(model, quote=True)}">{html.escape(text)}</p>'
         for model, text in entry.captions.items()
     )
@@ -90,7 +90,7 @@ def _article(entry: PageRow, front_end: FrontEnd, audio: Literal["embed", "link"
     return (
         f'<article><div><img alt="spectrogram" src="data:image/png;base64,{picture}">'
         f'<audio controls preload="none" src="{html.escape(_source(entry.file, audio), quote=True)}"></audio></div>'
-        f'<div><span class="score">{html.escape(score)}</span>{said}<ul>{people}</ul>'
+        f'<div><span class="score">{html.escape(score)}</span>{captions}<ul>{people}</ul>'
         f'<span class="name">{html.escape(entry.file.name)}</span></div></article>'
     )
 

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgecap.audio.frontend import FrontEnd
+from edgecap_train.models.encoder import Encoder
+
 DIM = 1408
 """Channels of the last feature map, and so the width of the memory."""
 NORM_EPS = 1e-3
@@ -124,11 +127,12 @@ class Block(nn.Module):
         return x + y
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Encoder):
     """EfficientNet-B2 with one input channel: 7,700,418 parameters."""
 
     dim = DIM
-    """Width of the memory."""
+    front_end = FrontEnd()
+    pretrained = "edgecap_train.checkpoints.lite2:load_lite2_weights"
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,10 +154,10 @@ class EfficientNet(nn.Module):
         self.head = nn.Conv2d(width, DIM, 1, bias=False)
         self.head_norm = _norm(DIM)
 
-    def set_drop_connect(self, chance: float) -> None:
-        """Let training skip the last block with this chance; it grows linearly from 0 over the blocks."""
+    def configure(self, *, frozen_blocks: int, drop_connect: float) -> None:
+        """Let training skip the last block with the chance `drop_connect`; it grows linearly from 0 over the blocks."""
         for index, block in enumerate(self.blocks):
-            cast(Block, block).drop = chance * index / len(self.blocks)
+            cast(Block, block).drop = drop_connect * index / len(self.blocks)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """`log_mel` (B, n_mels, T) in decibels → memory (B, ceil(T / 32), 1408): the mean over frequency."""

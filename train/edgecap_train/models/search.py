@@ -14,8 +14,9 @@ from torch.nn import functional
 from edgecap.bundle.manifest import VocabularySpec
 from edgecap.inference.decoding import Hypothesis, beam_search
 from edgecap_train.models.decoder import CaptionDecoder
+from edgecap_train.models.encoder import FRAMES_PER_MEMORY
 from edgecap_train.models.frontend import LogMelLayer
-from edgecap_train.models.student import FRAMES_PER_MEMORY, Student
+from edgecap_train.models.student import Student
 
 SPECIALS = VocabularySpec(size=4)
 """Ids of the special tokens: the same in the published vocabularies and in ours."""

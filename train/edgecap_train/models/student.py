@@ -6,23 +6,22 @@ captions are searched (`edgecap_train.models.search`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd
 from edgecap_train.models.decoder import CaptionDecoder, length_mask
-
-EncoderName = Literal["efficientnet-b2", "yamnet"]
+from edgecap_train.models.encoder import FRAMES_PER_MEMORY, build_encoder, check_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig:
     """Everything that fixes a student's shape. The defaults are the published decoder's."""
 
-    encoder: EncoderName
+    encoder: str
+    """A name of `edgecap_train.models.encoder.ENCODERS`."""
     front_end: FrontEnd
     vocabulary_size: int
     d_model: int = 256
@@ -36,25 +35,8 @@ class StudentConfig:
     max_tokens: int = 20
     """Most tokens of a caption, the end token included."""
 
-
-def _efficientnet() -> nn.Module:
-    from edgecap_train.models.efficientnet import EfficientNet
-
-    return EfficientNet()
-
-
-def _yamnet() -> nn.Module:
-    from edgecap_train.models.yamnet import YamNet
-
-    return cast(nn.Module, YamNet())
-
-
-ENCODERS: dict[EncoderName, Callable[[], nn.Module]] = {"efficientnet-b2": _efficientnet, "yamnet": _yamnet}
-"""An encoder is a module with `dim`, the width of its memory, whose forward takes log-mel (B, n_mels, T) to
-memory (B, S, dim), one memory frame for `FRAMES_PER_MEMORY` log-mel frames."""
-
-FRAMES_PER_MEMORY = 32
-"""Every encoder here halves time five times."""
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder)
 
 
 class Student(nn.Module):
@@ -64,7 +46,7 @@ class Student(nn.Module):
         """`encoder`: another one than the configuration names, with `dim`; such a student is for experiments alone."""
         super().__init__()
         self.config = config
-        self.encoder = ENCODERS[config.encoder]() if encoder is None else encoder
+        self.encoder: nn.Module = build_encoder(config.encoder) if encoder is None else encoder
         self.dim = cast(int, self.encoder.dim)
         self.decoder = CaptionDecoder(
             memory_dim=self.dim,

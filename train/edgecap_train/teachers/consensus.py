@@ -1,7 +1,7 @@
-"""Consensus captions: what people wrote of clips with labels like these, and the most central of it.
+"""Consensus captions: what people wrote about clips with similar labels, and the most central of it.
 
 The teaching signal of the first model. A clip's tag scores pick the labelled captions whose labels fit
-best and whose words claim nothing that was not heard; among them the caption most like the others (tf-idf
+best and whose words claim nothing that the scores do not support; among them the caption most like the others (tf-idf
 n-grams, the space CIDEr-D measures in) is the pseudo caption. No weights are learnt here.
 """
 
@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from edgecap_train.text.captions import LabelledCaption
-from edgecap_train.text.claims import ClaimCheck
+from edgecap_train.text.lexicon import ClaimCheck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,10 @@ class ConsensusConfig:
     """Added to the centrality for each word, to keep the consensus from being terse."""
 
 
+CONSENSUS = ConsensusConfig(neighbours=150, exponent=0.7, sharpness=4.0, rarity=0.5)
+"""What the teachers and the scenes are made with."""
+
+
 @dataclass(frozen=True)
 class Pseudo:
     """Captions picked for one clip, the most central first."""
@@ -45,7 +49,7 @@ class Pseudo:
 
 
 class ConsensusIndex:
-    """Labelled captions, ready to be asked."""
+    """Labelled captions, indexed by their labels and words."""
 
     def __init__(self, captions: list[LabelledCaption], classes: list[str], config: ConsensusConfig) -> None:
         self.captions, self.config = captions, config
@@ -68,7 +72,7 @@ class ConsensusIndex:
 
     def false(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Captions whose words claim something that these scores (classes,) do not support: (captions,)."""
-        return np.asarray(self._claims[:, self._check.unheard(scores)].any(axis=1))
+        return np.asarray(self._claims[:, self._check.unsupported(scores)].any(axis=1))
 
     def pick(self, scores: NDArray[np.float32], most: int = 8, valid: NDArray[np.bool_] | None = None) -> Pseudo:
         """The `most` most central of the neighbours of `scores` (classes,), sigmoids in [0, 1].

@@ -20,6 +20,7 @@ from torch import Tensor
 from edgecap.errors import CheckpointError
 from edgecap.util.files import write_atomically
 from edgecap_train.checkpoints.checkpoint import read_tensors
+from edgecap_train.checkpoints.slots import Layout, Slot, check_slots, fill_slot
 from edgecap_train.teachers.htsat_bart import HtsatBart, HtsatBartConfig
 
 ACADEMIC_ONLY = (
@@ -41,6 +42,10 @@ COMPUTED = ("audio_feats_extractor.", "attn_mask", "relative_position_index")
 AUDIOSET_HEAD = (HTSAT + "tscam_conv.", HTSAT + "head.")
 """HTSAT's own classifier, which no caption needs."""
 
+LAYOUT = Layout(
+    complete="the teacher is read from a whole HTSAT-BART checkpoint in the WavCaps layout",
+    kind="an HTSAT-BART in the WavCaps layout",
+)
 _RENAMED = (("audio.audio_encoder.", HTSAT), ("projection.", "enc_to_dec_proj."), ("bart.", "decoder."))
 _RENAMED_IN_HTSAT = (
     ("batch_norm.", "bn0."),
@@ -57,39 +62,29 @@ _WITH_QUERY = ("attn.key.weight", "attn.key.bias", "attn.value.weight", "attn.va
 
 
 @dataclass(frozen=True)
-class TeacherSlot:
-    """One tensor of a WavCaps file and where its values go."""
-
-    name: str
-    shape: tuple[int, ...]
-    parts: tuple[str, ...]
-    """Names in `HtsatBart`; the file's tensor holds their values one below the other."""
-
-
-@dataclass(frozen=True)
 class SavedTeacher:
     """A teacher read from a file."""
 
     teacher: HtsatBart
     """In eval mode, on the CPU."""
     notes: tuple[str, ...]
-    """What whoever uses it must know, in sentences for people."""
+    """Conditions of use, in sentences for people."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """What became of a checkpoint that a teacher begins with."""
+    """How much of a teacher a checkpoint filled."""
 
     tensors: int
     """Tensors of the teacher that it filled."""
     of: int
     """Tensors of the teacher in all."""
     notes: tuple[str, ...]
-    """What whoever begins with it must know: they go with the teacher that comes of it."""
+    """Conditions of use; they also hold for the teacher that is trained from it."""
 
 
 def save_htsat_bart(path: Path, teacher: HtsatBart, notes: tuple[str, ...] = ()) -> None:
-    """Write a teacher of our own training, atomic_file or not at all, in the WavCaps layout. Raises OutputError.
+    """Write a teacher of our own training, whole or not at all, in the WavCaps layout. Raises OutputError.
 
     `notes`: those of the checkpoints that it began with.
     """
@@ -119,9 +114,7 @@ def place_partial(teacher: HtsatBart, path: Path) -> Placed:
         tensor = next((tensors[name] for name in names if name in tensors), None)
         if tensor is None or tuple(tensor.shape) != slot.shape:
             continue
-        values = torch.split(tensor.flatten(), [own[part].numel() for part in slot.parts])
-        for part, value in zip(slot.parts, values, strict=True):
-            own[part].copy_(value.view_as(own[part]))
+        fill_slot(own, slot, tensor)
         placed += 1
     if not placed:
         raise CheckpointError(
@@ -138,7 +131,7 @@ def _own_config(path: Path) -> HtsatBartConfig | None:
         text = _metadata(path).get(METADATA_KEY)
         return None if text is None else msgspec.convert(json.loads(text), HtsatBartConfig)
     except ValueError:
-        return None  # whatever is wrong with the file is told when its tensors are read
+        return None  # what is wrong with the file is reported when its tensors are read
 
 
 def own_notes(path: Path) -> tuple[str, ...]:
@@ -171,17 +164,15 @@ def load_htsat_bart(path: Path, config: HtsatBartConfig | None = None) -> SavedT
     own_config = _own_config(path)
     teacher = HtsatBart(own_config or config, blank=True)
     slots = teacher_slots(teacher)
-    _check_given(tensors, slots, path.name)
+    check_slots(tensors, slots, path.name, LAYOUT)
     _check_others(tensors, slots, path.name)
     own = teacher.state_dict()
     for slot in slots:
-        values = torch.split(tensors[slot.name].flatten(), [own[part].numel() for part in slot.parts])
-        for part, value in zip(slot.parts, values, strict=True):
-            own[part].copy_(value.view_as(own[part]))
+        fill_slot(own, slot, tensors[slot.name])
     return SavedTeacher(teacher.eval(), own_notes(path) if own_config else (ACADEMIC_ONLY,))
 
 
-def teacher_slots(teacher: HtsatBart) -> tuple[TeacherSlot, ...]:
+def teacher_slots(teacher: HtsatBart) -> tuple[Slot, ...]:
     """Every learned tensor of the WavCaps layout that a caption needs, in the order of its files."""
     own = teacher.state_dict()
     slots = []
@@ -194,11 +185,11 @@ def teacher_slots(teacher: HtsatBart) -> tuple[TeacherSlot, ...]:
         if ".qkv." in theirs:
             parts = tuple(name.replace(".query.", f".{kind}.") for kind in ("query", "key", "value"))
             shape = (3 * shape[0], *shape[1:])
-        slots.append(TeacherSlot(theirs, shape, parts))
+        slots.append(Slot(theirs, shape, parts))
     return tuple(sorted(slots, key=_place))
 
 
-def _place(slot: TeacherSlot) -> int:
+def _place(slot: Slot) -> int:
     """Files hold HTSAT, its BatchNorm first, then BART, then the projection; within each, our order is theirs."""
     order = (HTSAT + "bn0.", HTSAT, "decoder.", "enc_to_dec_proj.")
     return next(place for place, begin in enumerate(order) if slot.name.startswith(begin))
@@ -216,28 +207,7 @@ def _published_name(name: str) -> str:
     return name
 
 
-def _check_given(tensors: Mapping[str, Tensor], slots: tuple[TeacherSlot, ...], source: str) -> None:
-    missing = sum(slot.name not in tensors for slot in slots)
-    for slot in slots:
-        if slot.name not in tensors:
-            others = f" ({missing} of {len(slots)} are)" if missing > 1 else ""
-            raise CheckpointError(
-                f"{source}: tensor {slot.name} is missing{others}; the teacher is read from a atomic_file "
-                "HTSAT-BART checkpoint in the WavCaps layout"
-            )
-        tensor = tensors[slot.name]
-        if tuple(tensor.shape) != slot.shape:
-            raise CheckpointError(
-                f"{source}: tensor {slot.name} has shape {tuple(tensor.shape)} where {slot.shape} "
-                "is needed; it is no HTSAT-BART in the WavCaps layout"
-            )
-        if not (tensor.is_floating_point() or slot.name.endswith("num_batches_tracked")):
-            raise CheckpointError(f"{source}: tensor {slot.name} is of {tensor.dtype} where floating point is needed")
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{source}: tensor {slot.name} holds NaN or infinity; the file is damaged")
-
-
-def _check_others(tensors: Mapping[str, Tensor], slots: tuple[TeacherSlot, ...], source: str) -> None:
+def _check_others(tensors: Mapping[str, Tensor], slots: tuple[Slot, ...], source: str) -> None:
     """Tied copies must be copies; nothing unknown may be left."""
     known = {slot.name for slot in slots}
     for name, tensor in tensors.items():

@@ -1,22 +1,33 @@
 """A captioner that reads tag scores: a few tokens of memory made of the scores, and the student's own decoder.
 
-The teacher that learns from text alone (`edgecap_train.teacher_training.text_teacher`). Knows tensors, neither sound
-nor files.
+The teacher that learns from text alone; `edgecap_train.teacher_training.text_teacher` trains it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import msgspec
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from edgecap.errors import CheckpointError
 from edgecap.inference.decoding import beam_search
+from edgecap.util.files import to_json, write_atomically
 from edgecap_train.models.decoder import CaptionDecoder
 from edgecap_train.models.search import CachedSteps
-from edgecap_train.text.captions import END, START
+from edgecap_train.text.captions import END, START, without_echo
+from edgecap_train.text.lexicon import ClaimCheck
 
 CLASSES = 527
+METADATA_KEY = "edgecap-score-captioner"
+BEAM = 6
+"""Of `ScoreWriter`: twice the published beam, so that the claims have something to choose from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,5 +110,52 @@ class ScoreCaptioner(nn.Module):
         """
         memory, length = self.memory(logits[None].to(self.decoder.embedding.weight.device))
         steps = CachedSteps(self.decoder, memory, length, self.config.max_tokens)
-        found = beam_search(steps, beam=beam, max_tokens=self.config.max_tokens, start=START, end=END)
-        return [[token for token in hypothesis.tokens if token != END] for hypothesis in found]
+        hypotheses = beam_search(steps, beam=beam, max_tokens=self.config.max_tokens, start=START, end=END)
+        return [[token for token in hypothesis.tokens if token != END] for hypothesis in hypotheses]
+
+
+def save_captioner(path: Path, captioner: ScoreCaptioner, vocabulary: Sequence[str]) -> None:
+    """Weights, shape and vocabulary in one safetensors file, whole or not at all. Raises OutputError."""
+    metadata = {METADATA_KEY: to_json({"config": asdict(captioner.config), "vocabulary": list(vocabulary)})}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in captioner.state_dict().items()}
+    write_atomically(path, save(tensors, metadata))
+
+
+def load_captioner(path: Path) -> tuple[ScoreCaptioner, tuple[str, ...]]:
+    """The captioner in eval mode and its vocabulary. Raises CheckpointError."""
+    try:
+        with safe_open(path, "pt") as file:
+            document = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        captioner = ScoreCaptioner(msgspec.convert(document.get("config"), ScoreCaptionerConfig))
+        captioner.load_state_dict(tensors)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is not a captioner of tag scores ({error}); make one with: edgecap train teacher tagger"
+        ) from error
+    return captioner.eval(), tuple(document["vocabulary"])
+
+
+class ScoreWriter:
+    """Tag scores to sentences: the captioner's beams without echoes, those with supported claims first."""
+
+    def __init__(self, captioner: ScoreCaptioner, vocabulary: Sequence[str], claims: ClaimCheck) -> None:
+        """`captioner` in eval mode; `vocabulary`: its words, index = id."""
+        self.captioner, self.vocabulary, self.claims = captioner, vocabulary, claims
+
+    @classmethod
+    def load(cls, path: Path, classes: Sequence[str]) -> ScoreWriter:
+        """From the file that `edgecap train teacher tagger` wrote; `classes` in the tagger's order.
+
+        Raises CheckpointError.
+        """
+        captioner, vocabulary = load_captioner(path)
+        return cls(captioner, vocabulary, ClaimCheck(classes))
+
+    def captions(self, logits: Tensor, most: int) -> list[tuple[str, ...]]:
+        """At most `most` different captions of tag logits (classes,), best first, false ones after all others."""
+        beams = self.captioner.captions(logits, BEAM)
+        texts = (without_echo(tuple(self.vocabulary[token] for token in tokens)) for tokens in beams)
+        sentences = [words for words in dict.fromkeys(texts) if words]
+        scores = torch.sigmoid(logits).numpy()
+        return sorted(sentences, key=lambda words: self.claims.is_false(words, scores))[:most]

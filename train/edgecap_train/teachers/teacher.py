@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from edgecap.errors import AudioError, CheckpointError
 from edgecap.types import Waveform
-from edgecap_train.data.prepare import CONSENSUS, Sources, labelled_captions
-from edgecap_train.teachers.bart_words import BartWords, read_bart_words
-from edgecap_train.teachers.consensus import ConsensusIndex
+from edgecap_train.teachers.bart_tokenizer import BartWords, read_bart_words
+from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
 from edgecap_train.teachers.htsat_bart import BEAM, HtsatBart
 from edgecap_train.teachers.htsat_checkpoint import load_htsat_bart
 from edgecap_train.teachers.htsat_frontend import SAMPLE_RATE as HTSAT_RATE
-from edgecap_train.teachers.score_writer import ScoreWriter
+from edgecap_train.teachers.score_captioner import ScoreWriter
 from edgecap_train.teachers.tagger import SAMPLE_RATE as TAGGER_RATE
 from edgecap_train.teachers.tagger import Tagger, Tags, class_names, load_tagger
+from edgecap_train.text.handwritten_captions import labelled_captions
 
 SHORTEST_SECONDS = 1.0
 """The tagger pads what is shorter with zeros."""
@@ -41,7 +41,10 @@ class Teacher(Protocol):
     """What whoever uses it must know (licences), in sentences for people."""
 
     def embedding(self, samples: Waveform) -> NDArray[np.float32]:
-        """`samples` (n,) float32 in [-1, 1] → (embedding_dim,). Raises AudioError for what is no clip."""
+        """`samples` (n,) float32 in [-1, 1] → (embedding_dim,).
+
+        Raises AudioError for samples that are empty, not mono or not finite.
+        """
         ...
 
     def frames(self, samples: Waveform) -> NDArray[np.float32]:
@@ -49,7 +52,7 @@ class Teacher(Protocol):
         ...
 
     def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
-        """At least one and at most `most` captions, the best first. Raises AudioError for what is no clip."""
+        """At least one and at most `most` captions, the best first. Raises AudioError as `embedding` does."""
         ...
 
 
@@ -79,8 +82,7 @@ class HtsatBartTeacher:
     @torch.inference_mode()
     def embedding(self, samples: Waveform) -> NDArray[np.float32]:
         """Mean of HTSAT's 32 frames, (768,)."""
-        found: NDArray[np.float32] = self._model.embedding(self._frames(samples))[0].cpu().numpy()
-        return found
+        return np.asarray(self._model.embedding(self._frames(samples))[0].cpu())
 
     @torch.inference_mode()
     def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
@@ -90,21 +92,20 @@ class HtsatBartTeacher:
                 "captions of the teacher HTSAT-BART need BART's words; give the vocab.json of BART-base"
             )
         memory = self._model.memory(self._frames(samples))
-        found = self._model.search(memory, count=min(most, BEAM))
-        return tuple(self._words.text(ids) for ids in found.tolist())
+        beams = self._model.search(memory, count=min(most, BEAM))
+        return tuple(self._words.text(ids) for ids in beams.tolist())
 
     @torch.inference_mode()
     def frames(self, samples: Waveform) -> NDArray[np.float32]:
         """HTSAT's 32 frames of ten seconds, (32, 768)."""
-        found: NDArray[np.float32] = self._frames(samples)[0].cpu().numpy()
-        return found
+        return np.asarray(self._frames(samples)[0].cpu())
 
     def _frames(self, samples: Waveform) -> torch.Tensor:
         return self._model.frames(_clip(samples).to(self._model.projection.weight.device))
 
 
-class _TaggerTeacher:
-    """What both teachers that hear through the AudioSet tagger share."""
+class TaggingTeacher:
+    """What both teachers on top of the AudioSet tagger share."""
 
     sample_rate = TAGGER_RATE
     embedding_dim = 384
@@ -116,24 +117,21 @@ class _TaggerTeacher:
 
     def embedding(self, samples: Waveform) -> NDArray[np.float32]:
         """Mean of the tagger's last feature map, (384,)."""
-        found: NDArray[np.float32] = self.tags(samples).embedding[0].cpu().numpy()
-        return found
+        return np.asarray(self.tags(samples).embedding[0].cpu())
 
     def frames(self, samples: Waveform) -> NDArray[np.float32]:
         """The tagger's last feature map averaged over frequency, about 0.32 s a frame, (S, 384)."""
-        found: NDArray[np.float32] = self.tags(samples).frames[0].cpu().numpy()
-        return found
+        return np.asarray(self.tags(samples).frames[0].cpu())
 
     @torch.inference_mode()
     def tags(self, samples: Waveform) -> Tags:
-        """All that the tagger says of the clip, a batch of one. Raises AudioError for what is no clip."""
+        """Scores and frames of the clip, a batch of one. Raises AudioError as `embedding` does."""
         clip = _clip(samples)
         shortest = round(SHORTEST_SECONDS * TAGGER_RATE)
-        found: Tags = self._tagger(torch.nn.functional.pad(clip, (0, max(0, shortest - clip.shape[1]))))
-        return found
+        return self._tagger.forward(torch.nn.functional.pad(clip, (0, max(0, shortest - clip.shape[1]))))
 
 
-class TaggerTeacher(_TaggerTeacher):
+class TaggerTeacher(TaggingTeacher):
     """The AudioSet tagger's scores, put into words by a captioner that learnt from text alone."""
 
     name = "tagger"
@@ -149,11 +147,11 @@ class TaggerTeacher(_TaggerTeacher):
         return cls(load_tagger(tagger), ScoreWriter.load(captioner, class_names(tagger)))
 
     def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
-        """Captions by beam search, at most 6; what the tagger does not hear comes last."""
+        """Captions by beam search, at most 6; claims that its scores do not support come last."""
         return tuple(" ".join(words) for words in self._writer.captions(self.tags(samples).logits[0], most))
 
 
-class ConsensusTeacher(_TaggerTeacher):
+class ConsensusTeacher(TaggingTeacher):
     """The tagger's scores pick what people wrote of clips with such labels, the most central first."""
 
     name = "consensus"
@@ -164,10 +162,10 @@ class ConsensusTeacher(_TaggerTeacher):
         self._index = index
 
     @classmethod
-    def load(cls, sources: Sources) -> ConsensusTeacher:
-        """From the tagger's folder and the captions of `sources`. Raises CheckpointError, AudioError."""
-        index = ConsensusIndex(labelled_captions(sources), class_names(sources.tagger), CONSENSUS)
-        return cls(load_tagger(sources.tagger), index)
+    def load(cls, tagger: Path, captions: Path) -> ConsensusTeacher:
+        """From the tagger's folder and a table of labelled captions. Raises CheckpointError, TableError."""
+        index = ConsensusIndex(labelled_captions(captions), class_names(tagger), CONSENSUS)
+        return cls(load_tagger(tagger), index)
 
     def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
         """Consensus captions; no beams are searched, the candidates are sentences."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecap.errors import AudioError
-from edgecap_train.text.lexicon import PROOF
+from edgecap.errors import TableError
+from edgecap_train.text.lexicon import LIGHT, PROOF, SPEAKERS
 
 PAD, START, END, UNK = range(4)
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
@@ -44,8 +44,7 @@ def tokenize(text: str) -> tuple[str, ...]:
 def read_audiocaps(path: Path, without: Collection[str] = ()) -> list[LabelledCaption]:
     """AudioCaps captions joined with labels (columns `youtube_id`, `caption`, `labels`).
 
-    Clips named in `without` are left out: a development clip must not teach. Raises AudioError for a
-    file without those columns.
+    Clips named in `without` are left out: a development clip must not teach. Raises TableError.
     """
     rows = read_table(path, ("youtube_id", "caption", "labels"))
     return [
@@ -56,18 +55,18 @@ def read_audiocaps(path: Path, without: Collection[str] = ()) -> list[LabelledCa
 
 
 def read_table(path: Path, columns: Collection[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header. Raises AudioError for one that is missing, not text, or lacks a column."""
+    """Rows of a CSV file with a header. Raises TableError for one that is missing, not text, or lacks a column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte-order mark
             reader = csv.DictReader(file, restval="")
             rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
-        raise AudioError(
+        raise TableError(
             f"the table {path} cannot be read ({error}); name a CSV file with the columns {', '.join(columns)}"
         ) from error
     for column in columns:
         if column not in (reader.fieldnames or ()):
-            raise AudioError(f"{path.name} has no column {column!r}; it needs {', '.join(columns)}")
+            raise TableError(f"{path.name} has no column {column!r}; it needs {', '.join(columns)}")
     return rows
 
 
@@ -92,69 +91,40 @@ class Tokenizer:
         return [*ids, END]
 
 
-SPEAKERS = {
-    "man": "Male speech, man speaking",
-    "men": "Male speech, man speaking",
-    "male": "Male speech, man speaking",
-    "woman": "Female speech, woman speaking",
-    "women": "Female speech, woman speaking",
-    "female": "Female speech, woman speaking",
-    "child": "Child speech, kid speaking",
-    "children": "Child speech, kid speaking",
-    "kid": "Child speech, kid speaking",
-    "boy": "Child speech, kid speaking",
-    "girl": "Child speech, kid speaking",
-    "kids": "Child speech, kid speaking",
-}
+def padded(captions: Sequence[Sequence[int]], pad: int) -> list[list[int]]:
+    """Captions of token ids at one length, filled up with `pad`."""
+    longest = max(map(len, captions))
+    return [[*ids, *[pad] * (longest - len(ids))] for ids in captions]
 
 
-def with_heard_labels(caption: LabelledCaption, speakers: bool) -> LabelledCaption:
+def with_proven_labels(caption: LabelledCaption, speakers: bool) -> LabelledCaption:
     """The caption with the labels that its own words prove; with who speaks, too, where `speakers`."""
-    heard = [PROOF[word] for word in caption.words if word in PROOF]
+    proven = [PROOF[word] for word in caption.words if word in PROOF]
     if speakers and "Speech" in caption.labels:
-        heard += [SPEAKERS[word] for word in caption.words if word in SPEAKERS]
-    return LabelledCaption(caption.clip, caption.words, tuple(dict.fromkeys((*caption.labels, *heard))))
+        proven += [SPEAKERS[word] for word in caption.words if word in SPEAKERS]
+    return LabelledCaption(caption.clip, caption.words, tuple(dict.fromkeys((*caption.labels, *proven))))
 
 
 JOINTS = frozenset({"and", "while", "as", "with", "then", "followed", "before", "after"})
 """Words at which a sentence can end before them."""
-_LIGHT = JOINTS | {
-    "a",
-    "an",
-    "the",
-    "is",
-    "are",
-    "being",
-    "by",
-    "in",
-    "of",
-    "on",
-    "to",
-    "at",
-    "for",
-    "from",
-    "it",
-    "its",
-    "several",
-    "nearby",
-    "background",
-}
+_LIGHT = JOINTS | LIGHT
+"""Words that may be repeated."""
 _AGAIN = frozenset({"another", "more", "again", "second", "other"})
 
 
 def without_echo(words: tuple[str, ...]) -> tuple[str, ...]:
-    """A sentence cut where it begins to say again what it said: "a person coughs and coughs" → "a person coughs".
+    """A sentence cut where it begins to repeat itself: "a person coughs and coughs" → "a person coughs".
 
     It is cut before the last run of joints ahead of a repeated word, and left as it is where there is none or where it
     says that this is another one.
     """
-    said: set[str] = set()
+    earlier: set[str] = set()
     joint = 0
     for place, word in enumerate(words):
         if word in JOINTS:
             joint = place if not place or words[place - 1] not in JOINTS else joint
-        elif word in said and joint and not _AGAIN & set(words[joint:place]):
+        elif word in earlier and joint and not _AGAIN & set(words[joint:place]):
             return words[:joint]
         elif word not in _LIGHT:
-            said.add(word)
+            earlier.add(word)
     return words

@@ -1,6 +1,6 @@
-"""Words and the AudioSet classes that they tell of.
+"""Words and the AudioSet classes that they are about; the lists are in `tables/lexicon.toml`.
 
-Two uses. A caption may only be picked for a clip when the tagger hears what the caption's words claim:
+Two uses. A caption may only be picked for a clip when the tagger's scores support what the caption's words claim:
 AudioCaps' captions so often end in "... and a man speaks" that the consensus would put a man into every
 recording. And classes that AudioCaps' own labels leave out (its clips were chosen without music, and of
 527 classes it uses 326) get captions: from its texts, where a word proves the class, and from ours.
@@ -8,235 +8,13 @@ recording. And classes that AudioCaps' own labels leave out (its clips were chos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-VOICES = (
-    "Speech",
-    "Male speech, man speaking",
-    "Female speech, woman speaking",
-    "Child speech, kid speaking",
-    "Conversation",
-    "Narration, monologue",
-    "Babbling",
-    "Speech synthesizer",
-    "Shout",
-    "Bellow",
-    "Yell",
-    "Whoop",
-    "Children shouting",
-    "Screaming",
-    "Whispering",
-    "Chatter",
-    "Hubbub, speech noise, speech babble",
-    "Crowd",
-    "Children playing",
-    "Cheering",
-    "Singing",
-    "Chant",
-    "Rapping",
-)
-PEOPLE = (
-    *VOICES,
-    "Laughter",
-    "Baby laughter",
-    "Giggle",
-    "Snicker",
-    "Belly laugh",
-    "Chuckle, chortle",
-    "Crying, sobbing",
-    "Baby cry, infant cry",
-    "Whimper",
-    "Sigh",
-    "Humming",
-    "Groan",
-    "Grunt",
-    "Whistling",
-    "Breathing",
-    "Wheeze",
-    "Snoring",
-    "Gasp",
-    "Pant",
-    "Snort",
-    "Cough",
-    "Throat clearing",
-    "Sneeze",
-    "Sniff",
-    "Run",
-    "Walk, footsteps",
-    "Chewing, mastication",
-    "Biting",
-    "Gargling",
-    "Burping, eructation",
-    "Hiccup",
-    "Fart",
-    "Hands",
-    "Finger snapping",
-    "Clapping",
-    "Applause",
-    "Typing",
-    "Computer keyboard",
-    "Crumpling, crinkling",
-    "Tearing",
-    "Writing",
-)
-MACHINES = (
-    "Engine",
-    "Light engine (high frequency)",
-    "Medium engine (mid frequency)",
-    "Heavy engine (low frequency)",
-    "Idling",
-    "Engine starting",
-    "Engine knocking",
-    "Accelerating, revving, vroom",
-    "Vehicle",
-    "Motor vehicle (road)",
-    "Car",
-    "Car passing by",
-    "Race car, auto racing",
-    "Truck",
-    "Bus",
-    "Motorcycle",
-    "Traffic noise, roadway noise",
-    "Lawn mower",
-    "Chainsaw",
-    "Power tool",
-    "Drill",
-    "Tools",
-    "Aircraft",
-    "Aircraft engine",
-    "Jet engine",
-    "Propeller, airscrew",
-    "Helicopter",
-    "Fixed-wing aircraft, airplane",
-    "Boat, Water vehicle",
-    "Motorboat, speedboat",
-    "Train",
-    "Mechanical fan",
-    "Vacuum cleaner",
-    "Blender",
-    "Mechanisms",
-    "Air conditioning",
-    "Hair dryer",
-    "Sewing machine",
-    "Rail transport",
-    "Subway, metro, underground",
-    "Vibration",
-    "Hum",
-)
-WATER = (
-    "Water",
-    "Rain",
-    "Raindrop",
-    "Rain on surface",
-    "Stream",
-    "Waterfall",
-    "Ocean",
-    "Waves, surf",
-    "Steam",
-    "Gurgling",
-    "Splash, splatter",
-    "Slosh",
-    "Drip",
-    "Pour",
-    "Trickle, dribble",
-    "Gush",
-    "Fill (with liquid)",
-    "Spray",
-    "Liquid",
-    "Water tap, faucet",
-    "Sink (filling or washing)",
-    "Bathtub (filling or washing)",
-    "Toilet flush",
-    "Squish",
-    "Boat, Water vehicle",
-    "Motorboat, speedboat",
-    "Rowboat, canoe, kayak",
-    "Sailboat, sailing ship",
-    "Boiling",
-    "Pump (liquid)",
-    "Stir",
-    "Rowboat, canoe, kayak",
-)
-BIRDS = (
-    "Bird",
-    "Bird vocalization, bird call, bird song",
-    "Chirp, tweet",
-    "Squawk",
-    "Pigeon, dove",
-    "Coo",
-    "Crow",
-    "Caw",
-    "Owl",
-    "Hoot",
-    "Bird flight, flapping wings",
-    "Fowl",
-    "Chicken, rooster",
-    "Cluck",
-    "Crowing, cock-a-doodle-doo",
-    "Turkey",
-    "Gobble",
-    "Duck",
-    "Quack",
-    "Goose",
-    "Honk",
-)
-INSECTS = ("Insect", "Cricket", "Mosquito", "Fly, housefly", "Buzz", "Bee, wasp, etc.")
-GUNS = (
-    "Gunshot, gunfire",
-    "Machine gun",
-    "Fusillade",
-    "Artillery fire",
-    "Cap gun",
-    "Explosion",
-    "Fireworks",
-    "Firecracker",
-    "Burst, pop",
-    "Boom",
-    "Eruption",
-)
-ALARMS = (
-    "Alarm",
-    "Beep, bleep",
-    "Smoke detector, smoke alarm",
-    "Fire alarm",
-    "Buzzer",
-    "Alarm clock",
-    "Telephone",
-    "Telephone bell ringing",
-    "Ringtone",
-    "Reversing beeps",
-    "Busy signal",
-    "Dial tone",
-    "Sine wave",
-    "Chirp tone",
-    "Ding",
-    "Siren",
-    "Car alarm",
-    "Bicycle bell",
-    "Doorbell",
-    "Ding-dong",
-    "Ping",
-    "Microwave oven",
-    "Telephone dialing, DTMF",
-    "Bell",
-    "Pulse",
-)
-SIRENS = (
-    "Siren",
-    "Emergency vehicle",
-    "Police car (siren)",
-    "Ambulance (siren)",
-    "Fire engine, fire truck (siren)",
-    "Civil defense siren",
-)
-MUSIC_CLASSES = (
-    "Music",
-    "Musical instrument",
-    "Singing",
-    "Plucked string instrument",
-    "Keyboard (musical)",
-    "Percussion",
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap_train.text import load_table
 
 
 @dataclass(frozen=True)
@@ -248,247 +26,55 @@ class SoundClaim:
     classes: tuple[str, ...]
     """Any one of these classes supports the claim."""
     least: float = 0.1
-    """Score from which on it does."""
+    """The score from which a class supports it."""
 
 
-CLAIMS = (
-    # idioms of single annotators, and guesses at what cannot be heard: no score supports them
-    SoundClaim(
-        ("silence", "silent", "giving ", "gives ", "foreign", "language", "whoosh", "something", "sound", "noises "), ()
-    ),
-    SoundClaim(
-        (
-            "speak",
-            "speech",
-            "spoke",
-            "talk",
-            "conversation",
-            "convers",
-            "says ",
-            "saying ",
-            "voice",
-            "narrat",
-            "chat",
-            "shout",
-            "yell",
-            "scream",
-        ),
-        VOICES,
-        0.15,
-    ),
-    SoundClaim(
-        (
-            "man ",
-            "men ",
-            "woman ",
-            "women ",
-            "male ",
-            "female ",
-            "person ",
-            "people ",
-            "child ",
-            "children ",
-            "boy",
-            "girl",
-            "kid ",
-            "kids ",
-            "guy",
-            "lady ",
-            "adult",
-            "someone ",
-            "crowd",
-            "audience",
-            "group",
-        ),
-        PEOPLE,
-        0.12,
-    ),
-    SoundClaim(
-        ("music", "song", "melod", "instrument", "guitar", "piano", "violin", "flute", "organ "), MUSIC_CLASSES, 0.15
-    ),
-    SoundClaim(("drum",), (*MUSIC_CLASSES, "Drum", "Drum kit", "Snare drum", "Thump, thud"), 0.15),
-    SoundClaim(
-        ("sing ", "sings ", "singing ", "choir"),
-        ("Singing", "Choir", "Vocal music", "A capella", "Chant", "Music"),
-        0.15,
-    ),
-    SoundClaim(
-        ("laugh", "giggl", "chuckl"),
-        ("Laughter", "Baby laughter", "Giggle", "Snicker", "Belly laugh", "Chuckle, chortle"),
-        0.1,
-    ),
-    SoundClaim(
-        ("baby", "infant", "toddler"),
-        ("Baby cry, infant cry", "Baby laughter", "Babbling", "Crying, sobbing", "Child speech, kid speaking"),
-        0.1,
-    ),
-    SoundClaim(("cry", "cries ", "sob"), ("Crying, sobbing", "Baby cry, infant cry", "Whimper", "Wail, moan"), 0.08),
-    SoundClaim(
-        ("dog", "bark", "puppy", "puppies ", "growl"),
-        ("Dog", "Bark", "Bow-wow", "Growling", "Whimper (dog)", "Howl", "Yip", "Canidae, dogs, wolves"),
-        0.1,
-    ),
-    SoundClaim(("cat ", "cats ", "kitten", "meow", "purr"), ("Cat", "Meow", "Purr", "Caterwaul"), 0.1),
-    SoundClaim(
-        (
-            "bird",
-            "chirp",
-            "tweet",
-            "pigeon",
-            "coo ",
-            "coos ",
-            "cooing ",
-            "duck",
-            "quack",
-            "goose",
-            "geese ",
-            "rooster",
-            "chicken",
-            "cluck",
-            "crow ",
-        ),
-        (*BIRDS, "Cricket", "Insect", "Animal", "Wild animals"),
-        0.1,
-    ),
-    SoundClaim(("sheep", "goat", "bleat", "baa", "lamb"), ("Sheep", "Goat", "Bleat"), 0.1),
-    SoundClaim(("cow ", "cows ", "moo", "cattle"), ("Cattle, bovinae", "Moo"), 0.1),
-    SoundClaim(
-        ("horse", "neigh", "trot", "gallop", "hoof", "hooves", "clop"), ("Horse", "Neigh, whinny", "Clip-clop"), 0.1
-    ),
-    SoundClaim(("pig ", "pigs ", "oink"), ("Pig", "Oink"), 0.1),
-    SoundClaim(("frog", "croak"), ("Frog", "Croak"), 0.1),
-    SoundClaim(("insect", "bee ", "bees ", "fly ", "flies ", "mosquito", "cricket", "wasp"), (*INSECTS, "Animal"), 0.1),
-    SoundClaim(
-        ("wind ", "windy ", "breeze"),
-        ("Wind", "Wind noise (microphone)", "Rustling leaves", "Wind chime", "Wind instrument, woodwind instrument"),
-        0.08,
-    ),
-    SoundClaim(("rain",), ("Rain", "Raindrop", "Rain on surface", "Thunderstorm"), 0.08),
-    SoundClaim(("thunder",), ("Thunder", "Thunderstorm"), 0.08),
-    SoundClaim(
-        ("water", "splash", "liquid", "drip", "gurgl", "trickl", "pour", "faucet", "river", "stream"), WATER, 0.08
-    ),
-    SoundClaim(("wave ", "waves ", "ocean", "surf", "sea "), ("Ocean", "Waves, surf", "Boat, Water vehicle"), 0.08),
-    SoundClaim(("toilet", "flush"), ("Toilet flush",), 0.08),
-    SoundClaim(
-        ("train", "railroad", "subway"),
-        (
-            "Train",
-            "Train whistle",
-            "Train horn",
-            "Railroad car, train wagon",
-            "Rail transport",
-            "Subway, metro, underground",
-            "Train wheels squealing",
-            "Steam whistle",
-        ),
-        0.1,
-    ),
-    SoundClaim(("siren", "ambulance", "police", "emergency"), SIRENS, 0.1),
-    SoundClaim(
-        ("engine", "motor", "vehicle", "car ", "cars ", "truck", "traffic", "rev ", "revs ", "revving "),
-        (*MACHINES, *SIRENS, "Skidding", "Vehicle horn, car horn, honking"),
-        0.1,
-    ),
-    SoundClaim(("helicopter",), ("Helicopter", "Aircraft"), 0.1),
-    SoundClaim(
-        ("plane", "airplane", "aircraft", "jet "),
-        (
-            "Aircraft",
-            "Aircraft engine",
-            "Jet engine",
-            "Propeller, airscrew",
-            "Helicopter",
-            "Fixed-wing aircraft, airplane",
-        ),
-        0.1,
-    ),
-    SoundClaim(("gun", "shot", "shoot", "explo", "firework"), GUNS, 0.1),
-    SoundClaim(("clock", "tick "), ("Clock", "Tick", "Tick-tock", "Alarm clock", "Mechanisms"), 0.1),
-    SoundClaim(
-        ("typing", "types ", "keyboard", "typewriter"),
-        ("Typing", "Computer keyboard", "Typewriter", "Keyboard (musical)"),
-        0.1,
-    ),
-    SoundClaim(("snor",), ("Snoring", "Snort", "Breathing"), 0.1),
-    SoundClaim(("sneez",), ("Sneeze",), 0.1),
-    SoundClaim(("cough",), ("Cough", "Throat clearing"), 0.1),
-    SoundClaim(("burp", "belch"), ("Burping, eructation",), 0.1),
-    SoundClaim(("whistl",), ("Whistling", "Whistle", "Steam whistle", "Train whistle", "Bird"), 0.1),
-    SoundClaim(("applau", "clap", "cheer"), ("Applause", "Clapping", "Cheering", "Crowd"), 0.1),
-    SoundClaim(("beep", "alarm", "phone", "telephone", "ringing "), (*ALARMS, *SIRENS), 0.1),
-    SoundClaim(("sizzl", "frying", "fry ", "fries "), ("Sizzle", "Frying (food)"), 0.08),
-    SoundClaim(("footstep", "walk"), ("Walk, footsteps", "Run", "Clip-clop", "Horse", "Shuffle"), 0.1),
-    SoundClaim(
-        ("saw ", "sawing "), ("Sawing", "Tools", "Chainsaw", "Filing (rasp)", "Sanding", "Power tool", "Wood"), 0.1
-    ),
+_TABLE = load_table("lexicon")
+
+
+def _classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names with every "@group" replaced by the classes of that group."""
+    groups: dict[str, list[str]] = _TABLE["groups"]
+    expanded = [_classes(groups[name[1:]]) if name.startswith("@") else (name,) for name in names]
+    return tuple(name for part in expanded for name in part)
+
+
+def _by_word(table: dict[str, str]) -> dict[str, str]:
+    return {word: label for label, words in table.items() for word in words.split()}
+
+
+CLAIMS = tuple(
+    SoundClaim(tuple(entry["stems"]), _classes(entry["classes"]), entry.get("least", SoundClaim.least))
+    for entry in _TABLE["claims"]
 )
-
-_PROVEN_BY = {
-    "Cattle, bovinae": "cow cows",
-    "Moo": "moo moos mooing",
-    "Crowing, cock-a-doodle-doo": "rooster roosters crowing",
-    "Chicken, rooster": "chicken chickens",
-    "Cluck": "clucking clucks cluck",
-    "Caw": "cawing caws",
-    "Crow": "crows",
-    "Owl": "owl",
-    "Turkey": "turkey",
-    "Cough": "cough coughs coughing",
-    "Knock": "knock knocks knocking",
-    "Glass": "glass",
-    "Shatter": "shatters shattering",
-    "Walk, footsteps": "footsteps walking",
-    "Fireworks": "fireworks",
-    "Firecracker": "firecrackers",
-    "Crackle": "crackling crackles crackle",
-    "Fire": "fire",
-    "Vacuum cleaner": "vacuum",
-    "Cricket": "crickets cricket",
-    "Breathing": "breathing breathes",
-    "Chainsaw": "chainsaw",
-    "Blender": "blender",
-    "Camera": "camera",
-    "Keys jangling": "keys",
-    "Coin (dropping)": "coins",
-    "Scissors": "scissors",
-    "Zipper (clothing)": "zipper",
-    "Printer": "printer",
-    "Waterfall": "waterfall",
-    "Chime": "chime chimes",
-    "Doorbell": "doorbell",
-    "Thunder": "thunder",
-    "Chewing, mastication": "chewing eating",
-    "Explosion": "explosion",
-    "Hammer": "hammering hammer",
-    "Sawing": "sawing",
-    "Drill": "drill drilling",
-    "Roar": "elephant roar",
-    "Howl": "howling howls",
-    "Purr": "purring purrs",
-    "Roaring cats (lions, tigers)": "lion",
-    "Wild animals": "monkey",
-    "Snake": "snake",
-    "Rattle": "rattle",
-    "Squeak": "squeak squeaking squeaks",
-    "Creak": "creaking creaks creak",
-    "Bicycle": "bicycle",
-    "Skateboard": "skateboard",
-    "Basketball bounce": "basketball bouncing",
-    "Music": "music",
-    "Guitar": "guitar",
-    "Piano": "piano",
-    "Drum": "drum drums",
-    "Violin, fiddle": "violin",
-    "Flute": "flute",
-    "Organ": "organ",
-    "Harmonica": "harmonica",
-    "Trumpet": "trumpet",
-    "Singing": "singing sings sing",
-    "Choir": "choir",
-    "Bell": "bell bells",
-    "Static": "static",
-    "Echo": "echo echoes",
-}
-PROOF = {word: name for name, words in _PROVEN_BY.items() for word in words.split()}
+PROOF = _by_word(_TABLE["proof"])
 """Words that prove a class which the labels of a caption's clip may leave out."""
+LIGHT = frozenset(_TABLE["light"].split())
+"""Words that a sentence may repeat."""
+SPEAKERS = _by_word(_TABLE["speakers"])
+"""Words that say who speaks, and the class of that voice."""
+
+
+class ClaimCheck:
+    """Compares the claims of captions with the scores of one tagger."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        """`classes`: display names in output order; those that the lexicon does not know support nothing."""
+        column = {name: index for index, name in enumerate(classes)}
+        self._support = [[column[name] for name in claim.classes if name in column] for claim in CLAIMS]
+
+    def made(self, words: Sequence[str]) -> NDArray[np.bool_]:
+        """Which claims a caption makes: (claims,)."""
+        return np.array([any(f"{word} ".startswith(claim.stems) for word in words) for claim in CLAIMS])
+
+    def unsupported(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which claims the scores (classes,) in [0, 1] do not support: (claims,)."""
+        supported = [
+            bool(classes) and float(scores[classes].max()) >= claim.least
+            for claim, classes in zip(CLAIMS, self._support, strict=True)
+        ]
+        return ~np.array(supported)
+
+    def is_false(self, words: Sequence[str], scores: NDArray[np.float32]) -> bool:
+        """Whether the caption claims something that these scores do not support."""
+        return bool((self.made(words) & self.unsupported(scores)).any())

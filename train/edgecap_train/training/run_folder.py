@@ -1,9 +1,9 @@
-"""The folder of a training run: what it holds, and how it stays atomic_file when the process dies.
+"""The folder of a training run: what it holds, and how it stays complete when the process dies.
 
 `recipe.json`, `run.json` (revision of the code, versions, device, command), `metrics.jsonl` (a line every few steps),
-`curves/` (the same for TensorBoard), `last.pt` (everything to go on with), and what the run is for: the weights of
+`curves/` (the same for TensorBoard), `last.pt` (everything needed to resume), and the result: the weights of
 `student.safetensors` (the best) or `teacher.safetensors`.
-Files appear atomic_file or not at all; metrics after the last checkpoint are dropped when a run goes on, for it makes
+Files appear whole or not at all; metrics after the last checkpoint are dropped when a run is resumed, for it computes
 them again.
 """
 
@@ -38,7 +38,7 @@ class RunFolder:
         self._curves: Any = None
 
     def begin(self, recipe: object, device: torch.device, processes: int) -> None:
-        """Write what the run is made of. Raises OutputError; logs what differs from the recipe that was there."""
+        """Write the recipe and the circumstances of the run; logs how the recipe has changed. Raises OutputError."""
         if not self.writes:
             return
         for path in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
@@ -70,7 +70,7 @@ class RunFolder:
         except OSError as error:
             raise OutputError(
                 f"the metrics in {self.path} cannot be written ({error.strerror or error}); free space, "
-                "and the same command goes on"
+                "and type the same command to resume"
             ) from error
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -91,9 +91,9 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             step = int(state["step"])
-        except Exception as error:  # torch raises whatever it stumbles over
+        except Exception as error:  # torch raises many kinds
             reason = " ".join(str(error).split())[:120]
-            raise CheckpointError(f"{path} is damaged ({reason}); remove it to begin this run anew") from error
+            raise CheckpointError(f"{path} is damaged ({reason}); remove it to restart this run") from error
         if self.writes:
             self._forget_after(step)
         return state
@@ -140,32 +140,31 @@ class RunFolder:
             return
         changed = sorted(key for key in flat(recipe) if flat(before).get(key) != flat(recipe)[key])
         if changed:
-            log.warning("the run goes on with another recipe than it began with: %s", ", ".join(changed))
+            log.warning("the run is resumed with another recipe than it began with: %s", ", ".join(changed))
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as one, keys joined by dots."""
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     for key, value in document.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
+        keys |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return keys
 
 
 def revision() -> str:
     """Git revision of the code that runs, with "+" where files were changed; empty outside a checkout."""
-    where = Path(__file__).parent
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True)
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=where, capture_output=True, text=True, check=True
+        head, changes = (
+            subprocess.run(["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
 
 
 def device_name(device: torch.device) -> str:
-    """What the model is trained on, for people."""
+    """Name of the device that a model is trained on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()})"

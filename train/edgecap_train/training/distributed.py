@@ -5,10 +5,28 @@ Everything here does nothing special where there is one process.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, distributed
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def accelerator() -> Accelerator:
+    """Accelerate's view of this process and its device: a GPU where there is one."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+
+
+def process_part() -> tuple[int, int]:
+    """(this process, all of them), as streams take it; the processes know each other afterwards."""
+    shared = accelerator()
+    return shared.process_index, shared.num_processes
 
 
 def process_count() -> int:

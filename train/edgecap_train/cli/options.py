@@ -1,0 +1,38 @@
+"""What the commands of training share: options, the check for installed packages, logging and threads."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgecap.errors import MissingDependencyError
+
+TRAINING = ("torch", "scipy", "safetensors", "accelerate")
+
+Audio = Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")]
+Captions = Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels (AudioSet names).")]
+TaggerFolder = Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")]
+Development = Annotated[Path, typer.Option("--development", help="CSV with file, caption_1 … caption_5.")]
+RunFolder = Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there is resumed.")]
+LeastCount = Annotated[int, typer.Option(help="A word needs this many captions to enter the vocabulary.")]
+Threads = Annotated[int, typer.Option(min=1)]
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
+
+
+def need(command: str, *packages: str, extra: str = "train") -> None:
+    """Raise MissingDependencyError where one of the packages, or of those that all training needs, is missing."""
+    if any(find_spec(package) is None for package in (*TRAINING, *packages)):
+        raise MissingDependencyError.for_extra(f"edgecap {command}", extra)
+
+
+def prepare_run(threads: int, level: int = logging.INFO) -> None:
+    """Log on standard error, with the time from INFO on, and let PyTorch use `threads`."""
+    import torch
+
+    line = "%(asctime)s %(message)s" if level <= logging.INFO else "%(message)s"
+    logging.basicConfig(level=level, format=line, datefmt="%H:%M:%S")
+    torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""The training loop of students and teachers: recipe, loop, run folder, several processes."""

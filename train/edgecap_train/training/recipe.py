@@ -1,0 +1,128 @@
+"""Recipes: everything that decides how a model is trained, as TOML; what all of them share.
+
+Knows the document only. A key that is unknown or of another type is refused with its place.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from edgecap.bundle.manifest import unknown_key
+from edgecap.errors import RecipeError
+
+Count = Annotated[int, Meta(ge=1)]
+Whole = Annotated[int, Meta(ge=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+RENAMED = {
+    "model.encoder_rests": "model.freeze_encoder",
+    "model.memory_variants": "model.feature_variants",
+    "rate": "optimizer.decoder_rate, beside optimizer.encoder_rate",
+    "steps": "optimizer.steps",
+    "batch": "optimizer.batch",
+    "last_rate": "optimizer.last_rate",
+    "warm_up": "optimizer.warm_up",
+    "weight_decay": "optimizer.weight_decay",
+    "clip_norm": "optimizer.clip_norm",
+    "average": "optimizer.average",
+    "bf16": "optimizer.bf16",
+}
+"""Keys of earlier recipes → their present names, for the error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerRecipe:
+    """Steps and learning rates. Each kind of run has its own defaults."""
+
+    steps: Count = 6_000
+    batch: Count = 16
+    """Clips of a step, of all processes together."""
+    encoder_rate: Weight = 2e-4
+    decoder_rate: Weight = 1e-3
+    last_rate: Weight = 0.02
+    """Learning rate at the end, as a share of the peak (cosine decay)."""
+    warm_up: Whole = 300
+    weight_decay: Weight = 0.01
+    second_moment: Share = 0.999
+    """AdamW's decay of the mean squared gradient."""
+    clip_norm: Positive = 1.0
+    average: Share = 0.999
+    """Decay of the weight average that is evaluated and saved."""
+    bf16: bool = True
+
+    @property
+    def clips(self) -> int:
+        """Clips of a step, of all streams and processes."""
+        return self.batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecipe:
+    """What the training loop needs of every recipe."""
+
+    name: str
+    seed: Whole = 1
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    evaluate_every: Count = 500
+    """Steps between evaluations on the development set."""
+    save_every: Count = 200
+    """Steps between checkpoints to resume from."""
+    record_every: Count = 50
+    """Steps that a line of metrics averages over."""
+
+
+Document = TypeVar("Document")
+
+
+def check_heads(name: str, width: int, heads: int) -> None:
+    """Raise ValueError unless `width` is a multiple of attention's `heads`."""
+    if width % heads:
+        raise ValueError(f"{name} must be a multiple of heads, and {width} is not a multiple of {heads}")
+
+
+def read_document(path: Path, kind: type[Document], overrides: Sequence[str] = ()) -> Document:
+    """A recipe of any kind (a frozen dataclass) from TOML, with overrides of the form "optimizer.steps=200".
+
+    Raises RecipeError naming the key that is unknown, missing or of another type, or the override that is malformed.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+    for text in overrides:
+        _override(document, text)
+    try:
+        recipe = msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{path.name}: {error}") from error
+    unknown = unknown_key(document, msgspec.to_builtins(recipe), "")
+    if unknown:
+        key = unknown.removeprefix(".")
+        advice = f"it is now {RENAMED[key]}" if key in RENAMED else f"the keys are those of {kind.__name__}"
+        raise RecipeError(f"{path.name}: unknown key {key}; {advice}")
+    return recipe
+
+
+def _override(document: dict[str, Any], text: str) -> None:
+    """Set one key of `document`: the value is TOML, or a word without quotes."""
+    key, equals, value = text.partition("=")
+    *tables, name = key.strip().split(".")
+    if not equals or not all((*tables, name)):
+        raise RecipeError(f"{text!r} sets nothing; write KEY=VALUE, as in --set optimizer.steps=200")
+    for table in tables:
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise RecipeError(f"{key.strip()}: {table} is a value, not a table of keys")
+    try:
+        document[name] = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        document[name] = value.strip()
