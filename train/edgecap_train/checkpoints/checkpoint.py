@@ -165,7 +165,7 @@ def _read_safetensors(path: Path) -> _Content:
 def _read_pickle(path: Path) -> _Content:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch's own remarks on old pickles; the file is judged below
+            warnings.simplefilter("ignore")  # PyTorch's remarks on old pickles; the file is checked below
             document = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise nearly anything
         code = CODE_IN_PICKLE.search(str(error))

@@ -29,15 +29,15 @@ train.command()(pseudo_caption)
 train.command()(recaption)
 train.add_typer(teacher, name="teacher")
 
-if find_spec("edgecap_train.cli.study") is not None:
-    from edgecap_train.cli.study import study
+if find_spec("edgecap_train.study") is not None:
+    from edgecap_train.cli.study import study as study_command
 
-    train.command()(study)
+    train.command("study")(study_command)
 else:
 
     @train.command("study", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-    def study_elsewhere() -> None:
-        """Say where the study is."""
+    def study() -> None:
+        """Compare encoders, decoders and losses; in a checkout of edgecap only."""
         raise ConfigError("edgecap train study is not part of the installed package; run it in a checkout of edgecap")
 
 

@@ -47,8 +47,7 @@ class CachedSteps:
             self.cross_keys,
             self.cross_values,
         )
-        found: NDArray[np.float32] = log_probs.float().cpu().numpy()
-        return found
+        return np.asarray(log_probs.float().cpu())
 
 
 def search_samples(student: Student, samples: Tensor, *, beam: int) -> list[Hypothesis]:

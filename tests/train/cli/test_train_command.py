@@ -1,0 +1,37 @@
+"""`edgecap train` as a whole: it works where the study is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import typer
+
+from edgecap.cli import run
+from edgecap.errors import ConfigError
+from edgecap_train.cli import train as installed
+
+
+def test_without_the_study_all_other_commands_are_there_and_the_study_says_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = importlib.util.spec_from_file_location("train_without_study", Path(installed.__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "edgecap_train.study" else find_spec(name)
+    )
+    spec.loader.exec_module(module)
+    commands = typer.main.get_group(module.train).commands
+    assert set(commands) == {"pseudo-caption", "recaption", "scenes", "student", "study", "teacher"}
+    assert commands["study"].hidden
+    with pytest.raises(ConfigError, match="in a checkout of edgecap"):
+        commands["study"].main(["recipe.toml", "--audio", "pool"], standalone_mode=False)
+
+
+def test_in_a_checkout_the_study_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "study", "--help"]) == 0
+    assert "row by row" in capsys.readouterr().out
