@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import ArrayLike
 
 from edgecap import AudioError, Caption, Captioner
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle, write_bundle
 from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import open_session
+from edgecap.types import Waveform
 from support.signals import RATE, noise, tone
 from support.tiny_model import random_weights, tiny_contents, tiny_manifest
 
@@ -48,14 +50,23 @@ def test_a_short_clip_is_framed_by_itself_and_padded_with_the_front_ends_silence
     window[:, : frames.shape[1]] = frames
     encoded = session.encode(window, frames.shape[1] // 32)
     expected = beam_search(session.decoder(encoded, 3), beam=3, max_tokens=20, start=1, end=2)
-    found = captioner.caption(samples, RATE)
-    assert [beam.tokens for beam in found.beams] == [hypothesis.tokens for hypothesis in expected[:3]]
+    caption = captioner.caption(samples, RATE)
+    assert [beam.tokens for beam in caption.beams] == [hypothesis.tokens for hypothesis in expected[:3]]
     assert encoded.memory_length == 12
 
 
-def test_a_beam_of_one_is_greedy_and_each_beam_is_one_of_the_hypotheses(captioner: Captioner) -> None:
-    assert len(captioner.caption(noise(5), RATE, beam=1).beams) == 1
-    assert len(captioner.caption(noise(5), RATE, beam=5).beams) == 5
+def test_a_wider_beam_gives_more_hypotheses_and_one_is_greedy(captioner: Captioner, tiny_folder: Path) -> None:
+    samples, session = noise(10), open_session(load_bundle(tiny_folder), 1)
+    decode = session.decoder(session.encode(log_mel(samples, captioner.manifest.front_end), 31), 1)
+    tokens = [1]
+    while tokens[-1] != 2 and len(tokens) <= 20:
+        log_probs = decode(np.array(tokens[-1:]), len(tokens) - 1, np.array([0]))
+        tokens.append(int(log_probs[0].argmax()))
+    (greedy,) = captioner.caption(samples, RATE, beam=1).beams
+    assert greedy.tokens == tuple(tokens[1:])
+    beams = captioner.caption(samples, RATE, beam=5).beams
+    assert len({beam.tokens for beam in beams}) == 5
+    assert beams[0].score >= greedy.score
 
 
 @pytest.mark.parametrize("beam", [0, -1, 33])
@@ -76,7 +87,7 @@ def test_a_beam_size_out_of_range_is_refused(captioner: Captioner, beam: int) ->
     ],
 )
 def test_the_same_sound_in_another_form_gets_the_same_caption(
-    captioner: Captioner, form: Callable[[np.ndarray], object]
+    captioner: Captioner, form: Callable[[Waveform], ArrayLike]
 ) -> None:
     samples = noise(3)
     assert captioner.caption(form(samples), RATE).text == captioner.caption(samples, RATE).text
@@ -145,9 +156,9 @@ def test_a_long_file_is_walked_window_by_window(captioner: Captioner, sounds: Pa
     captions = list(captioner.caption_file(sounds / "long.wav"))
     assert spans(captions) == [(0, 10), (10, 20), (20, 25)]
     assert [caption.silent for caption in captions] == [False, True, False]
-    whole, _ = soundfile.read(sounds / "long.wav", dtype="float32")
-    assert captions[0] == captioner.caption(whole[: 10 * RATE], RATE)
-    assert captions == list(captioner.caption_windows(whole, RATE))
+    samples, _ = soundfile.read(sounds / "long.wav", dtype="float32")
+    assert captions[0] == captioner.caption(samples[: 10 * RATE], RATE)
+    assert captions == list(captioner.caption_windows(samples, RATE))
 
 
 def test_windows_may_overlap(captioner: Captioner, sounds: Path) -> None:
@@ -188,8 +199,14 @@ def test_a_file_is_captioned_as_its_samples_are(captioner: Captioner, sounds: Pa
 def test_a_window_or_hop_that_cannot_be_is_refused_before_the_file_is_opened(
     captioner: Captioner, lengths: dict[str, float]
 ) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        captioner.caption_file("no such file.wav", **lengths)
+    window, hop = lengths.get("window"), lengths.get("hop")
+    for check in (
+        lambda: captioner.caption_file("no such file.wav", window=window, hop=hop),
+        lambda: captioner.windows(10.0, window=window, hop=hop),
+        lambda: captioner.check_windows(window=window, hop=hop),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            check()
 
 
 def test_a_captioner_may_be_shared_between_threads(captioner: Captioner) -> None:

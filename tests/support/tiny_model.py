@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecap.audio.frontend import FrontEnd
 from edgecap.bundle.bundle import Bundle, BundleContent, vocabulary_content, write_bundle
 from edgecap.bundle.manifest import (
-    FORMAT,
     FORMAT_VERSION,
     DecoderSpec,
     EncoderSpec,
@@ -54,6 +54,8 @@ WORDS = [
     "blows",
 ]
 MASKED = -1e9
+Signature = dict[str, tuple[int, list[int | str]]]
+"""Name → (element type, shape with names for free sizes)."""
 
 
 @dataclass(frozen=True)
@@ -96,26 +98,26 @@ class GraphBuilder:
         self.constants.append(numpy_helper.from_array(np.asarray(value, kind), name))
         return name
 
-    def op(self, kind: str, *inputs: str, out: str = "", **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
         name = out or f"n{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def model(self, name: str, inputs: dict[str, tuple], outputs: dict[str, tuple]) -> bytes:
-        def values(signature: dict[str, tuple]) -> list[onnx.ValueInfoProto]:
+    def model(self, name: str, inputs: Signature, outputs: Signature) -> bytes:
+        def values(signature: Signature) -> list[onnx.ValueInfoProto]:
             return [helper.make_tensor_value_info(key, *spec) for key, spec in signature.items()]
 
         graph = helper.make_graph(self.nodes, name, values(inputs), values(outputs), self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())
 
 
 def encode_graph(weights: Weights) -> bytes:
     """Log-mel means over each memory frame, one linear layer, keys and values."""
     b = GraphBuilder()
-    whole = MEMORY_FRAMES * FRAMES_PER_MEMORY
-    padded = b.op("Pad", "log_mel", b.constant([0, 0, 0, 0, 0, whole - WINDOW_FRAMES]), b.constant(-100.0, np.float32))
+    frames = MEMORY_FRAMES * FRAMES_PER_MEMORY
+    padded = b.op("Pad", "log_mel", b.constant([0, 0, 0, 0, 0, frames - WINDOW_FRAMES]), b.constant(-100.0, np.float32))
     split = b.op("Reshape", padded, b.constant([1, 64, MEMORY_FRAMES, FRAMES_PER_MEMORY]))
     mean = b.op("Div", b.op("ReduceMean", split, axes=[3], keepdims=0), b.constant(30.0, np.float32))
     memory = b.op(
@@ -132,7 +134,7 @@ def encode_graph(weights: Weights) -> bytes:
     kept = b.op("Mul", memory, b.op("Cast", inside, to=TensorProto.FLOAT))
     total = b.op("ReduceSum", kept, b.constant([1]), keepdims=0)
     b.op("Div", total, b.op("Cast", "memory_length", to=TensorProto.FLOAT), out="clip_embedding")
-    cross = (TensorProto.FLOAT, [LAYERS, HEADS, MEMORY_FRAMES, HEAD_DIM])
+    cross: tuple[int, list[int | str]] = (TensorProto.FLOAT, [LAYERS, HEADS, MEMORY_FRAMES, HEAD_DIM])
     return b.model(
         "encode",
         {"log_mel": (TensorProto.FLOAT, [1, 64, WINDOW_FRAMES]), "memory_length": (TensorProto.INT64, [1])},
@@ -172,8 +174,8 @@ def decode_graph(weights: Weights, beams: int = 0) -> bytes:
     b.op("LogSoftmax", b.op("MatMul", x, b.op("Transpose", words)), out="log_probs", axis=-1)
     for name, layers in caches.items():
         b.op("Concat", *[b.op("Unsqueeze", cache, b.constant([0])) for cache in layers], out=f"new_{name}", axis=0)
-    cross = (TensorProto.FLOAT, [LAYERS, HEADS, MEMORY_FRAMES, HEAD_DIM])
-    cache = (TensorProto.FLOAT, [LAYERS, rows, HEADS, MAX_TOKENS, HEAD_DIM])
+    cross: tuple[int, list[int | str]] = (TensorProto.FLOAT, [LAYERS, HEADS, MEMORY_FRAMES, HEAD_DIM])
+    cache: tuple[int, list[int | str]] = (TensorProto.FLOAT, [LAYERS, rows, HEADS, MAX_TOKENS, HEAD_DIM])
     return b.model(
         "decode",
         {
@@ -219,7 +221,7 @@ def prefix_log_probs(
 
 def tiny_manifest(name: str = "tiny", beams: int = 0) -> Manifest:
     return Manifest(
-        format=FORMAT,
+        format="edgecap-bundle",
         format_version=FORMAT_VERSION,
         name=name,
         runtime="onnx",

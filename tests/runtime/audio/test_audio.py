@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from edgecap.audio import file as audio
-from edgecap.audio.file import AudioFile
+from edgecap.audio.file import AudioFile, decode, sound_files
 from edgecap.errors import AudioError, OutputError
 from edgecap.util.stderr import silent_descriptor
 from support.signals import RATE, noise, tone
@@ -95,23 +95,25 @@ def test_standard_input_that_finds_no_room_is_an_error_of_output(monkeypatch: py
 
 def test_a_flac_cut_anywhere_is_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "whole.flac", noise(3), RATE)
-    whole = (tmp_path / "whole.flac").read_bytes()
+    data = (tmp_path / "whole.flac").read_bytes()
     for share in (0.3, 0.7, 0.999):
-        (tmp_path / "cut.flac").write_bytes(whole[: int(len(whole) * share)])
+        (tmp_path / "cut.flac").write_bytes(data[: int(len(data) * share)])
         with pytest.raises(AudioError, match="cut short"):
             read(tmp_path / "cut.flac")
 
 
 def test_an_mp3_cut_in_half_is_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "whole.mp3", noise(10), RATE)
-    whole = (tmp_path / "whole.mp3").read_bytes()
-    (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 2])
+    data = (tmp_path / "whole.mp3").read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(data[: len(data) // 2])
     with pytest.raises(AudioError, match="cut short"):
         read(tmp_path / "cut.mp3")
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.raw", "a", "a.txt", "a.aiff"])
-def test_a_text_file_is_no_sound_whatever_it_is_called(name: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_a_text_file_is_no_sound_whatever_it_is_called(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / name).write_text("To be, or not to be, that is the question.\n" * 1000)
     with pytest.raises(AudioError, match="not a readable sound file") as caught:
         AudioFile(tmp_path / name)
@@ -178,3 +180,27 @@ def test_threads_that_read_mp3s_at_once_leave_the_standard_error_as_it_was() -> 
     for thread in threads:
         thread.join()
     assert os.path.samestat(os.fstat(2), before)
+
+
+def test_a_sound_is_decoded_to_one_mono_array_at_another_rate(sounds: Path) -> None:
+    samples = decode(sounds / "tone.flac", RATE)
+    assert samples.shape == (3 * RATE,)
+    assert samples.dtype == np.float32
+    assert int(np.abs(np.fft.rfft(samples[:RATE])).argmax()) == 440
+    beginning = decode(sounds / "tone.flac", RATE, seconds=1.25)
+    assert beginning.shape == (round(1.25 * RATE),)
+    np.testing.assert_allclose(beginning[: RATE // 2], samples[: RATE // 2], atol=1e-5)
+    assert decode(sounds / "tone.flac", RATE, seconds=60).shape == samples.shape
+
+
+def test_the_sounds_of_a_folder_are_those_with_a_known_suffix(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.oga", "a.WAV", "deep/c.opus", "notes.txt", "d.mp4"):
+        (tmp_path / name).touch()
+    assert [path.name for path in sound_files(tmp_path)] == ["a.WAV", "b.oga", "c.opus"]
+    for folder in (tmp_path / "none", tmp_path / "b.oga"):
+        with pytest.raises(AudioError, match="no folder"):
+            sound_files(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AudioError, match=r"holds no sound files \(\.flac, \.mp3, \.oga"):
+        sound_files(tmp_path / "empty")

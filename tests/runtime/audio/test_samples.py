@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgecap.audio.resample import Resampler, resampled
-from edgecap.audio.samples import as_float, check_values, loudest_level, to_mono
+from edgecap.audio.samples import as_float, check_values, loudest_level, to_int16, to_mono
 from edgecap.errors import AudioError
 from support.signals import RATE, noise, tone
 
@@ -15,10 +15,16 @@ from support.signals import RATE, noise, tone
     ("kind", "half"), [("int16", 2**14), ("int32", 2**30), ("uint8", 128 + 64), ("float64", 0.5), ("float16", 0.5)]
 )
 def test_each_sample_type_has_its_own_full_scale(kind: str, half: float) -> None:
-    found = as_float(np.full(10, half, kind))
-    assert found.shape == (10, 1)
-    assert found.dtype == np.float32
-    assert found[0, 0] == 0.5
+    samples = as_float(np.full(10, half, kind))
+    assert samples.shape == (10, 1)
+    assert samples.dtype == np.float32
+    assert samples[0, 0] == 0.5
+
+
+def test_16_bit_integers_come_back_and_too_large_values_are_clipped() -> None:
+    integers = np.array([-(2**15), -1, 0, 1, 2**15 - 1], np.int16)
+    assert to_int16(as_float(integers)[:, 0]).tolist() == integers.tolist()
+    assert to_int16(np.array([-1.5, 1.0, 1.5], np.float32)).tolist() == [-(2**15), 2**15 - 1, 2**15 - 1]
 
 
 def test_a_list_of_numbers_is_taken() -> None:
@@ -83,10 +89,10 @@ def test_digital_silence_and_a_constant_offset_are_at_the_floor() -> None:
 @pytest.mark.parametrize("rate", [100, 8_000, 22_050, 44_100, 48_000, 192_000])
 def test_resampling_keeps_the_length_and_does_not_depend_on_the_blocks(rate: int) -> None:
     samples = noise(2, rate=rate)
-    whole = np.concatenate(list(resampled([samples], rate, RATE)))
+    at_once = np.concatenate(list(resampled([samples], rate, RATE)))
     parts = np.concatenate(list(resampled(np.array_split(samples, 17), rate, RATE)))
-    assert whole.size == 2 * RATE
-    assert np.array_equal(whole, parts)
+    assert at_once.size == 2 * RATE
+    assert np.array_equal(at_once, parts)
 
 
 def test_resampling_keeps_a_tone_and_removes_what_would_fold_back() -> None:

@@ -42,7 +42,7 @@ def test_each_command_has_help(edgecap: Run, command: str) -> None:
     assert command in edgecap("-h").stdout
 
 
-ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EdgecapError)]
 
 
 def documented_codes(text: str) -> set[int]:

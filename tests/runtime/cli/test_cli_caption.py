@@ -70,10 +70,10 @@ def test_json_is_one_object_a_line(edgecap: Run, tiny_folder: Path, sounds: Path
 def test_beam_window_and_hop_are_obeyed(edgecap: Run, tiny_folder: Path, sounds: Path) -> None:
     options = ("--json", "--beam", 1, "--window", 5, "--hop", 2.5, "--model", tiny_folder)
     done = edgecap("caption", *options, sounds / "long.wav")
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(line["start"], line["end"]) for line in found][:3] == [(0, 5), (2.5, 7.5), (5, 10)]
-    assert found[-1]["end"] == 25
-    assert {len(line["beams"]) for line in found} == {0, 1}
+    captions = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(caption["start"], caption["end"]) for caption in captions][:3] == [(0, 5), (2.5, 7.5), (5, 10)]
+    assert captions[-1]["end"] == 25
+    assert {len(caption["beams"]) for caption in captions} == {0, 1}
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "opus", "mp3"])
@@ -142,7 +142,8 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(tiny_folder: Path, tmp_path: P
 def test_a_terminal_shows_a_bar_on_standard_error_only(tiny_folder: Path, sounds: Path) -> None:
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    command = [sys.executable, "-m", "edgecap", "caption", "-m", tiny_folder, "--window", "2", sounds / "long.wav"]
+    command = [sys.executable, "-m", "edgecap", "caption", "-m", str(tiny_folder), "--window", "2"]
+    command.append(str(sounds / "long.wav"))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, text=True, env=environment) as process:
         out, _ = process.communicate(timeout=60)
     os.close(follower)

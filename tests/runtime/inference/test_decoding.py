@@ -24,7 +24,7 @@ class TreeDecoder:
         random = np.random.default_rng([self.seed, *prefix])
         logits = random.standard_normal(self.vocabulary) * 2
         logits[END] += self.end_bias
-        return (logits - np.log(np.exp(logits).sum())).astype(np.float32)
+        return np.asarray(logits - np.log(np.exp(logits).sum()), np.float32)
 
     def __call__(self, tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
         self.calls.append((tokens.tolist(), position, parents.tolist()))
@@ -82,8 +82,8 @@ def published_search(decoder: TreeDecoder, beam: int, max_tokens: int) -> list[H
 @pytest.mark.parametrize("beam", [1, 2, 3, 5])
 def test_search_equals_the_published_procedure_on_random_decoders(beam: int, end_bias: float) -> None:
     for seed in range(12):
-        found = beam_search(TreeDecoder(9, seed, end_bias), beam=beam, max_tokens=7, start=START, end=END)
-        assert found == published_search(TreeDecoder(9, seed, end_bias), beam, 7)
+        hypotheses = beam_search(TreeDecoder(9, seed, end_bias), beam=beam, max_tokens=7, start=START, end=END)
+        assert hypotheses == published_search(TreeDecoder(9, seed, end_bias), beam, 7)
 
 
 def test_a_beam_of_one_takes_the_likeliest_token_each_time() -> None:
@@ -91,8 +91,8 @@ def test_a_beam_of_one_takes_the_likeliest_token_each_time() -> None:
     prefix: tuple[int, ...] = (START,)
     while prefix[-1] != END and len(prefix) <= 20:
         prefix = (*prefix, int(decoder.after(prefix).argmax()))
-    (found,) = beam_search(decoder, beam=1, max_tokens=20, start=START, end=END)
-    assert found.tokens == prefix[1:]
+    (best,) = beam_search(decoder, beam=1, max_tokens=20, start=START, end=END)
+    assert best.tokens == prefix[1:]
 
 
 def test_the_first_step_expands_only_the_first_row() -> None:
@@ -123,7 +123,7 @@ def test_search_goes_on_when_two_ends_jump_over_the_beam_size() -> None:
     # One beam ends, then two at once: three finished with a beam of two is not exactly two.
     table = {(): {END: 0.5, 3: 0.45}, (3,): {4: 0.5, END: 0.45}, (3, 4): {END: 0.9}}
     exactly = beam_search(TableDecoder(6, table), beam=2, max_tokens=20, start=START, end=END)
-    assert {found.tokens for found in exactly} == {(END,), (3, END)}
+    assert {hypothesis.tokens for hypothesis in exactly} == {(END,), (3, END)}
     table = {
         (): {3: 0.5, 4: 0.4, END: 0.05},
         (3,): {END: 0.4, 5: 0.3},
@@ -132,28 +132,28 @@ def test_search_goes_on_when_two_ends_jump_over_the_beam_size() -> None:
         (3, 5): {END: 0.9},
         (4, 5, 3): {END: 0.9},
     }
-    found = beam_search(TableDecoder(6, table), beam=3, max_tokens=20, start=START, end=END)
-    assert (4, 5, 3, END) in [hypothesis.tokens for hypothesis in found]
+    jumped = beam_search(TableDecoder(6, table), beam=3, max_tokens=20, start=START, end=END)
+    assert (4, 5, 3, END) in [hypothesis.tokens for hypothesis in jumped]
 
 
 def test_unfinished_beams_are_admitted_at_the_limit() -> None:
-    found = beam_search(TreeDecoder(9, 0, end_bias=-50.0), beam=3, max_tokens=4, start=START, end=END)
-    assert [len(hypothesis.tokens) for hypothesis in found] == [4, 4, 4]
-    assert all(END not in hypothesis.tokens for hypothesis in found)
+    hypotheses = beam_search(TreeDecoder(9, 0, end_bias=-50.0), beam=3, max_tokens=4, start=START, end=END)
+    assert [len(hypothesis.tokens) for hypothesis in hypotheses] == [4, 4, 4]
+    assert all(END not in hypothesis.tokens for hypothesis in hypotheses)
 
 
 def test_nothing_that_follows_an_end_token_is_reported() -> None:
     for seed in range(20):
-        for found in beam_search(TreeDecoder(6, seed, end_bias=4.0), beam=3, max_tokens=6, start=START, end=END):
-            assert END not in found.tokens[:-1]
+        for hypothesis in beam_search(TreeDecoder(6, seed, end_bias=4.0), beam=3, max_tokens=6, start=START, end=END):
+            assert END not in hypothesis.tokens[:-1]
 
 
 def test_equal_log_probabilities_are_taken_in_order() -> None:
     def flat(tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.full((len(tokens), 6), -1.0, np.float32)
 
-    found = beam_search(flat, beam=2, max_tokens=1, start=START, end=END)
-    assert [hypothesis.tokens for hypothesis in found] == [(0,), (1,)]
+    hypotheses = beam_search(flat, beam=2, max_tokens=1, start=START, end=END)
+    assert [hypothesis.tokens for hypothesis in hypotheses] == [(0,), (1,)]
 
 
 def test_log_probabilities_that_are_not_numbers_are_an_error_of_the_model() -> None:

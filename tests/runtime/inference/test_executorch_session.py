@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from edgecap.bundle.bundle import Bundle, BundleContent, load_bundle, vocabulary_content, write_bundle
 from edgecap.bundle.manifest import (
@@ -33,7 +35,7 @@ LAYERS, HEADS, WIDTH, TOKENS, FRAMES, BEAMS = 1, 2, 3, 8, 4, 3
 class Encode(torch.nn.Module):
     """Keys that know the sound's mean, values that know the length."""
 
-    def forward(self, log_mel, memory_length):
+    def forward(self, log_mel: Tensor, memory_length: Tensor) -> tuple[Tensor, ...]:
         mean = log_mel.mean() * torch.ones(LAYERS, HEADS, FRAMES, WIDTH)
         return mean, mean * 0 + memory_length.float(), mean.reshape(1, -1)[:, :5]
 
@@ -41,14 +43,23 @@ class Encode(torch.nn.Module):
 class Decode(torch.nn.Module):
     """A word's log-probability is its number times what the row's cache holds; the cache counts tokens by place."""
 
-    def forward(self, tokens, position, memory_length, self_keys, self_values, cross_keys, cross_values):  # noqa: PLR0917
+    def forward(  # noqa: PLR0917
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        memory_length: Tensor,
+        self_keys: Tensor,
+        self_values: Tensor,
+        cross_keys: Tensor,
+        cross_values: Tensor,
+    ) -> tuple[Tensor, ...]:
         here = (torch.arange(TOKENS) == position).float().reshape(1, 1, 1, TOKENS, 1)
         keys = self_keys * (1.0 - here) + here * tokens.float().reshape(1, BEAMS, 1, 1, 1)
         held = keys.sum((0, 2, 3, 4)).reshape(BEAMS, 1) + cross_keys.mean() + memory_length.float()
         return held * torch.arange(SIZE).float(), keys, self_values + cross_values.mean()
 
 
-def inputs():
+def inputs() -> dict[str, tuple[Tensor, ...]]:
     cache, cross = (LAYERS, BEAMS, HEADS, TOKENS, WIDTH), (LAYERS, HEADS, FRAMES, WIDTH)
     return {
         "encode": (torch.zeros(1, FRONT_END.n_mels, WINDOW), torch.tensor([4])),
@@ -101,7 +112,7 @@ def write(folder: Path, data: bytes, stated: Manifest | None = None) -> Bundle:
     )
 
 
-def test_a_window_is_encoded_and_its_length_kept(made):
+def test_a_window_is_encoded_and_its_length_kept(made: Path) -> None:
     encoded = open_session(load_bundle(made), 1).encode(np.full((FRONT_END.n_mels, WINDOW), 2.0, np.float32), 3)
     assert encoded.cross_keys.shape == (LAYERS, HEADS, FRAMES, WIDTH)
     assert np.allclose(encoded.cross_keys, 2.0)
@@ -111,7 +122,7 @@ def test_a_window_is_encoded_and_its_length_kept(made):
 
 
 @pytest.mark.parametrize("beam", [1, 2, 3])
-def test_the_cache_goes_with_its_row_at_every_width_of_the_beam(made, beam):
+def test_the_cache_goes_with_its_row_at_every_width_of_the_beam(made: Path, beam: int) -> None:
     session = open_session(load_bundle(made), 1)
     encoded = session.encode(np.zeros((FRONT_END.n_mels, WINDOW), np.float32), 1)
     step = session.decoder(encoded, beam)
@@ -124,32 +135,32 @@ def test_the_cache_goes_with_its_row_at_every_width_of_the_beam(made, beam):
     assert np.allclose(second[:, 1], tokens[-1] * HEADS * WIDTH + 1)
 
 
-def test_what_is_given_back_is_not_overwritten_by_the_next_call(made):
+def test_what_is_given_back_is_not_overwritten_by_the_next_call(made: Path) -> None:
     session = open_session(load_bundle(made), 1)
     loud = session.encode(np.ones((FRONT_END.n_mels, WINDOW), np.float32), 1)
     session.encode(np.zeros((FRONT_END.n_mels, WINDOW), np.float32), 1)
     assert np.allclose(loud.cross_keys, 1.0)
 
 
-def test_sounds_that_may_not_be_written_to_are_taken(made):
+def test_sounds_that_may_not_be_written_to_are_taken(made: Path) -> None:
     sound = np.ones((FRONT_END.n_mels, WINDOW), np.float32)
     sound.setflags(write=False)
     assert np.allclose(open_session(load_bundle(made), 1).encode(sound, 1).cross_keys, 1.0)
 
 
-def test_more_beams_than_the_program_has_are_refused(made):
+def test_more_beams_than_the_program_has_are_refused(made: Path) -> None:
     session = open_session(load_bundle(made), 1)
     encoded = session.encode(np.zeros((FRONT_END.n_mels, WINDOW), np.float32), 1)
     with pytest.raises(BundleError, match="at most 3 beams, not 4"):
         session.decoder(encoded, 4)
 
 
-def test_loading_writes_nothing_to_the_terminal(made, capfd):
+def test_loading_writes_nothing_to_the_terminal(made: Path, capfd: pytest.CaptureFixture[str]) -> None:
     open_session(load_bundle(made), 1)
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_first_session_of_a_process_says_how_many_threads_there_are(made):
+def test_the_first_session_of_a_process_says_how_many_threads_there_are(made: Path) -> None:
     library = import_executorch()[1]
     first = open_session(load_bundle(made), 2)
     assert library._threadpool_get_thread_count() == 2
@@ -160,19 +171,19 @@ def test_the_first_session_of_a_process_says_how_many_threads_there_are(made):
     assert library._threadpool_get_thread_count() == 1
 
 
-def test_without_executorch_the_error_names_the_extra(made, monkeypatch):
+def test_without_executorch_the_error_names_the_extra(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "executorch.extension.pybindings", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "edgecap\[executorch\]"'):
         open_session(load_bundle(made), 1)
 
 
-def test_a_program_without_a_method_is_refused_by_its_name(tmp_path):
+def test_a_program_without_a_method_is_refused_by_its_name(tmp_path: Path) -> None:
     bundle = write(tmp_path / "half", program(encode=Encode()))
     with pytest.raises(BundleError, match="has no method 'decode'"):
         open_session(bundle, 1)
 
 
-def test_a_file_that_is_no_program_is_refused(tmp_path):
+def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="does not load in ExecuTorch"):
         open_session(write(tmp_path / "noise", bytes(range(256)) * 16), 1)
 
@@ -185,7 +196,9 @@ def test_a_file_that_is_no_program_is_refused(tmp_path):
         ({"encoder": replace(manifest().encoder, input="waveform")}, "2 inputs, and the manifest requires 3"),
     ],
 )
-def test_a_program_that_is_not_as_its_manifest_says_is_refused(made, tmp_path, changed, message):
+def test_a_program_that_is_not_as_its_manifest_says_is_refused(
+    made: Path, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
     bundle = write(tmp_path / "other", (made / "model.pte").read_bytes(), replace(manifest(), **changed))
     with pytest.raises(BundleError, match=message):
         open_session(bundle, 1)

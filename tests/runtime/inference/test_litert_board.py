@@ -36,8 +36,8 @@ for folder in sys.argv[2:]:
     except BundleError as error:
         answers.append(str(error))
         continue
-    found = [captioner.caption(sound, 16_000).beams[0] for sound in sounds.values()]
-    answers.append([[list(beam.tokens), beam.score] for beam in found])
+    beams = [captioner.caption(sound, 16_000).beams[0] for sound in sounds.values()]
+    answers.append([[list(beam.tokens), beam.score] for beam in beams])
 loaded = [name for name in ("ai_edge_litert", "tflite_runtime", "onnxruntime", "soundfile") if name in sys.modules]
 print(json.dumps({"numpy": np.__version__, "loaded": loaded, "answers": answers}))
 """

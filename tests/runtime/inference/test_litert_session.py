@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from edgecap.captioner import Captioner
 from edgecap.errors import BundleError, MissingDependencyError
 from edgecap.inference.litert_session import import_interpreter
 from edgecap.inference.session import open_session
+from edgecap.inference.signatures import decode_signature, encode_signature
 from support.litert_parts import SOUNDS, Made
 
 Litert = Callable[..., Made]
@@ -42,11 +44,25 @@ def test_a_bundle_is_captioned_by_its_folder(litert: Litert) -> None:
     assert set(caption.text.split()) <= set(captioner.bundle.vocabulary)
 
 
-def test_the_command_captions_with_it(litert: Litert, edgecap: Callable, sounds: Path) -> None:
+def test_the_command_captions_with_it(
+    litert: Litert, edgecap: Callable[..., CompletedProcess[str]], sounds: Path
+) -> None:
     done = edgecap("caption", "--model", litert("int8").bundle.folder, sounds / "noise.wav")
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "XNNPACK" not in done.stderr
+
+
+def test_integers_are_32_bits_wide_as_the_document_says(litert: Litert) -> None:
+    made = litert("fp32", "waveform")
+    interpreter = import_interpreter()(model_path=str(made.bundle.path("program")))
+    manifest = made.bundle.manifest
+    for name, (inputs, _) in (("encode", encode_signature(manifest)), ("decode", decode_signature(manifest))):
+        types = {
+            key: np.dtype(tensor["dtype"]).name
+            for key, tensor in interpreter.get_signature_runner(name).get_input_details().items()
+        }
+        assert types == {key: element.replace("int64", "int32") for key, (element, _) in inputs.items()}
 
 
 def test_threads_may_share_a_session(litert: Litert) -> None:

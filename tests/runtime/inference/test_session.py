@@ -63,7 +63,7 @@ def test_a_graph_fixed_to_three_beams_gives_the_same_captions_for_fewer(
                 beam_search(one.decoder(one.encode(log_mel(seed), 31), beam), beam=beam, max_tokens=20, start=1, end=2)
                 for one in (session, fixed)
             )
-            assert [found.tokens for found in free] == [found.tokens for found in tied]
+            assert [best.tokens for best in free] == [best.tokens for best in tied]
     with pytest.raises(BundleError, match="at most 3 beams"):
         fixed.decoder(fixed.encode(log_mel(), 31), 4)
 
