@@ -148,11 +148,11 @@ def small_task(
 ) -> SmallTask:
     """What a run over `shards` learns, with audio-only clips `beside`."""
     words, part = Tokenizer(VOCABULARY), process_part()
-    stream: ShardStream | BesideStream = ShardStream(shards, words, 20, made.seed, made.optimizer.batch, part=part)
-    if beside is not None:
-        others = ShardStream(beside, words, 20, made.seed, made.optimizer.audio_only, part=part, audio_only=True)
-        stream = BesideStream(stream, others)
-    return SmallTask(made, small_student(dropout), stream, run)
+    labelled = ShardStream(shards, words, 20, made.seed, made.optimizer.batch, part=part)
+    if beside is None:
+        return SmallTask(made, small_student(dropout), labelled, run)
+    others = ShardStream(beside, words, 20, made.seed, made.optimizer.audio_only, part=part, audio_only=True)
+    return SmallTask(made, small_student(dropout), BesideStream(labelled, others), run)
 
 
 def small_trainer(

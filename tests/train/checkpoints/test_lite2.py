@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgecap.errors import CheckpointError
 from edgecap_train.checkpoints.lite2 import ADDED_BLOCKS, FILE, load_lite2_weights, measure_statistics
-from edgecap_train.models.efficientnet import EfficientNet
+from edgecap_train.models.efficientnet import Block, EfficientNet
 
 
 def lite2_state() -> dict[str, Tensor]:
@@ -74,9 +74,10 @@ def test_added_blocks_begin_as_identities_and_gates_begin_open(package: Path) ->
     for index, width in zip(ADDED_BLOCKS, (16, 352), strict=True):
         x = torch.randn(1, width, 2, 3)
         assert torch.equal(network.blocks[index](x), x)
-    gate = network.blocks[5].squeeze  # type: ignore[union-attr]
+    block = network.blocks[5]
+    assert isinstance(block, Block)
     maps = torch.ones(1, 144, 4, 4)
-    assert float(gate(maps).detach().min()) > 0.9  # type: ignore[operator]
+    assert float(block.squeeze(maps).detach().min()) > 0.9
 
 
 def test_the_stem_hears_what_it_saw_in_grey(package: Path, state: dict[str, Tensor]) -> None:

@@ -47,8 +47,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.save(Tagger().state_dict(), folder / "tagger" / "mn04_as_mAP_432.pt")
     with (folder / "tagger" / "class_labels_indices.csv").open("w", newline="") as file:
-        names = [*CLASSES, *(f"class {number}" for number in range(527 - len(CLASSES)))]
-        csv.writer(file).writerows([["display_name"], *([name] for name in names)])
+        rows = [*CLASSES, *(f"class {number}" for number in range(527 - len(CLASSES)))]
+        csv.writer(file).writerows([["display_name"], *([name] for name in rows)])
     return folder
 
 

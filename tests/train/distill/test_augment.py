@@ -48,11 +48,15 @@ def batch(lengths: list[int], room: int = 16_000) -> Batch:
 
 def augmented(augment: AugmentRecipe, clips: Batch, seed: int = 0) -> tuple[AugmentedBatch, torch.Tensor]:
     """The augmented batch, and the samples that the log-mel was taken of."""
-    module, kept = Augment(FRONT_END, augment, WORDS, 20), []
-    log_mel = module.log_mel.forward
-    module.log_mel.forward = lambda samples, lengths: (kept.append(samples), log_mel(samples, lengths))[1]  # type: ignore[method-assign]
-    result = module.forward(clips, Draws(seed, 0, len(clips.clips), clips.rows), lambda frames: frames // 32)
-    return result, kept[0]
+    return through(Augment(FRONT_END, augment, WORDS, 20), clips, seed)
+
+
+def through(augment: Augment, clips: Batch, seed: int = 0) -> tuple[AugmentedBatch, torch.Tensor]:
+    inputs: list[torch.Tensor] = []
+    hook = augment.log_mel.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    result = augment.forward(clips, Draws(seed, 0, len(clips.clips), clips.rows), lambda frames: frames // 32)
+    hook.remove()
+    return result, inputs[0]
 
 
 def test_clips_short_enough_are_joined_one_after_the_other() -> None:
@@ -202,15 +206,12 @@ def test_a_crop_begins_at_a_memory_frame_and_has_the_teachers_frames_of_its_stre
     frames = torch.arange(32.0)[None, :, None].expand(8, -1, 384).clone()
     clips = replace(clips, samples=ramp, frames=frames)
     module = Augment(FRONT_END, replace(STILL, crop=0.64), WORDS, 20, retag=lambda mean: mean[:, :5] * 10)
-    kept: list[torch.Tensor] = []
-    log_mel = module.log_mel.forward
-    module.log_mel.forward = lambda samples, lengths: (kept.append(samples), log_mel(samples, lengths))[1]  # type: ignore[method-assign]
-    result = module.forward(clips, Draws(0, 0, 8, clips.rows), lambda frames: frames // 32)
+    result, samples = through(module, clips)
     hop = 32 * 160
-    starts = (kept[0][:, 0] * 32_768 / hop).round()
-    assert kept[0].shape == (8, 2 * hop)
+    starts = (samples[:, 0] * 32_768 / hop).round()
+    assert samples.shape == (8, 2 * hop)
     assert set(starts.tolist()) == {0.0, 1.0}
-    torch.testing.assert_close(kept[0][:, 0] * 32_768, starts * hop)
+    torch.testing.assert_close(samples[:, 0] * 32_768, starts * hop)
     torch.testing.assert_close(result.frames[:, :, 0], torch.stack((starts, starts + 1), dim=1))
     torch.testing.assert_close(result.logits, ((starts + 0.5) * 10)[:, None].expand(-1, 5))
     assert result.memory_length.tolist() == [2] * 8

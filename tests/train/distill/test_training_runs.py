@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -187,9 +188,8 @@ def test_a_run_folder_holds_all_that_it_should(shards: Path, tmp_path: Path) -> 
     names = {"supervised", "sequence", "tags", "frames", "clip", "norm", "rate", "clips_per_second", "waiting"}
     assert names < set(line)
     assert 0.0 <= line["waiting"] <= 1.0
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    curves = EventAccumulator(str(run / "curves"))
+    tensorboard = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
+    curves = tensorboard.EventAccumulator(str(run / "curves"))
     curves.Reload()
     assert [point.step for point in curves.Scalars("sequence")] == list(range(1, 13))
 

@@ -31,9 +31,9 @@ CLIPS = ("noise_10s", "chirp_5s", "quiet_2s", "bursts_7s")
 YAMNET = FrontEnd(win_length=400, power=1, f_min=125.0, f_max=7500.0, mel_slopes="mel", compression="log")
 
 
-def relative(found: torch.Tensor, expected: np.ndarray) -> float:
+def relative(ours: torch.Tensor, expected: np.ndarray) -> float:
     """Largest difference over the largest magnitude."""
-    return float(np.abs(found.numpy() - expected).max() / np.abs(expected).max())
+    return float(np.abs(ours.numpy() - expected).max() / np.abs(expected).max())
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +52,24 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Student:
 @needs_shared
 @pytest.mark.parametrize("clip", CLIPS)
 class TestAuthorsNumbers:
-    def test_log_mel_agrees_to_a_thousandth_of_a_decibel(self, clip, fixtures):
+    def test_log_mel_agrees_to_a_thousandth_of_a_decibel(self, clip: str, fixtures: dict[str, np.ndarray]) -> None:
         expected = fixtures[f"{clip}/log_mel_db"]
-        found = LogMelLayer(FrontEnd())(torch.from_numpy(fixtures[f"{clip}/waveform"])[None])[0]
-        assert found.shape == expected.shape
-        assert np.abs(found.numpy() - expected).max() < 1e-3
+        ours = LogMelLayer(FrontEnd())(torch.from_numpy(fixtures[f"{clip}/waveform"])[None])[0]
+        assert ours.shape == expected.shape
+        assert np.abs(ours.numpy() - expected).max() < 1e-3
 
-    def test_numpy_log_mel_agrees_wherever_float32_transforms_can(self, clip, fixtures):
+    def test_numpy_log_mel_agrees_wherever_float32_transforms_can(
+        self, clip: str, fixtures: dict[str, np.ndarray]
+    ) -> None:
         expected = fixtures[f"{clip}/log_mel_db"]
         difference = np.abs(log_mel(fixtures[f"{clip}/waveform"], FrontEnd()) - expected)
         # 95 dB below the clip's loudest value the rounding of the FFT library itself shows
         assert difference[expected > expected.max() - 95].max() < 1e-3
         assert difference.max() < 1e-2
 
-    def test_memory_and_clip_embedding_agree(self, clip, fixtures, student):
+    def test_memory_and_clip_embedding_agree(
+        self, clip: str, fixtures: dict[str, np.ndarray], student: Student
+    ) -> None:
         with torch.inference_mode():
             memory = student.encode(LogMelLayer(FrontEnd())(torch.from_numpy(fixtures[f"{clip}/waveform"])[None]))
             length = student.memory_length(torch.tensor([fixtures[f"{clip}/log_mel_db"].shape[1]]))
@@ -74,7 +78,9 @@ class TestAuthorsNumbers:
         assert relative(memory[0], fixtures[f"{clip}/memory"]) < 1e-3
         assert relative(student.clip_embedding(memory, length)[0], fixtures[f"{clip}/clip_embedding"]) < 1e-3
 
-    def test_logits_under_teacher_forcing_agree(self, clip, fixtures, student):
+    def test_logits_under_teacher_forcing_agree(
+        self, clip: str, fixtures: dict[str, np.ndarray], student: Student
+    ) -> None:
         with torch.inference_mode():
             log_mels = LogMelLayer(FrontEnd())(torch.from_numpy(fixtures[f"{clip}/waveform"])[None])
             length = torch.from_numpy(fixtures[f"{clip}/memory_length"])
@@ -82,20 +88,22 @@ class TestAuthorsNumbers:
         assert relative(logits[0], fixtures[f"{clip}/logits"]) < 1e-3
 
     @pytest.mark.parametrize(("kind", "beam"), [("greedy", 1), ("beam", 3)])
-    def test_tokens_are_equal(self, clip, kind, beam, fixtures, student):
+    def test_tokens_are_equal(
+        self, clip: str, kind: str, beam: int, fixtures: dict[str, np.ndarray], student: Student
+    ) -> None:
         tokens = search_samples(student, torch.from_numpy(fixtures[f"{clip}/waveform"]), beam=beam)[0].tokens
         expected = fixtures[f"{clip}/{kind}"].tolist()
         assert list(tokens) + [2] * (len(expected) - len(tokens)) == expected
 
 
-def test_the_student_has_as_many_parameters_as_published():
+def test_the_student_has_as_many_parameters_as_published() -> None:
     student = Student(StudentConfig(encoder="efficientnet-b2", front_end=FrontEnd(), vocabulary_size=4981))
     assert sum(parameter.numel() for parameter in student.encoder.parameters()) == 7_700_418
     decoder = sum(parameter.numel() for parameter in student.decoder.parameters())
     assert decoder + student.decoder.positions.numel() == 3_768_832
 
 
-def test_padding_is_that_of_a_square_image_of_260():
+def test_padding_is_that_of_a_square_image_of_260() -> None:
     assert static_padding(260, 3, 2) == (0, 1)
     assert static_padding(130, 3, 2) == (0, 1)
     assert static_padding(33, 3, 2) == (1, 1)
@@ -103,14 +111,14 @@ def test_padding_is_that_of_a_square_image_of_260():
 
 
 @pytest.mark.parametrize("front_end", [FrontEnd(), YAMNET], ids=["published", "yamnet"])
-def test_torch_and_numpy_log_mels_are_equal(front_end):
+def test_torch_and_numpy_log_mels_are_equal(front_end: FrontEnd) -> None:
     samples = np.random.default_rng(3).normal(0, 0.1, 40_000).astype(np.float32)
     samples[10_000:15_000] = 0.0
-    found = LogMelLayer(front_end)(torch.from_numpy(samples)[None])[0].numpy()
-    np.testing.assert_allclose(found, log_mel(samples, front_end), atol=1e-3)
+    ours = LogMelLayer(front_end)(torch.from_numpy(samples)[None])[0].numpy()
+    np.testing.assert_allclose(ours, log_mel(samples, front_end), atol=1e-3)
 
 
-def test_a_clip_has_the_same_log_mel_in_any_batch():
+def test_a_clip_has_the_same_log_mel_in_any_batch() -> None:
     rng = np.random.default_rng(4)
     clips = [rng.normal(0, level, count).astype(np.float32) for level, count in ((1e-4, 20_000), (0.5, 32_123))]
     clips[1][:16_000] *= 1e-9  # only a floor of the clip's own shows this
@@ -125,7 +133,7 @@ def test_a_clip_has_the_same_log_mel_in_any_batch():
         assert (together[row, :, frames:] == np.float32(FrontEnd().silence)).all()
 
 
-def test_each_clip_has_its_own_floor():
+def test_each_clip_has_its_own_floor() -> None:
     loud, quiet = np.zeros(16_000, np.float32), np.zeros(16_000, np.float32)
     loud[:8000] = np.random.default_rng(5).normal(0, 1, 8000)
     quiet[:8000] = loud[:8000] * 1e-4
@@ -134,12 +142,12 @@ def test_each_clip_has_its_own_floor():
     assert both[1].min() == pytest.approx(-100, abs=1e-3)
 
 
-def test_a_clip_shorter_than_half_a_window_is_refused():
+def test_a_clip_shorter_than_half_a_window_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 256 samples"):
         LogMelLayer(FrontEnd())(torch.zeros(1, 256))
 
 
-def test_mel_bands_are_rounded_as_torchaudio_rounds_them():
+def test_mel_bands_are_rounded_as_torchaudio_rounds_them() -> None:
     mel = torch.linspace(0.0, float(frontend.hertz_to_mel(8000.0)), 66)
     edges = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
     bins = torch.linspace(0, 8000, 257)
@@ -154,22 +162,22 @@ LENGTHS = torch.tensor([9, 4])
 
 
 @pytest.fixture(scope="module")
-def tensors():
+def tensors() -> dict[str, torch.Tensor]:
     return random_checkpoint()
 
 
 @pytest.fixture(scope="module")
-def tiny(tensors):
+def tiny(tensors: dict[str, torch.Tensor]) -> Student:
     return published_student(tensors, source="random").student
 
 
 @pytest.fixture(scope="module")
-def memory():
+def memory() -> torch.Tensor:
     return torch.randn(2, 9, 1408, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope="module")
-def expected(tensors, memory):
+def expected(tensors: dict[str, torch.Tensor], memory: torch.Tensor) -> torch.Tensor:
     """The same weights in `torch.nn.TransformerDecoder`, which the authors' code uses."""
     layer = nn.TransformerDecoderLayer(256, 4, 1024, dropout=0.0, batch_first=True)
     decoder = nn.TransformerDecoder(layer, 2).eval()
@@ -185,16 +193,18 @@ def expected(tensors, memory):
         tgt_mask=nn.Transformer.generate_square_subsequent_mask(5),
         memory_key_padding_mask=torch.arange(9)[None] >= LENGTHS[:, None],
     )
-    return (out @ weight["word_embedding.weight"].T).detach()
+    return torch.as_tensor((out @ weight["word_embedding.weight"].T).detach())
 
 
-def test_teacher_forcing_gives_the_same_logits(tiny, memory, expected):
+def test_teacher_forcing_gives_the_same_logits(tiny: Student, memory: torch.Tensor, expected: torch.Tensor) -> None:
     with torch.inference_mode():
-        found = tiny.decoder(TOKENS, memory, LENGTHS)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        ours = tiny.decoder(TOKENS, memory, LENGTHS)
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_steps_with_a_cache_give_the_same_as_whole_captions(tiny, memory, expected):
+def test_steps_with_a_cache_give_the_same_as_whole_captions(
+    tiny: Student, memory: torch.Tensor, expected: torch.Tensor
+) -> None:
     keys = torch.full((2, 2, 4, 20, 64), 9.0)  # whatever lies at later positions must not matter
     values = -keys
     with torch.inference_mode():
@@ -204,7 +214,7 @@ def test_steps_with_a_cache_give_the_same_as_whole_captions(tiny, memory, expect
             torch.testing.assert_close(log_probs, expected[:, position].log_softmax(-1), atol=1e-4, rtol=1e-4)
 
 
-def test_rows_may_share_one_memory(tiny, memory):
+def test_rows_may_share_one_memory(tiny: Student, memory: torch.Tensor) -> None:
     keys = values = torch.zeros(2, 3, 4, 20, 64)
     tokens = torch.tensor([1, 5, 9])
     with torch.inference_mode():
@@ -215,7 +225,7 @@ def test_rows_may_share_one_memory(tiny, memory):
     torch.testing.assert_close(one, each)
 
 
-def test_memory_beyond_its_length_is_never_seen(tiny, memory):
+def test_memory_beyond_its_length_is_never_seen(tiny: Student, memory: torch.Tensor) -> None:
     spoiled = memory.clone()
     spoiled[1, 4:] = 1e4
     with torch.inference_mode():
@@ -224,12 +234,12 @@ def test_memory_beyond_its_length_is_never_seen(tiny, memory):
     torch.testing.assert_close(before, after)
 
 
-def test_memory_length_is_floored_and_never_nothing():
+def test_memory_length_is_floored_and_never_nothing() -> None:
     student = Student(StudentConfig(encoder="yamnet", front_end=FrontEnd(), vocabulary_size=8))
     assert student.memory_length(torch.tensor([1001, 501, 63, 31, 1])).tolist() == [31, 15, 1, 1, 1]
 
 
-def test_a_clip_too_short_for_one_memory_frame_is_padded_with_zeros(tiny):
+def test_a_clip_too_short_for_one_memory_frame_is_padded_with_zeros(tiny: Student) -> None:
     samples = torch.randn(800, generator=torch.Generator().manual_seed(6)) * 0.1
     padded = nn.functional.pad(samples, (0, 4_960 - 800))
     for beam in (1, 3):
@@ -239,7 +249,7 @@ def test_a_clip_too_short_for_one_memory_frame_is_padded_with_zeros(tiny):
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-b2", "yamnet"])
-def test_clips_of_any_length_are_taken_and_every_weight_learns(encoder):
+def test_clips_of_any_length_are_taken_and_every_weight_learns(encoder: str) -> None:
     student = Student(StudentConfig(encoder=encoder, front_end=FrontEnd(), vocabulary_size=8)).train()
     for frames in (40, 333):
         log_mels = torch.randn(2, 64, frames)
@@ -250,7 +260,7 @@ def test_clips_of_any_length_are_taken_and_every_weight_learns(encoder):
     assert all(parameter.grad is not None for parameter in student.parameters())
 
 
-def test_positions_are_sinusoids_until_a_checkpoint_says_otherwise():
+def test_positions_are_sinusoids_until_a_checkpoint_says_otherwise() -> None:
     table = sinusoids(100, 256)
     student = Student(StudentConfig(encoder="yamnet", front_end=FrontEnd(), vocabulary_size=8))
     assert torch.equal(student.decoder.positions, table)

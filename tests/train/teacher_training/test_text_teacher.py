@@ -53,8 +53,9 @@ def lenders(clips: int = 40) -> np.ndarray:
     return scores
 
 
-def simulator(seed: int = 1, **noise: float) -> ScoreSimulator:
-    return ScoreSimulator(lenders(), logit(np.linspace(0.1, 0.95, 50, dtype=np.float32)), NoiseConfig(**noise), seed)
+def simulator(seed: int = 1, *, intruders: float = 0.4, jitter: float = 0.3) -> ScoreSimulator:
+    noise = NoiseConfig(intruders=intruders, jitter=jitter)
+    return ScoreSimulator(lenders(), logit(np.linspace(0.1, 0.95, 50, dtype=np.float32)), noise, seed)
 
 
 def test_a_present_label_gets_the_scores_that_present_labels_get() -> None:
@@ -95,7 +96,7 @@ TextTrainer = Trainer[TextBatch, ScoreCaptioner]
 
 
 def trainer(
-    folder: Path, steps: int, *, batch: int = 4, evaluate: Callable[[], None] = lambda: None, **noise: float
+    folder: Path, steps: int, *, batch: int = 4, evaluate: Callable[[], None] = lambda: None, intruders: float = 0.4
 ) -> TextTrainer:
     """A run that evaluates every 10 steps and saves every 10."""
     optimizer = TextOptimizer(
@@ -108,7 +109,7 @@ def trainer(
         evaluate()
         return {"cider_d": 0.5}
 
-    stream = TextStream(data, simulator(**noise), VOCABULARY, recipe)
+    stream = TextStream(data, simulator(intruders=intruders), VOCABULARY, recipe)
     small = ScoreCaptionerConfig(vocabulary_size=len(VOCABULARY), width=32, heads=2, layers=1, feed_forward=64)
     return Trainer(TextTask(recipe, stream, folder / "teacher.safetensors", scores, small), recipe, folder)
 

@@ -25,7 +25,7 @@ CAPTIONS = [LabelledCaption(str(n), tokenize(text), tuple(labels.split(";"))) fo
 
 
 def index(**options: float) -> ConsensusIndex:
-    return ConsensusIndex(CAPTIONS, CLASSES, ConsensusConfig(neighbours=4, **options))  # type: ignore[arg-type]
+    return ConsensusIndex(CAPTIONS, CLASSES, ConsensusConfig(neighbours=4, **options))
 
 
 def scores(**values: float) -> np.ndarray:

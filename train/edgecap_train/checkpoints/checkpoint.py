@@ -34,7 +34,7 @@ PUBLISHED_FILES = ("model.safetensors", "pytorch_model.bin")
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "vocabulary.json")
 """Looked for beside a checkpoint that holds no vocabulary."""
 CODE_IN_PICKLE = re.compile(r"GLOBAL ([\w.]+)")
-"""What PyTorch's restricted unpickler says when a file names a class or function that it does not allow."""
+"""The message of PyTorch's restricted unpickler where a file names a class or function that it does not allow."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SavedStudent:
 
 @dataclass(frozen=True)
 class _Content:
-    """What is in a file, before anything is made of it."""
+    """The parsed content of a file."""
 
     tensors: Mapping[str, Tensor]
     own: str | None = None
@@ -77,17 +77,12 @@ def load_checkpoint(path: Path, vocabulary: Path | None = None) -> SavedStudent:
     """
     path = _file(path)
     content = _read(path)
-    digest = _sha256(path)
     if content.own is not None:
-        student, words, metadata = _own_student(content.tensors, content.own, path)
-        if vocabulary is not None:
-            words = read_vocabulary(vocabulary)
-        check_size(words, student.config.vocabulary_size, path.name)
-        return SavedStudent(student, words, path, digest, published=False, metadata=metadata)
+        return _own_student(content.tensors, content.own, path, vocabulary)
     published = published_student(content.tensors, source=path.name, training=content.training)
     words = _published_vocabulary(path, vocabulary, content.tokenizer)
     check_size(words, published.student.config.vocabulary_size, path.name)
-    return SavedStudent(published.student, words, path, digest, published=True, notes=published.notes)
+    return SavedStudent(published.student, words, path, _sha256(path), published=True, notes=published.notes)
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:
@@ -97,14 +92,13 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
 
 def load_student(path: Path) -> SavedStudent:
     """A student that `save_student` wrote. Raises CheckpointError for any other file."""
-    content = _read(_file(path))
+    path = _file(path)
+    content = _read(path)
     if content.own is None:
         raise CheckpointError(
             f"{path.name} is not a checkpoint of edgecap's own training; edgecap import reads published ones"
         )
-    student, words, metadata = _own_student(content.tensors, content.own, path)
-    check_size(words, student.config.vocabulary_size, path.name)
-    return SavedStudent(student, words, path, _sha256(path), published=False, metadata=metadata)
+    return _own_student(content.tensors, content.own, path)
 
 
 def save_student(
@@ -148,7 +142,7 @@ def _read(path: Path) -> _Content:
         return _read_safetensors(path)
     if path.suffix in {".bin", ".pth", ".pt"}:
         return _read_pickle(path)
-    raise CheckpointError(f"{path} has no ending that edgecap reads; name a .safetensors, .bin or .pth file")
+    raise CheckpointError(f"{path} has an unknown suffix; name a .safetensors, .bin or .pth file")
 
 
 def _read_safetensors(path: Path) -> _Content:
@@ -205,13 +199,13 @@ def _published_vocabulary(path: Path, given: Path | None, tokenizer: object) -> 
         if (path.parent / name).is_file():
             return read_vocabulary(path.parent / name)
     raise CheckpointError(
-        f"{path.name} holds no vocabulary and none lies beside it; type: "
+        f"{path.name} holds no vocabulary and there is none beside it; type: "
         f"edgecap import {path.name} --vocabulary tokenizer.json"
     )
 
 
-def _own_student(tensors: Mapping[str, Tensor], text: str, path: Path) -> tuple[Student, Vocabulary, dict[str, str]]:
-    """A student out of our own metadata and tensors. Raises CheckpointError."""
+def _own_student(tensors: Mapping[str, Tensor], text: str, path: Path, given: Path | None = None) -> SavedStudent:
+    """A student out of our own metadata and tensors, with the vocabulary `given` or its own. Raises CheckpointError."""
     try:
         document = json.loads(text)
         version = document["format_version"]
@@ -222,7 +216,7 @@ def _own_student(tensors: Mapping[str, Tensor], text: str, path: Path) -> tuple[
             )
         config = msgspec.convert(document["config"], StudentConfig)
         metadata = msgspec.convert(document["metadata"], dict[str, str])
-        vocabulary = parse_vocabulary(document["vocabulary"], path.name)
+        vocabulary = read_vocabulary(given) if given else parse_vocabulary(document["vocabulary"], path.name)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path.name} has metadata that edgecap cannot read ({_one_line(error)})") from error
     student = Student(config)
@@ -236,9 +230,10 @@ def _own_student(tensors: Mapping[str, Tensor], text: str, path: Path) -> tuple[
             )
     unknown = [name for name in tensors if name not in student.state_dict()]
     if unknown:
-        raise CheckpointError(f"{path.name}: tensor {unknown[0]} has no place in the student")
+        raise CheckpointError(f"{path.name}: tensor {unknown[0]} is not part of the student")
     student.load_state_dict(dict(tensors))
-    return student.eval(), vocabulary, metadata
+    check_size(vocabulary, config.vocabulary_size, path.name)
+    return SavedStudent(student.eval(), vocabulary, path, _sha256(path), published=False, metadata=metadata)
 
 
 def _sha256(path: Path) -> str:

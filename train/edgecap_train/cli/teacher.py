@@ -39,7 +39,7 @@ def htsat_bart(
     weights: Annotated[
         list[Path] | None,
         typer.Option(
-            "--weights", help="Checkpoint to begin with, whole or in part: WavCaps, HTSAT, BART; may be repeated."
+            "--weights", help="Checkpoint to start from, complete or partial: WavCaps, HTSAT, BART; may be repeated."
         ),
     ] = None,
     words: Annotated[
@@ -54,7 +54,7 @@ def htsat_bart(
     """Train HTSAT-BART on sounds with captions, from scratch or from partial weights.
 
     Writes teacher.safetensors in the WavCaps layout, which `pseudo-caption` reads. WavCaps' own weights are for
-    academic use only, and so is a teacher that begins with them.
+    academic use only, and so is a teacher that starts from them.
     """
     need("train teacher htsat-bart", "aac_metrics", "transformers", extra="teacher")
     from edgecap_train.teacher_training.htsat_training import TeacherRecipe

@@ -54,7 +54,7 @@ def scenes(
     least_count: LeastCount = 4,
     seed: int = 1000,
 ) -> None:
-    """Compose scenes out of a pool and write what the teacher says of each. Complete shards are kept."""
+    """Compose scenes out of a pool and write the teacher's captions and frames of each. Complete shards are kept."""
     need("train scenes")
     from edgecap.util.progress import progress_bar
     from edgecap_train.data.prepare import Sources, prepare

@@ -39,7 +39,7 @@ class Batch:
     """One step's worth of clips for this process, still on the CPU."""
 
     samples: Tensor
-    """(B, n) int16, or the cached array that stands for the sound."""
+    """(B, n) int16, or the cached array in its place."""
     lengths: Tensor
     """(B,) samples that are not padding."""
     frames: Tensor
@@ -124,7 +124,7 @@ class ShardStream:
     ) -> None:
         """`size` clips a batch over all processes; `part` is (this process, all of them).
 
-        An `audio_only` stream gives no human captions, whatever its shards hold; `sound` as in `read_shard`.
+        An `audio_only` stream leaves out the human captions of its shards; `sound` as in `read_shard`.
         """
         self.folder, self.tokenizer, self.max_tokens = folder, tokenizer, max_tokens
         self.seed, self.size, self.audio_only, self.sound = seed, size, audio_only, sound
@@ -260,7 +260,7 @@ class ReadAhead(Generic[Item]):
                 self._put(batch)
                 if self._stopped.is_set():
                     return
-        except BaseException as error:  # handed to whoever waits for a batch
+        except BaseException as error:  # raised again by __next__
             self._put(error)
 
     def _put(self, item: Item | BaseException) -> None:

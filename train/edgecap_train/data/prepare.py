@@ -28,7 +28,7 @@ MAX_TOKENS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What training material is made of."""
+    """The sources of training material."""
 
     audio: Path
     """Pool with a `manifest.csv`."""

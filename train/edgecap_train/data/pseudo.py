@@ -146,7 +146,7 @@ def _write(teacher: Teacher, folder: Path, names: list[str], shard: Path, recipe
 
 
 def _targets(teacher: Teacher, samples: Waveform, recipe: PseudoRecipe) -> Targets:
-    """What the teacher says of `samples` (n,) at its rate."""
+    """The teacher's captions, frames and tags of `samples` (n,) at its rate."""
     captions = teacher.captions(samples, most=recipe.captions)
     kept = np.concatenate(list(resampled([samples], teacher.sample_rate, recipe.rate)))
     if isinstance(teacher, TaggingTeacher):

@@ -19,7 +19,7 @@ from edgecap_train.text.captions import Tokenizer
 MOST = 3
 """Captions of each scene."""
 JOIN = ("followed", "by")
-"""What stands between the two halves of a concatenation's caption; such captions are exact and stay."""
+"""The words between the two halves of a concatenation's caption; such captions are exact and stay."""
 
 
 def recaption_data(data: Path, out: Path, writer: ScoreWriter, *, progress: Progress) -> None:

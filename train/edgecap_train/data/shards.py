@@ -40,7 +40,7 @@ class Shard:
 
 
 def read_shard(folder: Path, sound: str = "audio") -> Shard:
-    """Open a complete shard; `sound` names the array that stands for the sound."""
+    """Open a complete shard; `sound` names the array to read as its sound."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "logits", "lengths")}
     audio = np.load(folder / f"{sound}.npy", mmap_mode="r")
     path = folder / "human.json"

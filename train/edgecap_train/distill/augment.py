@@ -115,7 +115,7 @@ class Augment(nn.Module):
     def _cropped(
         self, samples: Tensor, lengths: Tensor, frames: Tensor, logits: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A stretch of each clip that begins where a memory frame does, with the teacher's frames and tags of it."""
+        """A stretch of each clip, aligned to memory frames, with the teacher's frames and tags of it."""
         hop = self.log_mel.front_end.hop_length * FRAMES_PER_MEMORY
         size = max(1, round(self.augment.crop * self.log_mel.front_end.sample_rate / hop))
         room = (torch.div(lengths, hop, rounding_mode="floor") - size).clamp(min=0)

@@ -28,7 +28,7 @@ from edgecap_train.training.distributed import accelerator
 
 log = logging.getLogger(__name__)
 SOUND = "memory"
-"""Name of the array that stands for the sound in shards of cached features: (N, S, dim) float16."""
+"""Name of the array that replaces the sound in shards of cached features: (N, S, dim) float16."""
 ENCODED_AT_ONCE = 16
 
 

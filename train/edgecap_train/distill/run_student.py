@@ -57,13 +57,13 @@ def build_student(recipe: TrainingRecipe, vocabulary: tuple[str, ...]) -> Studen
 
 
 def configure_encoder(student: Student, recipe: TrainingRecipe) -> None:
-    """Freeze and set what the recipe says of the encoder. Do this after its weights are loaded."""
+    """Apply the recipe's keys for the encoder, after its weights are loaded."""
     if isinstance(student.encoder, Encoder):
         student.encoder.configure(frozen_blocks=recipe.model.frozen_blocks, drop_connect=recipe.model.drop_connect)
 
 
 def start_from_pretrained(student: Student, heads: TeachingHeads, weights: Path, data: Path, tagger: Path) -> None:
-    """Begin the encoder at published weights, and the tag head at their classifier where they have one.
+    """Start the encoder from published weights, and the tag head at their classifier where they have one.
 
     BatchNorm's statistics come from some of `data`'s scenes where the weights need that; `tagger` is the tagger's
     folder. Raises CheckpointError where `weights` are not those of the recipe's encoder.
@@ -84,7 +84,7 @@ def start_from_pretrained(student: Student, heads: TeachingHeads, weights: Path,
 
 
 def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary: tuple[str, ...]) -> None:
-    """Begin at the averaged weights of an earlier run, whose vocabulary may have been another.
+    """Start from the averaged weights of an earlier run, whose vocabulary may have been another.
 
     A word that the earlier run did not know keeps its fresh embedding. Raises CheckpointError where the
     run has no checkpoint or another shape.
@@ -108,7 +108,7 @@ def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary
 
 
 def mix_encoder(student: Student, untrained: dict[str, torch.Tensor], share: float) -> None:
-    """Make the encoder `share` of itself and the rest of the `untrained` weights it began with."""
+    """Make the encoder `share` of itself and the rest of the `untrained` weights it started from."""
     trained = student.encoder.state_dict()
     student.encoder.load_state_dict({name: untrained[name].lerp(trained[name], share) for name in trained})
 
@@ -137,7 +137,7 @@ class DevelopmentSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where weights begin; at random where nothing is named."""
+    """Where weights start; at random where nothing is named."""
 
     weights: Path | None = None
     """Published weights of the recipe's encoder: a file, or the folder of an unpacked package."""

@@ -1,4 +1,4 @@
-"""How varied captions are. A model that says the same of everything can score well on a set of similar clips."""
+"""How varied captions are. A model with one caption for everything can score well on similar clips."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class EvaluatedModel(Protocol):
 
 
 class EvaluatedBundle:
-    """A bundle, whatever runtime it is made for, as a device would run it."""
+    """A bundle of any runtime, as a device would run it."""
 
     def __init__(self, captioner: Captioner) -> None:
         self._captioner = captioner

@@ -56,7 +56,7 @@ def read_references(path: Path) -> list[Reference]:
     for row in rows:
         captions = tuple(row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}"))
         if not captions:
-            raise TableError(f"{path.name}: the row of {row['file']} has no caption to compare with")
+            raise TableError(f"{path.name}: the row of {row['file']} has no caption; fill in caption_1")
         references.append(Reference(path.parent / row["file"], row.get("dataset", ""), captions))
     return references
 
@@ -85,7 +85,7 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed
 def caption_all(
     student: Student, log_mels: Sequence[NDArray[np.float32]], vocabulary: Sequence[str], beam: int
 ) -> list[str]:
-    """The best caption for each log-mel spectrogram (n_mels, T), on whatever device the student is."""
+    """The best caption for each log-mel spectrogram (n_mels, T), on the student's device."""
     device = student.decoder.embedding.weight.device
     captions = []
     for spectrogram in log_mels:

@@ -77,7 +77,7 @@ class Scores:
 
 
 class MetricUnavailableError(Exception):
-    """A metric cannot be computed on this machine; says why."""
+    """A metric cannot be computed on this machine; the message gives the reason."""
 
 
 class Clips:

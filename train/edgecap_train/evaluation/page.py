@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import base64
 import html
-import struct
-import zlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+import matplotlib.image
 
 from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.types import LogMel, Waveform
@@ -27,8 +25,6 @@ MEDIA = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus
 SHOWN_DECIBELS = 80.0
 """Range of a spectrogram's colours below its maximum, or the front end's own where it has logarithms of magnitudes."""
 
-# From dark to light through four points, red, green and blue from 0 to 255.
-_COLOURS = ((0.0, (13, 8, 65)), (0.4, (126, 36, 130)), (0.75, (244, 121, 78)), (1.0, (252, 253, 191)))
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.45 system-ui, sans-serif }
 body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
@@ -108,31 +104,8 @@ def spectrogram_png(spectrogram: LogMel, front_end: FrontEnd) -> bytes:
     bottom = front_end.silence
     if front_end.compression == "decibel":
         bottom = max(bottom, top - SHOWN_DECIBELS)
-    level = np.clip((spectrogram[::-1] - bottom) / max(top - bottom, 1e-6), 0.0, 1.0)
-    return _png(np.rint(level * 255).astype(np.uint8), _palette())
-
-
-def _palette() -> NDArray[np.uint8]:
-    """256 colours, (256, 3)."""
-    places = np.linspace(0.0, 1.0, 256)
-    known = np.array([place for place, _ in _COLOURS])
-    channels = [np.interp(places, known, [colour[channel] for _, colour in _COLOURS]) for channel in range(3)]
-    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-
-
-def _png(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
-    """An 8-bit image with a palette (RFC 2083): `indices` (height, width)."""
-    height, width = indices.shape
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    lines = np.pad(indices, ((0, 0), (1, 0)))  # each line begins with its filter: none
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"PLTE", palette.tobytes())
-        + chunk(b"IDAT", zlib.compress(lines.tobytes(), 9))
-        + chunk(b"IEND", b"")
+    image = io.BytesIO()
+    matplotlib.image.imsave(
+        image, spectrogram, vmin=bottom, vmax=max(top, bottom + 1e-6), cmap="magma", origin="lower", format="png"
     )
+    return image.getvalue()

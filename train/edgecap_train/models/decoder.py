@@ -105,7 +105,7 @@ class DecoderLayer(nn.Module):
         attended = attention(query, cache, past).reshape(-1, self.heads * self.head_dim)
         x = self.self_norm(x + self.self_output(attended))
         query = self.cross_query(x).reshape(-1, self.heads, 1, self.head_dim)
-        if cross[0].shape[0] == 1:  # all rows ask the same clip: one product for each head instead of one for each row
+        if cross[0].shape[0] == 1:  # all rows are of one clip: one product for each head instead of one for each row
             crossed = attention(query.transpose(0, 2), cross, seen).transpose(0, 2)
         else:
             crossed = attention(query, cross, seen)

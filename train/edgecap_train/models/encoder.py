@@ -33,7 +33,7 @@ class Encoder(nn.Module):
     dim: int
     """Width of the memory."""
     front_end: ClassVar[FrontEnd]
-    """What it is trained with unless a checkpoint says otherwise."""
+    """The front end that it is trained with."""
     pretrained: ClassVar[str]
     """"module:function" that fills a fresh encoder with published weights: (encoder, path) → `Pretrained`."""
 

@@ -1,7 +1,7 @@
 """Log-mel front end in PyTorch: a batch of clips in, log-mel spectrograms out, on any device.
 
 The same arithmetic and the same constants as `edgecap.audio.frontend`; a test holds the two together.
-Every clip has its own reflection at its end and its own floor, whatever it is batched with.
+Every clip has its own reflection at its end and its own floor, independent of its batch.
 """
 
 from __future__ import annotations

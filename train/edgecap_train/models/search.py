@@ -1,6 +1,6 @@
 """Captions from a PyTorch student: `edgecap.inference.decoding`'s search over `CaptionDecoder.step`.
 
-The search itself is the runtime's, so that what is measured in training is what a device says.
+The search itself is the runtime's, so that what is measured in training is what a device does.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Student(nn.Module):
         )
 
     def encode(self, log_mel: Tensor) -> Tensor:
-        """`log_mel` (B, n_mels, T) → memory (B, S, dim), S about T / 32 (the encoder says)."""
+        """`log_mel` (B, n_mels, T) → memory (B, S, dim), S about T / 32 (the encoder decides)."""
         return cast(Tensor, self.encoder(log_mel))
 
     def memory_length(self, frames: Tensor) -> Tensor:

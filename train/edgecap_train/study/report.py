@@ -152,12 +152,12 @@ def report(results: Results, recipe: StudyRecipe, plot_name: str) -> str:
 
 Made by `edgecap train study`; the numbers behind it are in [results](results). The questions are those of Xu et al.
 2024 ([arXiv 2407.14329](https://arxiv.org/abs/2407.14329)), at a small scale: {recipe.steps} steps of {recipe.batch}
-five-second clips for every run, whatever its row, CIDEr-D of greedy captions with 95 % intervals over seeds and clips.
+five-second clips for every run of every row, CIDEr-D of greedy captions with 95 % intervals over seeds and clips.
 
 - **Labelled data**: {recipe.full} scenes of one or two sounds out of the pool's clips whose label can be trusted
   (ESC-50 without its fifth fold, UrbanSound, single instruments, babies, named voices), captions composed in AudioCaps'
   words; a scarce tenth: {recipe.scarce} scenes out of a tenth of those clips. **Audio-only data**: {recipe.audio_only}
-  scenes of the pool's other clips; half of each batch where a row has them, so that every run hears as many clips.
+  scenes of the pool's other clips; half of each batch where a row has them, so that every run has as many clips.
 - **Teacher**: EfficientAT mn04 (AudioSet mAP 0.432); its frames for L_enc, consensus captions of its scores for L_seq.
 - **Student's encoder**: YAMNet (AudioSet mAP 0.306), its first twelve blocks frozen, the last two learning; **small
   decoder**: two layers of width 192; **large**: four layers of width 512, from random weights, unlike the paper's BART.

@@ -28,9 +28,10 @@ from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, StudentOptim
 from edgecap_train.distill.task import Prepare, StudentTask
 from edgecap_train.evaluation.lexical import cider_d
 from edgecap_train.evaluation.metrics import Clips
+from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
-from edgecap_train.study.models import Size, TeacherFrames, Top, greedy_captions, split_yamnet, study_student
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.study.models import Size, TeacherFrames, Top, split_yamnet, study_student
+from edgecap_train.text.captions import UNK, Tokenizer
 from edgecap_train.training.run_folder import CHECKPOINT, RunFolder
 from edgecap_train.training.trainer import Trainer
 
@@ -100,7 +101,7 @@ ROWS = _rows()
 
 @dataclass(frozen=True)
 class Study:
-    """Where a study lies: prepared data, runs, results."""
+    """The folder of a study: prepared data, runs, results."""
 
     folder: Path
     recipe: StudyRecipe
@@ -109,7 +110,7 @@ class Study:
 
     @property
     def runs(self) -> Path:
-        """Folder of the runs and results of this very recipe, whatever its seeds: budgets are never mixed."""
+        """Folder of the runs and results of this recipe with any seeds: budgets are never mixed."""
         settings = {key: value for key, value in asdict(self.recipe).items() if key != "seeds"}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{self.recipe.name}-{self.recipe.steps}-{digest[:6]}"
@@ -230,7 +231,8 @@ class Evaluator:
             memories.append(student.encode(torch.from_numpy(np.asarray(shard.audio[start : start + 32], np.float32))))
         memory = torch.cat(memories)
         length = student.memory_length(torch.from_numpy(np.asarray(shard.lengths))).clamp(max=memory.shape[1])
-        return greedy_captions(student, memory, length, self.vocabulary)
+        clips = (search(student, memory[row : row + 1], length[row : row + 1], beam=1)[0] for row in range(len(memory)))
+        return [" ".join(self.vocabulary[token] for token in clip.tokens if token > UNK) for clip in clips]
 
 
 def _cached(student: Student) -> Prepare:

@@ -1,4 +1,4 @@
-"""Puts the parts of a run of HTSAT-BART together: where its weights and words begin, and how it is evaluated."""
+"""Puts the parts of a run of HTSAT-BART together: where its weights and words come from, and how it is evaluated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def train_htsat_bart(
 ) -> dict[Path, str]:
     """Train into the folder `run`, or resume there; the recordings that could not be read, with the reason.
 
-    `weights`: checkpoints to begin with, whole or partial, the later ones over the earlier. `words`: folder
+    `weights`: checkpoints to start from, whole or partial, the later ones over the earlier. `words`: folder
     with BART's tokenizer; without it pieces are learnt from the captions of `data`.
     """
     references = read_references(data)
@@ -52,7 +52,7 @@ def train_htsat_bart(
     notes = dict.fromkeys(own_notes(run / CHECKPOINT))
     for path in weights:
         placed = place_partial(model, path)
-        log.info("%s: %d of %d tensors placed, the others begin at random", path.name, placed.tensors, placed.of)
+        log.info("%s: %d of %d tensors placed, the others start at random", path.name, placed.tensors, placed.of)
         notes |= dict.fromkeys(placed.notes)
     for note in notes:
         log.warning("%s", note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ from edgecap_train.data.prepare import Sources
 from edgecap_train.data.targets import score_pool
 from edgecap_train.evaluation.evaluated import first_windows
 from edgecap_train.evaluation.held_out import Reference, cider_d, clip_id, held_out, read_references
-from edgecap_train.teacher_training.score_noise import NoiseConfig, ScoreSimulator
-from edgecap_train.teacher_training.text_teacher import Example, TextRecipe, TextStream, TextTask, examples
+from edgecap_train.teacher_training.score_noise import ScoreSimulator
+from edgecap_train.teacher_training.text_teacher import TextRecipe, TextStream, TextTask, examples
 from edgecap_train.teachers.htsat_bart import BEAM
 from edgecap_train.teachers.score_captioner import ScoreCaptioner
 from edgecap_train.teachers.tagger import SAMPLE_RATE, Tagger, class_names, load_tagger
@@ -31,31 +31,14 @@ FEWEST = 20
 """Scores of present labels that a distribution needs at least."""
 
 
-@dataclass(frozen=True)
-class TextMaterial:
-    """All that a run of the text teacher needs."""
-
-    examples: list[Example]
-    simulator: ScoreSimulator
-    vocabulary: tuple[str, ...]
-
-
-def prepare_text(
-    sources: Sources,
-    cache: Path,
-    *,
-    labels: Path,
-    recordings: list[Reference],
-    least_count: int,
-    seed: int,
-    noise: NoiseConfig,
-) -> TextMaterial:
+def text_stream(  # noqa: PLR0917
+    recipe: TextRecipe, sources: Sources, cache: Path, labels: Path, recordings: list[Reference], least_count: int
+) -> TextStream:
     """Read captions and score the pool and the labelled recordings with the tagger (scores are cached in `cache`).
 
     `labels`: CSV like the captions', with the labels of some of the `recordings`. Only the distribution of their
     scores is used: no caption of theirs is learnt. Raises TableError, AudioError, CheckpointError, TrainingDataError.
     """
-    cache.mkdir(parents=True, exist_ok=True)
     captions = labelled_captions(sources.captions, sources.held_out)
     vocabulary = build_vocabulary([caption.words for caption in captions], least_count)
     classes, tagger = class_names(sources.tagger), load_tagger(sources.tagger)
@@ -64,7 +47,8 @@ def prepare_text(
     scores = cache / "pool_scores.npy"
     if not scores.is_file():
         save_array(scores, score_pool(tagger, decode_pool(sources.audio, cache / "pool")))
-    return TextMaterial(data, ScoreSimulator(np.load(scores), present, noise, seed), vocabulary)
+    simulator = ScoreSimulator(np.load(scores), present, recipe.noise, recipe.seed)
+    return TextStream(data, simulator, vocabulary, recipe, process_part())
 
 
 @torch.inference_mode()
@@ -97,29 +81,21 @@ def train_text_teacher(  # noqa: PLR0917
 ) -> None:
     """Train into the folder `run`, or resume there; CIDEr-D on the development set goes to `metrics.jsonl`.
 
-    `labels` as in `prepare_text`; the captions of the development set are not learnt. Raises TableError, AudioError,
+    `labels` as in `text_stream`; the captions of the development set are not learnt. Raises TableError, AudioError,
     CheckpointError, TrainingDataError, and TrainingError for a run that diverges.
     """
     references = read_references(development)
     with accelerator().main_process_first():
-        material = prepare_text(
-            replace(sources, held_out=held_out(development)),
-            run / "cache",
-            labels=labels,
-            recordings=references,
-            least_count=least_count,
-            seed=recipe.seed,
-            noise=recipe.noise,
-        )
-    vocabulary, (readable, sounds) = material.vocabulary, first_windows(references, SAMPLE_RATE)
+        sources = replace(sources, held_out=held_out(development))
+        stream = text_stream(recipe, sources, run / "cache", labels, references, least_count)
+    readable, sounds = first_windows(references, SAMPLE_RATE)
     tagger = load_tagger(sources.tagger)
     with torch.inference_mode():
         logits = [tagger(torch.from_numpy(samples)[None]).logits[0] for samples in sounds]
 
     def evaluate(captioner: ScoreCaptioner) -> dict[str, float]:
         best = [captioner.captions(clip, BEAM)[0] for clip in logits]
-        texts = [" ".join(vocabulary[token] for token in tokens) for tokens in best]
+        texts = [" ".join(stream.vocabulary[token] for token in tokens) for tokens in best]
         return cider_d(texts, [reference.captions for reference in readable]).document()
 
-    stream = TextStream(material.examples, material.simulator, vocabulary, recipe, process_part())
     Trainer(TextTask(recipe, stream, run / CHECKPOINT, evaluate), recipe, run).run()

@@ -48,7 +48,7 @@ class ScoreSimulator:
     """Draws logits (classes,) for sets of labels."""
 
     def __init__(self, lenders: Scores, present: Scores, config: NoiseConfig, seed: int) -> None:
-        """`lenders` (clips, classes): the tagger's scores in [0, 1] of real clips, whatever they are.
+        """`lenders` (clips, classes): the tagger's scores in [0, 1] of any real clips.
 
         `present` (n,): logits that the tagger gave labels that were there. Raises ValueError where either is empty.
         """

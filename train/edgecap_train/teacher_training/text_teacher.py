@@ -72,7 +72,7 @@ class TextBatch:
     tokens: Tensor
     """(B, N), the start token first: what the decoder reads."""
     targets: Tensor
-    """(B, N), the end token last: what it has to say."""
+    """(B, N), the end token last: what it has to predict."""
     clips: tuple[str, ...]
     """The captions."""
     state: StreamState

@@ -1,1 +1,1 @@
-"""What teaches a student: HTSAT-BART, an audio tagger with captions of its own."""
+"""The teachers: HTSAT-BART, and an audio tagger with a captioner of its scores."""

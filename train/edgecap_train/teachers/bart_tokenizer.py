@@ -19,7 +19,7 @@ from edgecap.errors import CheckpointError, MissingDependencyError
 from edgecap.util.files import to_json, write_atomically
 
 FIRST_WORD = 4
-"""Below lie <s>, <pad>, </s> and <unk>."""
+"""The ids below are <s>, <pad>, </s> and <unk>."""
 MASK = "<mask>"
 
 

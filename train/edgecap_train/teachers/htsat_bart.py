@@ -1,6 +1,6 @@
 """The published teacher, HTSAT-BART: a Swin transformer over log-mel, one linear layer, and BART-base.
 
-171,336,151 parameters as published (Mei et al. 2023, arXiv 2303.17395), of which 167,545,496 caption and stand
+171,336,151 parameters as published (Mei et al. 2023, arXiv 2303.17395), of which 167,545,496 caption and are
 here; the rest are HTSAT's AudioSet head (2,707,199) and its STFT and mel matrices (1,083,456), which this front end
 computes. The networks are transformers' own `ClapAudioModel` (fusion off: the same Swin as HTSAT under other names)
 and `BartForConditionalGeneration`. Weights come from `edgecap_train.teachers.htsat_checkpoint`.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DISTINCT_FRAMES = 32
-"""What HTSAT tells of ten seconds."""
+"""HTSAT's frames of ten seconds."""
 POSITIONS = 1024
 """Each frame is repeated 32 times before BART's encoder, as published."""
 BEAM, LEAST_TOKENS, MOST_TOKENS = 3, 2, 30
@@ -79,7 +79,7 @@ class HtsatBart(nn.Module):
     """32 kHz samples to frames, an embedding, a memory, logits and beam-searched tokens."""
 
     def __init__(self, config: HtsatBartConfig | None = None, *, blank: bool = False) -> None:
-        """Random weights by transformers' own initialisation, or for `blank` whatever the memory held.
+        """Random weights by transformers' own initialisation, or uninitialised for `blank`.
 
         Raises MissingDependencyError without transformers.
         """

@@ -1,7 +1,7 @@
 """The teacher HTSAT-BART out of a checkpoint in the WavCaps layout.
 
 Knows names and shapes. Reads `.safetensors` first and pickles with `weights_only=True` alone. WavCaps' own weights
-are for academic use only: whoever loads them keeps to that licence, and so does what is distilled from them.
+are for academic use only: the licence also holds for what is distilled from them.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def place_partial(teacher: HtsatBart, path: Path) -> Placed:
 
 
 def _own_config(path: Path) -> HtsatBartConfig | None:
-    """The shape that a teacher of our own training says it has."""
+    """The shape that the file of a teacher of our own training holds."""
     try:
         text = _metadata(path).get(METADATA_KEY)
         return None if text is None else msgspec.convert(json.loads(text), HtsatBartConfig)
@@ -155,10 +155,10 @@ def _metadata(path: Path) -> dict[str, str]:
 def load_htsat_bart(path: Path, config: HtsatBartConfig | None = None) -> SavedTeacher:
     """The teacher with the weights of `path`, `.safetensors` or a pickle (`.pt`, `.pth`, `.bin`).
 
-    A file of our own training says its own shape; others have that of `config`, by default the published one.
+    A file of our own training holds its shape; others have that of `config`, by default the published one.
 
     Raises CheckpointError naming the first tensor, in published order, that is missing, misshapen or not made of
-    finite numbers, else the first that has no place; MissingDependencyError without transformers.
+    finite numbers, else the first that is unknown; MissingDependencyError without transformers.
     """
     tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in read_tensors(path).items()}
     own_config = _own_config(path)
@@ -216,5 +216,5 @@ def _check_others(tensors: Mapping[str, Tensor], slots: tuple[Slot, ...], source
                 raise CheckpointError(f"{source}: tensor {name} differs from {SHARED_EMBEDDING}, to which BART ties it")
         elif name not in known and not name.startswith(AUDIOSET_HEAD) and not any(part in name for part in COMPUTED):
             raise CheckpointError(
-                f"{source}: tensor {name} has no place in HTSAT-BART; this is a checkpoint of another model"
+                f"{source}: tensor {name} is not part of HTSAT-BART; this is a checkpoint of another model"
             )

@@ -1,6 +1,6 @@
 """Front end of the teacher HTSAT: ten seconds at 32 kHz to the log-mel spectrogram its weights expect.
 
-In NumPy, so that the teacher's exported graphs can be fed where there is no PyTorch;
+In NumPy, so that the teacher's exported graphs can be fed without PyTorch;
 `edgecap_train.teachers.htsat_bart` does the same arithmetic in PyTorch and a test holds the two together. The
 BatchNorm over the bands, the resize and the folding belong to the network. Constants: WavCaps' HTSAT (Chen et al.
 2022, arXiv 2202.00874; Mei et al. 2023, arXiv 2303.17395).
@@ -17,7 +17,7 @@ from edgecap.types import Waveform
 SAMPLE_RATE = 32_000
 """Samples per second."""
 CLIP_SAMPLES = 320_000
-"""Ten seconds: what the network hears at once."""
+"""Ten seconds: the network's input."""
 N_FFT = 1024
 """Length of the transform and of the periodic Hann window, in samples."""
 HOP = 320

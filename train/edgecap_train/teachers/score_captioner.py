@@ -1,4 +1,4 @@
-"""A captioner that reads tag scores: a few tokens of memory made of the scores, and the student's own decoder.
+"""A captioner that reads tag scores: a few tokens of memory computed from the scores, and the student's own decoder.
 
 The teacher that learns from text alone; `edgecap_train.teacher_training.text_teacher` trains it.
 """
@@ -43,7 +43,7 @@ class ScoreCaptionerConfig:
     named: int = 24
     """Classes that get a memory token of their own: those with the largest scores."""
     overall: int = 2
-    """Memory tokens made of all scores at once."""
+    """Memory tokens computed from all scores at once."""
     max_tokens: int = 20
     """Most tokens of a caption, the end token included."""
 

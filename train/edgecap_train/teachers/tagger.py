@@ -44,7 +44,7 @@ BLOCKS = (
 
 @dataclass(frozen=True)
 class Tags:
-    """What the tagger says of a batch of clips."""
+    """The tagger's output for a batch of clips."""
 
     logits: Tensor
     """(B, 527), before the sigmoid."""

@@ -1,8 +1,8 @@
 """Teachers behind one small interface: an embedding of a clip, and captions of it.
 
-Three stand here: HTSAT-BART, the published one, with weights that the user has (academic use only for WavCaps' own);
+There are three: HTSAT-BART, the published one, with weights that the user has (academic use only for WavCaps' own);
 the tagger with a captioner that learnt from text alone, which teaches the default model; and the tagger with consensus
-captions, the baseline that the second has to beat.
+captions, the baseline for the second.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Teacher(Protocol):
     """Of the samples it takes, in hertz."""
     embedding_dim: int
     notes: tuple[str, ...]
-    """What whoever uses it must know (licences), in sentences for people."""
+    """Conditions of use (licences), in sentences for people."""
 
     def embedding(self, samples: Waveform) -> NDArray[np.float32]:
         """`samples` (n,) float32 in [-1, 1] → (embedding_dim,).

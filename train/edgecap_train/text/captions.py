@@ -1,4 +1,4 @@
-"""Captions: reading them, their words, and the vocabulary made of them.
+"""Captions: reading them, their words, and vocabularies of them.
 
 Words are lower-case Penn-Treebank tokens without punctuation, as the published students use.
 """
@@ -17,6 +17,7 @@ from edgecap_train.text.lexicon import LIGHT, PROOF, SPEAKERS
 
 PAD, START, END, UNK = range(4)
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+"""The first four words of every vocabulary, published or ours."""
 
 _CLITIC = re.compile(r"(\w)('s|'re|'ve|'ll|'d|'m|n't)\b")
 _WORD = re.compile(r"'?[a-z0-9]+(?:[-'.][a-z0-9]+)*")
@@ -116,7 +117,7 @@ def without_echo(words: tuple[str, ...]) -> tuple[str, ...]:
     """A sentence cut where it begins to repeat itself: "a person coughs and coughs" → "a person coughs".
 
     It is cut before the last run of joints ahead of a repeated word, and left as it is where there is none or where it
-    says that this is another one.
+    announces another one.
     """
     earlier: set[str] = set()
     joint = 0

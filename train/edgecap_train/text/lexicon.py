@@ -19,7 +19,7 @@ from edgecap_train.text import load_table
 
 @dataclass(frozen=True)
 class SoundClaim:
-    """What words with one of these beginnings claim to be heard."""
+    """The sound that words with one of these beginnings claim."""
 
     stems: tuple[str, ...]
     """Beginnings of words; one that ends in a space stands for the whole word."""
@@ -52,7 +52,7 @@ PROOF = _by_word(_TABLE["proof"])
 LIGHT = frozenset(_TABLE["light"].split())
 """Words that a sentence may repeat."""
 SPEAKERS = _by_word(_TABLE["speakers"])
-"""Words that say who speaks, and the class of that voice."""
+"""Words for who speaks, and the class of that voice."""
 
 
 class ClaimCheck:

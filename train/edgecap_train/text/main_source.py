@@ -1,9 +1,9 @@
 """Whether a caption names the main sound source of a recording, counted from words.
 
-People who describe a recording agree on what is mainly heard and differ in all else. The main source is the one that
+People who describe a recording agree on the main sound and differ in everything else. The main source is the one that
 most of a recording's references name; of several, the one that they name first. A caption names it where one of its
 words has one of that source's beginnings. Who speaks does not matter, that somebody does is the source; words for
-people alone ("a man …") name none, since what he does is what is heard.
+people alone ("a man …") name none, since the sound is what he does.
 """
 
 from __future__ import annotations

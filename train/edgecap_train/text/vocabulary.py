@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgecap.errors import CheckpointError
+from edgecap_train.text.captions import SPECIALS
 
 Vocabulary = tuple[str, ...]
 
-SPECIAL_TOKENS = ("<pad>", "<start>", "<end>", "<unk>")
-"""The first four ids of every vocabulary, published or ours."""
 NESTED = ("model", "vocab", "word2idx", "token_to_id", "tokenizer", "vocabulary")
 """Names under which a word → id table is found inside a larger document."""
 
@@ -52,7 +51,7 @@ def parse_vocabulary(document: object, source: str) -> Vocabulary:
                 f"the vocabulary in {source} has {len(table)} words and no word with id {index}; "
                 "ids must be contiguous from 0, each used once"
             )
-    for index, token in enumerate(SPECIAL_TOKENS):
+    for index, token in enumerate(SPECIALS):
         if words.get(index) != token:
             raise CheckpointError(
                 f"the vocabulary in {source} has {words.get(index)!r} as id {index} where "
