@@ -58,29 +58,28 @@ class CheckResult:
 
 def examine(config: ListenConfig) -> Iterator[CheckResult]:
     """All results for listening with this configuration, in the order in which to fix faults."""
-    yield from _portaudio()
-    yield from _devices()
-    yield from _holders()
-    yield from _levels(config)
-    yield from _model(config)
-    yield from heat(look(), vcgencmd())
-    yield from _disk(config)
-    yield clock_result(synchronised())
+    for check, results, otherwise in (
+        ("portaudio", _portaudio(), "sudo apt install libportaudio2"),
+        ("devices", _devices(), "edgecap devices"),
+        ("holders", _holders(), "edgecap devices"),
+        ("level", _levels(config), "edgecap devices"),
+        ("model", _model(config), "edgecap models"),
+        ("heat", heat(look(), vcgencmd()), "vcgencmd get_throttled"),
+        ("disk", _disk(config), "df -h"),
+        ("clock", iter([clock_result(synchronised())]), "date"),
+    ):
+        try:
+            yield from results
+        except EdgecapError as error:
+            yield _from(error, check, otherwise)
 
 
 def _portaudio() -> Iterator[CheckResult]:
-    try:
-        yield CheckResult("portaudio", "ok", portaudio_version(), "edgecap devices")
-    except EdgecapError as error:
-        yield _from(error, "portaudio", "sudo apt install libportaudio2")
+    yield CheckResult("portaudio", "ok", portaudio_version(), "edgecap devices")
 
 
 def _devices() -> Iterator[CheckResult]:
-    try:
-        devices = list_devices()
-    except EdgecapError as error:
-        yield _from(error, "devices", "edgecap devices")
-        return
+    devices = list_devices()
     if nodes := forbidden():
         message = f"you are not permitted to open {', '.join(map(str, nodes))}"
         yield CheckResult("devices", "fault", message, JOIN_GROUP.partition("type: ")[2])
@@ -134,12 +133,8 @@ def level(name: str, block: np.ndarray, rate: int) -> CheckResult:
 
 
 def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter) -> Iterator[CheckResult]:
-    try:
-        captioner = Captioner.load(config.model.name, threads=config.model.threads)  # compares every hash
-        rehearse(captioner, config.model.beam)
-    except EdgecapError as error:
-        yield _from(error, "model", "edgecap models")
-        return
+    captioner = Captioner.load(config.model.name, threads=config.model.threads)  # compares every hash
+    rehearse(captioner, config.model.beam)
     manifest = captioner.manifest
     message = f"{manifest.name} ({manifest.runtime} {manifest.precision}), all SHA-256 as listed"
     yield CheckResult("model", "ok", message, "edgecap models")

@@ -36,29 +36,27 @@ class EdgecapError(Exception):
     """Base of edgecap's errors."""
 
     exit_code = 1
-    """What a command returns for the error."""
+    """What a command returns for the error; a subclass names its own or has that of its base."""
+
+    def __init_subclass__(cls, exit_code: int | None = None) -> None:
+        if exit_code is not None:
+            cls.exit_code = exit_code
 
 
-class ConfigError(EdgecapError):
+class ConfigError(EdgecapError, exit_code=2):
     """A setting cannot be used; the message names the key, and the line where it came from a file."""
-
-    exit_code = 2
 
 
 class RecipeError(ConfigError):
     """A recipe has an unknown key or an invalid value; the message names it."""
 
 
-class AudioError(EdgecapError):
+class AudioError(EdgecapError, exit_code=3):
     """A sound cannot be used: unreadable, empty, not finite, not audio."""
 
-    exit_code = 3
 
-
-class BundleError(EdgecapError):
+class BundleError(EdgecapError, exit_code=4):
     """A model bundle cannot be used."""
-
-    exit_code = 4
 
 
 class ManifestError(BundleError):
@@ -69,10 +67,8 @@ class IntegrityError(BundleError):
     """A file of the bundle is missing, altered, or lies outside the bundle's folder."""
 
 
-class MissingDependencyError(EdgecapError):
+class MissingDependencyError(EdgecapError, exit_code=5):
     """A library or an optional extra is needed and not installed."""
-
-    exit_code = 5
 
     @classmethod
     def for_extra(cls, what: str, extra: str) -> MissingDependencyError:
@@ -80,28 +76,20 @@ class MissingDependencyError(EdgecapError):
         return cls(f'{what} needs packages that are not installed; type: pip install "edgecap[{extra}]"')
 
 
-class DeviceError(EdgecapError):
+class DeviceError(EdgecapError, exit_code=6):
     """A capture device is missing, busy, or refuses the request."""
 
-    exit_code = 6
 
-
-class OutputError(EdgecapError):
+class OutputError(EdgecapError, exit_code=7):
     """A result cannot be written (disk full, read-only, not permitted) or served (the port is in use)."""
 
-    exit_code = 7
 
-
-class CheckpointError(EdgecapError):
+class CheckpointError(EdgecapError, exit_code=8):
     """A checkpoint is incomplete or wrong; the message names the first tensor at fault."""
 
-    exit_code = 8
 
-
-class VerificationError(EdgecapError):
+class VerificationError(EdgecapError, exit_code=9):
     """An exported graph does not reproduce the PyTorch model."""
-
-    exit_code = 9
 
 
 class ShapeMismatchError(VerificationError):
@@ -112,22 +100,16 @@ class ToleranceError(VerificationError):
     """An output of an exported graph differs from PyTorch's by more than its tolerance."""
 
 
-class BusyMachineError(EdgecapError):
+class BusyMachineError(EdgecapError, exit_code=10):
     """The machine is too busy for a valid measurement."""
 
-    exit_code = 10
 
-
-class ServiceError(EdgecapError):
+class ServiceError(EdgecapError, exit_code=11):
     """systemd refused a request, or did not answer."""
 
-    exit_code = 11
 
-
-class DataError(EdgecapError):
+class DataError(EdgecapError, exit_code=12):
     """Data other than sound cannot be used."""
-
-    exit_code = 12
 
 
 class TableError(DataError):
@@ -142,10 +124,8 @@ class ResultError(DataError):
     """A file of measured results is missing, damaged, or of another format or version."""
 
 
-class RunError(EdgecapError):
+class RunError(EdgecapError, exit_code=13):
     """A long run failed."""
-
-    exit_code = 13
 
 
 class TrainingError(RunError):

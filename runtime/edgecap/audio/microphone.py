@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -146,9 +145,7 @@ class Microphone:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _heard(self, block: Waveform, _frames: int, _time: object, status: Any) -> None:  # noqa: ANN401
