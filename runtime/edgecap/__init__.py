@@ -1,11 +1,11 @@
-"""edgecap: says in one sentence what a microphone hears.
+"""edgecap: on-device audio captioning, one sentence for what a microphone hears.
 
     from edgecap import Captioner
     captioner = Captioner.load()
     for caption in captioner.caption_file("rain.wav"):
         print(caption.start, caption.end, caption.text)
 
-Names are loaded when they are first used, so importing the package costs next to nothing.
+Names are loaded on first use, so importing the package costs next to nothing.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for (PEP 562)."""
+    """Import a public name on its first use (PEP 562)."""
     if name not in _LAZY:
         raise AttributeError(f"module 'edgecap' has no attribute {name!r}")
     value = getattr(import_module(_LAZY[name]), name)

@@ -1,4 +1,4 @@
-"""Names for the two arrays that everything passes on: sound before the front end and after it."""
+"""The two kinds of arrays that modules exchange: sound before the front end and after it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Waveform = NDArray[np.float32]
-"""Sound as float32 in [-1, 1]: shape (samples,), or (samples, channels) where it says so."""
+"""Sound as float32 in [-1, 1]: shape (samples,), or (samples, channels) where stated."""
 LogMel = NDArray[np.float32]
-"""Log-mel frames as `edgecap.audio.frontend.log_mel` gives them: shape (frames, mel bands)."""
+"""Log-mel spectrogram as `edgecap.audio.frontend.log_mel` gives it: shape (mel bands, frames), or transposed where stated."""

@@ -1,9 +1,8 @@
-"""A bundle: one folder that holds all a device needs to caption sound.
+"""A bundle: one folder with everything a device needs to caption sound.
 
-Reading trusts nothing: the manifest is checked first, then every listed file (a plain file inside
-the folder, its size, its SHA-256), and nothing may lie beside the listed files. Writing is all or
-nothing: a temporary folder beside the target, synced to disk, verified, then renamed into place.
-The document itself is described by `edgecap.bundle.manifest` and in BUNDLE.md.
+Reading trusts nothing: the manifest is checked first, then every listed file (a plain file inside the folder, its
+size, its SHA-256), and no other file may lie beside them. Writing is atomic, and what was written is read back first.
+The format is described in BUNDLE.md, the manifest by `edgecap.bundle.manifest`.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from edgecap.util.files import atomic_folder
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 1 << 20
-"""Most bytes that a manifest may have; a real one has a few thousand."""
+"""Most bytes that a manifest may have; real ones have a few thousand."""
 COPY_AGAIN = "copy or write the bundle again"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files were all found unchanged."""
+    """A bundle whose files have all been verified."""
 
     folder: Path
     manifest: Manifest
@@ -60,10 +59,10 @@ class BundleContent:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the bundle in `folder`, its other files not looked at. Raises ManifestError."""
+    """The manifest of the bundle in `folder`, without checking its other files. Raises ManifestError."""
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
-        raise ManifestError(f"there is no bundle at {folder}: not a folder; edgecap models lists what is here")
+        raise ManifestError(f"there is no bundle at {folder}: not a folder; for a list type: edgecap models")
     try:
         with path.open("rb") as file:
             text = file.read(MANIFEST_LIMIT + 1)
@@ -71,7 +70,7 @@ def read_manifest(folder: Path) -> Manifest:
         reason = error.strerror or str(error)
         raise ManifestError(f"{path} cannot be read ({reason}); name a folder that holds a bundle") from error
     if len(text) > MANIFEST_LIMIT:
-        raise ManifestError(f"{path} is larger than {MANIFEST_LIMIT} bytes, no manifest is; {COPY_AGAIN}")
+        raise ManifestError(f"{path} is larger than {MANIFEST_LIMIT} bytes, so it is not a manifest; {COPY_AGAIN}")
     try:
         return parse_manifest(text)
     except ManifestError as error:
@@ -81,9 +80,9 @@ def read_manifest(folder: Path) -> Manifest:
 def load_bundle(folder: str | Path) -> Bundle:
     """Read and check the bundle in `folder`.
 
-    Raises ManifestError for the manifest or the vocabulary, IntegrityError for a file that is missing,
-    altered, no plain file, outside the folder, or not listed. Hidden files (a leading dot) are ignored:
-    no manifest can list one, so nothing ever opens them.
+    Raises ManifestError for the manifest or the vocabulary, IntegrityError for a file that is missing, altered, not a
+    plain file, outside the folder, or not listed. Hidden files (a leading dot) are ignored: a manifest cannot list one,
+    so none is ever opened.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -115,7 +114,7 @@ def vocabulary_content(tokens: Sequence[str], name: str = "vocabulary.json") -> 
 
 
 def _check_listing(folder: Path, manifest: Manifest) -> None:
-    """That the names are plain and unlike, that each needed role is there, and that nothing else is."""
+    """Check that names are plain and unique, that each needed role is there, and that no other file is."""
     names = [entry.name for entry in manifest.files]
     for name in names:
         if Path(name).name != name or name == MANIFEST_NAME or names.count(name) > 1:
@@ -137,7 +136,7 @@ def _check_listing(folder: Path, manifest: Manifest) -> None:
 
 
 def _check_file(folder: Path, entry: BundleFile) -> None:
-    """That a listed file lies in the folder with its size and hash. Raises IntegrityError."""
+    """Check that a listed file lies in the folder with its size and hash. Raises IntegrityError."""
     path = folder / entry.name
     try:
         if not path.resolve().is_relative_to(folder.resolve()):

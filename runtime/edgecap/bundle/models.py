@@ -1,7 +1,7 @@
-"""Where models are: those inside the package and those in the user's own folder.
+"""The installed models: those inside the package and those in the user's folder.
 
 The user's folder is `models` under `EDGECAP_HOME`, else under `$XDG_DATA_HOME/edgecap`, else under
-`~/.local/share/edgecap`. A model there comes before one of the same name inside the package.
+`~/.local/share/edgecap`. A model there takes precedence over one of the same name inside the package.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ DEFAULT_FILE = BUNDLED / "default"
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was found."""
+    """An installed model."""
 
     name: str
     """What `--model` takes: the name of its folder."""
     folder: Path
     bundled: bool
-    """Whether it came with the package."""
+    """Whether it is part of the package."""
     manifest: Manifest | None
     """None where it cannot be read."""
     fault: str = ""
-    """Why it cannot be read."""
+    """The reason why it cannot be read."""
 
     @property
     def size(self) -> int:
@@ -42,7 +42,7 @@ class Model:
 
 
 def home() -> Path:
-    """The user's folder of edgecap, whether it exists or not."""
+    """The user's edgecap folder, whether it exists or not."""
     if os.environ.get("EDGECAP_HOME"):
         return Path(os.environ["EDGECAP_HOME"]).expanduser()
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgecap"
@@ -81,7 +81,7 @@ def find_model(model: str | Path | None = None) -> Path:
         if folder.name == model:
             return folder
     names = ", ".join(dict.fromkeys(folder.name for folder in known)) or "none"
-    raise BundleError(f"there is no model called {model!r}; known: {names}; a folder needs a slash, as in ./{model}")
+    raise BundleError(f"there is no model called {model!r}; known: {names}; for a folder add a slash, as in ./{model}")
 
 
 def _folders() -> Iterator[tuple[Path, bool]]:

@@ -1,10 +1,10 @@
 """Greedy and beam search over any decoder that can take one step.
 
-Knows nothing about graphs, caches or words: a `DecodeStep` hands out log-probabilities, this module
+Knows nothing about graphs, caches or words: a `DecodeStep` gives log-probabilities, this module
 chooses tokens. The scoring is the published student's (Xu et al. 2024, the authors' code):
 
 - live beams compete on the plain sum of their log-probabilities;
-- the first step expands only the first row, since all rows are still the same;
+- the first step expands only the first row, since all rows are still equal;
 - a beam that emits the end token becomes a hypothesis with score sum / tokens (the end token counts)
   and its running sum is set to -1000, which takes it out of the competition;
 - the search stops when exactly `beam` hypotheses are finished after a step (two finishing at once can
@@ -53,12 +53,12 @@ class DecodeStep(Protocol):
 def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, end: int) -> list[Hypothesis]:
     """Search for the best captions, best first; a beam of 1 is greedy search.
 
-    The list holds at least one hypothesis and can be longer than `beam`. Equal sums are told apart by
-    row, then by token id, lowest first. Raises ValueError for a beam or a limit below 1 and BundleError
-    where the decoder answers with something that is not a number.
+    The list holds at least one hypothesis and can be longer than `beam`. Ties of sums go to the lower row, then to the
+    lower token id. Raises ValueError for a beam or a limit below 1, BundleError for log-probabilities that are NaN or
+    infinite.
     """
     if beam < 1 or max_tokens < 1:
-        raise ValueError(f"a search needs a beam and a limit of at least 1, not {beam} and {max_tokens}")
+        raise ValueError(f"beam and max_tokens must be at least 1, not {beam} and {max_tokens}")
     tokens = np.full(beam, start, np.int64)
     parents = np.zeros(beam, np.int64)
     sums = np.zeros(beam, np.float32)
@@ -80,7 +80,7 @@ def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, e
             if tokens[row] != end and position + 1 < max_tokens:
                 continue
             finished += 1
-            if alive[row]:  # what follows an end token is counted as published, but is no caption
+            if alive[row]:  # tokens after an end token count for the stop rule, as published, but are no caption
                 hypotheses.append(Hypothesis(sequences[row], float(sums[row]) / (position + 1), histories[row]))
             sums[row], alive[row] = FINISHED_SUM, False
         if finished == beam or not any(alive):
@@ -104,7 +104,6 @@ def _best(totals: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32],
         flat[place] = -np.inf
     if not np.isfinite(values[0]) or np.isnan(values).any():
         raise BundleError(
-            "the decoder answers with log-probabilities that are not numbers; the model is broken, "
-            "export or import it again"
+            "the decoder gives log-probabilities that are not numbers; the model is broken, export or import it again"
         )
     return values, places // totals.shape[1], places % totals.shape[1]

@@ -16,7 +16,7 @@ from typing import Literal
 
 from edgecap.audio.sound_cards import GROUP
 from edgecap.live.config.listen_config import ListenConfig
-from edgecap.util.addresses import host_of, parse_address
+from edgecap.util.parsing import host_of, parse_address
 
 Scope = Literal["user", "system"]
 Network = Literal["none", "local", "all"]

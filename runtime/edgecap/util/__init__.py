@@ -1,1 +1,1 @@
-"""Helpers without a subject of their own: files, addresses, durations, quiet libraries."""
+"""General helpers: files, values as users write them, progress, HTML reports, quiet libraries."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all.
+"""Atomic files and folders.
 
 Each is written under a temporary name beside its place, synced to disk and renamed, so that a killed process, a full
 disk or a power cut leaves either the old one or the new one.
@@ -29,7 +29,7 @@ PARTIAL = ".partial"
 def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """A file to write; it gets the name `path` and the permissions `mode` when the block ends without an exception.
 
-    Missing parent folders are made. Raises OutputError for what the system refuses.
+    Missing parent folders are made. An OSError becomes an OutputError.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -50,7 +50,7 @@ def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, data: bytes | memoryview | str, *, mode: int = 0o644) -> None:
-    """Write a file whole or not at all; text as UTF-8. Raises OutputError."""
+    """Write a file atomically; text as UTF-8. Raises OutputError."""
     with atomic_file(path, mode=mode) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
@@ -59,8 +59,8 @@ def write_atomically(path: Path, data: bytes | memoryview | str, *, mode: int = 
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill; its files are synced and it gets the name `path` when the block ends without an exception.
 
-    It is filled at `path` + ".partial"; what a killed process left there is removed first. With `replace` a folder that
-    has the name already goes once the new one is whole; without it, it must not exist. Raises OutputError.
+    It is filled at `path` + ".partial"; what a killed process left there is removed first. `replace` allows an existing
+    folder at `path`, which is removed after the new one is complete. An OSError becomes an OutputError.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -79,7 +79,7 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
-    """`array` as a `.npy` file, whole or not at all. Raises OutputError, which NumPy alone gives no reason for."""
+    """Write an array as a `.npy` file atomically. Raises OutputError with the reason, which NumPy alone omits."""
     import numpy as np
 
     with atomic_file(path) as file:
@@ -87,23 +87,24 @@ def save_array(path: Path, array: NDArray[np.generic]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last a power cut."""
+    """Make a rename in `folder` durable."""
     _sync(folder)
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputError where a file `path` could not be written, before minutes of work are spent on its content."""
+    """Raise OutputError if a file `path` cannot be written, before minutes of work are spent on its content."""
     if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file")
+        raise OutputError(
+            f"{path} cannot be written: there is no folder {path.parent}; create it, or name another file"
+        )
     if not os.access(path.parent, os.W_OK) or path.is_dir():
         raise OutputError(
-            f"{path} cannot be written: it is a folder, or lies in one that may not be written to; name another file"
+            f"{path} cannot be written: it is a folder, or in a folder without write permission; name another file"
         )
 
 
 def to_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
-    """`document` as one line of JSON, letters of all languages as they are; NaN and infinity are refused
-    (ValueError)."""
+    """`document` as one line of JSON, not escaped to ASCII. Raises ValueError for NaN and infinity."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
@@ -136,7 +137,7 @@ def _refused(path: Path, error: OSError) -> OutputError:
 
 
 class _PlainWriter:
-    """A file that NumPy writes to piece by piece: its own way into a real file loses why a write failed."""
+    """A file without a descriptor for NumPy: with one, it writes in a way that loses the reason of a failure."""
 
     def __init__(self, write: Callable[[bytes], int]) -> None:
         self.write = write

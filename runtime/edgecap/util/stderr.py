@@ -1,7 +1,7 @@
-"""The standard error of libraries that write to it by themselves.
+"""Silencing libraries that write to standard error.
 
-A descriptor belongs to the whole process. So one thread at a time turns it aside: two that did so at once could each
-take the other's silence for what was there before, and the process would stay mute.
+A descriptor belongs to the process. So only one thread at a time redirects it: two at once could each save the other's
+redirection as the original, and the process would stay silent.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _TURN = threading.RLock()
 
 @contextmanager
 def silent_descriptor() -> Iterator[None]:
-    """Keep what is written straight to file descriptor 2 off the terminal; where it is closed there is nothing to do.
+    """Discard what is written directly to file descriptor 2; does nothing where that is closed.
 
-    What other threads write there meanwhile is lost too, so this is for moments only.
+    Output of other threads is lost meanwhile too, so this is for moments only.
     """
     with _TURN:
         try:
@@ -40,9 +40,9 @@ def silent_descriptor() -> Iterator[None]:
 
 @contextmanager
 def silent_library() -> Iterator[None]:
-    """Keep what a native library writes to the standard error, by descriptor or through Python, off the terminal.
+    """Discard what a native library writes to standard error, by descriptor or through Python.
 
-    For greetings that cannot be switched off; errors are raised, not written, so nothing is lost.
+    For start-up messages that cannot be switched off; errors are raised, not written, so none is lost.
     """
     if sys.stderr is not None:
         sys.stderr.flush()

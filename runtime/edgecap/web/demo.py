@@ -8,7 +8,7 @@ from typing import Self
 from edgecap.captioner import Captioner
 from edgecap.live.config.listen_config import WebConfig
 from edgecap.live.sources.source import Tell
-from edgecap.util.addresses import parse_address
+from edgecap.util.parsing import parse_address
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.page import about
 from edgecap.web.server import Route, WebServer

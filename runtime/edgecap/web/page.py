@@ -25,7 +25,7 @@ from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sources.source import Tell
 from edgecap.types import LogMel
-from edgecap.util.addresses import parse_address
+from edgecap.util.parsing import parse_address
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.broadcast import Broadcast, message
 from edgecap.web.history import History, search_journal, words_of

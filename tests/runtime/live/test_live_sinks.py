@@ -29,8 +29,7 @@ from edgecap.live.sinks.base import NotDeliveredError, Outbox
 from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
 from edgecap.live.sinks.metrics import Metrics, render
-from edgecap.util.addresses import parse_address
-from edgecap.util.durations import parse_duration
+from edgecap.util.parsing import parse_address, parse_duration
 from support.live_parts import TOLD, Clock, change, story, teller
 
 

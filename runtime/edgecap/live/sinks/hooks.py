@@ -15,7 +15,7 @@ from edgecap.live.events.event import Change
 from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink
 from edgecap.live.sinks.lines import document_line
 from edgecap.live.sources.source import Tell
-from edgecap.util.addresses import host_of
+from edgecap.util.parsing import host_of
 
 When = Literal["begin", "end", "both"]
 EXEC_SECONDS = 30.0

@@ -17,7 +17,7 @@ from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sources.source import Tell
-from edgecap.util.durations import parse_duration
+from edgecap.util.parsing import parse_duration
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""

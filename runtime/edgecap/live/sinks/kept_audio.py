@@ -26,7 +26,7 @@ from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sources.source import Tell
 from edgecap.types import Waveform
-from edgecap.util.durations import parse_duration
+from edgecap.util.parsing import parse_duration
 
 LEAD_IN = 1.0
 """Seconds kept before an event."""

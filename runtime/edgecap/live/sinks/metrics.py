@@ -14,7 +14,7 @@ from typing import Any
 from edgecap.errors import OutputError
 from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.base import Sink
-from edgecap.util.addresses import parse_address
+from edgecap.util.parsing import parse_address
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _COUNTERS = {

@@ -1,4 +1,4 @@
-"""Network addresses as users write them."""
+"""Addresses, URLs and durations as users write them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from edgecap.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
 LARGEST_PORT = 65_535
+SECONDS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+"""Unit of a duration to seconds."""
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -37,3 +39,10 @@ def host_of(url: str) -> str:
     except ValueError:  # an invalid port, or an invalid address in brackets
         pass
     raise ConfigError(f"invalid URL {url!r}; it must begin with http:// or https://")
+
+
+def parse_duration(text: str) -> float:
+    """ "90m", "12h", "30d" or "4w" in seconds. Raises ConfigError."""
+    if text[-1:] not in SECONDS or not text[:-1].isdecimal():
+        raise ConfigError(f"invalid duration {text!r}; use a number and m, h, d or w, as in 30d")
+    return int(text[:-1]) * SECONDS[text[-1]]
