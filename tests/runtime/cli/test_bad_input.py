@@ -1,7 +1,4 @@
-"""What bad input gets: one clear line, the documented exit code, nothing half-written, no invention.
-
-Everything goes through the real command line in a child process.
-"""
+"""Bad input gets one clear line, the documented exit code, nothing half-written and no invented caption."""
 
 from __future__ import annotations
 
@@ -27,11 +24,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def refused(edgecap: Run, tiny_folder: Path) -> Callable[..., str]:
-    """Captions a file that cannot be used and gives the one line that says so."""
+def refused(command: Run, edgecap: Run, tiny_folder: Path) -> Callable[..., str]:
+    """Captions a file that cannot be used and gives the one line that says so; in a child process where `more` asks."""
 
     def run(code: int, *arguments: object, **more: object) -> str:
-        done = edgecap("caption", "--model", tiny_folder, *arguments, **more)
+        done = (edgecap if more else command)("caption", "--model", tiny_folder, *arguments, **more)
         assert done.returncode == code, done.stderr
         assert not done.stdout
         (line,) = done.stderr.splitlines()
@@ -67,7 +64,7 @@ def test_an_empty_file(refused: Callable[..., str], tmp_path: Path) -> None:
 
 
 def test_empty_standard_input(refused: Callable[..., str]) -> None:
-    assert "standard input is empty" in refused(AUDIO, "-")
+    assert "standard input is empty" in refused(AUDIO, "-", stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("kind", ["wav", "mp3", "raw"])
@@ -87,9 +84,9 @@ def test_no_samples(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "contains no audio" in refused(AUDIO, tmp_path / "none.wav")
 
 
-def test_fifty_milliseconds_are_padded_captioned_and_noted(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+def test_fifty_milliseconds_are_padded_captioned_and_noted(command: Run, tiny_folder: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "click.wav", noise(0.05), RATE)
-    done = edgecap("caption", "--json", "--model", tiny_folder, tmp_path / "click.wav")
+    done = command("caption", "--json", "--model", tiny_folder, tmp_path / "click.wav")
     assert done.returncode == 0
     caption = json.loads(done.stdout)
     assert (caption["start"], caption["end"], len(caption["beams"])) == (0.0, 0.05, 3)
@@ -108,9 +105,9 @@ def test_samples_that_are_no_numbers(refused: Callable[..., str], tmp_path: Path
     assert word in line
 
 
-def test_hours_of_silence_are_captioned_as_silence(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+def test_hours_of_silence_are_captioned_as_silence(command: Run, tiny_folder: Path, tmp_path: Path) -> None:
     sparse_wav(tmp_path / "long.wav", 2 * 3600)
-    done = edgecap("caption", "--json", "--model", tiny_folder, tmp_path / "long.wav")
+    done = command("caption", "--json", "--model", tiny_folder, tmp_path / "long.wav")
     (tmp_path / "long.wav").unlink()
     assert (done.returncode, done.stderr) == (0, "")
     captions = [json.loads(line) for line in done.stdout.splitlines()]
@@ -122,16 +119,16 @@ def test_hours_of_silence_are_captioned_as_silence(edgecap: Run, tiny_folder: Pa
 @pytest.mark.parametrize(
     "samples", [np.zeros(3 * RATE), np.full(3 * RATE, 0.2), noise(3, level=1e-4)], ids=["zeros", "constant", "hiss"]
 )
-def test_silence_is_never_an_invention(edgecap: Run, tiny_folder: Path, tmp_path: Path, samples: np.ndarray) -> None:
+def test_silence_is_never_an_invention(command: Run, tiny_folder: Path, tmp_path: Path, samples: np.ndarray) -> None:
     soundfile.write(tmp_path / "quiet.wav", samples, RATE, subtype="FLOAT")
-    assert edgecap("caption", "--model", tiny_folder, tmp_path / "quiet.wav").stdout == "silence\n"
+    assert command("caption", "--model", tiny_folder, tmp_path / "quiet.wav").stdout == "silence\n"
 
 
-def test_192_kilohertz_and_eight_channels_are_captioned(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+def test_192_kilohertz_and_eight_channels_are_captioned(command: Run, tiny_folder: Path, tmp_path: Path) -> None:
     wide = np.repeat(noise(2, rate=192_000)[:, None], 8, axis=1)
     soundfile.write(tmp_path / "wide.wav", wide, 192_000)
     soundfile.write(tmp_path / "narrow.wav", wide[:, 0], 192_000)
-    done = edgecap("caption", "--json", "--model", tiny_folder, tmp_path / "wide.wav", tmp_path / "narrow.wav")
+    done = command("caption", "--json", "--model", tiny_folder, tmp_path / "wide.wav", tmp_path / "narrow.wav")
     assert (done.returncode, done.stderr) == (0, "")
     left, right = (json.loads(line) for line in done.stdout.splitlines())
     assert left["end"] == 2.0

@@ -22,31 +22,31 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_one_short_file_prints_its_sentence_and_nothing_else(
-    edgecap: Run, tiny_folder: Path, sounds: Path, captioner: Captioner
+    command: Run, tiny_folder: Path, sounds: Path, captioner: Captioner
 ) -> None:
-    done = edgecap("caption", "--model", tiny_folder, sounds / "noise.wav")
+    done = command("caption", "--model", tiny_folder, sounds / "noise.wav")
     (expected,) = captioner.caption_file(sounds / "noise.wav")
     assert (done.returncode, done.stdout, done.stderr) == (0, expected.text + "\n", "")
 
 
 def test_a_long_file_prints_a_line_with_its_times_for_each_window(
-    edgecap: Run, tiny_folder: Path, sounds: Path, captioner: Captioner
+    command: Run, tiny_folder: Path, sounds: Path, captioner: Captioner
 ) -> None:
-    done = edgecap("caption", "--model", tiny_folder, sounds / "long.wav")
+    done = command("caption", "--model", tiny_folder, sounds / "long.wav")
     texts = [caption.text for caption in captioner.caption_file(sounds / "long.wav")]
     assert done.stdout.splitlines() == [f"0:00-0:10  {texts[0]}", "0:10-0:20  silence", f"0:20-0:25  {texts[2]}"]
     assert done.stderr == ""
 
 
-def test_several_files_are_told_apart_by_their_names(edgecap: Run, tiny_folder: Path, sounds: Path) -> None:
-    done = edgecap("caption", "--model", tiny_folder, sounds / "silence.wav", sounds / "long.wav")
+def test_several_files_are_told_apart_by_their_names(command: Run, tiny_folder: Path, sounds: Path) -> None:
+    done = command("caption", "--model", tiny_folder, sounds / "silence.wav", sounds / "long.wav")
     first, second, *_ = done.stdout.splitlines()
     assert first == f"{sounds / 'silence.wav'}: silence"
     assert second.startswith(f"{sounds / 'long.wav'}: 0:00-0:10  ")
 
 
-def test_json_is_one_object_a_line(edgecap: Run, tiny_folder: Path, sounds: Path, captioner: Captioner) -> None:
-    done = edgecap("caption", "--json", "--model", tiny_folder, sounds / "long.wav")
+def test_json_is_one_object_a_line(command: Run, tiny_folder: Path, sounds: Path, captioner: Captioner) -> None:
+    done = command("caption", "--json", "--model", tiny_folder, sounds / "long.wav")
     loud, silent, _ = (json.loads(line) for line in done.stdout.splitlines())
     expected = next(captioner.caption_file(sounds / "long.wav"))
     assert loud == {
@@ -67,9 +67,9 @@ def test_json_is_one_object_a_line(edgecap: Run, tiny_folder: Path, sounds: Path
     assert silent["level_dbfs"] == -120.0
 
 
-def test_beam_window_and_hop_are_obeyed(edgecap: Run, tiny_folder: Path, sounds: Path) -> None:
+def test_beam_window_and_hop_are_obeyed(command: Run, tiny_folder: Path, sounds: Path) -> None:
     options = ("--json", "--beam", 1, "--window", 5, "--hop", 2.5, "--model", tiny_folder)
-    done = edgecap("caption", *options, sounds / "long.wav")
+    done = command("caption", *options, sounds / "long.wav")
     captions = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(caption["start"], caption["end"]) for caption in captions][:3] == [(0, 5), (2.5, 7.5), (5, 10)]
     assert captions[-1]["end"] == 25
@@ -90,8 +90,8 @@ def test_every_format_is_taken_from_a_file_and_from_standard_input(
     assert left == right
 
 
-def test_a_bad_file_among_several_is_told_and_the_others_go_on(edgecap: Run, tiny_folder: Path, sounds: Path) -> None:
-    done = edgecap("caption", "-m", tiny_folder, sounds / "gone.wav", sounds / "silence.wav")
+def test_a_bad_file_among_several_is_told_and_the_others_go_on(command: Run, tiny_folder: Path, sounds: Path) -> None:
+    done = command("caption", "-m", tiny_folder, sounds / "gone.wav", sounds / "silence.wav")
     assert done.returncode == 3
     assert done.stdout == f"{sounds / 'silence.wav'}: silence\n"
     assert done.stderr == f"edgecap: error: {sounds / 'gone.wav'} does not exist; check the name\n"
@@ -102,16 +102,16 @@ def test_a_bad_file_among_several_is_told_and_the_others_go_on(edgecap: Run, tin
     [["--beam", "0"], ["--beam", "many"], ["--window", "11"], ["--hop", "0"], ["--threads", "0"], ["--nonsense"]],
 )
 def test_a_wrong_option_is_a_wrong_command_line(
-    edgecap: Run, tiny_folder: Path, sounds: Path, arguments: list[str]
+    command: Run, tiny_folder: Path, sounds: Path, arguments: list[str]
 ) -> None:
-    done = edgecap("caption", "-m", tiny_folder, *arguments, sounds / "noise.wav")
+    done = command("caption", "-m", tiny_folder, *arguments, sounds / "noise.wav")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_no_file_is_a_wrong_command_line(edgecap: Run) -> None:
-    assert edgecap("caption").returncode == 2
+def test_no_file_is_a_wrong_command_line(command: Run) -> None:
+    assert command("caption").returncode == 2
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(edgecap: Run, tiny_folder: Path, sounds: Path) -> None:
@@ -160,10 +160,10 @@ def test_a_terminal_shows_a_bar_on_standard_error_only(tiny_folder: Path, sounds
     assert len(out.splitlines()) == 13
 
 
-def test_a_file_name_with_a_line_break_stays_on_one_line(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_file_name_with_a_line_break_stays_on_one_line(command: Run, tiny_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a\nb.wav"
     soundfile.write(path, noise(1), RATE)
-    done = edgecap("caption", "-m", tiny_folder, path, tmp_path / "gone\n.wav")
+    done = command("caption", "-m", tiny_folder, path, tmp_path / "gone\n.wav")
     assert len(done.stdout.splitlines()) == 1
     assert len(done.stderr.splitlines()) == 1
 
