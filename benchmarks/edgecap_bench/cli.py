@@ -1,10 +1,8 @@
-"""`edgecap bench`: how fast, how much memory, against whom, on this machine. Runs on a plain install."""
+"""`edgecap bench`: speed and memory on this machine, alone or against other models. Runs on a plain install."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +10,23 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.cli.options import BeamSize, model_names
-from edgecap_bench import commands as modes
-from edgecap_bench.candidates.variants import RUNTIMES
-from edgecap_bench.commands import CONTEST_ROUNDS, GROWTH_ROUNDS, ROUNDS, TOKENS, Request
+from edgecap.runtimes import RUNTIMES
+from edgecap.util.progress import progress_bar
+from edgecap_bench.commands import (
+    COMMANDS,
+    COMPARISON_ROUNDS,
+    GROWTH_ROUNDS,
+    ROUNDS,
+    TOKENS,
+    Name,
+    Request,
+    check,
+    option_of,
+)
 from edgecap_bench.harness import load
 from edgecap_bench.reports import output
+from edgecap_bench.reports.measurement import write_measurement
+from edgecap_bench.reports.registry import page_of, plot_of
 
 
 def bench(
@@ -28,8 +38,8 @@ def bench(
             "-m",
             metavar="NAME|FOLDER",
             autocompletion=model_names,
-            help="Model as edgecap models "
-            "lists it, or a bundle's folder. Several are compared. [default: the one in the package]",
+            help="Model as edgecap models lists it, or a bundle's folder. Several are compared. "
+            "[default: the one in the package]",
         ),
     ] = None,
     compare: Annotated[
@@ -37,9 +47,8 @@ def bench(
         typer.Option(
             "--compare",
             metavar="NAME",
-            help="Run against others, in turns: teacher (HTSAT-BART), reference "
-            "(the student as published), tagger (tags, no sentence), or a bundle's name or folder. May be "
-            "given several times. Without PyTorch, recorded figures stand in for the first three.",
+            help="Compare with others, in turns: teacher (HTSAT-BART), reference (the student as published), or a "
+            "bundle's name or folder. Repeatable. Without PyTorch, recorded figures are used for the first two.",
         ),
     ] = None,
     runtime: Annotated[
@@ -47,13 +56,13 @@ def bench(
         typer.Option(
             "--runtime",
             metavar="NAME",
-            help="Compare the model in every precision for onnx, executorch, "
-            "litert or all; what is not there is exported once, where the extra is.",
+            help=f"Compare the model in every precision for {', '.join(RUNTIMES)} or all; what does not exist is "
+            "exported once, where the extra is installed.",
         ),
     ] = None,
     clips: Annotated[
         Path | None,
-        typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four that are computed]"),
+        typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four computed ones]"),
     ] = None,
     growth: Annotated[
         bool, typer.Option("--growth", help="Cost as work grows: length, beams, streams, threads, an hour of audio.")
@@ -70,15 +79,15 @@ def bench(
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", metavar="NAME", help="Only rows whose dataset column begins so.")
+        str | None, typer.Option("--dataset", metavar="NAME", help="Only rows whose dataset begins with NAME.")
     ] = None,
     submit_file: Annotated[
         Path | None,
         typer.Option(
             "--submit-file",
             metavar="FILE",
-            help="All of it for this board in one file, to send in: every "
-            "model that is here, its captions, times, heat; takes a few minutes.",
+            help="Measure every installed model on this board and write one file to send in: captions, times, heat; "
+            "takes a few minutes.",
         ),
     ] = None,
     rounds: Annotated[
@@ -87,7 +96,7 @@ def bench(
             "--rounds",
             min=1,
             metavar="N",
-            help=f"Captions to time. [default: {ROUNDS}; compared {CONTEST_ROUNDS}, with --growth {GROWTH_ROUNDS}]",
+            help=f"Captions to time. [default: {ROUNDS}; compared {COMPARISON_ROUNDS}, with --growth {GROWTH_ROUNDS}]",
         ),
     ] = None,
     tokens: Annotated[
@@ -109,13 +118,13 @@ def bench(
         Path | None, typer.Option("--plot", metavar="FILE.png", help="The result as a picture (extra plot).")
     ] = None,
     even_busy: Annotated[
-        bool, typer.Option("--even-busy", help="Measure on a busy machine too; what comes out is marked as no result.")
+        bool, typer.Option("--even-busy", help="Measure on a busy machine too; the outcome is marked as not a result.")
     ] = False,
 ) -> None:
     """Measure on this machine: one model's stages, start and memory, or several models in turns, or more.
 
-    Everything runs on as many cores as --threads says, in processes of its own. If other programs take more than a
-    tenth of a core, nothing is measured, or what was measured is no result: exit code 10. Ctrl-C keeps what was
+    Everything runs in separate processes on as many cores as --threads says. If other programs take more than a tenth
+    of a core, nothing is measured, or what was measured is marked as not a result: exit code 10. Ctrl-C keeps what was
     measured until then, marked partial: exit code 130.
 
     \b
@@ -139,72 +148,55 @@ def bench(
         starts=starts,
         threads=threads,
         beam=beam,
-        long_seconds=long,
+        long=long,
         even_busy=even_busy,
     )
-    mode = _mode(request, growth=growth, quality=quality, submit=submit_file is not None)
+    name = _command(request, growth=growth, quality=quality, submit=submit_file is not None)
     output.check((json, submit_file), report, plot)
     try:
         load.cores(threads)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--threads") from error
-    modes.check(mode, request)
+    check(name, request)
     watch = load.Watch(even_busy)
-    with _progress() as progress:
-        outcome = modes.MODES[mode](request, watch, progress)
+    with progress_bar("measuring") as progress:
+        measurement = COMMANDS[name].run(request, watch, progress)
+    page = page_of(measurement)
     try:
         for file in filter(None, (json, submit_file)):
-            outcome.write(file)
+            write_measurement(file, measurement)
     finally:  # what took minutes is shown even where the disk is full
-        output.show(outcome.page)
+        output.show(page)
     if watch.during is None:
-        say("note", "this system does not tell what other programs take, so make sure that the machine was idle")
-    output.keep(outcome.page, report, plot, outcome.draw)
-    if outcome.partial:
-        say("note", "cut short; what was measured until then is shown and kept as partial")
+        say("note", "this system does not report the load of other programs, so make sure that the machine was idle")
+    output.keep(page, report, plot, partial(plot_of, measurement))
+    if measurement.header.partial:
+        say("note", "interrupted; what was measured until then is shown and kept as partial")
         raise typer.Exit(130)
     watch.refuse_if_disturbed()
 
 
-def _mode(request: Request, *, growth: bool, quality: bool, submit: bool) -> modes.Name:
-    """What was asked for. Raises BadParameter for two things at once, and for options that it does not have."""
-    asked: list[modes.Name] = []
-    asked += ["growth"] if growth else []
-    asked += ["quality"] if quality else []
-    asked += ["submission"] if submit else []
+def _command(request: Request, *, growth: bool, quality: bool, submit: bool) -> Name:
+    """Which measurement is requested. Raises BadParameter for two at once, and for options that it does not use."""
+    flags: dict[Name, bool] = {"growth": growth, "quality": quality, "submission": submit}
+    requested = [name for name, given in flags.items() if given]
     several = bool(request.compare or request.runtimes or len(request.models) > 1)
-    if len(asked) > 1 or (asked == ["growth"] and several):
-        raise typer.BadParameter("one thing at a time: --growth, --quality, --submit-file, or a comparison")
+    if len(requested) > 1 or (requested == ["growth"] and several):
+        raise typer.BadParameter("use one of --growth, --quality, --submit-file, or a comparison")
     if quality != (request.data is not None):
-        raise typer.BadParameter("--quality needs --data, and --data is for --quality", param_hint="--data")
-    mode = asked[0] if asked else "comparison" if several else "figures"
-    for name in modes.WITHOUT[mode]:
-        if getattr(request, name) != getattr(Request(), name):
-            option = modes.OPTIONS.get(name, name)
-            raise typer.BadParameter(
-                f"--{option} says nothing to {modes.CALLED[mode]}; leave it out", param_hint=f"--{option}"
-            )
-    return mode
+        raise typer.BadParameter("--quality and --data are used together", param_hint="--data")
+    name = requested[0] if requested else "comparison" if several else "figures"
+    for field in COMMANDS[name].unused:
+        if getattr(request, field) != getattr(Request(), field):
+            option = option_of(field)
+            raise typer.BadParameter(f"{COMMANDS[name].title} does not use {option}; leave it out", param_hint=option)
+    return name
 
 
-def _runtimes(given: list[str]) -> tuple[str, ...]:
-    for name in given:
+def _runtimes(names: list[str]) -> tuple[str, ...]:
+    for name in names:
         if name != "all" and name not in RUNTIMES:
             raise typer.BadParameter(
-                f"{name!r} is no runtime; use {', '.join(RUNTIMES)} or all", param_hint="--runtime"
+                f"unknown runtime {name!r}; use {', '.join(RUNTIMES)} or all", param_hint="--runtime"
             )
-    return tuple(name for name in RUNTIMES if name in given or "all" in given)
-
-
-@contextmanager
-def _progress() -> Iterator[modes.Progress]:
-    """A progress bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True, refresh_per_second=2
-    ) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+    return tuple(name for name in RUNTIMES if name in names or "all" in names)

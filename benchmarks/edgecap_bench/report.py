@@ -1,4 +1,4 @@
-"""RESULTS.md and its plots, made from the result files in the repository; what else is taken from them with it.
+"""RESULTS.md and its plots, made from the result files in the repository, and what else is taken from them.
 
 The newest comparison with a teacher is kept as the record that boards without PyTorch compare with
 (`edgecap_bench.comparison.baseline`), and boards' files make the README's table, where it has the marks for one.
@@ -14,66 +14,62 @@ from pathlib import Path
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
 from edgecap.util.files import write_atomically
-from edgecap_bench.reports.registry import Part, kind, parts
+from edgecap_bench.boards.report import readme_table, with_boards
+from edgecap_bench.boards.submission import Submission
+from edgecap_bench.comparison.baseline import BASELINE, record
+from edgecap_bench.comparison.results import Comparison
+from edgecap_bench.reports.measurement import read_measurement
+from edgecap_bench.reports.registry import Section, read_sections, results_of
 
 BENCHMARKS = Path(__file__).parents[1]
-TOP = """# Measured
+HEAD = """# Measured
 
 Written by `python -m edgecap_bench.report` from the files in `results/`, which hold every single value.
-Stages and contestants take turns; an interval is that of the median, from order statistics. A run during which other
-programs took more than a tenth of a core is not taken in, nor is one that was cut short.
+Stages and candidates take turns; an interval is that of the median, from order statistics. A run during which other
+programs took more than a tenth of a core is left out, and so is one that was cut short.
 """
 
 
-def page(found: list[Part]) -> str:
+def page(sections: list[Section]) -> str:
     """The text of RESULTS.md."""
-    return "\n".join([TOP, *(part.text for part in found)])
+    return "\n".join([HEAD, *(section.text for section in sections)])
 
 
-def main() -> int:
+def main(benchmarks: Path = BENCHMARKS) -> int:
     """Write RESULTS.md and its plots; the exit code."""
+    results, plots = benchmarks / "results", benchmarks / "plots"
     try:
-        found = parts(BENCHMARKS / "results")
-        plots = BENCHMARKS / "plots"
-        drawings = {name: draw for part in found for name, draw in part.plots.items()}
+        sections = read_sections(results, lambda line: say("warning", line))
+        drawings = {name: draw for section in sections for name, draw in section.plots.items()}
         if drawings:
             plots.mkdir(exist_ok=True)
         for name, draw in drawings.items():
             draw(plots / name)
         for stale in set(plots.glob("*.png")) - {plots / name for name in drawings}:
             stale.unlink()
-        write_atomically(BENCHMARKS / "RESULTS.md", page(found).encode())
-        _keep_record(BENCHMARKS / "results", BENCHMARKS / "edgecap_bench")
-        _fill_readme(BENCHMARKS / "results", BENCHMARKS.parent / "README.md")
+        write_atomically(benchmarks / "RESULTS.md", page(sections))
+        _keep_record(results, benchmarks / BASELINE.relative_to(BENCHMARKS))
+        _fill_readme(results, benchmarks.parent / "README.md")
     except EdgecapError as error:
         say("error", str(error))
         return error.exit_code
     return 0
 
 
-def _keep_record(results: Path, package: Path) -> None:
+def _keep_record(results: Path, baseline: Path) -> None:
     """Take the newest comparison with a teacher into the package."""
-    from edgecap_bench.comparison.baseline import RECORDED, record
-    from edgecap_bench.comparison.results import FORMAT, read_comparison
-
-    if package.is_dir():
-        record(
-            [read_comparison(path) for path in sorted(results.glob("*.json")) if kind(path) == FORMAT],
-            package / RECORDED.name,
-        )
+    if baseline.parent.is_dir():
+        record((read_measurement(path, Comparison) for path in results_of(results, Comparison.FORMAT)), baseline)
 
 
 def _fill_readme(results: Path, readme: Path) -> None:
     """Write the boards' table between the README's marks; without marks or boards' files it stays as it is."""
-    from edgecap_bench.boards.report import readme_table, with_boards
-    from edgecap_bench.boards.submission import FORMAT
-
-    boards = [path for path in sorted(results.glob("*.json")) if kind(path) == FORMAT]
+    boards = [read_measurement(path, Submission) for path in results_of(results, Submission.FORMAT)]
     if boards and readme.is_file():
         before = readme.read_text(encoding="utf-8")
         after = with_boards(before, readme_table(boards))
         if after != before:
-            write_atomically(readme, after.encode())
+            write_atomically(readme, after)
 
 
 if __name__ == "__main__":

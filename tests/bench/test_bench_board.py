@@ -1,13 +1,14 @@
-"""What a board tells of its heat, its clock and its energy: fake trees of the kernel's files and a fake vcgencmd."""
+"""What a board reports of its heat, its clock and its energy: fake trees of the kernel's files and a fake vcgencmd."""
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from edgecap_bench.harness.board_state import Condition, look
+from edgecap_bench.harness.board_state import BoardState, read_state
 from edgecap_bench.harness.energy import PowerChipMeter, find_meter, rails
 
 RAILS = """\
@@ -40,7 +41,7 @@ def vcgencmd(tmp_path: Path) -> Path:
     return tool
 
 
-def test_a_board_tells_heat_clock_and_that_it_is_held_back(tmp_path: Path) -> None:
+def test_a_board_reports_heat_clock_and_that_it_is_throttled(tmp_path: Path) -> None:
     root = write(
         tmp_path,
         {
@@ -50,22 +51,25 @@ def test_a_board_tells_heat_clock_and_that_it_is_held_back(tmp_path: Path) -> No
             "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": 1_500_000,
         },
     )
-    found = look(root, NO_TOOL)
-    assert found == Condition(61.2, True, 1500.0)
-    assert str(found) == "61.2 °C, held back, 1500 MHz"
+    state = read_state(root)
+    assert state == BoardState(61.2, True, 1500.0)
+    assert str(state) == "61.2 °C, throttled, 1500 MHz"
     write(root, {"devices/platform/soc/soc:firmware/get_throttled": "50000"})
-    assert look(root, NO_TOOL).throttled is False  # held back once since its start, not now
+    assert read_state(root).throttled is False  # throttled once since its start, not now
 
 
-def test_an_older_kernel_is_asked_through_the_boards_tool(tmp_path: Path, vcgencmd: Path) -> None:
-    assert look(tmp_path / "nothing", str(vcgencmd)).throttled is True
+def test_an_older_kernel_reports_throttling_through_the_boards_tool(
+    tmp_path: Path, vcgencmd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(vcgencmd.parent), prepend=os.pathsep)
+    assert read_state(tmp_path / "nothing").throttled is True
     vcgencmd.write_text("#!/bin/sh\necho throttled=nonsense\n")
-    assert look(tmp_path / "nothing", str(vcgencmd)).throttled is None
+    assert read_state(tmp_path / "nothing").throttled is None
 
 
-def test_a_machine_that_tells_nothing_is_unknown_and_not_fine(tmp_path: Path) -> None:
-    assert look(tmp_path, NO_TOOL) == Condition(None, None, None)
-    assert str(look(tmp_path, NO_TOOL)) == "the board does not say"
+def test_a_machine_that_reports_nothing_is_unknown_and_not_fine(tmp_path: Path) -> None:
+    assert read_state(tmp_path) == BoardState(None, None, None)
+    assert str(read_state(tmp_path)) == "not reported"
     assert find_meter(tmp_path, NO_TOOL) is None
 
 

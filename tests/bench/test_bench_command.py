@@ -1,31 +1,39 @@
-"""`edgecap bench` from its command line to its table, on a tiny real model. No time is judged."""
+"""`edgecap bench` from its command line to its table, on a tiny real model. Times themselves are not tested."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import typer
 
-from edgecap.errors import AudioError, BusyMachineError, EdgecapError, OutputError
-from edgecap_bench import cli
-from edgecap_bench import commands as modes
-from edgecap_bench.figures.figures import EXPLANATIONS, TARGETS
+from edgecap.errors import AudioError, BundleError, BusyMachineError, MeasurementError, OutputError
+from edgecap_bench import cli, commands
+from edgecap_bench.figures import figures
+from edgecap_bench.figures.results import EXPLANATIONS, TARGETS, Figures, Settings, Subject
 from edgecap_bench.figures.stages import measure_stages
 from edgecap_bench.harness import load
 from edgecap_bench.harness.clips import load_clips
-from edgecap_bench.harness.processes import Measurement
-from edgecap_bench.reports.results import Result, read_result
-from edgecap_bench.reports.tables import Page
+from edgecap_bench.harness.process import Cores, run_measurement
+from edgecap_bench.reports.measurement import Measurement, read_measurement
+from support.bench_parts import bench
 from support.signals import noise
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--rounds", 2, "--starts", 1)
+TASKS = "edgecap_bench.figures.tasks"
+
+
+def one_core() -> Cores:
+    return Cores(tuple(load.cores(1)), 1)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,8 @@ def test_bench_measures_and_writes_every_figure(edgecap: Run, tiny_folder: Path,
         "bench", "--model", tiny_folder, "--clips", clips, *QUICK, "--long", 41, "--even-busy", "--json", file
     )
     assert (done.returncode, done.stderr) == (0, "")
-    result = read_result(file)
+    measurement = read_measurement(file, Figures)
+    result = measurement.body
     assert [figure.name for figure in result.figures] == list(EXPLANATIONS)
     assert {figure.name: figure.target for figure in result.figures if figure.target} == TARGETS
     for figure in result.figures:
@@ -52,7 +61,9 @@ def test_bench_measures_and_writes_every_figure(edgecap: Run, tiny_folder: Path,
     assert (result.settings.clips, result.settings.rounds) == (["short.wav", "stereo.flac"], 2)
     assert result.subject.name == tiny_folder.name
     assert str(tiny_folder.parent) not in file.read_text()
-    assert result.command.startswith(f"edgecap bench --model {tiny_folder.name} --clips {clips.name} --rounds 2")
+    assert measurement.header.command.startswith(
+        f"edgecap bench --model {tiny_folder.name} --clips {clips.name} --rounds 2"
+    )
     by_name = {figure.name: figure.sample for figure in result.figures}
     assert by_name["peak memory"][0] > 20e6
     assert by_name["cold start"][0] > by_name["import edgecap"][0]
@@ -82,17 +93,16 @@ def test_bench_can_leave_the_long_file_out(edgecap: Run, tiny_folder: Path, tmp_
         (("--json", "/"), 7, "cannot be written"),
     ],
 )
-def test_what_cannot_be_measured_is_told_in_a_line(
-    edgecap: Run, tiny_folder: Path, arguments: tuple[object, ...], code: int, complaint: str
+def test_what_cannot_be_measured_is_one_line(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, arguments: tuple[object, ...], code: int, complaint: str
 ) -> None:
-    done = edgecap("bench", "--model", tiny_folder, *QUICK, "--even-busy", *arguments)
-    assert done.returncode == code
-    assert complaint in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    done = bench(capsys, "--model", tiny_folder, *QUICK, "--even-busy", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert complaint in done.err
+    assert "Traceback" not in done.err
 
 
-def test_a_folder_without_sounds_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_sounds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="holds no sound files"):
         load_clips(tmp_path, 16_000, 1_000)
 
@@ -105,65 +115,69 @@ def test_clips_are_all_as_long_as_the_window(clips: Path) -> None:
 
 
 def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(load, "look", lambda: 1.5)
-    monkeypatch.setattr(modes, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(load, "others_now", lambda: 1.5)
+    monkeypatch.setattr(commands, "measure_figures", lambda *_: pytest.fail("measured"))
     with pytest.raises(BusyMachineError, match=r"take 1\.50 processor cores"):
         cli.bench(json=tmp_path / "result.json")
     assert not any(tmp_path.iterdir())
 
 
-def test_a_run_that_was_disturbed_is_kept_but_called_no_result(
+def test_a_run_that_was_disturbed_is_kept_but_marked_as_not_a_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(load, "look", lambda: 0.0)
+    monkeypatch.setattr(load, "others_now", lambda: 0.0)
     monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.7)
     with pytest.raises(BusyMachineError, match=r"take 0\.70 processor cores"):
         cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
-    assert read_result(tmp_path / "result.json").noisy
-    assert "NO RESULT" in capsys.readouterr().out
+    assert read_measurement(tmp_path / "result.json", Figures).header.noisy
+    assert "NOT A RESULT" in capsys.readouterr().out
 
 
 def test_a_result_that_cannot_be_written_is_shown_all_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(path: Path) -> None:
+    def full(path: Path, measurement: Measurement[Figures]) -> None:
         raise OutputError(f"{path} cannot be written (No space left on device)")
 
-    page = Page(title="what took minutes", notes=[], sheets=[], provenance=[])
-    outcome = modes.Outcome(page, full, lambda path: None, False)
-    monkeypatch.setitem(modes.MODES, "figures", lambda *_: outcome)
+    result = Figures(
+        subject=Subject(name="what took minutes", runtime="onnx", precision="fp32", size_bytes=1, sha256={}),
+        settings=Settings(rounds=1, starts=1, threads=1, beam=3, clips=[], steps=[]),
+        figures=[],
+    )
+    monkeypatch.setattr(commands, "measure_figures", lambda *_: (result, False))
+    monkeypatch.setattr(cli, "write_measurement", full)
     with pytest.raises(OutputError, match="No space left"):
         cli.bench(even_busy=True, json=tmp_path / "result.json")
     assert "what took minutes" in capsys.readouterr().out
 
 
 def test_a_quiet_run_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
-    monkeypatch.setattr(load, "look", lambda: 0.0)
+    monkeypatch.setattr(load, "others_now", lambda: 0.0)
     monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.01)
     cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
-    result: Result = read_result(tmp_path / "result.json")
-    assert (result.noisy, result.others_before, result.others_during) == (False, 0.0, 0.01)
+    header = read_measurement(tmp_path / "result.json", Figures).header
+    assert (header.noisy, header.others_before, header.others_during) == (False, 0.0, 0.01)
 
 
 def test_control_c_keeps_the_figures_so_far(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, commands = Measurement.run, []
+    cold_starts: list[tuple[object, ...]] = []
 
-    def interrupted(self: Measurement, task: str, *arguments: str, **more: object) -> dict:
-        if task == "command":
-            commands.append(arguments)
-            if len(commands) == 2:
+    def interrupted(target: str, *arguments: object, **more: object) -> dict[str, Any]:
+        if target == f"{TASKS}:command":
+            cold_starts.append(arguments)
+            if len(cold_starts) == 2:
                 raise KeyboardInterrupt
-        return run(self, task, *arguments, **more)
+        return run_measurement(target, *arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Measurement, "run", interrupted)
+    monkeypatch.setattr(figures, "run_measurement", interrupted)
     with pytest.raises(typer.Exit) as ended:
         cli.bench(model=[str(tiny_folder)], rounds=1, starts=5, even_busy=True, json=tmp_path / "r.json")
     assert ended.value.exit_code == 130
-    found = read_result(tmp_path / "r.json")
-    assert found.partial
-    samples = {figure.name: len(figure.sample) for figure in found.figures}
+    measurement = read_measurement(tmp_path / "r.json", Figures)
+    assert measurement.header.partial
+    samples = {figure.name: len(figure.sample) for figure in measurement.body.figures}
     assert samples["caption"] == samples["cold start"] == 1  # one whole turn of starts, and no long file
     assert "long file" not in samples
     assert "PARTIAL" in capsys.readouterr().out
@@ -177,29 +191,51 @@ def test_stage_times_are_one_a_round_and_steps_one_a_clip(tiny_folder: Path, cli
     assert times.decoder_step[2] == times.decoder[2] / times.steps[0]
 
 
-def test_a_measurement_runs_on_the_cores_it_is_given(tmp_path: Path) -> None:
-    cores = load.cores(1)
-    spy = tmp_path / "spy.py"
-    spy.write_text(
-        "import os\nfrom pathlib import Path\nfrom json import dumps\n"
-        f"Path({str(tmp_path / 'seen')!r}).write_text(dumps([sorted(os.sched_getaffinity(0)),"
-        "os.environ['OPENBLAS_NUM_THREADS']]))\n"
+def test_a_measurement_runs_on_the_cores_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spy.py").write_text(
+        "import os\n"
+        "def look(channel):\n"
+        "    return {'cores': sorted(os.sched_getaffinity(0)), 'threads': os.environ['OPENBLAS_NUM_THREADS'],\n"
+        "            'alone': os.getpgid(0) == os.getpid()}\n"
     )
-    run = Measurement(cores, 1)
-    run._environment["PYTHONPATH"] = str(tmp_path)
-    assert run.run("import", "spy")["seconds"] > 0
-    assert json.loads((tmp_path / "seen").read_text()) == [cores, "1"]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    result = run_measurement("spy:look", cores=one_core())
+    assert (result["cores"], result["threads"]) == (load.cores(1), "1")
+    assert result["alone"]  # Ctrl-C in the terminal reaches the parent only
+    assert result["peak_bytes"] > 1e6
+    assert result["wall_seconds"] > 0
 
 
-def test_a_measurement_that_fails_says_why() -> None:
-    with pytest.raises(EdgecapError, match="No module named 'no_such_module'"):
-        Measurement(load.cores(1), 1).run("import", "no_such_module")
-    with pytest.raises(EdgecapError, match=r"nowhere\.wav does not exist"):
-        Measurement(load.cores(1), 1).run("command", "caption", "nowhere.wav")
+def test_nothing_is_imported_before_an_import_that_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loaded.py").write_text(
+        "import sys\nloaded = set(sys.modules)\nimport json\n"
+        f"open({str(tmp_path / 'seen')!r}, 'w').write(json.dumps(sorted(loaded)))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert run_measurement(f"{TASKS}:import_module", "loaded", cores=one_core())["seconds"] > 0
+    loaded = set(json.loads((tmp_path / "seen").read_text()))
+    bare = subprocess.run(
+        [sys.executable, "-P", "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    ours = {"loaded", "edgecap_bench", "edgecap_bench.figures", "edgecap_bench.figures.tasks"}
+    assert loaded - set(bare.stdout.split()) == ours
 
 
-def test_a_measurement_that_complains_at_length_is_not_held_up(tmp_path: Path) -> None:
+def test_a_measurement_that_fails_says_why_with_the_exit_code_of_its_error() -> None:
+    with pytest.raises(MeasurementError, match="No module named 'no_such_module'") as error:
+        run_measurement(f"{TASKS}:import_module", "no_such_module", cores=one_core())
+    assert error.value.exit_code == MeasurementError.exit_code
+    with pytest.raises(MeasurementError, match=r"nowhere\.wav does not exist"):
+        run_measurement(f"{TASKS}:command", "caption", "nowhere.wav", cores=one_core())
+    spec = {"model": "nobody", "clips": None, "rounds": 1, "threads": 1, "beam": 1}
+    with pytest.raises(MeasurementError, match="no model called 'nobody'") as error:
+        run_measurement("edgecap_bench.figures.stages:stages", spec, cores=one_core())
+    assert error.value.exit_code == BundleError.exit_code
+
+
+def test_a_measurement_that_prints_much_to_standard_error_does_not_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "talker.py").write_text("import sys\nsys.stderr.write('x' * 300_000 + chr(10))\n")
-    run = Measurement(load.cores(1), 1)
-    run._environment["PYTHONPATH"] = str(tmp_path)
-    assert run.run("import", "talker")["seconds"] >= 0
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert run_measurement(f"{TASKS}:import_module", "talker", cores=one_core())["seconds"] >= 0

@@ -1,14 +1,47 @@
-"""Results of comparisons, made up, for the tests of what is read out of them."""
+"""Measurements and comparisons, made up, for the tests of what is read out of them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
 import msgspec
+import pytest
 
-from edgecap_bench.comparison.results import FORMAT, FORMAT_VERSION, STAGES, Comparison, Entrant
-from edgecap_bench.harness.machine import this_machine
+from edgecap.cli import run
+from edgecap_bench.comparison.results import STAGES, CandidateResult, Comparison
+from edgecap_bench.reports.measurement import Body, Measurement, Start
+
+T = TypeVar("T", bound=Body)
 
 
-def entrant(key: str, seconds: list[float], **more: object) -> Entrant:
+@dataclass(frozen=True)
+class Done:
+    """What a command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+def bench(capsys: pytest.CaptureFixture[str], *arguments: object) -> Done:
+    """`edgecap bench` in this process; its errors in one line each, without the frames that typer draws."""
+    code = run(["bench", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return Done(code, out, " ".join(err.replace("│", " ").split()))
+
+
+def measured(body: T, **header: object) -> Measurement[T]:
+    """A measurement of `body` on this machine, quiet and complete unless `header` says otherwise."""
+    return with_header(Start("edgecap bench").end(body), others_before=0.0, **header)
+
+
+def with_header(measurement: Measurement[T], **header: object) -> Measurement[T]:
+    """The same measurement under other circumstances."""
+    return Measurement(replace(measurement.header, **header), measurement.body)  # type: ignore[arg-type]
+
+
+def candidate(key: str, seconds: list[float], **more: object) -> CandidateResult:
     fields = {
         "key": key,
         "kind": "bundle",
@@ -23,26 +56,16 @@ def entrant(key: str, seconds: list[float], **more: object) -> Entrant:
         "decoder_multiply_adds": 3,
         "seconds": dict.fromkeys(STAGES, seconds),
     }
-    return msgspec.convert({**fields, **more}, Entrant)
+    return msgspec.convert({**fields, **more}, CandidateResult)
 
 
-def contest_of(*entrants: Entrant) -> Comparison:
+def comparison_of(*candidates: CandidateResult) -> Comparison:
     return Comparison(
-        format=FORMAT,
-        format_version=FORMAT_VERSION,
-        date="2026-11-23T04:00:00+00:00",
-        command="edgecap bench",
-        machine=this_machine(),
-        versions={"python": "3.11"},
         threads=1,
         beam=3,
         tokens=12,
         clips=["hum"],
         clip_seconds=10.0,
-        rounds=len(entrants[0].seconds["caption"]),
-        others_before=0.0,
-        others_during=0.0,
-        noisy=False,
-        partial=False,
-        entrants=list(entrants),
+        rounds=candidates[0].caption.count,
+        candidates=list(candidates),
     )

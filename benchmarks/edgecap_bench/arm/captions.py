@@ -22,12 +22,12 @@ from edgecap.errors import EdgecapError
 from edgecap_bench.harness.clips import Clip, load_clips
 
 ANSWER = "answer: "
-"""Before the line of JSON, since libraries may print lines of their own."""
+"""Stands before the line of JSON: libraries may print other lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipCaption:
-    """What a bundle says of one clip."""
+    """A bundle's caption of one clip."""
 
     clip: str
     text: str
@@ -40,7 +40,7 @@ class ClipCaption:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleRun:
-    """What a bundle says of all clips."""
+    """A bundle's captions of all clips."""
 
     bundle: str
     runtime: str
@@ -56,7 +56,7 @@ class BundleRun:
 
 
 def caption_bundle(model: str, clips: Path | None, count: int) -> BundleRun:
-    """Caption the first `count` clips with one bundle on one thread. A failure is told in the answer."""
+    """Caption the first `count` clips with one bundle on one thread. A failure is its fault."""
     folder = find_model(model)
     runtime, precision, captions = "", "", []
     try:

@@ -13,14 +13,14 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError, OutputError
+from edgecap.runtimes import RUNTIMES
 from edgecap.util.files import check_writable
 from edgecap_bench.arm.lab import REPOSITORY, LabPlan, chosen_tests, export_bundles, run_lab
 from edgecap_bench.arm.report import lab_page
-from edgecap_bench.arm.results import write_lab
-from edgecap_bench.harness.clips import load_clips
+from edgecap_bench.harness.clips import check_clips
 from edgecap_bench.reports import output
+from edgecap_bench.reports.measurement import write_measurement
 
-RUNTIMES = ("onnx", "litert", "executorch")
 QUICK_PRECISIONS, PRECISIONS = ("fp32", "int8"), ("fp32", "fp16", "int8")
 QUICK_CLIPS, CLIPS = 2, 6
 
@@ -35,16 +35,13 @@ def lab(
         typer.Option(
             "--runtime",
             metavar="NAME",
-            help="Runtime to export the default model for: onnx, litert, "
-            "executorch. May be given several times. [default: all three]",
+            help=f"Runtime to export the default model for: {', '.join(RUNTIMES)}. Repeatable. [default: all]",
         ),
     ] = None,
     bundle: Annotated[
         list[Path] | None,
         typer.Option(
-            "--bundle",
-            metavar="FOLDER",
-            help="Bundle to run in place of exports of the default model. May be given several times.",
+            "--bundle", metavar="FOLDER", help="Bundle to run instead of exports of the default model. Repeatable."
         ),
     ] = None,
     clips: Annotated[Path, typer.Option("--clips", metavar="FOLDER", help="Sounds to caption.")] = REPOSITORY
@@ -59,8 +56,7 @@ def lab(
         typer.Option(
             "--root",
             metavar="FOLDER",
-            help="Where the arm64 root is made, or kept from another run. "
-            "[default: edgecap/arm-lab in the user's cache]",
+            help="Folder of the arm64 root, kept for later runs. [default: edgecap/arm-lab in the user's cache]",
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, metavar="N", help="Emulated processes at a time.")] = len(
@@ -73,25 +69,24 @@ def lab(
 ) -> None:
     """Run edgecap's runtime tests and bundles on emulated Raspberry Pis and compare the captions with this machine's.
 
-    Exit code 1 where a test failed, a bundle did not run, or a float32 bundle captioned otherwise.
+    Exit code 1 where a test failed, a bundle did not run, or a float32 bundle gave other captions.
     """
     if json is not None:
         check_writable(json)
     if bundle and runtime:
-        raise typer.BadParameter("give bundles or runtimes, not both", param_hint="--runtime")
+        raise typer.BadParameter("use --bundle or --runtime, not both", param_hint="--runtime")
     for name in runtime or ():
         if name not in RUNTIMES:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(RUNTIMES)}", param_hint="--runtime")
+            raise typer.BadParameter(f"unknown runtime {name!r}; use {', '.join(RUNTIMES)}", param_hint="--runtime")
     if len({path.resolve().name for path in bundle or ()}) < len(bundle or ()):
-        raise typer.BadParameter("two bundles have the same name; copy one to another folder", param_hint="--bundle")
-    load_clips(clips, 16_000, 1)  # said before minutes are spent on the root
+        raise typer.BadParameter("two bundles have the same name; rename the folder of one", param_hint="--bundle")
+    check_clips(clips)  # before minutes are spent on the root
     folder = folder or cache()
     files = chosen_tests(quick) if tests else ()
-    bundles = (
-        tuple(bundle)
-        if bundle
-        else export_bundles(folder / "bundles", runtime or RUNTIMES, QUICK_PRECISIONS if quick else PRECISIONS, _note)
-    )
+    bundles = tuple(bundle or ())
+    if not bundles:
+        precisions = QUICK_PRECISIONS if quick else PRECISIONS
+        bundles = export_bundles(folder / "bundles", runtime or list(RUNTIMES), precisions, _note)
     plan = LabPlan(
         folder=folder,
         bundles=bundles,
@@ -101,14 +96,14 @@ def lab(
         jobs=jobs,
         patience=patience,
     )
-    found = run_lab(plan, _command(), _note)
-    output.show(lab_page(found))
+    measurement = run_lab(plan, _command(), _note)
+    output.show(lab_page(measurement))
     if json is not None:
-        write_lab(json, found)
-    if found.partial:
-        say("note", "cut short; what was found until then is shown and kept as partial")
+        write_measurement(json, measurement)
+    if measurement.header.partial:
+        say("note", "interrupted; the results until then are shown and kept as partial")
         raise typer.Exit(130)
-    faults = list(found.faults())
+    faults = list(measurement.body.faults())
     for fault in faults:
         say("error", fault)
     if faults:
@@ -116,7 +111,7 @@ def lab(
 
 
 def cache() -> Path:
-    """Where the root is kept where no place is given."""
+    """The default folder of the root."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecap" / "arm-lab"
 
 
@@ -135,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(
             "error",
             f"the Arm lab cannot use its folder ({error}); it takes 2 GB while it is made: "
-            "free space, or give another with --root",
+            "free space, or use another with --root",
         )
         return OutputError.exit_code
     return 0
@@ -146,6 +141,6 @@ def _note(message: str) -> None:
 
 
 def _command() -> str:
-    """What was typed, without the folders of this machine."""
+    """The command line, without the folders of this machine."""
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return shlex.join(["python", "benchmarks/arm/lab.py", *words])

@@ -19,16 +19,16 @@ from edgecap.bundle.bundle import read_manifest
 from edgecap_bench.arm.captions import BundleRun, read_answer
 from edgecap_bench.arm.emulator import BOARDS, Board, EmulatedPython, InterruptedRunError
 from edgecap_bench.arm.packages import ArmLabError
-from edgecap_bench.arm.results import FORMAT, FORMAT_VERSION, ArmLab, BoardRun, TestRun
+from edgecap_bench.arm.results import ArmLab, BoardRun, TestRun
 from edgecap_bench.arm.root import Say, make_root
 from edgecap_bench.arm.tests import QUICK, run_tests, runtime_tests
-from edgecap_bench.harness.machine import now, this_machine, versions
+from edgecap_bench.reports.measurement import Measurement, Start
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SOURCES = (REPOSITORY / "runtime", REPOSITORY / "benchmarks")
-"""What the emulated Python runs of edgecap, straight from the checkout."""
+"""Sources in the checkout that the emulated Python runs."""
 OTHER_RUNTIMES = ("ai-edge-litert", "executorch", "torch")
-"""Packages that do the work besides those that every result names."""
+"""Packages whose versions a lab's result names besides those of every result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,8 @@ class LabPlan:
 
 def chosen_tests(quick: bool) -> tuple[Path, ...]:
     """The runtime's test files: all, or those of `QUICK`. Raises ArmLabError outside a checkout."""
-    found = runtime_tests(REPOSITORY / "tests")
-    return tuple(path for path in found if not quick or path.name in QUICK)
+    paths = runtime_tests(REPOSITORY / "tests")
+    return tuple(path for path in paths if not quick or path.name in QUICK)
 
 
 def export_bundles(folder: Path, runtimes: Sequence[str], precisions: Sequence[str], say: Say) -> tuple[Path, ...]:
@@ -71,55 +71,44 @@ def export_bundles(folder: Path, runtimes: Sequence[str], precisions: Sequence[s
         check=False,
     )
     if done.returncode:
-        words = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise ArmLabError(f"the default model could not be exported: {words[0].removeprefix('edgecap: error: ')}")
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise ArmLabError(f"the default model could not be exported: {last[0].removeprefix('edgecap: error: ')}")
     return tuple(Path(export["bundle"]) for export in json.loads(done.stdout)["exports"])
 
 
-def run_lab(plan: LabPlan, command: str, say: Say) -> ArmLab:
+def run_lab(plan: LabPlan, command: str, say: Say) -> Measurement[ArmLab]:
     """Run everything, as many emulated processes at a time as the plan says. Raises ArmLabError.
 
-    After Ctrl-C what was found until then comes back, marked partial.
+    After Ctrl-C the results so far come back, marked partial.
     """
-    date = now()
     root = make_root(plan.folder, say, {read_manifest(bundle).runtime for bundle in plan.bundles})
+    start = Start(command, packages=tuple(name for name in OTHER_RUNTIMES if name in root.packages))
     say("captioning on this machine")
     here = [caption_here(bundle, plan) for bundle in plan.bundles]
     for run in here:
         if run.fault:
             raise ArmLabError(f"{run.bundle} does not run on this machine: {run.fault}")
     pythons = [EmulatedPython(root, board, SOURCES) for board in BOARDS]
-    found = _Found(plan, pythons)
-    cut_short = False
+    jobs = _Jobs(plan, pythons)
+    partial_run = False
     with ThreadPoolExecutor(max_workers=plan.jobs) as pool:
         try:
-            work = {pool.submit(job): name for name, job in found.jobs()}
+            work = {pool.submit(job): name for name, job in jobs.all()}
             for number, future in enumerate(as_completed(work), start=1):
                 say(f"{number} of {len(work)}: {work[future]}: {future.result()}")
         except KeyboardInterrupt:
-            cut_short = True
+            partial_run = True
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    return ArmLab(
-        format=FORMAT,
-        format_version=FORMAT_VERSION,
-        date=date,
-        command=command,
-        machine=this_machine(),
-        versions=versions() | {name: root.packages[name] for name in OTHER_RUNTIMES if name in root.packages},
-        debian=root.debian,
-        qemu=root.qemu,
-        here=here,
-        boards=[found.board(python.board) for python in pythons],
-        partial=cut_short,
-    )
+    boards = [jobs.result(python.board) for python in pythons]
+    return start.end(ArmLab(debian=root.debian, qemu=root.qemu, here=here, boards=boards), partial=partial_run)
 
 
 def caption_here(bundle: Path, plan: LabPlan) -> BundleRun:
-    """One bundle on this machine, in a process of its own. Too little time is told in the answer."""
+    """One bundle on this machine, in a process of its own; a timeout is its fault."""
     try:
         done = subprocess.run(
-            [sys.executable, *_question(bundle, plan)],
+            [sys.executable, *_captions_command(bundle, plan)],
             capture_output=True,
             text=True,
             check=False,
@@ -134,16 +123,16 @@ def caption_here(bundle: Path, plan: LabPlan) -> BundleRun:
 
 
 def caption_there(bundle: Path, plan: LabPlan, python: EmulatedPython) -> BundleRun:
-    """One bundle on an emulated processor. A crash, or too little time, is told in the answer."""
+    """One bundle on an emulated processor; a crash or a timeout is its fault."""
     try:
-        return _answered(bundle, python.run(*_question(bundle, plan), folder=REPOSITORY, seconds=plan.patience))
+        return _answered(bundle, python.run(*_captions_command(bundle, plan), folder=REPOSITORY, seconds=plan.patience))
     except InterruptedRunError:
         raise
     except ArmLabError as error:
         return _failed(bundle, str(error))
 
 
-def _question(bundle: Path, plan: LabPlan) -> list[str]:
+def _captions_command(bundle: Path, plan: LabPlan) -> list[str]:
     clips = "-" if plan.clips is None else str(plan.clips.resolve())
     return ["-m", "edgecap_bench.arm.captions", clips, str(plan.count), str(bundle.resolve())]
 
@@ -152,7 +141,7 @@ def _answered(bundle: Path, done: subprocess.CompletedProcess[str]) -> BundleRun
     runs = read_answer(done.stdout)
     if runs:
         return runs[0]
-    words = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
+    words = [line for line in done.stderr.splitlines() if line.strip()] or ["it printed nothing"]
     return _failed(bundle, f"exit code {done.returncode}: {words[-1].strip()}")
 
 
@@ -163,16 +152,16 @@ def _failed(bundle: Path, fault: str) -> BundleRun:
     )
 
 
-class _Found:
-    """Results as they come, by board; dictionaries are filled from several threads, one key each."""
+class _Jobs:
+    """What runs emulated, and its results by board; several threads fill the dictionaries, one key each."""
 
     def __init__(self, plan: LabPlan, pythons: Sequence[EmulatedPython]) -> None:
         self._plan, self._pythons = plan, pythons
         self._tests: dict[str, TestRun] = {}
         self._runs: dict[tuple[str, Path], BundleRun] = {}
 
-    def jobs(self) -> list[tuple[str, Callable[[], str]]]:
-        """What is to be run, the longest first: its name, and what runs it and answers in a few words."""
+    def all(self) -> list[tuple[str, Callable[[], str]]]:
+        """The jobs, the longest first: a name, and a function that runs it and returns a summary."""
         made: list[tuple[str, Callable[[], str]]] = []
         for python in self._pythons if self._plan.tests else ():
             made.append((f"{python.board.processor}, tests", partial(self._test, python)))
@@ -183,8 +172,8 @@ class _Found:
             ]
         return made
 
-    def board(self, board: Board) -> BoardRun:
-        """What was found of a board."""
+    def result(self, board: Board) -> BoardRun:
+        """The results of a board so far."""
         runs = [
             self._runs[board.processor, bundle]
             for bundle in self._plan.bundles

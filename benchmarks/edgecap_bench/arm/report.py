@@ -1,58 +1,41 @@
-"""The Arm lab's result as tables, and as its section of RESULTS.md."""
+"""The Arm lab's result as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from edgecap.errors import ResultError
 from edgecap_bench.arm.captions import BundleRun
-from edgecap_bench.arm.results import EXACT, ArmLab, BoardRun, CaptionComparison, read_lab
-from edgecap_bench.reports.registry import Part
-from edgecap_bench.reports.tables import Page, Sheet, markdown, origin
+from edgecap_bench.arm.results import EXACT, ArmLab, BoardRun, CaptionComparison
+from edgecap_bench.reports.measurement import Measurement
+from edgecap_bench.reports.tables import Page, Sheet, measured_page
 
 NOTES = (
-    "Emulated: the processor's own instructions are run by a program on another processor. What they compute is what "
-    "a board computes; how long they take is not. Times appear only as ratios on one emulated processor, and say "
-    "nothing about a board's ratios either.",
-    "float32 must give the same captions, token for token, as this machine. Of the other precisions, differences are "
-    "counted and shown: where a map has 256 steps, a last digit that another processor rounds otherwise can be a step.",
-    "A board's results of its own come from edgecap bench --submit-file.",
+    "Emulated: a program on another processor runs the processor's instructions. They compute what a board computes, "
+    "but take another time. Times appear only as ratios on one emulated processor, which do not carry over to a "
+    "board.",
+    "float32 must give the same captions, token for token, as this machine. For the other precisions, differences are "
+    "counted and shown: where a value has 256 steps, another rounding of the last digit can be one step.",
+    "What a board itself measures comes from edgecap bench --submit-file.",
 )
 
 
-def lab_page(lab: ArmLab) -> Page:
+DEBIAN_SHOWN = ("libc6", "python3.11", "libstdc++6")
+"""Debian packages that matter to what is computed."""
+
+
+def lab_page(measurement: Measurement[ArmLab]) -> Page:
     """The lab for people."""
-    sheets = [sheet for sheet in (_tests(lab), _captions(lab), _differences(lab), _ratios(lab)) if sheet.rows]
+    lab, machine = measurement.body, measurement.header.machine
     boards = " and ".join(f"{board.board} ({board.processor})" for board in lab.boards)
-    title = f"Arm lab: {boards}, emulated"
-    return Page(
-        title=f"PARTIAL: {title}" if lab.partial else title,
-        notes=list(NOTES),
-        sheets=sheets,
-        fault=lab.partial,
-        provenance=[
-            *origin(lab.date, lab.command, lab.machine, lab.versions),
-            f"Debian for arm64: {', '.join(f'{name} {lab.debian[name]}' for name in _told(lab))}; emulator: "
-            f"QEMU {lab.qemu}",
-        ],
+    debian = ", ".join(f"{name} {lab.debian[name]}" for name in DEBIAN_SHOWN if name in lab.debian)
+    sheets = [_tests(lab), _captions(lab, machine.architecture), _differences(lab), _ratios(lab)]
+    return measured_page(
+        measurement.header,
+        f"Arm lab: {boards}, emulated",
+        [sheet for sheet in sheets if sheet.rows],
+        notes=NOTES,
+        provenance=[f"Debian for arm64: {debian}; emulator: QEMU {lab.qemu}"],
     )
-
-
-def section(paths: Sequence[Path]) -> Part:
-    """The section of all results of the lab. Raises ResultError for one that was cut short."""
-    texts = []
-    for path in paths:
-        lab = read_lab(path)
-        if lab.partial:
-            raise ResultError(f"{path} was cut short and is no result; run benchmarks/arm/lab.py again")
-        texts.append(markdown(lab_page(lab), 2))
-    return Part("\n".join(texts))
-
-
-def _told(lab: ArmLab) -> list[str]:
-    """The Debian packages that matter to what was computed."""
-    return [name for name in ("libc6", "python3.11", "libstdc++6") if name in lab.debian]
 
 
 def _tests(lab: ArmLab) -> Sheet:
@@ -76,10 +59,10 @@ def _tests(lab: ArmLab) -> Sheet:
     )
 
 
-def _captions(lab: ArmLab) -> Sheet:
+def _captions(lab: ArmLab, architecture: str) -> Sheet:
     rows = [_caption_row(board, comparison) for board in lab.boards for comparison in lab.comparisons(board)]
     return Sheet(
-        "Captions, compared with x86-64" if lab.machine.architecture == "x86_64" else "Captions, compared",
+        "Captions, compared with x86-64" if architecture == "x86_64" else "Captions, compared",
         (
             "Emulated board",
             "Bundle",
@@ -95,18 +78,18 @@ def _captions(lab: ArmLab) -> Sheet:
     )
 
 
-def _caption_row(board: BoardRun, found: CaptionComparison) -> tuple[str, ...]:
-    exact = found.precision in EXACT
+def _caption_row(board: BoardRun, comparison: CaptionComparison) -> tuple[str, ...]:
+    exact = comparison.precision in EXACT
     return (
         board.board,
-        found.bundle,
-        found.runtime,
-        found.precision,
-        str(found.clips),
-        found.fault or str(len(found.different)),
+        comparison.bundle,
+        comparison.runtime,
+        comparison.precision,
+        str(comparison.clips),
+        comparison.fault or str(len(comparison.different)),
         "0" if exact else "counted",
-        f"{found.largest_score_change:.1e}",
-        "NO" if not found.kept else "yes" if exact else "",
+        f"{comparison.largest_score_change:.1e}",
+        "NO" if not comparison.kept else "yes" if exact else "",
     )
 
 
@@ -131,7 +114,7 @@ def _ratios(lab: ArmLab) -> Sheet:
         (run.bundle, *(_ratio(runs, base, run.bundle) for _, runs in places)) for run in lab.here if base is not None
     ]
     return Sheet(
-        f"Times as fast as {base} on the same processor (emulated ones: no statement about a board)",
+        f"Times as fast as {base} on the same processor (says nothing about a board)",
         ("Bundle", *(name for name, _ in places)),
         rows,
     )

@@ -1,21 +1,13 @@
-"""What the Arm lab found: tests passed, captions compared, times as ratios, as one JSON file."""
+"""What the Arm lab found: tests passed, captions compared, times as ratios."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
-import msgspec
-
-from edgecap.util.files import write_atomically
 from edgecap_bench.arm.captions import BundleRun, ClipCaption
-from edgecap_bench.harness.machine import Machine
-from edgecap_bench.reports.results import read_document
 
-FORMAT: Literal["edgecap-arm-lab"] = "edgecap-arm-lab"
-FORMAT_VERSION = 1
 EXACT = ("fp32",)
 """Precisions whose captions must be the same on every processor; of the others differences are counted."""
 
@@ -31,7 +23,7 @@ class TestRun:
     """Names of tests that failed, or could not begin."""
     skipped: int
     seconds: float
-    """Emulated, so of no meaning but how long the lab takes."""
+    """Emulated: it only says how long the lab takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +59,17 @@ class CaptionComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmLab:
-    """All of a result file of the lab."""
+    """All that ran on the emulated boards, and the same on this machine."""
 
-    format: Literal["edgecap-arm-lab"]
-    format_version: int
-    date: str
-    command: str
-    machine: Machine
-    versions: dict[str, str]
-    """Of the packages on both sides."""
+    FORMAT: ClassVar[str] = "edgecap-arm-lab"
+    VERSION: ClassVar[int] = 1
+
     debian: dict[str, str]
     """Debian package for arm64 → version."""
     qemu: str
     here: list[BundleRun]
     """The same bundles and clips on this machine."""
     boards: list[BoardRun]
-    partial: bool
-    """Whether the run was cut short."""
 
     def comparisons(self, board: BoardRun) -> list[CaptionComparison]:
         """Each bundle of a board against this machine, in the order of the bundles."""
@@ -91,7 +77,7 @@ class ArmLab:
         return [compare(here[run.bundle], run) for run in board.bundles if run.bundle in here]
 
     def faults(self) -> Iterator[str]:
-        """What went wrong, a sentence each."""
+        """What failed, a sentence each."""
         for board in self.boards:
             for name in board.tests.failed if board.tests else []:
                 yield f"{board.board}: the test {name} failed"
@@ -126,13 +112,3 @@ def compare(here: BundleRun, there: BundleRun) -> CaptionComparison:
 
 def _same(ours: ClipCaption, theirs: ClipCaption) -> bool:
     return ours.tokens == theirs.tokens and ours.text == theirs.text
-
-
-def write_lab(path: Path, lab: ArmLab) -> None:
-    """Write a result to `path`, whole or not at all. Raises OutputError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(lab), indent=1) + b"\n")
-
-
-def read_lab(path: Path) -> ArmLab:
-    """Read a result. Raises ResultError for what cannot be read, or is of another format or version."""
-    return read_document(path, FORMAT, FORMAT_VERSION, ArmLab)

@@ -53,24 +53,24 @@ NOT_EMULATED = {
 
 
 def runtime_tests(folder: Path) -> list[Path]:
-    """The test files in `folder` that import nothing but the runtime, by what they and their helpers import, without
-    those of `NOT_EMULATED`. Raises ArmLabError where there are none.
+    """The test files below `folder` that import nothing but the runtime, they and their helpers, without those of
+    `NOT_EMULATED`. Raises ArmLabError where there are none.
     """
-    helpers = {path.stem: path for path in folder.glob("*.py")}
-    found = [
+    helpers = {f"support.{path.stem}": path for path in (folder / "support").glob("*.py")}
+    paths = [
         path
-        for path in sorted(folder.glob("test_*.py"))
+        for path in sorted(folder.rglob("test_*.py"))
         if path.name not in NOT_EMULATED and packages(path, helpers) <= RUNTIME
     ]
-    if not found:
+    if not paths:
         raise ArmLabError(f"{folder} holds no tests of the runtime; run the Arm lab in a checkout of edgecap")
-    return found
+    return paths
 
 
 def packages(path: Path, helpers: Mapping[str, Path]) -> set[str]:
     """Packages outside the standard library that a test file imports anywhere, and its helpers when they load.
 
-    What a helper imports inside a function is for those who call it, and they are tests that say so themselves.
+    `helpers` are modules by name. What a helper imports inside a function counts only where a test imports it itself.
     """
     names: set[str] = set()
     waiting, seen = [path], {path}
@@ -80,7 +80,7 @@ def packages(path: Path, helpers: Mapping[str, Path]) -> set[str]:
         for name in _imported(ast.walk(tree) if current == path else tree.body):
             helper = helpers.get(name)
             if helper is None:
-                names.add(name)
+                names.add(name.partition(".")[0])
             elif helper not in seen:
                 seen.add(helper)
                 waiting.append(helper)
@@ -89,7 +89,7 @@ def packages(path: Path, helpers: Mapping[str, Path]) -> set[str]:
 
 def run_tests(python: EmulatedPython, files: Sequence[Path], seconds: float) -> TestRun:
     """Run test files on one processor. Raises ArmLabError where pytest itself cannot be run."""
-    folder = files[0].parent
+    checkout = next(parent for parent in files[0].parents if parent.name == "tests").parent
     with tempfile.TemporaryDirectory(prefix="edgecap-arm-") as place:
         report = Path(place) / "report.xml"
         begin = time.monotonic()
@@ -101,25 +101,25 @@ def run_tests(python: EmulatedPython, files: Sequence[Path], seconds: float) -> 
             "no:cacheprovider",
             f"--basetemp={place}/tests",
             f"--junitxml={report}",
-            *(f"{folder.name}/{path.name}" for path in files),
-            folder=folder.parent,
+            *(str(path.relative_to(checkout)) for path in files),
+            folder=checkout,
             seconds=seconds,
         )
         taken = time.monotonic() - begin
         if not report.is_file():
-            words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["nothing was said"]
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no output"]
             raise ArmLabError(
-                f"the tests could not be run on the emulated {python.board.processor} (exit code "
-                f"{done.returncode}): {words[-1]}"
+                f"the tests could not be run on the emulated {python.board.processor} (exit code {done.returncode}): "
+                f"{lines[-1]}"
             )
         return read_report(report.read_text(encoding="utf-8"), [path.name for path in files], taken)
 
 
 def read_report(text: str, files: list[str], seconds: float) -> TestRun:
-    """pytest's JUnit report to a `TestRun`. Raises ArmLabError for one that tells of no test."""
+    """pytest's JUnit report to a `TestRun`. Raises ArmLabError for one without tests."""
     cases = list(ElementTree.fromstring(text).iter("testcase"))
     if not cases:
-        raise ArmLabError("the emulated tests ran no test")
+        raise ArmLabError("the emulated run contains no test")
     failed = [
         f"{case.get('classname')}::{case.get('name')}"
         for case in cases
@@ -135,7 +135,7 @@ def _imported(nodes: Iterable[ast.AST]) -> set[str]:
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").partition(".")[0])
+            names.add(node.module or "")
     return names

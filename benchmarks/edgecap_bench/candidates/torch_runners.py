@@ -1,4 +1,4 @@
-"""The contestants that run in PyTorch, eager, as they were published: teacher and student.
+"""The candidates that run in PyTorch, eager, as they were published: teacher and student.
 
 Both models are edgecap's own reading of the published ones, proved equal to the authors' in the tests. The student is
 run as its authors run it: no cache, so that each step computes the whole prefix of every beam, and projects the
@@ -13,12 +13,13 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgecap.inference.decoding import beam_search
 from edgecap.types import Waveform
-from edgecap_bench.candidates.runners import NO_TOKEN, Kind, Size
+from edgecap_bench.candidates.runner import NO_TOKEN, Runner, Size
 from edgecap_bench.counting.macs import torch_multiply_adds
+from edgecap_bench.counting.profile import OperatorTime
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.search import SPECIALS
@@ -31,11 +32,15 @@ CLIP_SECONDS = 10
 """Length of the published student's clips."""
 
 
-def open_torch_runner(kind: Kind, checkpoint: Path, threads: int) -> TeacherRunner | ReferenceRunner:
-    """Load a contestant into PyTorch. Raises CheckpointError."""
+def open_teacher(checkpoint: Path, threads: int) -> TeacherRunner:
+    """Load a teacher in the WavCaps layout. Raises CheckpointError."""
     torch.set_num_threads(threads)
-    if kind == "teacher":
-        return TeacherRunner(load_htsat_bart(checkpoint).teacher)
+    return TeacherRunner(load_htsat_bart(checkpoint).teacher)
+
+
+def open_reference(checkpoint: Path, threads: int) -> ReferenceRunner:
+    """Load a student. Raises CheckpointError."""
+    torch.set_num_threads(threads)
     return ReferenceRunner(load_student(checkpoint).student)
 
 
@@ -64,13 +69,11 @@ class TeacherRunner:
 
     def size(self, beam: int, tokens: int) -> Size:
         """Counted while it runs."""
-        features = self.front_end(np.zeros(self.length, np.float32))
-        encoded = self.encode(features)
-        return Size(
-            sum(parameter.numel() for parameter in self._teacher.parameters()),
-            torch_multiply_adds(lambda: self._teacher.memory(self._teacher.frames_of(features))),
-            torch_multiply_adds(lambda: self.decode(encoded, beam, tokens)),
-        )
+        return _counted(self, self._teacher, beam, tokens)
+
+    def profile(self, beam: int, tokens: int, threads: int) -> list[OperatorTime]:
+        """Nothing: ONNX Runtime does not run it."""
+        return []
 
 
 class ReferenceRunner:
@@ -105,17 +108,25 @@ class ReferenceRunner:
             kept = prefix[torch.from_numpy(parents)] if position else prefix
             prefix = torch.cat([kept, torch.from_numpy(tokens)[:, None]], dim=1)
             logits = self._student.decoder(prefix, memory, length)
-            found: NDArray[np.float32] = torch.log_softmax(logits[:, -1], dim=-1).numpy()
-            return found
+            log_probs: NDArray[np.float32] = torch.log_softmax(logits[:, -1], dim=-1).numpy()
+            return log_probs
 
         beam_search(step, beam=beam, max_tokens=steps, start=SPECIALS.start, end=NO_TOKEN)
 
     def size(self, beam: int, tokens: int) -> Size:
         """Counted while it runs."""
-        features = self.front_end(np.zeros(self.length, np.float32))
-        encoded = self.encode(features)
-        return Size(
-            sum(parameter.numel() for parameter in self._student.parameters()),
-            torch_multiply_adds(lambda: self.encode(features)),
-            torch_multiply_adds(lambda: self.decode(encoded, beam, tokens)),
-        )
+        return _counted(self, self._student, beam, tokens)
+
+    def profile(self, beam: int, tokens: int, threads: int) -> list[OperatorTime]:
+        """Nothing: ONNX Runtime does not run it."""
+        return []
+
+
+def _counted(runner: Runner, module: nn.Module, beam: int, tokens: int) -> Size:
+    features = runner.front_end(np.zeros(runner.length, np.float32))
+    encoded = runner.encode(features)
+    return Size(
+        sum(parameter.numel() for parameter in module.parameters()),
+        torch_multiply_adds(lambda: runner.encode(features)),
+        torch_multiply_adds(lambda: runner.decode(encoded, beam, tokens)),
+    )

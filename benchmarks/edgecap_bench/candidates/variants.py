@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,18 +17,10 @@ from edgecap.bundle.bundle import load_bundle, read_manifest
 from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import home, list_models
 from edgecap.errors import BundleError
+from edgecap.runtimes import RUNTIMES
+from edgecap.util.progress import Progress
 
-RUNTIMES = ("onnx", "executorch", "litert")
 PRECISIONS = ("fp32", "fp16", "int8")
-RUNS_WITH = {"onnx": ("onnxruntime",), "executorch": ("executorch",), "litert": ("ai_edge_litert", "tflite_runtime")}
-"""Modules of which one must be there to run a bundle of that runtime."""
-EXPORTS_WITH = {
-    "onnx": ("torch", "onnx", "onnxscript"),
-    "executorch": ("torch", "executorch"),
-    "litert": ("torch", "litert_torch"),
-}
-"""Modules that must all be there to export for that runtime."""
-Told = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -43,14 +35,14 @@ class Family:
     calibration: Path | None = None
     """Recordings for int8, where no ranges are stored with the weights."""
     known: tuple[Path, ...] = ()
-    """Bundles that are of it although they do not say so."""
+    """Bundles that belong to it although their manifests do not say so."""
 
     def fits(self, manifest: Manifest) -> bool:
-        """Whether a bundle holds these weights, for any length of sound of the outside front end."""
+        """Whether a bundle holds these weights, with the front end outside of the graph."""
         same = manifest.name == self.name and manifest.provenance.sha256 == self.weights
         return same and manifest.encoder.input == "log_mel"
 
-    def kept(self, runtime: str, precision: str) -> Path:
+    def export_folder(self, runtime: str, precision: str) -> Path:
         """Where an export of it is kept."""
         return home() / "bench" / f"{self.name}-{self.weights[:12] or 'unknown'}-{runtime}-{precision}"
 
@@ -61,66 +53,57 @@ def family_of(bundle: Path) -> Family:
     return Family(manifest.name, manifest.provenance.sha256, bundle)
 
 
-def variants(family: Family, runtimes: tuple[str, ...], told: Told) -> tuple[list[Path], list[str]]:
+def digests(manifest: Manifest) -> dict[str, str]:
+    """SHA-256 of a bundle's programs by role: equal for two copies of a bundle."""
+    return {file.role: file.sha256 for file in manifest.programs}
+
+
+def find_variants(family: Family, runtimes: Sequence[str], progress: Progress) -> tuple[list[Path], list[str]]:
     """The bundles of a family, in the order of runtimes and precisions, and a line for each that cannot be had."""
-    there = _there(family)
-    found: list[Path] = []
+    existing = _existing(family)
+    bundles: list[Path] = []
     missing: list[str] = []
     wanted = [(runtime, precision) for runtime in runtimes for precision in PRECISIONS]
     for number, (runtime, precision) in enumerate(wanted):
-        what = f"{family.name} {runtime} {precision}"
-        if not any(find_spec(module) for module in RUNS_WITH[runtime]):
-            missing.append(f'{what}: {RUNS_WITH[runtime][0]} is not installed; type: pip install "edgecap[{runtime}]"')
-        elif (runtime, precision) in there:
-            found.append(there[runtime, precision])
+        name, spec = f"{family.name} {runtime} {precision}", RUNTIMES[runtime]
+        if not spec.installed:
+            missing.append(f"{name}: {spec.packages[0]} is not installed; type: {spec.install_command}")
+        elif (runtime, precision) in existing:
+            bundles.append(existing[runtime, precision])
         else:
-            told(f"exporting {what}", number, len(wanted))
+            progress(number, len(wanted), f"exporting {name}")
             fault = _export(family, runtime, precision)
             if fault:
-                missing.append(f"{what}: {fault}")
+                missing.append(f"{name}: {fault}")
             else:
-                found.append(family.kept(runtime, precision))
-    return found, missing
+                bundles.append(family.export_folder(runtime, precision))
+    return bundles, missing
 
 
-def _there(family: Family) -> dict[tuple[str, str], Path]:
-    """Bundles of the family by runtime and precision: the source, models that are installed, exports that were kept."""
-    kept = [family.kept(runtime, precision) for runtime in RUNTIMES for precision in PRECISIONS]
+def _existing(family: Family) -> dict[tuple[str, str], Path]:
+    """Bundles of the family by runtime and precision: the source, exports that were kept, models that are installed."""
+    kept = [family.export_folder(runtime, precision) for runtime in RUNTIMES for precision in PRECISIONS]
     sure = [*family.known, *([family.source] if family.source.is_dir() else []), *kept]
-    found: dict[tuple[str, str], Path] = {}
+    bundles: dict[tuple[str, str], Path] = {}
     for folder in (*sure, *(model.folder for model in list_models())):
         try:
             manifest = read_manifest(folder)
-            kind = (manifest.runtime, manifest.precision)
-            if (folder in sure or family.fits(manifest)) and kind not in found:
+            key = (manifest.runtime, manifest.precision)
+            if (folder in sure or family.fits(manifest)) and key not in bundles:
                 load_bundle(folder)
-                found[kind] = folder
+                bundles[key] = folder
         except BundleError:
-            continue  # nobody named it, so it is none of the comparison's business
-    return found
+            continue  # it was not named on the command line, so its fault is not reported
+    return bundles
 
 
 def _export(family: Family, runtime: str, precision: str) -> str:
-    """Export one bundle by `edgecap export` in a process of its own; why not, or nothing."""
-    lacks = [module for module in EXPORTS_WITH[runtime] if find_spec(module) is None]
-    if lacks:
-        extra = "export" if runtime == "onnx" else f"export-{runtime}"
-        return f'not here, and exporting it needs {", ".join(lacks)}; type: pip install "edgecap[{extra}]"'
-    target = family.kept(runtime, precision)
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "edgecap",
-        "export",
-        str(family.source.absolute()),
-        "--runtime",
-        runtime,
-        f"--{precision}",
-        "--force",
-        "-o",
-        str(target),
-    ]
+    """Export one bundle by `edgecap export` in a process of its own; why it failed, or nothing."""
+    if find_spec("torch") is None:
+        return 'there is no such bundle, and exporting it needs PyTorch; type: pip install "edgecap[export]"'
+    target = family.export_folder(runtime, precision)
+    command = [sys.executable, "-P", "-m", "edgecap", "export", str(family.source.absolute()), "--force"]
+    command += ["--runtime", runtime, f"--{precision}", "-o", str(target)]
     if precision == "int8" and family.calibration is not None:
         command += ["--calibration", str(family.calibration.absolute())]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)

@@ -1,13 +1,14 @@
-"""Contestants taking turns: A B C A B C …, each in a process of its own, one running at a time.
+"""Candidates taking turns: A B C A B C …, each in a process of its own, one running at a time.
 
-A machine that slows down slows all of them alike, so ratios are formed round by round. After the rounds each one
+A machine that slows down slows all of them alike, so ratios are formed round by round. After the rounds each candidate
 captions alone for a moment, for its throughput and the energy that the machine counts meanwhile.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,226 +16,221 @@ from typing import Any
 
 from edgecap.bundle.bundle import load_bundle
 from edgecap.errors import MeasurementError
-from edgecap_bench.candidates.lineup import ComparisonPlan, Progress, digests, line_up, temporary_folder
-from edgecap_bench.candidates.runners import Candidate
-from edgecap_bench.comparison.results import HOP_SECONDS, STAGES, Burst, Entrant, OperatorTime
-from edgecap_bench.harness import board_state as condition
-from edgecap_bench.harness.board_state import Condition
+from edgecap.util.progress import Progress
+from edgecap_bench.candidates.runner import HOP_SECONDS, Candidate, Kind
+from edgecap_bench.candidates.selection import ComparisonPlan, select_candidates
+from edgecap_bench.candidates.variants import digests
+from edgecap_bench.comparison.results import STAGES, Burst, CandidateResult, Comparison
+from edgecap_bench.counting.profile import OperatorTime
+from edgecap_bench.harness.board_state import read_state
 from edgecap_bench.harness.energy import EnergyMeter, find_meter
-from edgecap_bench.harness.workers import MeasurementProcess
+from edgecap_bench.harness.process import Cores, MeasurementProcess
 
-LABELS = {
+LABELS: dict[Kind, str] = {
     "teacher": "teacher HTSAT-BART, PyTorch eager, 1,024 positions, generate",
     "teacher-onnx": "teacher at its best: 32 frames, cached, ONNX Runtime",
     "reference": "student as published, PyTorch eager, no cache",
-    "tagger": "AudioSet tagger EfficientAT mn04, ONNX Runtime: tags, no sentence",
 }
 BURST_SECONDS = 0.5
 HOPS = 12
 
 
-@dataclass(frozen=True)
-class Contested:
-    """What came of it."""
-
-    entrants: list[Entrant]
-    clips: list[str]
-    clip_seconds: float
-    partial: bool
-    before: Condition | None = None
-    after: Condition | None = None
-    energy: str = ""
-    left_out: list[str] = field(default_factory=list)
-    took_seconds: float | None = None
-
-
 @dataclass
-class _Stand:
-    """One contestant at work, and what was seen of it so far."""
+class Running:
+    """One candidate in its process, and what was measured of it so far."""
 
-    entry: Candidate
-    worker: MeasurementProcess
+    candidate: Candidate
+    process: MeasurementProcess
     loaded: dict[str, Any]
     turns: list[dict[str, Any]] = field(default_factory=list)
-    size: dict[str, int] = field(default_factory=dict)
+    size: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
+    """Why something could not be measured or counted after the rounds."""
     hops: list[float] = field(default_factory=list)
     bursts: list[Burst] = field(default_factory=list)
     profile: list[OperatorTime] = field(default_factory=list)
 
 
-def compare_candidates(plan: ComparisonPlan, progress: Progress) -> Contested:
-    """Run a comparison. Ctrl-C ends it with the whole rounds so far, `partial`; before the first, it is raised.
+def compare(
+    plan: ComparisonPlan, progress: Progress, recorded: Sequence[CandidateResult] = ()
+) -> tuple[Comparison, bool]:
+    """Run a comparison; what came of it, and whether it was cut short. `recorded` candidates are added to it.
 
-    Raises EdgecapError for a contestant or for sounds that cannot be used.
+    Ctrl-C ends it with the whole rounds so far; before the first, KeyboardInterrupt is raised. Raises EdgecapError for
+    a candidate or for sounds that cannot be used.
     """
     begin = time.monotonic()
-    with temporary_folder() as folder, ExitStack() as stack:
-        lineup = line_up(plan, Path(folder), progress, time.monotonic)
-        stands = _load(plan, lineup.entries, lineup.left_out, stack, progress)
+    with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder, ExitStack() as stack:
+        selection = select_candidates(plan, Path(folder), progress)
+        running = _load(plan, selection.candidates, selection.left_out, stack, progress)
         meter = find_meter()
-        before = condition.look()
-        partial, done = False, 0
+        before = read_state()
+        partial = False
         try:
             for number in range(plan.rounds):
-                progress("rounds", number, plan.rounds)
-                answers = [stand.worker.ask(number) for stand in stands]
-                for stand, answer in zip(stands, answers, strict=True):  # whole rounds only
-                    stand.turns.append(answer)
-                done += 1
-            _afterwards(plan, stands, stack, meter, progress)
+                progress(number, plan.rounds, "rounds")
+                answers = [each.process.request("turn", number) for each in running]
+                for each, answer in zip(running, answers, strict=True):  # whole rounds only
+                    each.turns.append(answer)
+            _after_rounds(plan, running, meter, progress)
         except KeyboardInterrupt:
-            if not done:
+            if not running[0].turns:
                 raise
             partial = True
-            stack.pop_all().close()
-        after = condition.look()
-        took = time.monotonic() - begin - lineup.export_seconds
-        first = stands[0].loaded
-        return Contested(
-            _same_work([_entrant(stand) for stand in stands]),
-            first["clips"],
-            first["seconds"],
-            partial,
-            before,
-            after,
-            meter.source if meter else "",
-            lineup.left_out,
-            took,
+        after = read_state()
+        results = _with_same_counts([_result(each) for each in running])
+        comparison = Comparison(
+            threads=plan.cores.threads,
+            beam=plan.beam,
+            tokens=plan.tokens,
+            clips=running[0].loaded["clips"],
+            clip_seconds=running[0].loaded["seconds"],
+            rounds=plan.rounds,
+            candidates=[*results, *recorded],
+            before=before,
+            after=after,
+            energy=meter.source if meter else "",
+            left_out=selection.left_out,
+            took_seconds=time.monotonic() - begin - selection.export_seconds,
         )
+    return comparison, partial
+
+
+def start_candidate(
+    candidate: Candidate, cores: Cores, *, beam: int, tokens: int, clips: Path | None
+) -> MeasurementProcess:
+    """Start the process of a candidate; its first result says that it is loaded."""
+    spec = {
+        "candidate": asdict(candidate),
+        "threads": cores.threads,
+        "beam": beam,
+        "tokens": tokens,
+        "clips": clips and str(clips),
+    }
+    return MeasurementProcess("edgecap_bench.candidates.serve:serve_candidate", spec, cores=cores)
 
 
 def _load(
-    plan: ComparisonPlan, entries: list[Candidate], left_out: list[str], stack: ExitStack, progress: Progress
-) -> list[_Stand]:
-    """All contestants in their processes; an optional one that does not load is left out and told."""
-    stands = []
-    for number, entry in enumerate(entries):
-        progress(f"loading {entry.key}", number, len(entries))
-        worker = stack.enter_context(
-            MeasurementProcess("run", _spec(plan, entry, plan.threads), plan.cores, plan.threads)
+    plan: ComparisonPlan, candidates: list[Candidate], left_out: list[str], stack: ExitStack, progress: Progress
+) -> list[Running]:
+    """All candidates in their processes; an optional one that does not load is named in `left_out`."""
+    running = []
+    for number, candidate in enumerate(candidates):
+        progress(number, len(candidates), f"loading {candidate.key}")
+        process = stack.enter_context(
+            start_candidate(candidate, plan.cores, beam=plan.beam, tokens=plan.tokens, clips=plan.clips)
         )
         try:
-            stands.append(_Stand(entry, worker, worker.answer()))
+            running.append(Running(candidate, process, process.result()))
         except MeasurementError as error:
-            if not entry.optional:
+            if not candidate.optional:
                 raise
-            left_out.append(f"{entry.key}: {error}")
-    return stands
+            left_out.append(f"{candidate.key}: {error}")
+    return running
 
 
-def _spec(plan: ComparisonPlan, entry: Candidate, threads: int) -> dict[str, Any]:
-    return {
-        "beam": plan.beam,
-        "tokens": plan.tokens,
-        "threads": threads,
-        "clips": plan.clips and str(plan.clips),
-        "entry": asdict(entry),
-    }
+def _after_rounds(plan: ComparisonPlan, running: list[Running], meter: EnergyMeter | None, progress: Progress) -> None:
+    """What needs no turns: hops of a stream, throughput, counted cost, profile, throughput with all threads.
 
-
-def _afterwards(
-    plan: ComparisonPlan, stands: list[_Stand], stack: ExitStack, meter: EnergyMeter | None, progress: Progress
-) -> None:
-    """What needs no turns: hops of a stream, throughput, counted work, profile, throughput with all threads.
-
-    A contestant that fails at one of them keeps its times and what it had, and says why.
+    A candidate that fails at one of them keeps its times and what it had, and its fault is kept.
     """
-    threads = len(plan.all_cores)
 
-    def hops(stand: _Stand) -> None:
-        stand.hops = stand.worker.ask(f"hop {HOP_SECONDS} {HOPS}")["hops"]
+    def hops(each: Running) -> None:
+        each.hops = each.process.request("hops", HOP_SECONDS, HOPS)
 
-    def burst(stand: _Stand) -> None:
-        stand.bursts.append(_burst(stand.worker, plan.threads, meter))
+    def throughput(each: Running) -> None:
+        each.bursts.append(measure_burst(each.process, plan.cores.threads, meter))
 
-    def count(stand: _Stand) -> None:
-        stand.size = stand.worker.ask("size")
-        stand.profile = [OperatorTime(**each) for each in stand.worker.ask("profile")["profile"]]
+    def profile(each: Running) -> None:
+        each.profile = [OperatorTime(**operator) for operator in each.process.request("profile")]
 
-    def burst_wide(stand: _Stand) -> None:
-        stand.worker.end()
-        with MeasurementProcess("run", _spec(plan, stand.entry, threads), plan.all_cores, threads) as wide:
-            wide.answer()
-            stand.bursts.append(_burst(wide, threads, meter))
+    def count(each: Running) -> None:
+        each.size = each.process.request("size")
 
-    phases: list[tuple[str, Callable[[_Stand], None]]] = [
+    def throughput_all(each: Running) -> None:
+        assert plan.all_cores is not None
+        each.process.end()
+        with start_candidate(
+            each.candidate, plan.all_cores, beam=plan.beam, tokens=plan.tokens, clips=plan.clips
+        ) as process:
+            process.result()
+            each.bursts.append(measure_burst(process, plan.all_cores.threads, meter))
+
+    phases: list[tuple[str, Callable[[Running], None]]] = [
         ("streams", hops),
-        ("throughput", burst),
-        ("counting work", count),
+        ("throughput", throughput),
+        ("profile", profile),
+        ("counting", count),
     ]
-    phases += [(f"throughput with {threads} threads", burst_wide)] if threads > plan.threads else []
-    for name, phase in phases:
-        for number, stand in enumerate(stands):
-            progress(name, number, len(stands))
+    if plan.all_cores is not None and plan.all_cores.threads > plan.cores.threads:
+        phases.append((f"throughput with {plan.all_cores.threads} threads", throughput_all))
+    for label, phase in phases:
+        for number, each in enumerate(running):
+            progress(number, len(running), label)
             try:
-                if not stand.fault or phase is burst_wide:
-                    phase(stand)
+                if not each.fault or phase is throughput_all:
+                    phase(each)
             except MeasurementError as error:
-                stand.fault = stand.fault or str(error)
+                each.fault = each.fault or str(error)
 
 
-def _burst(worker: MeasurementProcess, threads: int, meter: EnergyMeter | None) -> Burst:
-    worker.ask("warm")  # before the meter starts, so that its energy is not taken for that of a counted caption
+def measure_burst(process: MeasurementProcess, threads: int, meter: EnergyMeter | None) -> Burst:
+    """Captions one after the other, and the energy that they take."""
+    process.request("warm_up")  # before the meter starts, so that its energy is not counted
     if meter:
         meter.start()
-    answer = worker.ask(f"burst {BURST_SECONDS}")
-    return Burst(threads=threads, joules=meter.stop() if meter else None, **answer)
+    burst = process.request("burst", BURST_SECONDS)
+    return Burst(threads=threads, joules=meter.stop() if meter else None, **burst)
 
 
-def _entrant(stand: _Stand) -> Entrant:
-    entry, size = stand.entry, stand.size
-    path = Path(entry.path)
+def _result(running: Running) -> CandidateResult:
+    candidate, turns = running.candidate, running.turns
+    path = Path(candidate.path)
     files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
-    more: dict[str, Any] = {"label": LABELS.get(entry.kind, ""), "precision": "fp32"}
-    if entry.kind == "bundle":
+    details: dict[str, Any] = {"label": LABELS.get(candidate.kind, ""), "precision": "fp32"}
+    if candidate.kind == "bundle":
         manifest = load_bundle(path).manifest
-        more = {
+        details = {
             "label": f"edgecap {manifest.name}, {manifest.runtime} {manifest.precision}",
             "precision": manifest.precision,
             "runtime": manifest.runtime,
-            "graphs": digests(path),
+            "graphs": digests(manifest),
         }
-    return Entrant(
-        key=entry.key,
-        kind=entry.kind,
-        random_weights=entry.stand_in,
+    return CandidateResult(
+        key=candidate.key,
+        kind=candidate.kind,
+        random_weights=candidate.random_weights,
         size_bytes=sum(file.stat().st_size for file in files),
-        load_seconds=stand.loaded["loaded"] - stand.worker.started,
-        peak_bytes=max(turn["peak_bytes"] for turn in stand.turns),
-        seconds={stage: [turn["stages"][stage] for turn in stand.turns] for stage in STAGES},
-        processor_seconds=[turn["processor"] for turn in stand.turns],
-        hops=stand.hops,
-        bursts=stand.bursts,
-        profile=stand.profile,
-        parameters=size.get("parameters"),
-        encoder_multiply_adds=size.get("encoder"),
-        decoder_multiply_adds=size.get("decoder"),
-        not_counted=stand.fault,
-        **more,
+        load_seconds=running.loaded["loaded"] - running.process.started,
+        peak_bytes=max(turn["peak_bytes"] for turn in turns),
+        seconds={stage: [turn["stages"][stage] for turn in turns] for stage in STAGES},
+        processor_seconds=[turn["processor"] for turn in turns],
+        hops=running.hops,
+        bursts=running.bursts,
+        profile=running.profile,
+        not_counted=running.fault,
+        **running.size,
+        **details,
     )
 
 
-def _same_work(entrants: list[Entrant]) -> list[Entrant]:
-    """Programs of other runtimes hold the same network as the ONNX graphs of their model, so they do the same work."""
+def _with_same_counts(results: list[CandidateResult]) -> list[CandidateResult]:
+    """Programs of other runtimes hold the network of the ONNX graphs of their model, so their counts are the same."""
     counted = {
-        entrant.label.split(",")[0]: entrant
-        for entrant in entrants
-        if entrant.runtime == "onnx" and entrant.precision == "fp32" and entrant.multiply_adds is not None
+        each.label.split(",")[0]: each
+        for each in results
+        if each.runtime == "onnx" and each.precision == "fp32" and each.multiply_adds is not None
     }
-    found = []
-    for entrant in entrants:
-        twin = counted.get(entrant.label.split(",")[0])
-        if entrant.runtime not in ("executorch", "litert") or twin is None:
-            found.append(entrant)
-            continue
-        found.append(
-            replace(
-                entrant,
+    completed = []
+    for each in results:
+        twin = counted.get(each.label.split(",")[0])
+        if each.runtime not in ("", "onnx") and twin is not None:
+            each = replace(  # noqa: PLW2901
+                each,
                 parameters=twin.parameters,
                 encoder_multiply_adds=twin.encoder_multiply_adds,
                 decoder_multiply_adds=twin.decoder_multiply_adds,
-                not_counted=f"work and parameters are those of {twin.key}, the same network",
+                not_counted=f"parameters and multiply-adds are those of {twin.key}, the same network",
             )
-        )
-    return found
+        completed.append(each)
+    return completed

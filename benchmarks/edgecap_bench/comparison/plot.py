@@ -1,38 +1,40 @@
-"""A comparison as a picture: the stages' times and the sizes of all contestants."""
+"""A comparison as a picture: the stages' times and the sizes of all candidates."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from edgecap_bench.comparison.report import name, title
+from edgecap_bench.comparison.report import comparison_page, name, shown
 from edgecap_bench.comparison.results import STAGES, Comparison
 from edgecap_bench.harness.timing import summarise
+from edgecap_bench.reports.measurement import Measurement
 from edgecap_bench.reports.plots import panels
 
 
-def draw(contest: Comparison, path: Path) -> None:
+def draw(measurement: Measurement[Comparison], path: Path) -> None:
     """Whole times with their intervals, shares of the stages, and time over size, as one PNG."""
-    entrants = [each for each in contest.entrants if each.recorded is None or each.kind != "bundle"]
-    labels = [name(each) for each in entrants]
-    places = list(range(len(entrants)))
-    height = max(3.4, 0.32 * len(entrants) + 1.2)
-    with panels(path, 3, title(contest), (5.0, height)) as (times, stages, sizes):
-        found = [each.caption for each in entrants]
+    comparison = measurement.body
+    candidates = shown(comparison)
+    labels = [name(each) for each in candidates]
+    places = list(range(len(candidates)))
+    height = max(3.4, 0.32 * len(candidates) + 1.2)
+    with panels(path, 3, comparison_page(measurement).title, (5.0, height)) as (times, stages, sizes):
+        summaries = [each.caption for each in candidates]
         errors = [
-            [1e3 * (each.median - each.low) for each in found],
-            [1e3 * (each.high - each.median) for each in found],
+            [1e3 * (each.median - each.low) for each in summaries],
+            [1e3 * (each.high - each.median) for each in summaries],
         ]
         times.barh(
             places,
-            [1e3 * each.median for each in found],
+            [1e3 * each.median for each in summaries],
             xerr=errors,
             capsize=2,
-            color=["0.75" if each.recorded else "C0" for each in entrants],
+            color=["0.75" if each.recorded else "C0" for each in candidates],
         )
-        times.set(xscale="log", xlabel=f"ms for {contest.clip_seconds:g} s of sound, 95 %")
-        left = [0.0] * len(entrants)
+        times.set(xscale="log", xlabel=f"ms for {comparison.clip_seconds:g} s of sound, 95 %")
+        left = [0.0] * len(candidates)
         for stage in STAGES[:3]:
-            share = [summarise(each.seconds[stage]).median / each.caption.median for each in entrants]
+            share = [summarise(each.seconds[stage]).median / each.caption.median for each in candidates]
             stages.barh(places, share, left=left, label=stage)
             left = [before + more for before, more in zip(left, share, strict=True)]
         stages.set(xlabel="share of the time")
@@ -40,7 +42,7 @@ def draw(contest: Comparison, path: Path) -> None:
         for axis in (times, stages):
             axis.set_yticks(places, labels, fontsize=7)
             axis.invert_yaxis()
-        for each, label in zip(entrants, labels, strict=True):
+        for each, label in zip(candidates, labels, strict=True):
             sizes.plot(each.size_bytes / 1e6, 1e3 * each.caption.median, "o", color="0.6" if each.recorded else "C0")
             sizes.annotate(
                 label,

@@ -1,193 +1,181 @@
-"""A comparison as tables, and as its section of RESULTS.md."""
+"""A comparison as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 
-from edgecap_bench.comparison.results import HOP_SECONDS, STAGES, Comparison, Entrant, read_comparison
+from edgecap_bench.candidates.runner import HOP_SECONDS
+from edgecap_bench.comparison.results import STAGES, CandidateResult, Comparison
 from edgecap_bench.comparison.targets import (
     BASELINES,
     MOST_BYTES_INT8,
     MOST_PARAMETERS,
     MOST_SECONDS,
     TEACHER_PARAMETERS,
-    here,
+    confidence,
     misses,
-    sureness,
     wanted,
 )
 from edgecap_bench.harness.timing import summarise
-from edgecap_bench.reports.registry import Part, illustrated
-from edgecap_bench.reports.tables import Page, Sheet, amount, cores, count, origin, place, spread
+from edgecap_bench.reports.measurement import Header, Measurement
+from edgecap_bench.reports.tables import Page, Sheet, amount, count, measured_page, place, spread, threads
 
 SHOWN_OPERATORS = 6
 
 
-def title(contest: Comparison) -> str:
-    """What was compared, in a line, what is wrong with it first."""
-    done = len(contest.entrants[0].seconds["caption"])
-    measured = sum(entrant.recorded is None for entrant in contest.entrants)
-    words = f"{measured} contestants, {done} rounds, {cores(contest.threads)}, beam {contest.beam}, "
-    words += f"{contest.tokens} tokens"
-    faults = ["NO RESULT, the machine was busy"] * contest.noisy
-    faults += [f"PARTIAL, {done} of {contest.rounds} rounds"] * contest.partial
-    return ": ".join([*faults, words])
+def comparison_page(measurement: Measurement[Comparison]) -> Page:
+    """The comparison for people."""
+    header, comparison = measurement.header, measurement.body
+    return measured_page(
+        header, title(comparison), sheets(comparison), notes=notes(comparison), faults=faults(header, comparison)
+    )
 
 
-def notes(contest: Comparison) -> list[str]:
+def title(comparison: Comparison) -> str:
+    """What was compared, in a line."""
+    measured = len(comparison.measured())
+    return (
+        f"{measured} candidates, {comparison.done_rounds} rounds, {threads(comparison.threads)}, "
+        f"beam {comparison.beam}, {comparison.tokens} tokens"
+    )
+
+
+def faults(header: Header, comparison: Comparison) -> list[str]:
+    """Why it is not a result, with the rounds of a run that was cut short."""
+    rounds = f"PARTIAL, {comparison.done_rounds} of {comparison.rounds} rounds"
+    return [rounds if fault == "PARTIAL" else fault for fault in header.faults]
+
+
+def notes(comparison: Comparison) -> list[str]:
     """What a reader must know to judge the tables."""
-    several = f"{contest.clip_seconds:g} s clips ({', '.join(contest.clips)})"
-    drawn = [entrant.key for entrant in contest.entrants if entrant.random_weights]
-    found = [
-        f"All caption the same {several} in turns, {contest.beam} beams and exactly {contest.tokens} generated "
-        "tokens each: no end token ends a search.",
-        "A turn runs its clip twice and times the second run: nobody pays for caches that another emptied.",
+    candidates = comparison.candidates
+    random = [each.key for each in candidates if each.random_weights]
+    lines = [
+        f"All caption the same {comparison.clip_seconds:g} s clips ({', '.join(comparison.clips)}) in turns, with "
+        f"{comparison.beam} beams and exactly {comparison.tokens} generated tokens each: no end token ends a search.",
+        "A turn runs its clip twice and times the second run, so no candidate is slowed by caches that another filled.",
     ]
-    if drawn:
-        found.append(f"Random weights: {', '.join(drawn)}. Speed, work and size do not depend on the weights' values.")
-    if any(entrant.kind == "teacher-onnx" for entrant in contest.entrants):
-        found.append(
+    if random:
+        lines.append(f"Random weights: {', '.join(random)}. Speed, work and size do not depend on the weights' values.")
+    if any(each.kind == "teacher-onnx" for each in candidates):
+        lines.append(
             "The teacher at its best gives other captions than the published one: its encoder sees 32 "
             "positions instead of 1,024. It is the least that this teacher can cost."
         )
-    if here(contest, ("tagger",)):
-        found.append("The tagger says tags and no sentence; what a caption takes beyond it is the price of a sentence.")
-    records = {entrant.recorded.date: entrant.recorded for entrant in contest.entrants if entrant.recorded}
+    records = {each.recorded.date: each.recorded for each in candidates if each.recorded}
     for record in records.values():
-        found.append(
+        lines.append(
             f"(recorded) was measured elsewhere: {record.date}, {place(record.machine)}, PyTorch "
             f"{record.versions.get('torch', 'unknown')}. Its times are that machine's, so a ratio to them is "
-            "no result; its parameters, bytes and work hold on every machine."
+            "not a result; its parameters, bytes and multiply-adds hold on every machine."
         )
-    found += [f"{each.key}: {each.not_counted}." for each in contest.entrants if each.not_counted]
-    found += [f"Not here: {line}." for line in contest.left_out]
-    if contest.before is not None and contest.after is not None:
-        found.append(f"The board before: {contest.before}; after: {contest.after}.")
-        if contest.after.throttled or contest.before.throttled:
-            found.append("The board was held back (heat or voltage), so its times are longer than they need be.")
-        found.append(f"Energy counted by: {contest.energy}." if contest.energy else "This machine counts no energy.")
-    if contest.took_seconds is not None:
-        over = "" if contest.took_seconds <= MOST_SECONDS else f", more than the {MOST_SECONDS / 60:g} minutes wanted"
-        found.append(f"The whole comparison took {contest.took_seconds / 60:.1f} minutes{over}.")
-    return found
+    lines += [f"{each.key}: {each.not_counted}." for each in candidates if each.not_counted]
+    lines += [f"Left out: {line}." for line in comparison.left_out]
+    before, after = comparison.before, comparison.after
+    if before is not None and after is not None:
+        lines.append(f"The board before: {before}; after: {after}.")
+        if after.throttled or before.throttled:
+            lines.append("The board was throttled (heat or voltage), so its times are longer than they need be.")
+        energy = comparison.energy
+        lines.append(f"Energy counted by: {energy}." if energy else "This machine does not count energy.")
+    if comparison.took_seconds is not None:
+        slow = comparison.took_seconds > MOST_SECONDS
+        over = f", more than the {MOST_SECONDS / 60:g} minutes wanted" if slow else ""
+        lines.append(f"The whole comparison took {comparison.took_seconds / 60:.1f} minutes{over}.")
+    return lines
 
 
-def sheets(contest: Comparison) -> list[Sheet]:
-    """Size and work, times, throughput, ratios, shares, and where the time goes of what was too slow."""
-    found = [_sizes(contest), _times(contest)]
-    if any(entrant.bursts or entrant.hops for entrant in contest.entrants):
-        found.append(_throughput(contest))
-    ratios = [
-        _ratio(contest, baseline, entrant)
-        for baseline in contest.entrants
-        if baseline.kind in BASELINES
-        for entrant in here(contest, ("bundle",))
+def sheets(comparison: Comparison) -> list[Sheet]:
+    """Size and cost, times, throughput, ratios, shares, and where the time goes of what was too slow."""
+    tables = [_sizes(comparison), _times(comparison)]
+    if any(each.bursts or each.hops for each in comparison.candidates):
+        tables.append(_throughput(comparison))
+    bundles = comparison.measured(("bundle",))
+    baselines = [each for each in comparison.candidates if each.kind in BASELINES]
+    header = ("Candidate", "Times as fast as", "Median", "95 % interval", "Interval", "Wanted", "Kept")
+    tables += [
+        Sheet(
+            "Ratios, round by round",
+            header,
+            [_ratio(comparison, baseline, bundle) for baseline in baselines for bundle in bundles],
+        ),
+        Sheet(
+            "The same graphs beside the teacher, where it was recorded",
+            header[:4],
+            [row for bundle in bundles for row in _recorded_beside(comparison, bundle)],
+        ),
+        Sheet(
+            "Shares of the teacher",
+            ("Candidate", "Of the teacher's", "Share", "Wanted", "Kept"),
+            [row for bundle in bundles for row in _shares(comparison, bundle)],
+        ),
     ]
-    header = ("Contestant", "Times as fast as", "Median", "95 % interval", "Interval", "Wanted", "Kept")
-    if ratios:
-        found.append(Sheet("Ratios, round by round", header, ratios))
-    beside = [row for entrant in here(contest, ("bundle",)) for row in _recorded_beside(contest, entrant)]
-    if beside:
-        found.append(Sheet("The same graphs beside the teacher, where it was recorded", header[:4], beside))
-    shares = [row for entrant in here(contest, ("bundle",)) for row in _shares(contest, entrant)]
-    if shares:
-        columns = ("Contestant", "Of the teacher's", "Share", "Wanted", "Kept")
-        found.append(Sheet("Shares of the teacher", columns, shares))
-    return [*found, *_missed(contest)]
+    return [*(table for table in tables if table.rows), *_missed(comparison)]
 
 
-def comparison_page(contest: Comparison) -> Page:
-    """The comparison for people."""
-    return Page(
-        title=title(contest),
-        notes=notes(contest),
-        sheets=sheets(contest),
-        fault=contest.noisy or contest.partial,
-        provenance=origin(contest.date, contest.command, contest.machine, contest.versions),
-    )
-
-
-def section(paths: Sequence[Path]) -> Part:
-    """The section of all comparisons, with a picture for each.
-
-    Raises ResultError for one of a busy machine and for a partial one.
-    """
-    from edgecap_bench.comparison.plot import draw
-
-    return illustrated(paths, read_comparison, comparison_page, draw)
-
-
-def name(entrant: Entrant) -> str:
+def name(candidate: CandidateResult) -> str:
     """Its key, marked where it was not measured in this run."""
-    return f"{entrant.key} (recorded)" if entrant.recorded else entrant.key
+    return f"{candidate.key} (recorded)" if candidate.recorded else candidate.key
 
 
-def _shown(contest: Comparison) -> list[Entrant]:
+def shown(comparison: Comparison) -> list[CandidateResult]:
     """All but bundles that were measured elsewhere."""
-    return [entrant for entrant in contest.entrants if entrant.recorded is None or entrant.kind != "bundle"]
+    return [each for each in comparison.candidates if each.recorded is None or each.kind != "bundle"]
 
 
-def _sizes(contest: Comparison) -> Sheet:
-    header = (
-        "Contestant",
-        "What it is",
-        "Parameters",
-        "Multiply-adds, encoder",
-        "decoder",
-        "Files",
-        "Load",
-        "Peak memory",
-    )
-    rows: list[tuple[str, ...]] = [
-        (
-            name(entrant),
-            entrant.label,
-            count(entrant.parameters),
-            count(entrant.encoder_multiply_adds),
-            count(entrant.decoder_multiply_adds),
-            amount(entrant.size_bytes, "B"),
-            amount(entrant.load_seconds, "s"),
-            amount(entrant.peak_bytes, "B"),
-        )
-        for entrant in _shown(contest)
+def _sizes(comparison: Comparison) -> Sheet:
+    columns: list[tuple[str, Callable[[CandidateResult], str]]] = [
+        ("Candidate", name),
+        ("What it is", lambda each: each.label),
     ]
-    return Sheet("Size and work for a clip", header, rows)
+    if any(each.parameters for each in comparison.candidates):
+        columns += [
+            ("Parameters", lambda each: count(each.parameters)),
+            ("Multiply-adds, encoder", lambda each: count(each.encoder_multiply_adds)),
+            ("decoder", lambda each: count(each.decoder_multiply_adds)),
+        ]
+    columns += [
+        ("Files", lambda each: amount(each.size_bytes, "B")),
+        ("Load", lambda each: amount(each.load_seconds, "s")),
+        ("Peak memory", lambda each: amount(each.peak_bytes, "B")),
+    ]
+    rows = [tuple(cell(each) for _, cell in columns) for each in shown(comparison)]
+    return Sheet("Size and work for a clip", tuple(title for title, _ in columns), rows)
 
 
-def _times(contest: Comparison) -> Sheet:
+def _times(comparison: Comparison) -> Sheet:
     header = (
-        "Contestant",
+        "Candidate",
         *(f"{stage.capitalize()} [95 %], p95" for stage in (*STAGES[:3], "whole")),
         "Processor",
         "Of real time",
     )
     rows = []
-    for entrant in _shown(contest):
+    for each in shown(comparison):
         cells = []
         for stage in STAGES:
-            found = summarise(entrant.seconds[stage])
-            interval = spread(found.low, found.high, "s").replace(" to ", ", ")
-            cells.append(f"{amount(found.median, 's')} [{interval}], {amount(found.p95, 's')}")
-        processor = amount(summarise(entrant.processor_seconds).median, "s") if entrant.processor_seconds else ""
-        rows.append((name(entrant), *cells, processor, f"{entrant.caption.median / contest.clip_seconds:.2%}"))
+            summary = summarise(each.seconds[stage])
+            interval = spread(summary.low, summary.high, "s").replace(" to ", ", ")
+            cells.append(f"{amount(summary.median, 's')} [{interval}], {amount(summary.p95, 's')}")
+        processor = amount(summarise(each.processor_seconds).median, "s") if each.processor_seconds else ""
+        rows.append((name(each), *cells, processor, f"{each.caption.median / comparison.clip_seconds:.2%}"))
     return Sheet("Time for a clip", header, rows)
 
 
-def _throughput(contest: Comparison) -> Sheet:
-    threads = sorted({burst.threads for entrant in contest.entrants for burst in entrant.bursts})
-    energy = any(burst.joules is not None for entrant in contest.entrants for burst in entrant.bursts)
+def _throughput(comparison: Comparison) -> Sheet:
+    counts = sorted({burst.threads for candidate in comparison.candidates for burst in candidate.bursts})
+    energy = any(burst.joules is not None for candidate in comparison.candidates for burst in candidate.bursts)
     header = (
-        "Contestant",
-        *(f"Clips a second, {cores(number)}" for number in threads),
-        *(f"Processor time a clip, {cores(number)}" for number in threads),
-        *(f"Energy a clip, {cores(number)}" for number in threads if energy),
+        "Candidate",
+        *(f"Clips a second, {threads(number)}" for number in counts),
+        *(f"Processor time a clip, {threads(number)}" for number in counts),
+        *(f"Energy a clip, {threads(number)}" for number in counts if energy),
         f"A hop of {HOP_SECONDS:g} s in a stream",
     )
     rows = []
-    for entrant in _shown(contest):
-        by_threads = {burst.threads: burst for burst in entrant.bursts}
-        bursts = [by_threads.get(number) for number in threads]
+    for candidate in shown(comparison):
+        by_threads = {burst.threads: burst for burst in candidate.bursts}
+        bursts = [by_threads.get(number) for number in counts]
         cells = [f"{burst.captions / burst.seconds:.3g}" if burst else "" for burst in bursts]
         cells += [amount(burst.processor_seconds / burst.captions, "s") if burst else "" for burst in bursts]
         if energy:
@@ -195,54 +183,56 @@ def _throughput(contest: Comparison) -> Sheet:
                 f"{burst.joules / burst.captions:.3g} J" if burst and burst.joules is not None else ""
                 for burst in bursts
             ]
-        hop = amount(summarise(entrant.hops).median, "s") if entrant.hops else "a whole clip"
-        rows.append((name(entrant), *cells, hop))
+        hop = amount(summarise(candidate.hops).median, "s") if candidate.hops else "a whole clip"
+        rows.append((name(candidate), *cells, hop))
     return Sheet("Throughput and streams", header, rows)
 
 
-def _ratio(contest: Comparison, baseline: Entrant, entrant: Entrant) -> tuple[str, ...]:
+def _ratio(comparison: Comparison, baseline: CandidateResult, candidate: CandidateResult) -> tuple[str, ...]:
     if baseline.recorded:
-        median = baseline.caption.median / entrant.caption.median
-        return (entrant.key, name(baseline), f"{median:.1f}", "", "another machine: no result", "", "")
-    ratio = entrant.times_faster_than(baseline)
-    least = wanted(baseline, entrant, contest.threads)
+        median = baseline.caption.median / candidate.caption.median
+        return (candidate.key, name(baseline), f"{median:.1f}", "", "another machine: not a result", "", "")
+    ratio = candidate.times_faster_than(baseline)
+    least = wanted(baseline, candidate, comparison.threads)
     kept = "" if least is None else "yes" if ratio.median >= least else "NO"
     digits = 1 if ratio.median >= 1 else 2
     return (
-        entrant.key,
+        candidate.key,
         baseline.key,
         f"{ratio.median:.{digits}f}",
         f"{ratio.low:.{digits}f} to {ratio.high:.{digits}f}",
-        sureness(ratio),
+        confidence(ratio),
         "" if least is None else f"at least {least:g}",
         kept,
     )
 
 
-def _recorded_beside(contest: Comparison, entrant: Entrant) -> list[tuple[str, ...]]:
+def _recorded_beside(comparison: Comparison, candidate: CandidateResult) -> list[tuple[str, ...]]:
     """Ratios of the same graphs on the machine where the teacher was recorded."""
-    twins = [other for other in contest.entrants if other.recorded and other.graphs and other.graphs == entrant.graphs]
+    twins = [
+        other for other in comparison.candidates if other.recorded and other.graphs and other.graphs == candidate.graphs
+    ]
     rows: list[tuple[str, ...]] = []
     for twin in twins[:1]:
-        for baseline in (other for other in contest.entrants if other.recorded and other.kind in BASELINES):
+        for baseline in (other for other in comparison.candidates if other.recorded and other.kind in BASELINES):
             ratio = twin.times_faster_than(baseline)
-            rows.append((entrant.key, name(baseline), f"{ratio.median:.1f}", f"{ratio.low:.1f} to {ratio.high:.1f}"))
+            rows.append((candidate.key, name(baseline), f"{ratio.median:.1f}", f"{ratio.low:.1f} to {ratio.high:.1f}"))
     return rows
 
 
-def _shares(contest: Comparison, entrant: Entrant) -> list[tuple[str, ...]]:
-    teacher = next((baseline for baseline in contest.entrants if baseline.kind == "teacher"), None)
+def _shares(comparison: Comparison, candidate: CandidateResult) -> list[tuple[str, ...]]:
+    teacher = next((baseline for baseline in comparison.candidates if baseline.kind == "teacher"), None)
     if teacher is None:
         return []
-    most_bytes = MOST_BYTES_INT8 if entrant.precision == "int8" else None
-    rows: list[tuple[str, float, float | None]] = [("bytes", entrant.size_bytes / teacher.size_bytes, most_bytes)]
-    if entrant.parameters:
-        rows.append(("parameters, as published", entrant.parameters / TEACHER_PARAMETERS, MOST_PARAMETERS))
-    if entrant.multiply_adds and teacher.multiply_adds:
-        rows.append(("multiply-adds", entrant.multiply_adds / teacher.multiply_adds, None))
+    most_bytes = MOST_BYTES_INT8 if candidate.precision == "int8" else None
+    rows: list[tuple[str, float, float | None]] = [("bytes", candidate.size_bytes / teacher.size_bytes, most_bytes)]
+    if candidate.parameters:
+        rows.append(("parameters, as published", candidate.parameters / TEACHER_PARAMETERS, MOST_PARAMETERS))
+    if candidate.multiply_adds and teacher.multiply_adds:
+        rows.append(("multiply-adds", candidate.multiply_adds / teacher.multiply_adds, None))
     return [
         (
-            entrant.key,
+            candidate.key,
             what,
             f"{share:.2%}",
             "" if most is None else f"at most {most:.1%}",
@@ -252,16 +242,16 @@ def _shares(contest: Comparison, entrant: Entrant) -> list[tuple[str, ...]]:
     ]
 
 
-def _missed(contest: Comparison) -> list[Sheet]:
+def _missed(comparison: Comparison) -> list[Sheet]:
     """For what is slower than wanted: what it would have to take, and where its time goes."""
     rows: list[tuple[str, ...]] = []
-    profiled: dict[str, Entrant] = {}
-    for entrant, baseline, ratio, least in misses(contest):
-        whole, must = entrant.caption.median, entrant.caption.median * ratio / least
-        stages = [f"{stage} {amount(summarise(entrant.seconds[stage]).median, 's')}" for stage in STAGES[:3]]
-        rate = (entrant.encoder_multiply_adds or 0) / summarise(entrant.seconds["encoder"]).median / 1e9
+    profiled: dict[str, CandidateResult] = {}
+    for candidate, baseline, ratio, least in misses(comparison):
+        whole, must = candidate.caption.median, candidate.caption.median * ratio / least
+        stages = [f"{stage} {amount(summarise(candidate.seconds[stage]).median, 's')}" for stage in STAGES[:3]]
+        rate = (candidate.encoder_multiply_adds or 0) / summarise(candidate.seconds["encoder"]).median / 1e9
         others = (baseline.encoder_multiply_adds or 0) / summarise(baseline.seconds["encoder"]).median / 1e9
-        encoder = summarise(entrant.seconds["encoder"]).median
+        encoder = summarise(candidate.seconds["encoder"]).median
         alone = encoder - (whole - must)
         change = (
             f"by the encoder alone: {amount(alone, 's')} instead of {amount(encoder, 's')}"
@@ -270,19 +260,19 @@ def _missed(contest: Comparison) -> list[Sheet]:
         )
         rows.append(
             (
-                entrant.key,
+                candidate.key,
                 f"{ratio:.1f} of {least:g} x {baseline.key}",
                 f"{amount(whole, 's')}: {', '.join(stages)}",
                 f"{amount(must, 's')}; {change}",
                 f"{rate:.0f} G, of {baseline.key} {others:.0f} G",
-                _less_work(entrant, baseline),
+                _less_work(candidate, baseline),
             )
         )
-        profiled |= {each.key: each for each in (entrant, baseline) if each.profile}
+        profiled |= {each.key: each for each in (candidate, baseline) if each.profile}
     if not rows:
         return []
     header = (
-        "Contestant",
+        "Candidate",
         "Reached",
         "Takes",
         "Would have to take",
@@ -290,12 +280,12 @@ def _missed(contest: Comparison) -> list[Sheet]:
         "Multiply-adds in all",
     )
     found = [Sheet("What was missed, and by how much", header, rows)]
-    for entrant in profiled.values():
-        total = sum(each.seconds for each in entrant.profile)
-        top = sorted(entrant.profile, key=lambda each: -each.seconds)[:SHOWN_OPERATORS]
+    for candidate in profiled.values():
+        total = sum(each.seconds for each in candidate.profile)
+        top = sorted(candidate.profile, key=lambda each: -each.seconds)[:SHOWN_OPERATORS]
         found.append(
             Sheet(
-                f"Where the time goes: {entrant.key}",
+                f"Where the time goes: {candidate.key}",
                 ("Graph", "Operator", "Nodes run", "Time", "Share"),
                 [
                     (
@@ -312,8 +302,8 @@ def _missed(contest: Comparison) -> list[Sheet]:
     return found
 
 
-def _less_work(entrant: Entrant, baseline: Entrant) -> str:
+def _less_work(candidate: CandidateResult, baseline: CandidateResult) -> str:
     """How many times less work a bundle does: at the same speed of arithmetic it can be no faster than that."""
-    if not entrant.multiply_adds or not baseline.multiply_adds:
+    if not candidate.multiply_adds or not baseline.multiply_adds:
         return "not counted"
-    return f"{baseline.multiply_adds / entrant.multiply_adds:.1f} times fewer"
+    return f"{baseline.multiply_adds / candidate.multiply_adds:.1f} times fewer"

@@ -1,30 +1,24 @@
-"""A comparison: what several contestants took on the same clips, taking turns, as one JSON file."""
+"""What a comparison found: each candidate's times on the same clips, its size, its counted cost."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
-import msgspec
-
-from edgecap.util.files import write_atomically
-from edgecap_bench.candidates.runners import Kind
-from edgecap_bench.harness.board_state import Condition
+from edgecap_bench.candidates.runner import Kind
+from edgecap_bench.counting.profile import OperatorTime
+from edgecap_bench.harness.board_state import BoardState
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.harness.timing import Summary, summarise
-from edgecap_bench.reports.results import read_document
 
-FORMAT: Literal["edgecap-bench-comparison"] = "edgecap-bench-comparison"
-FORMAT_VERSION = 1
 STAGES = ("front end", "encoder", "decoder", "caption")
-HOP_SECONDS = 2.0
-"""What `edgecap listen` walks a stream by where nothing else is asked for."""
+"""The three stages, and all of them together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Burst:
-    """Captions one after the other, nobody else at work."""
+    """Captions one after the other, while no other candidate runs."""
 
     threads: int
     captions: int
@@ -32,18 +26,6 @@ class Burst:
     processor_seconds: float
     joules: float | None = None
     """Counted by the machine, idle power included; None where it counts none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperatorTime:
-    """One kind of operator in one graph."""
-
-    graph: str
-    operator: str
-    seconds: float
-    """For one clip."""
-    count: int
-    """Nodes run for one clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +39,8 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrant:
-    """What one contestant is and took."""
+class CandidateResult:
+    """What one candidate is, and what it took."""
 
     key: str
     kind: Kind
@@ -74,7 +56,7 @@ class Entrant:
     peak_bytes: int
     """Resident memory of its process at its highest."""
     seconds: dict[str, list[float]]
-    """Of each stage (`STAGES`) in each whole round; "caption" is the three together."""
+    """Of each stage (`STAGES`) in each whole round."""
     parameters: int | None = None
     """None where a run was cut short before they were counted, or where they cannot be."""
     encoder_multiply_adds: int | None = None
@@ -82,18 +64,18 @@ class Entrant:
     decoder_multiply_adds: int | None = None
     """For one clip, all steps and beams."""
     not_counted: str = ""
-    """Why its parameters and its work could not be counted; empty where they were, or were not tried."""
+    """Why its parameters and multiply-adds could not be counted; empty where they were, or were not tried."""
     runtime: str = ""
-    """What computes it, for people."""
+    """A bundle's runtime; empty for a published model."""
     graphs: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of a bundle's graphs by role, which tells whether two results are of the same one."""
+    """SHA-256 of a bundle's graphs by role: equal where two results are of the same one."""
     processor_seconds: list[float] = field(default_factory=list)
     """Processor time of its process, all threads, for each round's caption."""
     hops: list[float] = field(default_factory=list)
-    """Seconds that a hop of `HOP_SECONDS` takes in a stream: its new frames, encoder, decoder. Bundles only: the others
+    """Seconds that a hop of a stream takes: its new frames, encoder, decoder. Of bundles only: the published models
     would caption a whole clip each hop."""
     bursts: list[Burst] = field(default_factory=list)
-    """Captions one after the other, with one and with all threads."""
+    """With one and with all threads."""
     profile: list[OperatorTime] = field(default_factory=list)
     """Where ONNX Runtime spends a clip's time, greatest first; empty for what it does not run."""
     recorded: Recorded | None = None
@@ -104,7 +86,7 @@ class Entrant:
         """Time of one clip, all stages."""
         return summarise(self.seconds["caption"])
 
-    def times_faster_than(self, other: Entrant) -> Summary:
+    def times_faster_than(self, other: CandidateResult) -> Summary:
         """How often this one captions while `other` does once, round by round."""
         pairs = zip(other.seconds["caption"], self.seconds["caption"], strict=True)
         return summarise([theirs / ours for theirs, ours in pairs])
@@ -119,14 +101,11 @@ class Entrant:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All of a comparison's file."""
+    """Candidates on the same clips, in turns."""
 
-    format: Literal["edgecap-bench-comparison"]
-    format_version: int
-    date: str
-    command: str
-    machine: Machine
-    versions: dict[str, str]
+    FORMAT: ClassVar[str] = "edgecap-bench-comparison"
+    VERSION: ClassVar[int] = 2
+
     threads: int
     beam: int
     tokens: int
@@ -134,40 +113,26 @@ class Comparison:
     clips: list[str]
     clip_seconds: float
     rounds: int
-    """Asked for; whole ones are as many as each entrant has times."""
-    entrants: list[Entrant]
-    others_before: float | None
-    others_during: float | None
-    noisy: bool
-    """Whether others took so much of the machine that the times are no result."""
-    partial: bool
-    """Whether the run was cut short; what is here was measured as asked."""
-    before: Condition | None = None
+    """As requested; whole ones are as many as each candidate has times."""
+    candidates: list[CandidateResult]
+    before: BoardState | None = None
     """The board before the first round."""
-    after: Condition | None = None
+    after: BoardState | None = None
     """The board after the last burst."""
     energy: str = ""
     """What counted the energy; empty where the machine counts none."""
     left_out: list[str] = field(default_factory=list)
     """Who could not take part, and why."""
     took_seconds: float | None = None
-    """The whole comparison: stand-ins, loading, rounds, counting. Without exporting bundles, which are kept."""
+    """The whole comparison: random weights, loading, rounds, counting. Without exporting bundles, which are kept."""
 
+    @property
+    def done_rounds(self) -> int:
+        """Whole rounds that were measured."""
+        return len(self.candidates[0].seconds["caption"])
 
-def write_comparison(path: Path, contest: Comparison) -> None:
-    """Write a comparison to `path`, whole or not at all. Raises OutputError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(contest), indent=1) + b"\n")
-
-
-def read_comparison(path: Path) -> Comparison:
-    """Read a comparison. Raises ResultError for what cannot be read, or is of another format or version."""
-    return read_document(path, FORMAT, FORMAT_VERSION, Comparison)
-
-
-def is_contest(path: Path) -> bool:
-    """Whether a file calls itself a comparison, of whatever version; False for what cannot be read."""
-    try:
-        head = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return False
-    return isinstance(head, dict) and head.get("format") == FORMAT
+    def measured(
+        self, kinds: Sequence[Kind] = ("teacher", "teacher-onnx", "reference", "bundle")
+    ) -> list[CandidateResult]:
+        """Candidates of these kinds that were measured in this run."""
+        return [each for each in self.candidates if each.kind in kinds and each.recorded is None]

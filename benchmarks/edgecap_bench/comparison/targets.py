@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from edgecap_bench.comparison.results import Comparison, Entrant
+from edgecap_bench.candidates.runner import Kind
+from edgecap_bench.comparison.results import CandidateResult, Comparison
 from edgecap_bench.harness.timing import Summary
 
-TIMES_FASTER = {
+TIMES_FASTER: dict[tuple[Kind, str], float] = {
     ("teacher", "fp32"): 40.0,
     ("teacher", "int8"): 80.0,
     ("teacher-onnx", "fp32"): 19.0,
@@ -15,7 +14,7 @@ TIMES_FASTER = {
     ("reference", "fp32"): 4.0,
     ("reference", "int8"): 8.0,
 }
-"""At least so often as fast as a baseline, by the bundle's precision; one thread, ONNX Runtime."""
+"""At least so many times as fast as a baseline, by the bundle's precision; one thread, ONNX Runtime."""
 MOST_PARAMETERS, MOST_BYTES_INT8 = 0.068, 0.02
 """At most this share of the teacher's parameters, and in int8 of its bytes."""
 TEACHER_PARAMETERS = 171_336_151
@@ -26,40 +25,31 @@ FEWEST_ROUNDS = 6
 """With fewer, no two of the times hold the median between them with 95 % confidence."""
 MOST_SECONDS = 360.0
 """The whole comparison."""
-BASELINES = ("teacher", "teacher-onnx", "reference", "tagger")
+BASELINES: tuple[Kind, ...] = ("teacher", "teacher-onnx", "reference")
 
 
-def wanted(baseline: Entrant, entrant: Entrant, threads: int) -> float | None:
-    """How many times as fast as the baseline a bundle must be at least; None where nothing was promised."""
-    if entrant.runtime not in ("", "onnx") or threads != 1 or baseline.recorded:
+def wanted(baseline: CandidateResult, candidate: CandidateResult, threads: int) -> float | None:
+    """How many times as fast as the baseline a bundle must be at least; None where nothing is wanted."""
+    if candidate.runtime not in ("", "onnx") or threads != 1 or baseline.recorded:
         return None
-    return TIMES_FASTER.get((baseline.kind, entrant.precision))
+    return TIMES_FASTER.get((baseline.kind, candidate.precision))
 
 
-def too_wide(ratio: Summary) -> bool:
-    """Whether the interval of a ratio reaches further than `WIDEST` of it to either side."""
-    return max(ratio.high - ratio.median, ratio.median - ratio.low) > WIDEST * ratio.median
-
-
-def sureness(ratio: Summary) -> str:
+def confidence(ratio: Summary) -> str:
     """What a ratio's interval is worth, in words."""
     if ratio.count < FEWEST_ROUNDS:
         return "too few rounds"
-    return "too wide" if too_wide(ratio) else f"within {WIDEST:.0%}".replace("%", " %")
+    too_wide = max(ratio.high - ratio.median, ratio.median - ratio.low) > WIDEST * ratio.median
+    return "too wide" if too_wide else f"within {100 * WIDEST:g} %"
 
 
-def here(contest: Comparison, kinds: Sequence[str]) -> list[Entrant]:
-    """Entrants of these kinds that were measured in this run."""
-    return [entrant for entrant in contest.entrants if entrant.kind in kinds and entrant.recorded is None]
-
-
-def misses(contest: Comparison) -> list[tuple[Entrant, Entrant, float, float]]:
-    """Bundles that are slower than wanted: bundle, baseline, how often as fast, how often wanted."""
-    found = []
-    for baseline in here(contest, BASELINES):
-        for entrant in here(contest, ("bundle",)):
-            least = wanted(baseline, entrant, contest.threads)
-            ratio = entrant.times_faster_than(baseline).median
+def misses(comparison: Comparison) -> list[tuple[CandidateResult, CandidateResult, float, float]]:
+    """Bundles that are slower than wanted: bundle, baseline, how many times as fast, how many wanted."""
+    missed = []
+    for baseline in comparison.measured(BASELINES):
+        for candidate in comparison.measured(("bundle",)):
+            least = wanted(baseline, candidate, comparison.threads)
+            ratio = candidate.times_faster_than(baseline).median
             if least is not None and ratio < least:
-                found.append((entrant, baseline, ratio, least))
-    return found
+                missed.append((candidate, baseline, ratio, least))
+    return missed

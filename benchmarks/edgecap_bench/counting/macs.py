@@ -1,7 +1,7 @@
 """Multiply-adds and parameters, counted from what is computed and stored, never from a clock.
 
-Counted are products of matrices and convolutions, attention among them: a bias, a norm or an activation costs a
-fraction of a percent of these and is left out, as is the front end's Fourier transform.
+Products of matrices and convolutions are counted, attention among them. Biases, norms and activations cost a fraction
+of a percent of these and are left out, as is the Fourier transform of the front end.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.errors import BundleError
-from edgecap_bench.counting.onnx_file import Node, OnnxFile, read_graph
+from edgecap.errors import BundleError, MissingDependencyError
+from edgecap.inference.onnx_session import open_graph
 
 CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv", "FusedConv", "NhwcFusedConv"}
 PRODUCTS = {
@@ -32,9 +32,11 @@ PRODUCTS = {
     "QGemm",
     "MatMulNBits",
 }
-WEIGHT_PLACE = {"QLinearConv": 3}
-"""Where a convolution's weight, (out, in / groups, …), stands among its inputs; 1 for all others."""
-Shape = tuple[int, ...]
+WEIGHT_INPUT = {"QLinearConv": 3}
+"""Index of a convolution's weight, (out, in / groups, …), among its inputs; 1 for all others."""
+FEWEST_PARAMETERS = 32
+"""A stored tensor with fewer numbers is a constant of the graph, not a parameter of the network."""
+_ELEMENTS = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(int64)": "i8", "tensor(int32)": "i4"}
 
 
 def torch_multiply_adds(run: Callable[[], object]) -> int:
@@ -51,80 +53,91 @@ def torch_multiply_adds(run: Callable[[], object]) -> int:
 def onnx_multiply_adds(path: Path, sizes: Mapping[str, int] | None = None) -> int:
     """Multiply-adds of one run of a graph; `sizes` gives its named axes.
 
-    The graph is run once on zeros for the shapes, so that operators beyond the ONNX standard are no obstacle. Raises
-    BundleError for one that does not run or whose work cannot be told.
+    The graph is run once on zeros for the shapes, so operators beyond the ONNX standard are counted too. Raises
+    BundleError for a graph that does not run or has a node whose work is not known, MissingDependencyError without the
+    package onnx.
     """
-    graph = read_graph(path)
-    counted = [node for node in graph.nodes if node.operator in CONVOLUTIONS | PRODUCTS]
-    for node in graph.nodes:
-        if node.operator == "Einsum" or "Attention" in node.operator:
-            raise BundleError(f"{path.name}: the work of a node {node.operator} cannot be counted yet")
-    shapes = {tensor.name: tensor.shape for tensor in graph.tensors}
-    shapes |= _shapes(graph, {name for node in counted for name in _needed(node)} - set(shapes), sizes or {}, path)
-    return sum(_node(node, shapes) for node in counted)
+    model = _read(path)
+    for node in model.graph.node:
+        if node.op_type == "Einsum" or "Attention" in node.op_type:
+            raise BundleError(f"{path.name}: the multiply-adds of the operator {node.op_type} cannot be counted")
+    counted = [node for node in model.graph.node if node.op_type in CONVOLUTIONS | PRODUCTS]
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    unknown = {name for node in counted for name in _factors(node)} - set(shapes)
+    shapes |= _run_for_shapes(model, unknown, sizes or {}, path)
+    return sum(_multiply_adds(node, shapes) for node in counted)
 
 
-def onnx_parameters(paths: list[Path]) -> int:
+def onnx_parameters(paths: Sequence[Path]) -> int:
     """Numbers stored in graphs: tensors of at least one axis and 32 numbers, each tensor once.
 
-    What training normalises with is folded into these; what two graphs share counts once.
+    BatchNorm is folded into these, and what two graphs share counts once. Raises BundleError, MissingDependencyError.
     """
     seen: dict[bytes, int] = {}
     for path in paths:
-        for tensor in read_graph(path).tensors:
-            if tensor.shape and tensor.count >= 32:
+        model = _read(path)
+        from onnx import numpy_helper
+
+        for tensor in model.graph.initializer:
+            count = math.prod(tensor.dims)
+            if tensor.dims and count >= FEWEST_PARAMETERS:
                 # a transposed copy of an embedding is the same parameters: compare what does not depend on the order
-                ordered = np.sort(tensor.array()).tobytes()
-                seen[hashlib.sha256(str(tensor.count).encode() + ordered).digest()] = tensor.count
+                ordered = np.sort(numpy_helper.to_array(tensor), axis=None).tobytes()
+                seen[hashlib.sha256(str(count).encode() + ordered).digest()] = count
     return sum(seen.values())
 
 
 def onnx_operators(path: Path) -> dict[str, int]:
-    """How many nodes of each operator a graph has, by name."""
-    return dict(sorted(Counter(node.operator for node in read_graph(path).nodes).items()))
+    """How many nodes of each operator a graph has, by name. Raises BundleError, MissingDependencyError."""
+    return dict(sorted(Counter(node.op_type for node in _read(path).graph.node).items()))
 
 
-def zeros(graph: OnnxFile, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-    """Inputs for one run of a graph, all zero save the length of the memory: of nothing, attention would be NaN."""
+def zero_inputs(session: Any, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - onnxruntime has no types
+    """Inputs for one run of a graph, all zero but the length of the memory: attention over nothing would be NaN."""
     feeds = {}
-    for value in graph.inputs:
-        shape = [sizes.get(axis, 1) if isinstance(axis, str) else axis or 1 for axis in value.shape]
-        feeds[value.name] = np.full(shape, value.name == "memory_length", value.type)
+    for node in session.get_inputs():
+        shape = [sizes.get(axis, 1) if isinstance(axis, str) else axis or 1 for axis in node.shape]
+        feeds[node.name] = np.full(shape, node.name == "memory_length", np.dtype(_ELEMENTS.get(node.type, "f4")))
     return feeds
 
 
-def _needed(node: Node) -> tuple[str, ...]:
-    """The tensors whose shapes tell a node's work."""
-    factor = node.inputs[WEIGHT_PLACE.get(node.operator, 1)] if node.operator in CONVOLUTIONS else node.inputs[0]
-    return factor, node.outputs[0]
-
-
-def _shapes(graph: OnnxFile, names: set[str], sizes: Mapping[str, int], path: Path) -> dict[str, Shape]:
-    """Shapes of tensors by name, from one run on zeros."""
-    from edgecap.inference.onnx_session import import_onnxruntime
-
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the names must stay
-    options.log_severity_level, options.intra_op_num_threads = 4, 1
-    feeds = zeros(graph, sizes)
-    given = {name: tuple(feed.shape) for name, feed in feeds.items()}
-    asked = sorted(names - set(given))
-    there = {value.name for value in graph.outputs}
-    model = graph.with_outputs([name for name in asked if name not in there])
+def _read(path: Path) -> Any:  # noqa: ANN401 - onnx has no types
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        found = session.run(asked, feeds)
+        import onnx
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("counting parameters and multiply-adds", "bench") from error
+    try:
+        return onnx.load(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror or error}); check its name") from error
+    except Exception as error:  # protobuf's own error is not among its public names
+        raise BundleError(f"{path} is not an ONNX graph; export the model again") from error
+
+
+def _factors(node: Any) -> tuple[str, str]:  # noqa: ANN401
+    """The two tensors whose shapes determine a node's work: one factor, and the output."""
+    index = WEIGHT_INPUT.get(node.op_type, 1) if node.op_type in CONVOLUTIONS else 0
+    return node.input[index], node.output[0]
+
+
+def _run_for_shapes(model: Any, names: set[str], sizes: Mapping[str, int], path: Path) -> dict[str, tuple[int, ...]]:  # noqa: ANN401
+    """Shapes of tensors by name, from one run on zeros with these tensors as outputs. Raises BundleError."""
+    known = {value.name for value in model.graph.output}
+    model.graph.output.extend(type(model.graph.output[0])(name=name) for name in sorted(names - known))
+    session = open_graph(model.SerializeToString(), optimise=False)  # optimised, the names would be gone
+    feeds = zero_inputs(session, sizes)
+    shapes = {name: feed.shape for name, feed in feeds.items()}
+    wanted = sorted(names - set(shapes))
+    try:
+        outputs = session.run(wanted, feeds)
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise BundleError(
-            f"{path.name} does not run on zeros, so its work cannot be counted "
-            f"({(str(error).splitlines() or [type(error).__name__])[0]})"
-        ) from error
-    return given | {name: tuple(array.shape) for name, array in zip(asked, found, strict=True)}
+        raise BundleError(f"{path.name} does not run on zeros, so its work cannot be counted ({error})") from error
+    return shapes | {name: output.shape for name, output in zip(wanted, outputs, strict=True)}
 
 
-def _node(node: Node, shapes: dict[str, Shape]) -> int:
-    factor, out = (shapes[name] for name in _needed(node))
-    if node.operator in CONVOLUTIONS:
-        return math.prod(out) * math.prod(factor[1:])
-    return math.prod(out) * factor[-2 if node.integers.get("transA") else -1]
+def _multiply_adds(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> int:  # noqa: ANN401
+    factor, output = (shapes[name] for name in _factors(node))
+    if node.op_type in CONVOLUTIONS:
+        return math.prod(output) * math.prod(factor[1:])
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(output) * factor[-2 if transposed else -1]

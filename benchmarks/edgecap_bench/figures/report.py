@@ -1,73 +1,46 @@
-"""The figures of one model as tables, and as their section of RESULTS.md."""
+"""The figures of one model as tables and as a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from edgecap_bench.figures.figures import EXPLANATIONS
-from edgecap_bench.reports.registry import Part, refuse_faulty
-from edgecap_bench.reports.results import Figure, Result, Unit, read_result
-from edgecap_bench.reports.tables import Page, Sheet, amount, cores, markdown, origin, spread
+from edgecap_bench.figures.results import EXPLANATIONS, Figure, Figures
+from edgecap_bench.reports.measurement import Measurement
+from edgecap_bench.reports.plots import panels
+from edgecap_bench.reports.tables import Page, Sheet, Unit, amount, measured_page, spread, threads
 
-HEADER = ("Figure", "Median", "95 % interval", "p95", "Wanted", "Kept")
-
-
-def rows(result: Result) -> list[tuple[str, ...]]:
-    """The lines of a result's table, as text, under `HEADER`."""
-    return [_row(figure) for figure in result.figures]
+HEADER = ("Figure", "Median", "95 % interval", "p95", "Wanted", "Kept", "What it is")
 
 
-def heading(result: Result) -> str:
-    """What was measured, in a line."""
-    subject = result.subject
-    return (
-        f"{subject.name} ({subject.runtime} {subject.precision}, {amount(subject.size_bytes, 'B')}), "
-        f"{cores(result.settings.threads)}"
-    )
-
-
-def figures_page(result: Result) -> Page:
-    """One result for people."""
-    settings = result.settings
-    table = [(*row, EXPLANATIONS[figure.name]) for row, figure in zip(rows(result), result.figures, strict=True)]
-    faults = ["NO RESULT, the machine was busy"] * result.noisy + ["PARTIAL"] * result.partial
+def figures_page(measurement: Measurement[Figures]) -> Page:
+    """The figures for people."""
+    subject, settings = measurement.body.subject, measurement.body.settings
     rounds = f"{settings.rounds} rounds, {settings.starts} starts, beam {settings.beam}"
     if settings.steps:
         rounds += f", {len(settings.clips)} clips, {min(settings.steps)} to {max(settings.steps)} decoder steps each"
-    return Page(
-        title=": ".join([*faults, heading(result)]),
-        notes=[],
-        fault=bool(faults),
-        sheets=[Sheet("", (*HEADER, "What it is"), table)],
-        provenance=[*origin(result.date, result.command, result.machine, result.versions), rounds],
+    title = f"{subject.name} ({subject.runtime} {subject.precision}, {amount(subject.size_bytes, 'B')})"
+    return measured_page(
+        measurement.header,
+        f"{title}, {threads(settings.threads)}",
+        [Sheet("", HEADER, [_row(figure) for figure in measurement.body.figures])],
+        provenance=[rounds],
     )
 
 
-def section(paths: Sequence[Path]) -> Part:
-    """The section of all figures. Raises ResultError, also for a result of a busy machine or one cut short."""
-    results = sorted(map(read_result, paths), key=lambda one: (one.subject.name, one.settings.threads, one.date))
-    for result in results:
-        refuse_faulty(result, f"the result of {result.date}")
-    return Part("\n".join(markdown(figures_page(result), level=2) for result in results))
-
-
-def draw(result: Result, path: Path) -> None:
+def draw(measurement: Measurement[Figures], path: Path) -> None:
     """Times and bytes with their intervals and what is wanted (red), a panel each, as one PNG."""
-    from edgecap_bench.reports.plots import panels
-
-    kinds: tuple[tuple[Unit, float, str], ...] = (("s", 1e3, "ms"), ("B", 1e-6, "MB"))
-    found = [
-        (unit, [figure for figure in result.figures if figure.unit == unit], factor, name)
-        for unit, factor, name in kinds
+    units: tuple[tuple[Unit, float, str], ...] = (("s", 1e3, "ms"), ("B", 1e-6, "MB"))
+    drawn = [
+        ([figure for figure in measurement.body.figures if figure.unit == unit], factor, name)
+        for unit, factor, name in units
     ]
-    found = [each for each in found if each[1]]
-    with panels(path, len(found), figures_page(result).title, (6.0, 3.4)) as axes:
-        for axis, (_, figures, factor, name) in zip(axes, found, strict=True):
+    drawn = [each for each in drawn if each[0]]
+    with panels(path, len(drawn), figures_page(measurement).title, (6.0, 3.4)) as axes:
+        for axis, (figures, factor, name) in zip(axes, drawn, strict=True):
             for place, figure in enumerate(figures):
-                each = figure.summary
-                error = [[factor * (each.median - each.low)], [factor * (each.high - each.median)]]
-                axis.barh(place, factor * each.median, xerr=error, capsize=2, color="C0")
+                summary = figure.summary
+                error = [[factor * (summary.median - summary.low)], [factor * (summary.high - summary.median)]]
+                axis.barh(place, factor * summary.median, xerr=error, capsize=2, color="C0")
                 if figure.target is not None:
                     axis.plot([factor * figure.target] * 2, [place - 0.4, place + 0.4], color="C3")
             axis.set_yticks(range(len(figures)), [figure.name for figure in figures], fontsize=7)
@@ -82,4 +55,4 @@ def _row(figure: Figure) -> tuple[str, ...]:
     wanted = "" if figure.target is None else f"at most {amount(figure.target, figure.unit)}"
     verdict = {True: "yes", False: "NO", None: ""}[figure.reached]
     p95 = amount(summary.p95, figure.unit) if several else ""
-    return figure.name, amount(summary.median, figure.unit), interval, p95, wanted, verdict
+    return figure.name, amount(summary.median, figure.unit), interval, p95, wanted, verdict, EXPLANATIONS[figure.name]

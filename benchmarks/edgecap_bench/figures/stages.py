@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from edgecap.bundle.models import find_model
 from edgecap.captioner import Captioner
 from edgecap.inference.decoding import DecodeStep, beam_search
 from edgecap.inference.session import Encoded, open_session
+from edgecap.util.progress import Progress, no_progress
+from edgecap_bench.harness.child import Channel
 from edgecap_bench.harness.clips import load_clips
 from edgecap_bench.harness.timing import interleave
 
@@ -36,6 +39,13 @@ class StageTimes:
     """Decoder steps that each clip takes."""
 
 
+def stages(channel: Channel, spec: str) -> dict[str, object]:
+    """`measure_stages` in a child; `spec` is JSON of its arguments."""
+    options = json.loads(spec)
+    options["clips"] = options["clips"] and Path(options["clips"])
+    return asdict(measure_stages(**options, progress=channel.progress))
+
+
 def measure_stages(
     model: str | None,
     clips: Path | None,
@@ -43,7 +53,7 @@ def measure_stages(
     rounds: int,
     threads: int,
     beam: int | None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> StageTimes:
     """Time the stages on clips of the model's window, one clip a round, the stages taking turns.
 
@@ -90,7 +100,7 @@ def measure_stages(
         rounds,
         progress=progress,
     )
-    step = [taken / steps[turn % len(sounds)] for turn, taken in enumerate(seconds["decoder"])]
+    step = [total / steps[turn % len(sounds)] for turn, total in enumerate(seconds["decoder"])]
     return StageTimes(**seconds, decoder_step=step, clips=[sound.name for sound in sounds], steps=steps)
 
 

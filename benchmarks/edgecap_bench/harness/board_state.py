@@ -1,4 +1,4 @@
-"""The board before and after a run: how hot, whether held back, how fast its clock."""
+"""The board before and after a run: its temperature, whether it is throttled, its clock."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from edgecap.live import thermal
 
 SYSTEM = Path("/sys")
 VCGENCMD = "vcgencmd"
-"""The Raspberry Pi's own tool; older kernels tell the throttle word through it alone."""
+"""The Raspberry Pi's own tool; older kernels give the throttle word through it alone."""
 WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A look at the board; None where it does not say."""
+class BoardState:
+    """One reading; None where the board does not report it."""
 
     celsius: float | None
     """Its hottest thermal zone."""
@@ -26,40 +26,29 @@ class Condition:
     """Clock of its first core."""
 
     def __str__(self) -> str:
-        held = {True: "held back", False: "not held back", None: ""}[self.throttled]
-        parts = [
-            "" if self.celsius is None else f"{self.celsius:.1f} °C",
-            held,
-            "" if self.megahertz is None else f"{self.megahertz:.0f} MHz",
-        ]
-        return ", ".join(part for part in parts if part) or "the board does not say"
+        parts = [] if self.celsius is None else [f"{self.celsius:.1f} °C"]
+        parts += [] if self.throttled is None else ["throttled" if self.throttled else "not throttled"]
+        parts += [] if self.megahertz is None else [f"{self.megahertz:.0f} MHz"]
+        return ", ".join(parts) or "not reported"
 
 
-def look(system: Path = SYSTEM, tool: str = VCGENCMD) -> Condition:
-    """The board now, from the kernel's files below `system`, and from the Pi's tool for what those do not tell."""
+def read_state(system: Path = SYSTEM) -> BoardState:
+    """The board now, from the kernel's files below `system`, and from the Pi's tool for what those do not give."""
     heat = thermal.look(system)
     throttled: bool | None = heat.throttled or heat.undervoltage
     if not throttled and not (system / "devices/platform/soc/soc:firmware/get_throttled").exists():
-        throttled = _told_by(tool)
-    return Condition(heat.celsius, throttled, _megahertz(system))
+        word = thermal.vcgencmd()
+        throttled = None if word is None else bool(word & (thermal.THROTTLED_NOW | 1))
+    return BoardState(heat.celsius, throttled, _megahertz(system))
 
 
-def ask(tool: str, *words: str) -> str:
+def tool_output(tool: str, *words: str) -> str:
     """What a tool prints; empty where there is none or it fails."""
     try:
         done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=WAIT_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return ""
     return done.stdout
-
-
-def _told_by(tool: str) -> bool | None:
-    """The lowest four bits of "throttled=0x50000" are the present, those above are since the start."""
-    name, _, word = ask(tool, "get_throttled").strip().partition("=")
-    try:
-        return bool(int(word, 16) & 0b1111) if name == "throttled" else None
-    except ValueError:
-        return None
 
 
 def _megahertz(system: Path) -> float | None:

@@ -1,8 +1,8 @@
 """Energy that the machine itself counts: RAPL on x86-64, the power chip of a Raspberry Pi 5.
 
 RAPL counts microjoules of a processor package (Linux powercap; the counter starts again at its range). A Pi 5's chip
-gives volts and amperes of each rail when it is asked (`vcgencmd pmic_read_adc`), so it is asked every quarter of
-a second and the mean power taken. Both see the whole processor or board, idle power included.
+reports volts and amperes of each rail (`vcgencmd pmic_read_adc`); it is read every quarter of a second and the mean
+power is taken. Both see the whole processor or board, idle power included.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from edgecap_bench.harness.board_state import SYSTEM, VCGENCMD, ask
+from edgecap_bench.harness.board_state import SYSTEM, VCGENCMD, tool_output
 
 SAMPLE_SECONDS = 0.25
 _RAIL = re.compile(r"^\s*(\S+)_([AV])\s+\w+\(\d+\)=([0-9.]+)[AV]\s*$", re.MULTILINE)
@@ -41,8 +41,8 @@ def find_meter(system: Path = SYSTEM, tool: str = VCGENCMD) -> EnergyMeter | Non
     packages = [path for path in packages if _number(path / "energy_uj") is not None]
     if packages:
         return RaplMeter(packages)
-    if rails(ask(tool, "pmic_read_adc")):
-        return PowerChipMeter(lambda: rails(ask(tool, "pmic_read_adc")))
+    if rails(tool_output(tool, "pmic_read_adc")):
+        return PowerChipMeter(lambda: rails(tool_output(tool, "pmic_read_adc")))
     return None
 
 
@@ -56,11 +56,11 @@ class RaplMeter:
         self._begin: list[int | None] = []
 
     def start(self) -> None:
-        """See `EnergyMeter.start`."""
+        """Read the counters."""
         self._begin = [_number(path / "energy_uj") for path in self._packages]
 
     def stop(self) -> float | None:
-        """See `EnergyMeter.stop`."""
+        """Joules by the counters; None where one cannot be read."""
         joules = 0.0
         for path, begin in zip(self._packages, self._begin, strict=True):
             end = _number(path / "energy_uj")
@@ -77,42 +77,42 @@ class PowerChipMeter:
     source = "power chip of the board, all rails"
 
     def __init__(self, watts: Callable[[], float], every: float = SAMPLE_SECONDS) -> None:
-        """`watts` asks the chip; `every` is the seconds between two questions."""
+        """`watts` reads the chip; `every` is the seconds between two readings."""
         self._watts, self._every = watts, every
-        self._found: list[float] = []
+        self._sample: list[float] = []
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self._begin = 0.0
 
     def start(self) -> None:
-        """See `EnergyMeter.start`."""
-        self._found, self._begin = [], time.monotonic()
+        """Begin to sample the power."""
+        self._sample, self._begin = [], time.monotonic()
         self._done.clear()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def stop(self) -> float | None:
-        """See `EnergyMeter.stop`."""
+        """Joules by the mean power; None where the chip does not answer."""
         seconds = time.monotonic() - self._begin
         self._done.set()
         if self._thread is not None:
             self._thread.join()
-        known = [watts for watts in self._found if watts > 0]
+        known = [watts for watts in self._sample if watts > 0]
         return sum(known) / len(known) * seconds if known else None
 
     def _watch(self) -> None:
         while True:
-            self._found.append(self._watts())
+            self._sample.append(self._watts())
             if self._done.wait(self._every):
                 return
 
 
 def rails(text: str) -> float:
     """Watts over all rails of which `vcgencmd pmic_read_adc` gives both current and voltage; 0 where it gives none."""
-    found: dict[str, dict[str, float]] = {}
+    by_rail: dict[str, dict[str, float]] = {}
     for rail, quantity, number in _RAIL.findall(text):
-        found.setdefault(rail, {})[quantity] = float(number)
-    return sum(both["A"] * both["V"] for both in found.values() if len(both) == 2)
+        by_rail.setdefault(rail, {})[quantity] = float(number)
+    return sum(both["A"] * both["V"] for both in by_rail.values() if len(both) == 2)
 
 
 def _is_package(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """How much of the machine other programs take, and where the measured one runs.
 
-A time taken on a busy machine says nothing about the program, so a benchmark asks here before it starts
-and once more when it ends.
+A time taken on a busy machine says nothing about the program, so the load is measured before a benchmark starts and
+while it runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgecap.errors import BusyMachineError
 
 MOST_OTHERS = 0.1
 """Processor cores that everything else together may take: a tenth of one."""
-LOOK_SECONDS = 1.0
+SAMPLE_SECONDS = 1.0
 SYSTEM_TIMES = Path("/proc/stat")
 BUSY_FIELDS = (0, 1, 2, 5, 6, 7)
 """user, nice, system, irq, softirq and steal, as proc(5) numbers them; idle and waiting for disks are not work."""
@@ -31,12 +31,12 @@ class LoadMeter:
         own: Callable[[], float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`busy` gives the seconds that all cores have worked (None where it cannot be told), `own` this program's."""
+        """`busy` gives the seconds that all cores have worked, None where not reported; `own` this program's."""
         self._busy, self._own, self._clock = busy or busy_seconds, own or own_seconds, clock
         self._begin = (self._busy(), self._own(), self._clock())
 
     def others(self) -> float | None:
-        """Cores that others took on average, at least 0; None where the system does not say."""
+        """Cores that others took on average, at least 0; None where the system does not report it."""
         busy, own, now = self._begin
         total = self._busy()
         elapsed = self._clock() - now
@@ -61,12 +61,11 @@ def own_seconds() -> float:
 
 
 def refuse_if_busy(others: float | None) -> None:
-    """Raise BusyMachineError where `others` is more than a benchmark can stand."""
+    """Raise BusyMachineError where `others` is more than `MOST_OTHERS`."""
     if others is not None and others > MOST_OTHERS:
         raise BusyMachineError(
-            f"the machine is busy: other programs take {others:.2f} processor cores and "
-            f"{MOST_OTHERS:g} is the most; stop them, or give --even-busy for numbers that are no "
-            "result"
+            f"the machine is busy: other programs take {others:.2f} processor cores and at most {MOST_OTHERS:g} is "
+            "allowed; stop them, or use --even-busy for numbers that do not count as a result"
         )
 
 
@@ -74,9 +73,9 @@ class Watch:
     """The machine before and during a run. Refuses to begin on a busy one."""
 
     def __init__(self, even_busy: bool) -> None:
-        """Look for a second. Raises BusyMachineError, unless `even_busy`."""
+        """Measure the load for a second. Raises BusyMachineError, unless `even_busy`."""
         self.even_busy = even_busy
-        self.before = look()
+        self.before = others_now()
         self.during: float | None = None
         """Cores that others took, once the run has ended."""
         if not even_busy:
@@ -89,19 +88,19 @@ class Watch:
 
     @property
     def noisy(self) -> bool:
-        """Whether others took so much that what was measured is no result."""
+        """Whether others took so much that what was measured is not a result."""
         return max(self.before or 0.0, self.during or 0.0) > MOST_OTHERS
 
     def refuse_if_disturbed(self) -> None:
-        """Raise BusyMachineError where others worked meanwhile, unless asked to measure all the same."""
+        """Raise BusyMachineError where others took too much meanwhile, unless `even_busy`."""
         if not self.even_busy:
             refuse_if_busy(self.during)
 
 
-def look() -> float | None:
-    """Cores that others take right now, watched for a second."""
+def others_now() -> float | None:
+    """Cores that others take, measured for a second. Blocks that long."""
     meter = LoadMeter()
-    time.sleep(LOOK_SECONDS)
+    time.sleep(SAMPLE_SECONDS)
     return meter.others()
 
 

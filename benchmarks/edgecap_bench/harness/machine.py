@@ -1,4 +1,4 @@
-"""What a result was measured on and with, in words a reader can compare."""
+"""The machine and the software that a result was measured on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Machine:
     system: str
     kernel: str
     governor: str
-    """How the clock frequency is chosen; empty where the system does not say."""
+    """How the clock frequency is chosen; empty where the system does not report it."""
 
 
 def this_machine() -> Machine:
@@ -45,17 +45,17 @@ def this_machine() -> Machine:
 
 def versions(*more: str) -> dict[str, str]:
     """Versions of Python, of the packages that do the work, and of `more`."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in (*PACKAGES, *more):
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            numbers[package] = "not installed"
+    return numbers
 
 
 def now() -> str:
-    """The date and time as results say it: ISO 8601 with the offset from UTC."""
+    """The date and time in ISO 8601 with the offset from UTC."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 

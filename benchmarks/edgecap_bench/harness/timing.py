@@ -1,7 +1,7 @@
-"""Interleaved timing, and the statistics that its numbers are told with.
+"""Interleaved timing, and the statistics of its numbers.
 
-Knows nothing about models. Contestants take turns (A B C A B C …), so that a machine that slows down
-slows all of them alike, and every single time is kept.
+Knows nothing about models. What is timed takes turns (A B C A B C …), so that a machine that slows down slows all of
+it alike, and every single time is kept.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-Contestant = Callable[[int], object]
-"""What is timed; it is given the number of the round."""
+from edgecap.util.progress import Progress, no_progress
+
+Timed = Callable[[int], object]
+"""What is timed; it gets the number of the round."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A sample of times (or sizes), told so that one outlier does not decide."""
+    """A sample of times (or sizes) in numbers that one outlier does not move."""
 
     median: float
     low: float
@@ -29,23 +31,23 @@ class Summary:
 
 
 def interleave(
-    contestants: Mapping[str, Contestant],
+    timed: Mapping[str, Timed],
     rounds: int,
     *,
     warm_up: int = 2,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round.
+    """Seconds of each of `timed` in each round.
 
-    The first `warm_up` rounds are run and not counted. `progress` is told the rounds done and to do, outside of what is
-    timed. Raises ValueError for fewer than one round.
+    The first `warm_up` rounds are run and not counted. `progress` is called between rounds, outside of what is timed.
+    Raises ValueError for fewer than one round.
     """
     if rounds < 1:
-        raise ValueError(f"at least one round is needed, not {rounds}")
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+        raise ValueError(f"at least one round is needed, got {rounds}")
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
     for turn in range(-warm_up, rounds):
-        for name, run in contestants.items():
+        for name, run in timed.items():
             begin = clock()
             run(max(turn, 0))
             end = clock()
@@ -58,7 +60,7 @@ def interleave(
 def summarise(sample: Sequence[float]) -> Summary:
     """Median, its interval, and the 95th percentile. Raises ValueError for an empty sample."""
     if not sample:
-        raise ValueError("there is nothing to summarise")
+        raise ValueError("an empty sample has no summary")
     ordered, count = sorted(sample), len(sample)
     cut = _rank_below_median(count)
     middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

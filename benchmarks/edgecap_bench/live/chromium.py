@@ -1,4 +1,4 @@
-"""A headless Chromium that asks nothing of the network by itself: what the page is measured, tested and shown in."""
+"""A headless Chromium without background traffic, in which the live page is measured, tested and photographed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLAGS = (
 
 @contextmanager
 def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
-    """A browser with the profile folder `profile`, which keeps a log of its console and of what it asks for.
+    """A browser with the profile folder `profile`, which logs its console and its requests.
 
     Raises MissingDependencyError without selenium, Chromium or its driver.
     """
@@ -38,24 +38,24 @@ def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
         from selenium.webdriver import Chrome, ChromeOptions
         from selenium.webdriver.chrome.service import Service
     except ImportError as error:
-        raise MissingDependencyError.for_extra("looking at the page", "dev") from error
+        raise MissingDependencyError.for_extra("showing the page", "dev") from error
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not browser or not driver:
         raise MissingDependencyError(
-            "looking at the page needs Chromium, which was not found; type: sudo apt install chromium chromium-driver"
+            "showing the page needs Chromium, which was not found; type: sudo apt install chromium chromium-driver"
         )
     options = ChromeOptions()
     options.binary_location = browser
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     for flag in (*FLAGS, f"--user-data-dir={profile}", *flags):
         options.add_argument(flag)
-    found = Chrome(options, Service(driver))
+    browser_session = Chrome(options, Service(driver))
     try:
-        yield found
+        yield browser_session
     finally:
-        found.quit()
+        browser_session.quit()
 
 
-def evaluate(browser: Chrome, script: str) -> Any:  # noqa: ANN401 - whatever the page says
+def evaluate(browser: Chrome, script: str) -> Any:  # noqa: ANN401 - any value of JavaScript
     """What a script run in the page returns. Selenium's own method is typed in some of its releases only."""
     return cast(Any, browser).execute_script(script)

@@ -3,7 +3,7 @@
     python -m edgecap_bench.live.listen --json benchmarks/results/listen.json            some four minutes
     python -m edgecap_bench.live.listen --only overflows --minutes 60 --json FILE         an hour
 
-Exit code 0 where all wishes are kept, 1 where one is not, 10 on a busy machine (unless --even-busy).
+Exit code 0 where everything wanted is reached, 1 where something is not, 10 on a busy machine (unless --even-busy).
 """
 
 from __future__ import annotations
@@ -25,25 +25,30 @@ import numpy as np
 import soundfile
 import typer
 
+from edgecap.bundle.bundle import read_manifest
+from edgecap.bundle.models import find_model
 from edgecap.cli.console import say
-from edgecap.errors import EdgecapError
+from edgecap.errors import MeasurementError
+from edgecap.types import Waveform
 from edgecap.util.files import check_writable
 from edgecap_bench.harness import load
 from edgecap_bench.harness.clips import load_clips
-from edgecap_bench.harness.machine import now, this_machine, versions
 from edgecap_bench.live import listen_streams
-from edgecap_bench.live.listen_result import FORMAT, FORMAT_VERSION, ListenFigure, ListenResult, rows, write_listen
+from edgecap_bench.live.listen_result import ListenFigure, Listening
 from edgecap_bench.live.virtual_microphone import Room
+from edgecap_bench.reports import output
+from edgecap_bench.reports.measurement import Start, write_measurement
 
 RATE = 48_000
 HOP = 2.0
+"""Seconds."""
 STREAMS = 16
 STARTS = 5
 SETTLE, END = 5.0, 3.0
 """Seconds at the beginning and at the end of listening that do not count for the processor's share."""
 QUIET_DBFS = -80.0
 FIRST_WINDOW = 1.0
-"""Seconds of a new sound that are heard before it is captioned (`edgecap.live.listener.ONSET`)."""
+"""Seconds of a new sound before it is captioned (`edgecap.live.listener.ONSET`)."""
 SUMMARY = re.compile(
     r"stopped after (\d+) events, (\d+) captions, (\d+) hops quiet, (\d+) hops skipped, ([\d.]+) s of "
     r"sound dropped, (\d+) overflows; ([\d.]+) % of one core, captions at most (\d+) ms"
@@ -66,56 +71,37 @@ def listen(
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE.")] = None,
     even_busy: Annotated[
-        bool, typer.Option("--even-busy", help="Measure on a busy machine too; what comes out is marked as no result.")
+        bool, typer.Option("--even-busy", help="Measure on a busy machine too; the outcome is marked as not a result.")
     ] = False,
 ) -> None:
     """Measure processor share, latency, start, many streams and overflows of listening."""
-    wanted = only or list(NAMES)
-    for name in wanted:
+    names = only or list(NAMES)
+    for name in names:
         if name not in NAMES:
-            raise typer.BadParameter(f"there is no measurement {name!r}; there are {', '.join(NAMES)}")
+            raise typer.BadParameter(f"unknown measurement {name!r}; use {', '.join(NAMES)}", param_hint="--only")
     if json:
         check_writable(json)
-    before = load.look()
-    if not even_busy:
-        load.refuse_if_busy(before)
-    date = now()
+    command = ["python -m edgecap_bench.live.listen", *(f"--only {name}" for name in only or [])]
+    command += [f"--seconds {seconds:g} --minutes {minutes:g}", *([f"--clips {clips.name}"] if clips else [])]
+    watch = load.Watch(even_busy)
+    start = Start(" ".join(command), watch)
     with tempfile.TemporaryDirectory(prefix="edgecap-listen-") as folder:
         bench = Bench(Path(folder), model=model, clips=clips, seconds=seconds, minutes=minutes)
-        measured = [one for name in wanted for one in bench.measure(name)]
-    command = f"python -m edgecap_bench.live.listen {' '.join(f'--only {name}' for name in only or [])}".strip()
-    command += f" --seconds {seconds:g} --minutes {minutes:g}" + (f" --clips {clips.name}" if clips else "")
-    result = ListenResult(
-        format=FORMAT,
-        format_version=FORMAT_VERSION,
-        date=date,
-        command=command,
-        machine=this_machine(),
-        versions=versions(),
-        model=bench.model,
-        precision=bench.precision,
-        measured=measured,
-        others_before=before,
-        noisy=(before or 0.0) > load.MOST_OTHERS,
-    )
+        figures = [figure for name in names for figure in bench.measure(name)]
+    measurement = start.end(Listening(model=bench.model, precision=bench.precision, measured=figures))
     if json:
-        write_listen(json, result)
-    for row in rows(result):
-        sys.stdout.write("  ".join(row) + "\n")
-    if not all(one.kept for one in measured):
-        raise typer.Exit(1)
+        write_measurement(json, measurement)
+    output.finish([figure.criterion for figure in figures])
+    watch.refuse_if_disturbed()
 
 
 class Bench:
     """The measurements; each listener is a process of its own, kept on the last core."""
 
     def __init__(self, folder: Path, *, model: str | None, clips: Path | None, seconds: float, minutes: float) -> None:
-        from edgecap.bundle.bundle import read_manifest
-        from edgecap.bundle.models import find_model
-
         manifest = read_manifest(find_model(model))
         self.model, self.precision = manifest.name, manifest.precision
-        self._asked, self._folder, self._seconds, self._minutes = model, folder, seconds, minutes
+        self._model, self._folder, self._seconds, self._minutes = model, folder, seconds, minutes
         self._cores = load.cores(1)
         self._clips = [clip.samples for clip in load_clips(clips, RATE, round(4.0 * RATE))]
 
@@ -126,7 +112,7 @@ class Bench:
         return work()
 
     def _sound(self) -> list[ListenFigure]:
-        """Sounds that change every four seconds, without a pause."""
+        """While sounds change every four seconds, without a pause."""
         with Room() as room:
             room.play(self._long(self._seconds + 20.0))
             share, slowest, _, captions = self._listen(room, self._seconds, "--novelty", "2")
@@ -144,9 +130,9 @@ class Bench:
         return [ListenFigure("processor in quiet", 100 * share, "% of one core", 0.7, f"{captions} captions")]
 
     def _latency(self) -> list[ListenFigure]:
-        """From the first second of a sound that begins in quiet to its event, through player, server and buffers."""
+        """Delay from the first second of a sound that begins in quiet to its event, player and buffers included."""
         soundfile.write(self._folder / "short.wav", self._clips[0], RATE)
-        late = []
+        delays = []
         with Room() as room, self._process(room) as process:
             self._ready(process)
             for _ in range(STARTS):
@@ -154,14 +140,14 @@ class Bench:
                 player = room.play(self._folder / "short.wav")
                 while self._event(process)["kind"] != "begin":
                     pass
-                late.append(time.monotonic() - began - FIRST_WINDOW)
+                delays.append(time.monotonic() - began - FIRST_WINDOW)
                 player.wait()
                 time.sleep(HOP + 1.0)
             process.terminate()
         return [
             ListenFigure(
                 "event after its sound's first second",
-                1000 * max(late),
+                1000 * max(delays),
                 "ms",
                 1000 * HOP + 150.0,
                 f"the slowest of {STARTS}, the player's start included",
@@ -169,20 +155,20 @@ class Bench:
         ]
 
     def _start(self) -> list[ListenFigure]:
-        """From the start of the process to its first event, less the sound that it had to hear for it."""
-        late = []
+        """Time from the start of the process to its first event, less the sound of the event's first window."""
+        delays = []
         with Room() as room:
             room.play(self._long(20.0 * STARTS))
             for _ in range(STARTS):
                 began = time.monotonic()
                 with self._process(room) as process:
                     event = self._event(process)
-                    late.append(time.monotonic() - began - float(event["end"]))
+                    delays.append(time.monotonic() - began - float(event["end"]))
                     process.terminate()
         return [
             ListenFigure(
                 "start to first caption, after its window",
-                1000 * max(late),
+                1000 * max(delays),
                 "ms",
                 1500.0,
                 f"the slowest of {STARTS} starts of the process",
@@ -195,24 +181,24 @@ class Bench:
             files.append(self._folder / f"stream{number}.wav")
             soundfile.write(files[-1], self._walk(self._seconds + 10.0, number), RATE)
         with pinned(self._cores):
-            found = listen_streams.run(files, model=self._asked, seconds=self._seconds, hop=HOP)
+            streams = listen_streams.run(files, model=self._model, seconds=self._seconds, hop=HOP)
         due = STREAMS * int(self._seconds / HOP)
         return [
             ListenFigure(
                 f"{STREAMS} streams, hops without a caption",
-                found["dropped"],
+                streams["dropped"],
                 "hops",
                 0.0,
-                f"{found['captions']:.0f} captions of {due} hops at {HOP:g} s, every window decoded, "
-                f"{100 * found['share']:.0f} % of one core",
+                f"{streams['captions']:.0f} captions of {due} hops at {HOP:g} s, every window decoded, "
+                f"{100 * streams['share']:.0f} % of one core",
             ),
             ListenFigure(
-                f"{STREAMS} streams, slowest caption", 1000 * found["slowest"], "ms", 1000 * HOP, "after its window"
+                f"{STREAMS} streams, slowest caption", 1000 * streams["slowest"], "ms", 1000 * HOP, "after its window"
             ),
         ]
 
     def _overflows(self) -> list[ListenFigure]:
-        """Every other core is kept busy."""
+        """Sound lost while every other core is kept busy."""
         seconds = 60.0 * self._minutes
         others = sorted(os.sched_getaffinity(0) - set(self._cores)) if self._cores else []
         busy = [multiprocessing.Process(target=spin, args=(core,), daemon=True) for core in others]
@@ -241,74 +227,56 @@ class Bench:
         with self._process(room, "--duration", str(seconds), *more, events=subprocess.DEVNULL) as process:
             self._ready(process)
             time.sleep(SETTLE)
-            began, worked = time.monotonic(), processor_seconds(process.pid)
+            began, used = time.monotonic(), processor_seconds(process.pid)
             time.sleep(seconds - SETTLE - END)
-            share = (processor_seconds(process.pid) - worked) / (time.monotonic() - began)
+            share = (processor_seconds(process.pid) - used) / (time.monotonic() - began)
             _, words = process.communicate(timeout=2 * seconds + 60.0)
-        found = SUMMARY.search(words)
-        if found is None:
-            raise EdgecapError(f"the listener did not say how it went: {words.strip().splitlines()[-1:]}")
-        return share, float(found[8]) / 1000, int(found[6]), int(found[2])
+        summary = SUMMARY.search(words)
+        if summary is None:
+            raise MeasurementError(f"the listener ended without its summary: {words.strip().splitlines()[-1:]}")
+        return share, float(summary[8]) / 1000, int(summary[6]), int(summary[2])
 
     def _process(self, room: Room, *more: str, events: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """A listener; a pipe of its `events` must be read, or it fills up and holds the listener."""
-        command = [
-            sys.executable,
-            "-m",
-            "edgecap",
-            "listen",
-            "--json",
-            "--hop",
-            str(HOP),
-            "--min-score",
-            "-99",
-            "--cooldown",
-            "0",
-            *more,
-            *(["--model", self._asked] if self._asked else []),
-        ]
-        with pinned(self._cores):  # the child keeps what its parent had when it began
-            return subprocess.Popen(
-                command,
-                env={**room.environment, "OMP_NUM_THREADS": "1"},
-                text=True,
-                stdout=events,
-                stderr=subprocess.PIPE,
-            )
+        command = [sys.executable, "-m", "edgecap", "listen", "--json", "--hop", str(HOP)]
+        command += ["--min-score", "-99", "--cooldown", "0", *more, *(["--model", self._model] if self._model else [])]
+        environment = {**room.environment, "OMP_NUM_THREADS": "1"}
+        with pinned(self._cores):  # the child inherits them
+            return subprocess.Popen(command, env=environment, text=True, stdout=events, stderr=subprocess.PIPE)
 
     @staticmethod
     def _event(process: subprocess.Popen[str]) -> dict[str, Any]:
-        """The next event of a listener. Raises EdgecapError where it has ended."""
+        """The next event of a listener. Raises MeasurementError where it has ended."""
         assert process.stdout is not None
         assert process.stderr is not None
         line = process.stdout.readline()
         if not line:
-            raise EdgecapError(f"the listener ended by itself: {process.stderr.read().strip().splitlines()[-1:]}")
+            raise MeasurementError(f"the listener ended early: {process.stderr.read().strip().splitlines()[-1:]}")
         event: dict[str, Any] = json_format.loads(line)
         return event
 
     @staticmethod
     def _ready(process: subprocess.Popen[str]) -> None:
-        """Wait until it listens."""
+        """Wait until it captures."""
         assert process.stderr is not None
         for line in process.stderr:
             if "listening to" in line:
                 break
-        time.sleep(2.0)  # what was opened settles
+        time.sleep(2.0)  # until its buffers have filled
 
     def _long(self, seconds: float) -> Path:
         path = self._folder / "long.wav"
         soundfile.write(path, self._walk(seconds, 0), RATE)
         return path
 
-    def _walk(self, seconds: float, turn: int) -> np.ndarray:
+    def _walk(self, seconds: float, turn: int) -> Waveform:
         """Clips one after the other, beginning with number `turn`."""
         order = [self._clips[(turn + number) % len(self._clips)] for number in range(len(self._clips))]
-        return np.resize(np.concatenate(order), round(seconds * RATE))
+        return np.asarray(np.resize(np.concatenate(order), round(seconds * RATE)), np.float32)
 
 
 def processor_seconds(process: int) -> float:
-    """What a process and its threads have worked so far, seconds."""
+    """Processor time of a process and its threads so far."""
     times = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
     return (int(times[11]) + int(times[12])) / float(os.sysconf("SC_CLK_TCK"))
 
@@ -339,14 +307,5 @@ def spin(core: int) -> None:
         total += 1
 
 
-def main() -> None:
-    """Run it."""
-    try:
-        typer.run(listen)
-    except EdgecapError as error:
-        say("error", str(error))
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    output.run_command(listen)

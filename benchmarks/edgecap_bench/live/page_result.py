@@ -1,23 +1,13 @@
-"""What was found of the live page, as a file, as wishes kept or not, and as a section of RESULTS.md."""
+"""How light and how smooth the live page is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
-import msgspec
+from edgecap_bench.reports.measurement import Measurement
+from edgecap_bench.reports.tables import CRITERIA_HEADER, Criterion, Page, Sheet, measured_page
 
-from edgecap.util.files import write_atomically
-from edgecap_bench.harness.machine import Machine
-from edgecap_bench.live.soak_result import Criterion
-from edgecap_bench.reports.registry import Part
-from edgecap_bench.reports.results import read_document
-from edgecap_bench.reports.tables import Page, Sheet, markdown, origin
-
-FORMAT: Literal["edgecap-bench-page"] = "edgecap-bench-page"
-FORMAT_VERSION = 1
 MOST_BYTES = 60_000
 FEWEST_PICTURES = 28.0
 """Pictures a second: all that 30 a second leave where one is late now and then."""
@@ -28,23 +18,20 @@ LONGEST_TASK = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageResult:
-    """One run."""
+class PageUpdates:
+    """What a page did at 30 updates a second."""
 
-    format: Literal["edgecap-bench-page"]
-    format_version: int
-    date: str
-    command: str
-    machine: Machine
-    versions: dict[str, str]
+    FORMAT: ClassVar[str] = "edgecap-bench-page"
+    VERSION: ClassVar[int] = 2
+
     page_bytes: int
     """All files of the page."""
     seconds: float
     """Time for which it was counted."""
-    told: int
-    """Updates that the server told, from the first to the last that was counted."""
-    taken: int
-    """Updates that the page took."""
+    sent: int
+    """Updates that the server sent, from the first to the last that was counted."""
+    received: int
+    """Updates that the page received."""
     dropped: int
     """Updates that the server dropped because the page was slow."""
     update_seconds: float
@@ -58,9 +45,9 @@ class PageResult:
     """Processor time of feeding and serving, share of one core."""
 
 
-def findings(result: PageResult) -> list[Criterion]:
-    """What is wished for, and whether it is so."""
-    rate, share = result.pictures / result.seconds, result.taken / max(1, result.told)
+def criteria(result: PageUpdates) -> list[Criterion]:
+    """What is wanted, and whether it is so."""
+    rate, share = result.pictures / result.seconds, result.received / max(1, result.sent)
     middle, most = (result.picture_seconds or [float("inf")] * 3)[:2]
     return [
         Criterion(
@@ -71,9 +58,9 @@ def findings(result: PageResult) -> list[Criterion]:
         ),
         Criterion(
             "updates",
-            f"{result.told / result.seconds:.1f} a second, {100 * share:.1f} % taken, {result.dropped} dropped",
-            "all taken",
-            result.dropped == 0 and result.taken == result.told,
+            f"{result.sent / result.seconds:.1f} a second, {100 * share:.1f} % received, {result.dropped} dropped",
+            "all received",
+            result.dropped == 0 and result.received == result.sent,
         ),
         Criterion("time for an update", f"{1000 * result.update_seconds:.2f} ms", "", True),
         Criterion("pictures", f"{rate:.1f} a second", f"at least {FEWEST_PICTURES:g}", rate >= FEWEST_PICTURES),
@@ -93,29 +80,15 @@ def findings(result: PageResult) -> list[Criterion]:
     ]
 
 
-def rows(result: PageResult) -> list[tuple[str, ...]]:
-    """The findings as a table without its header."""
-    return [(one.name, one.found, one.wanted, one.verdict) for one in findings(result)]
-
-
-def write_page(path: Path, result: PageResult) -> None:
-    """Write a result, whole or not at all. Raises OutputError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-
-
-def section(paths: Sequence[Path]) -> Part:
-    """The section of all results. Raises ResultError for a file of another version."""
-    results = [read_document(path, FORMAT, FORMAT_VERSION, PageResult) for path in paths]
-    return Part("\n".join(markdown(_page(result), level=2) for result in results))
-
-
-def _page(result: PageResult) -> Page:
-    return Page(
-        title="The live page at 30 updates a second",
+def updates_page(measurement: Measurement[PageUpdates]) -> Page:
+    """The figures for people."""
+    result = measurement.body
+    return measured_page(
+        measurement.header,
+        "The live page at 30 updates a second",
+        [Sheet("", CRITERIA_HEADER, [criterion.row for criterion in criteria(result)])],
         notes=[
-            "A headless Chromium on the same machine, which draws with the processor alone, shows what a real "
-            f"server tells it; counted for {result.seconds:.0f} s."
+            "A headless Chromium on the same machine, which draws with the processor alone, shows what a real server "
+            f"sends; counted for {result.seconds:.0f} s."
         ],
-        sheets=[Sheet("", ("What", "Found", "Wanted", "Kept"), rows(result))],
-        provenance=origin(result.date, result.command, result.machine, result.versions),
     )

@@ -1,8 +1,8 @@
-"""The pictures of the live page in the README, taken of the real thing.
+"""The pictures of the live page in the README, taken of the real page.
 
     python -m edgecap_bench.live.screenshots docs
 
-`edgecap listen` hears example sounds at real speed, and a headless Chromium looks at its page: by day on a desk, by
+`edgecap listen` gets example sounds at real speed, and a headless Chromium shows its page: by day on a desk, by
 night on a phone; then at the demo with a file dropped on it. Takes a minute.
 """
 
@@ -24,14 +24,12 @@ import numpy as np
 import soundfile
 import typer
 
-from edgecap.audio.file import AudioFile
-from edgecap.audio.resample import resampled
-from edgecap.audio.samples import to_mono
-from edgecap.cli.console import say
-from edgecap.errors import EdgecapError, MissingDependencyError
+from edgecap.audio.file import decode
+from edgecap.errors import MeasurementError, MissingDependencyError
 from edgecap.types import Waveform
 from edgecap.util.files import check_writable, write_atomically
 from edgecap_bench.live.chromium import chromium, evaluate
+from edgecap_bench.reports import output
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -42,7 +40,7 @@ RATE = 16_000
 LONGEST, PAUSE = 7.0, 3.0
 """Seconds played of each sound, and of quiet after it."""
 LAST = 40.0
-"""Seconds of the last sound: it is still heard when both pictures are taken."""
+"""Seconds of the last sound: it still plays when both pictures are taken."""
 SHOWN_AFTER = 46.0
 """Seconds of sound after which the page is looked at."""
 DESK, PHONE = (1000, 1010, 1.0), (390, 780, 1.5)
@@ -57,13 +55,11 @@ def program() -> Waveform:
     """The sounds one after the other, shape (n,) at `RATE`."""
     random, parts = np.random.default_rng(0), []
     for name in SOUNDS:
-        with AudioFile(EXAMPLES / name) as sound:
-            blocks = (to_mono(block) for block in sound.blocks())
-            mono = np.concatenate(list(resampled(blocks, sound.sample_rate, RATE)))
+        mono = decode(EXAMPLES / name, RATE)
         length = round((LAST if name == SOUNDS[-1] else LONGEST) * RATE)
         parts += [np.tile(mono, -(-length // mono.size))[:length], np.zeros(round(PAUSE * RATE), np.float32)]
-    whole = np.concatenate(parts)
-    return np.asarray(whole + 1e-4 * random.standard_normal(whole.size), np.float32)
+    samples = np.concatenate(parts)
+    return np.asarray(samples + 1e-4 * random.standard_normal(samples.size), np.float32)
 
 
 @contextmanager
@@ -74,12 +70,12 @@ def served(folder: Path, *arguments: str) -> Iterator[str]:
         try:
             assert child.stdout
             lines = iter(child.stdout.readline, "")
-            found = next((line[line.index("http") :].strip() for line in lines if "http" in line), None)
-            if found is None:
-                raise EdgecapError(
-                    f"{' '.join(command[2:])} ended before it told its address; run it by itself to see why"
+            address = next((line[line.index("http") :].strip() for line in lines if "http" in line), None)
+            if address is None:
+                raise MeasurementError(
+                    f"{' '.join(command[2:])} ended before it printed its address; run it to see why"
                 )
-            yield found
+            yield address
         finally:
             child.terminate()
 
@@ -99,21 +95,21 @@ def shoot(browser: Chrome, file: Path, size: tuple[int, int, float], scheme: str
     except ImportError as error:
         raise MissingDependencyError.for_extra("taking pictures of the page", "plot") from error
     time.sleep(1.5)  # the picture is drawn anew
-    taken = b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
+    picture = b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
     small = io.BytesIO()
-    Image.open(io.BytesIO(taken)).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
     write_atomically(file, small.getvalue())
 
 
-def heard(browser: Chrome) -> float:
-    """Seconds of sound that the page says were heard, below a minute."""
-    said = evaluate(browser, "return document.getElementById('figures').textContent")
-    found = re.search(r"Heard([\d.]+) s", said)
-    return float(found[1]) if found else 0.0
+def sound_seconds(browser: Chrome) -> float:
+    """Seconds of sound that the page shows as heard, below a minute."""
+    text = evaluate(browser, "return document.getElementById('figures').textContent")
+    match = re.search(r"Heard([\d.]+) s", text)
+    return float(match[1]) if match else 0.0
 
 
 def wait(look: Callable[[], bool], patience: float) -> None:
-    """Until something is so, or for `patience` seconds."""
+    """Until `look` is true, or for `patience` seconds."""
     give_up = time.monotonic() + patience
     while not look() and time.monotonic() < give_up:
         time.sleep(0.1)
@@ -131,7 +127,7 @@ def screenshots(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="W
         soundfile.write(place / "porch.wav", program(), RATE)
         with served(place, "listen", "--file", "porch.wav", "--web", "0") as url:
             browser.get(url)
-            wait(lambda: heard(browser) >= SHOWN_AFTER, SHOWN_AFTER + PATIENCE)
+            wait(lambda: sound_seconds(browser) >= SHOWN_AFTER, SHOWN_AFTER + PATIENCE)
             shoot(browser, folder / NAMES[0], DESK, "light")
             shoot(browser, folder / NAMES[1], PHONE, "dark")
         with served(place, "demo", "--web", "0") as url:
@@ -141,14 +137,5 @@ def screenshots(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="W
             shoot(browser, folder / NAMES[2], (DESK[0], 640, 1.0), "light")
 
 
-def main() -> None:
-    """Run it."""
-    try:
-        typer.run(screenshots)
-    except EdgecapError as error:
-        say("error", str(error))
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    output.run_command(screenshots)

@@ -1,4 +1,4 @@
-"""The listener under test: a process of its own that is fed, watched from outside, and ended."""
+"""The listener under test: a process that gets sound, is observed from outside, and is ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from edgecap.errors import EdgecapError
+from edgecap.errors import MeasurementError
 from edgecap_bench.live.soak_result import Sample
 from edgecap_bench.live.soak_sound import Day
 
@@ -26,44 +26,25 @@ WATCHDOG_SECONDS = 30.0
 
 
 class SoakListener:
-    """`edgecap listen --stdin` with outputs, and what it says."""
+    """`edgecap listen --stdin` with outputs, and what it prints."""
 
     def __init__(self, folder: Path, *, rate: int, speed: float, model: str | None) -> None:
-        """Start it; `folder` takes what it writes."""
+        """Start it; its outputs go to `folder`."""
         self.model = ""
         self.events = 0
         self.beats, self.longest_beat = 0, 0.0
         self.exit_code: int | None = None
-        self.last_words = ""
+        self.summary = ""
         self._events: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._speed = speed
         self._watch = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._watch.bind(str(folder / "notify"))
-        command = [
-            sys.executable,
-            "-m",
-            "edgecap",
-            "listen",
-            "--stdin",
-            "--rate",
-            str(rate),
-            "--speed",
-            str(speed),
-            "--json",
-            "--journal",
-            str(folder / "events.db"),
-            "--csv",
-            str(folder / "events.csv"),
-            "--srt",
-            str(folder / "events.srt"),
-            "--metrics",
-            "0",
-            "--min-score",
-            "-99",
-            "--cooldown",
-            "0",
-        ]  # each clip gets its event, whatever the model thinks of it
+        command = [sys.executable, "-m", "edgecap", "listen", "--stdin", "--rate", str(rate), "--speed", str(speed)]
+        command += ["--json", "--metrics", "0"]
+        for option, name in (("--journal", "events.db"), ("--csv", "events.csv"), ("--srt", "events.srt")):
+            command += [option, str(folder / name)]
+        command += ["--min-score", "-99", "--cooldown", "0"]  # each clip gets its event, whatever its score
         command += ["--model", model] if model else []
         environment = {
             **os.environ,
@@ -75,7 +56,7 @@ class SoakListener:
         )
         self._threads = [
             threading.Thread(target=work, daemon=True)
-            for work in (self._read_events, self._read_words, self._read_beats)
+            for work in (self._read_events, self._read_messages, self._read_beats)
         ]
         for thread in self._threads:
             thread.start()
@@ -83,13 +64,13 @@ class SoakListener:
     def feed(self, day: Day, *, seconds: float, every: float, at_most: float | None) -> Iterator[float]:
         """Write `seconds` of sound at its pace; the seconds written, after each `every` seconds of time.
 
-        Raises EdgecapError where the listener ends by itself.
+        Raises MeasurementError where the listener ends early.
         """
         assert self._process.stdin is not None
         began = time.monotonic()
         due = every
-        while day.heard < seconds and (at_most is None or time.monotonic() - began < at_most):
-            early = day.heard / self._speed - (time.monotonic() - began)
+        while day.position < seconds and (at_most is None or time.monotonic() - began < at_most):
+            early = day.position / self._speed - (time.monotonic() - began)
             if early > 0:
                 time.sleep(early)
             try:
@@ -97,21 +78,19 @@ class SoakListener:
                 self._process.stdin.flush()
             except BrokenPipeError:
                 self.finish()
-                raise EdgecapError(
-                    f"the listener ended by itself with code {self.exit_code}: {self.last_words}"
-                ) from None
+                raise MeasurementError(f"the listener ended early with code {self.exit_code}: {self.summary}") from None
             if time.monotonic() - began >= due:
                 due += every
-                yield day.heard
-        yield day.heard
+                yield day.position
+        yield day.position
 
-    def sample(self, heard: float) -> Sample:
-        """What the kernel says about the process now."""
+    def sample(self, sound_seconds: float) -> Sample:
+        """What /proc reports of the process now."""
         folder = Path(f"/proc/{self._process.pid}")
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
         times = (folder / "stat").read_text().rsplit(")", 1)[1].split()
         return Sample(
-            heard=heard,
+            sound_seconds=sound_seconds,
             seconds=time.monotonic(),
             resident_bytes=int(status["VmRSS"].split()[0]) * 1024,
             handles=len(list((folder / "fd").iterdir())),
@@ -162,9 +141,9 @@ class SoakListener:
                     self.model = event["model"]
                     self._events.append(event)
 
-    def _read_words(self) -> None:
+    def _read_messages(self) -> None:
         for line in self._lines(self._process.stderr):
-            self.last_words = line.strip()
+            self.summary = line.strip()
 
     @staticmethod
     def _lines(stream: IO[bytes] | None) -> Iterator[str]:
@@ -173,7 +152,7 @@ class SoakListener:
             yield line.decode("utf-8", errors="replace")
 
     def _read_beats(self) -> None:
-        """Take what would go to systemd; the longest time between two feedings of the watchdog."""
+        """Receive what would go to systemd; keep the longest time between two notifications of the watchdog."""
         last: float | None = None
         while message := self._watch.recv(4096):
             if b"WATCHDOG=1" in message:

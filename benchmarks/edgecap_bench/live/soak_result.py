@@ -1,25 +1,17 @@
-"""What a soak found, as a file, as wishes kept or not, and as a section of RESULTS.md."""
+"""Whether memory, handles, threads and time stamps stay as they are over a day of listening."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import ClassVar
 
-import msgspec
 import numpy as np
 
-from edgecap.errors import ResultError
-from edgecap.util.files import write_atomically
-from edgecap_bench.harness.machine import Machine
-from edgecap_bench.reports.registry import Part
-from edgecap_bench.reports.results import read_document
-from edgecap_bench.reports.tables import Page, Sheet, markdown, origin
+from edgecap_bench.reports.measurement import Measurement
+from edgecap_bench.reports.tables import CRITERIA_HEADER, Criterion, Page, Sheet, measured_page
 
-FORMAT: Literal["edgecap-bench-soak"] = "edgecap-bench-soak"
-FORMAT_VERSION = 1
 WARM_UP = 0.2
 """Share of the run that is left to what is allocated once: caches of the runtime and of the journal."""
 MOST_GROWTH = 1e6
@@ -30,12 +22,12 @@ MOST_DRIFT = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A look at the process."""
+    """The process at one moment."""
 
-    heard: float
-    """Seconds of sound given to it so far."""
+    sound_seconds: float
+    """Seconds of sound written to it so far."""
     seconds: float
-    """Time, on a clock without a meaning of its own."""
+    """Time on the monotonic clock."""
     resident_bytes: int
     handles: int
     threads: int
@@ -55,18 +47,15 @@ class Stamp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoakResult:
+class Soak:
     """One run."""
 
-    format: Literal["edgecap-bench-soak"]
-    format_version: int
-    date: str
-    command: str
-    machine: Machine
-    versions: dict[str, str]
+    FORMAT: ClassVar[str] = "edgecap-bench-soak"
+    VERSION: ClassVar[int] = 2
+
     model: str
     hours: float
-    """Hours of sound asked for."""
+    """Hours of sound requested."""
     speed: float
     samples: list[Sample]
     stamps: list[Stamp]
@@ -74,35 +63,18 @@ class SoakResult:
     """Clips played."""
     events: int
     beats: int
-    """Times that the watchdog was fed."""
+    """Notifications of the watchdog."""
     longest_beat: float
     """Longest time between two of them, seconds."""
     exit_code: int | None
-    last_words: str
-    """The listener's own summary."""
-    partial: bool
+    summary: str
+    """The listener's last line."""
 
 
-@dataclass(frozen=True)
-class Criterion:
-    """A wish and what was found."""
-
-    name: str
-    found: str
-    wanted: str
-    """Empty where nothing is: the finding is told, and always kept."""
-    kept: bool
-
-    @property
-    def verdict(self) -> str:
-        """Whether it is kept, in a word."""
-        return {True: "yes", False: "NO"}[self.kept] if self.wanted else ""
-
-
-def figures(result: SoakResult) -> list[Criterion]:
-    """What is wished for, and whether it is so."""
-    warm = [sample for sample in result.samples if sample.heard >= WARM_UP * result.samples[-1].heard]
-    per_hour = slope([(sample.heard / 3600, sample.resident_bytes) for sample in warm])
+def criteria(result: Soak) -> list[Criterion]:
+    """What is wanted, and whether it is so."""
+    warm = [sample for sample in result.samples if sample.sound_seconds >= WARM_UP * result.samples[-1].sound_seconds]
+    per_hour = slope([(sample.sound_seconds / 3600, sample.resident_bytes) for sample in warm])
     wall = slope([(sample.seconds / 3600, sample.resident_bytes) for sample in warm])
     handles, threads = {sample.handles for sample in warm}, {sample.threads for sample in warm}
     stamps = first_of_each_clip(result.stamps)
@@ -129,10 +101,10 @@ def figures(result: SoakResult) -> list[Criterion]:
             f"at most {MOST_DRIFT:g} s",
             abs(clock) <= MOST_DRIFT,
         ),
-        Criterion("clips with an event of their own", f"{len(stamps)} of {result.played}", "", True),
+        Criterion("clips with an event at their beginning", f"{len(stamps)} of {result.played}", "", True),
         Criterion(
             "watchdog",
-            f"fed {result.beats} times, at most {result.longest_beat:.1f} s apart",
+            f"notified {result.beats} times, at most {result.longest_beat:.1f} s apart",
             "at most 30 s apart",
             result.beats > 0 and result.longest_beat <= 30.0,
         ),
@@ -141,7 +113,7 @@ def figures(result: SoakResult) -> list[Criterion]:
 
 
 def first_of_each_clip(stamps: Sequence[Stamp]) -> list[Stamp]:
-    """The first event of each clip: one that is heard in several words begins several."""
+    """The first event of each clip, which may have several with different captions."""
     first: dict[float, Stamp] = {}
     for stamp in sorted(stamps, key=lambda stamp: stamp.start):
         first.setdefault(stamp.played, stamp)
@@ -149,7 +121,7 @@ def first_of_each_clip(stamps: Sequence[Stamp]) -> list[Stamp]:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Least-squares slope of (x, y); NaN for fewer than 3 points, of which nothing can be said."""
+    """Least-squares slope of (x, y); NaN for fewer than 3 points."""
     if len(points) < 3:
         return float("nan")
     x, y = np.asarray(points, np.float64).T
@@ -162,39 +134,22 @@ def drift(offsets: Sequence[float]) -> float:
     return float(median(offsets[-tenth:]) - median(offsets[:tenth])) if tenth else float("nan")
 
 
-def rows(result: SoakResult) -> list[tuple[str, ...]]:
-    """The findings as a table without its header."""
-    return [(one.name, one.found, one.wanted, one.verdict) for one in figures(result)]
-
-
-def write_soak(path: Path, result: SoakResult) -> None:
-    """Write a result, whole or not at all. Raises OutputError."""
-    write_atomically(path, msgspec.json.encode(result) + b"\n")
-
-
-def section(paths: Sequence[Path]) -> Part:
-    """The section of all soaks. Raises ResultError for one that was cut short."""
-    results = [read_document(path, FORMAT, FORMAT_VERSION, SoakResult) for path in paths]
-    for result in results:
-        if result.partial:
-            raise ResultError(f"the soak of {result.date} was cut short and is no result; run it again")
-    return Part("\n".join(markdown(_page(result), level=2) for result in results))
-
-
-def _page(result: SoakResult) -> Page:
+def soak_page(measurement: Measurement[Soak]) -> Page:
+    """The run for people."""
+    result = measurement.body
     last, first = result.samples[-1], result.samples[0]
-    reached = (last.heard - first.heard) / max(1e-9, last.seconds - first.seconds)
-    return Page(
-        title=f"Soak: {last.heard / 3600:.1f} hours of sound at {reached:.1f} times its speed",
+    speed = (last.sound_seconds - first.sound_seconds) / max(1e-9, last.seconds - first.seconds)
+    return measured_page(
+        measurement.header,
+        f"Soak: {last.sound_seconds / 3600:.1f} hours of sound at {speed:.1f} times its speed",
+        [Sheet("", CRITERIA_HEADER, [criterion.row for criterion in criteria(result)])],
         notes=[
             f"{result.played} clips with pauses of quiet, {result.events} events; model {result.model}; the first "
             f"{WARM_UP:.0%} are left out as warm-up.",
-            f"Resident memory {first.resident_bytes / 1e6:.0f} MB at the first look, "
-            f"{last.resident_bytes / 1e6:.0f} MB at the last.",
-            f"The listener's own words: {result.last_words.partition('note: ')[2] or result.last_words}",
+            f"Resident memory {first.resident_bytes / 1e6:.0f} MB in the first sample, "
+            f"{last.resident_bytes / 1e6:.0f} MB in the last.",
+            f"The listener's summary: {result.summary.partition('note: ')[2] or result.summary}",
         ],
-        sheets=[Sheet("", ("What", "Found", "Wanted", "Kept"), rows(result))],
-        provenance=origin(result.date, result.command, result.machine, result.versions),
     )
 
 

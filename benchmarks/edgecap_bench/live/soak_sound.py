@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecap.audio.samples import to_int16
 from edgecap.types import Waveform
 from edgecap_bench.harness.clips import load_clips
 
@@ -17,7 +18,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 12.0, 60.0
 QUIET_DBFS = -75.0
 LOUD_RMS = 0.05
 EARLY, LATE = 0.5, 3.0
-"""Seconds before and after a clip's beginning within which an event's beginning is taken for its own."""
+"""Seconds before and after a clip's beginning within which an event belongs to it."""
 
 
 class Day:
@@ -33,19 +34,19 @@ class Day:
         self._clips = [self._levelled(clip.samples) for clip in load_clips(folder, RATE, round(CLIP_SECONDS * RATE))]
         noise = self._random.standard_normal(RATE) * 10 ** (QUIET_DBFS / 20)
         self._noise = noise.astype(np.float32)
-        self._given = 0
+        self._position = 0
         self._clip: Waveform = np.empty(0, np.float32)
         self._pause = round(SHORTEST_PAUSE * RATE)
 
     @property
-    def heard(self) -> float:
-        """Seconds given so far."""
-        return self._given / RATE
+    def position(self) -> float:
+        """Seconds of sound so far."""
+        return self._position / RATE
 
     def block(self, seconds: float) -> bytes:
         """The next so many seconds as s16le."""
         count = round(seconds * RATE)
-        block = np.resize(np.roll(self._noise, -(self._given % RATE)), count)
+        block = np.resize(np.roll(self._noise, -(self._position % RATE)), count)
         at = 0
         while at < count:
             if self._pause:
@@ -53,7 +54,7 @@ class Day:
                 self._pause -= step
                 if not self._pause:
                     self._clip = self._clips[int(self._random.integers(len(self._clips)))]
-                    self.played.append((self._given + at + step) / RATE)
+                    self.played.append((self._position + at + step) / RATE)
             else:
                 step = min(self._clip.size, count - at)
                 block[at : at + step] += self._clip[:step]
@@ -61,11 +62,11 @@ class Day:
                 if not self._clip.size:
                     self._pause = round(float(self._random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE)) * RATE)
             at += step
-        self._given += count
-        return (np.clip(block, -1.0, 1.0) * 32_767).astype("<i2").tobytes()
+        self._position += count
+        return to_int16(block).astype("<i2").tobytes()
 
-    def began(self, start: float) -> float | None:
-        """Where the clip began whose beginning an event's `start` is; None for the beginning of anything else."""
+    def clip_at(self, start: float) -> float | None:
+        """Beginning of the clip that an event which starts at `start` belongs to; None where no clip began there."""
         place = bisect_right(self.played, start + EARLY)
         if place == 0 or start - self.played[place - 1] > LATE:
             return None

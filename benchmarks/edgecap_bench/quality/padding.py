@@ -10,7 +10,6 @@ clips cut to several lengths, and for the alternative of repeating the clip unti
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,13 +21,13 @@ import torch
 import typer
 from torch.nn import functional
 
-from edgecap.audio.file import AudioFile
-from edgecap.audio.resample import resampled
-from edgecap.audio.samples import loudest_level, to_mono
-from edgecap.cli.console import table, write
-from edgecap.errors import AudioError, EdgecapError
+from edgecap.audio.file import SOUND_SUFFIXES, decode
+from edgecap.audio.samples import loudest_level
+from edgecap.cli.console import say, table, write
+from edgecap.errors import AudioError
 from edgecap.types import Waveform
 from edgecap.util.files import to_json
+from edgecap_bench.reports import output
 from edgecap_export.bundle.bundles import WINDOW_SECONDS
 from edgecap_train.checkpoints.checkpoint import load_checkpoint
 from edgecap_train.models.frontend import LogMelLayer
@@ -41,7 +40,6 @@ PADDINGS: tuple[Padding, ...] = ("silence", "repeat")
 SECONDS = (2.0, 3.0, 4.0, 6.0, 8.0)
 SILENT_DBFS = -65.0
 """Excerpts that the runtime would not caption are left out."""
-ENDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,9 @@ def excerpts(paths: Sequence[Path], seconds: float, rate: int) -> Iterator[Wavef
     size = round(seconds * rate)
     for path in paths:
         try:
-            with AudioFile(path) as sound:
-                mono = (to_mono(block) for block in sound.blocks())
-                samples = np.concatenate(list(resampled(mono, sound.sample_rate, rate)))
+            samples = decode(path, rate)
         except AudioError as error:
-            print(f"skipped: {error}", file=sys.stderr)  # noqa: T201
+            say("warning", f"skipped: {error}")
             continue
         if samples.size < size:
             continue
@@ -103,8 +99,8 @@ def _captions(student: Student, clip: Waveform, beam: int) -> tuple[Tokens, dict
             "repeat": log_mel[:, :, torch.arange(window) % frames],
         }
         alone = search(student, student.encode(log_mel), length, beam=beam)[0].tokens
-        found = {way: search(student, student.encode(x), length, beam=beam)[0].tokens for way, x in padded.items()}
-    return alone, found
+        by_padding = {way: search(student, student.encode(x), length, beam=beam)[0].tokens for way, x in padded.items()}
+    return alone, by_padding
 
 
 def _other_words(one: Tokens, other: Tokens) -> float:
@@ -122,7 +118,7 @@ def main(
 ) -> None:
     """Print how often padding to the window changes the caption, for several lengths."""
     student = load_checkpoint(checkpoint, vocabulary).student
-    paths = sorted(path for path in clips.rglob("*") if path.suffix.lower() in ENDINGS)
+    paths = sorted(path for path in clips.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
     paths = paths[:: max(1, len(paths) // most)][:most]
     rows = []
     for seconds in SECONDS:
@@ -139,8 +135,4 @@ def main(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    try:
-        typer.run(main)
-    except EdgecapError as error:
-        print(f"edgecap: error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
+    output.run_command(main)

@@ -1,20 +1,11 @@
-"""How good captions are beside what they cost, as one JSON file."""
+"""How good captions are beside what they cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
-import msgspec
-
-from edgecap.util.files import write_atomically
-from edgecap_bench.harness.machine import Machine
 from edgecap_bench.harness.timing import Summary, summarise
-from edgecap_bench.reports.results import read_document
-
-FORMAT: Literal["edgecap-bench-quality"] = "edgecap-bench-quality"
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +37,11 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """All of the file."""
+    """Scores and times of several models on the same recordings."""
 
-    format: Literal["edgecap-bench-quality"]
-    format_version: int
-    date: str
-    command: str
-    machine: Machine
-    versions: dict[str, str]
+    FORMAT: ClassVar[str] = "edgecap-bench-quality"
+    VERSION: ClassVar[int] = 1
+
     data: str
     """Name of the table of recordings."""
     clips: int
@@ -64,18 +52,4 @@ class Quality:
     beam: int | None
     """None for each model's own."""
     models: list[Scored]
-    others_before: float | None
-    others_during: float | None
-    noisy: bool
-    partial: bool
     left_out: list[str] = field(default_factory=list)
-
-
-def write_quality(path: Path, quality: Quality) -> None:
-    """Write it whole or not at all. Raises OutputError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(quality), indent=1) + b"\n")
-
-
-def read_quality(path: Path) -> Quality:
-    """Raises ResultError for what cannot be read, or is of another format or version."""
-    return read_document(path, FORMAT, FORMAT_VERSION, Quality)

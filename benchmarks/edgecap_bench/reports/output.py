@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgecap.errors import MissingDependencyError, OutputError
+from edgecap.cli.console import say, write
+from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
 from edgecap.util.files import check_writable, write_atomically
-from edgecap_bench.reports.registry import Draw
-from edgecap_bench.reports.tables import Page, html, markdown
+from edgecap_bench.reports.registry import Plot
+from edgecap_bench.reports.tables import Criterion, Page, html, markdown
 
 REPORTS = (".md", ".html")
 WIDTH = 170
@@ -19,20 +20,20 @@ WIDTH = 170
 
 
 def check(results: Sequence[Path | None], report: Path | None, plot: Path | None) -> None:
-    """Say before minutes of work what could not be written. Raises OutputError, MissingDependencyError."""
+    """Report before minutes of work what could not be written. Raises OutputError, MissingDependencyError."""
     for file in filter(None, (*results, report, plot)):
         check_writable(file)
     if report is not None and report.suffix.lower() not in REPORTS:
-        raise OutputError(f"{report} is neither .md nor .html; name a report that is")
+        raise OutputError(f"{report} is neither .md nor .html; use a name that ends so")
     if plot is not None:
         if plot.suffix.lower() != ".png":
-            raise OutputError(f"{plot} is no .png; name a plot that is")
+            raise OutputError(f"{plot} is not a .png; use a name that ends so")
         if find_spec("matplotlib") is None:
             raise MissingDependencyError.for_extra("--plot", "plot")
 
 
 def show(page: Page) -> None:
-    """Print a result as tables."""
+    """Print a page as tables."""
     from rich.console import Console
     from rich.table import Table
 
@@ -47,14 +48,11 @@ def show(page: Page) -> None:
         console.print(f"- {note}", highlight=False, markup=False)
 
 
-def keep(page: Page, report: Path | None, plot: Path | None, draw: Draw) -> None:
-    """Write the report and the plot that were asked for; an HTML report holds the plot, where matplotlib is.
-
-    Raises OutputError.
-    """
+def keep(page: Page, report: Path | None, plot: Path | None, draw: Plot) -> None:
+    """Write the report and the plot; an HTML report holds the plot, where matplotlib is. Raises OutputError."""
     picture = None
-    held = report is not None and report.suffix.lower() == ".html" and find_spec("matplotlib") is not None
-    if plot is not None or held:
+    as_html = report is not None and report.suffix.lower() == ".html"
+    if plot is not None or (as_html and find_spec("matplotlib") is not None):
         with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
             file = Path(folder) / "plot.png"
             draw(file)
@@ -62,5 +60,25 @@ def keep(page: Page, report: Path | None, plot: Path | None, draw: Draw) -> None
     if plot is not None and picture is not None:
         write_atomically(plot, picture)
     if report is not None:
-        text = markdown(page) if report.suffix.lower() == ".md" else html(page, picture)
-        write_atomically(report, text.encode())
+        write_atomically(report, html(page, picture) if as_html else markdown(page))
+
+
+def finish(criteria: Sequence[Criterion]) -> None:
+    """Print what was measured and wanted, a line each, and end the command with 1 where something is missed."""
+    import typer
+
+    for criterion in criteria:
+        write("  ".join(filter(None, (*criterion.row, criterion.how))))
+    if not all(criterion.kept for criterion in criteria):
+        raise typer.Exit(1)
+
+
+def run_command(command: Callable[..., None]) -> None:
+    """Run a function as the command line of its module: errors are one line, with their exit code."""
+    import typer
+
+    try:
+        typer.run(command)
+    except EdgecapError as error:
+        say("error", str(error))
+        sys.exit(error.exit_code)

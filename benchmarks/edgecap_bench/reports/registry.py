@@ -1,154 +1,178 @@
-"""The parts of RESULTS.md: which kind of result file becomes which section, in the order of the page.
+"""The result formats: what each file holds, and the functions that show it.
 
-A result file is a JSON object in `benchmarks/results` whose "format" names its kind. Who measures something new adds
-one line to `SECTIONS` and a function that takes the paths of all files of that kind, in order of their names, and
-gives a `Part`:
+A new kind of measurement is one entry of `FORMATS`, and one module or more with
 
-    def section(paths: Sequence[Path]) -> Part:
-        '''Raises ResultError for a file of another version, of a busy machine, or cut short.'''
+    a body, a frozen dataclass with FORMAT and VERSION            (`edgecap_bench.reports.measurement`)
+    a page, Measurement[Body] -> Page                             (`edgecap_bench.reports.tables`)
+    a plot, (Measurement[Body], Path) -> None, where it has one   (`edgecap_bench.reports.plots`)
 
-`edgecap_bench.reports.results.read_document` reads a file strictly by format and version, `write_whole` writes one;
-`illustrated` makes the section of pages with a picture each, `refuse_faulty` says no to a run that is no result;
-`edgecap_bench.reports.tables` has what numbers and tables are written with;
-`edgecap_bench.harness.machine.this_machine` and `versions` say where and with what it was measured, which belongs
-into every file together with the command and the date. The function's module is imported only when there is a file
-for it.
+They are named as "module:name" and imported when a file of the format is read, so a format whose package is not
+installed costs nothing.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any
 
-from edgecap.errors import ResultError
+from edgecap.errors import MissingDependencyError, ResultError
+from edgecap_bench.reports.measurement import Header, Measurement, read_document, read_measurement
 from edgecap_bench.reports.tables import Page, markdown
 
-Draw = Callable[[Path], None]
-"""Writes one picture to the path it is given."""
+Plot = Callable[[Path], None]
+"""Writes one picture (PNG) to a path."""
 
 
-class Faulty(Protocol):
-    """A run that says what is wrong with it."""
+@dataclass(frozen=True, kw_only=True)
+class ResultFormat:
+    """One kind of result file."""
 
-    @property
-    def noisy(self) -> bool:
-        """Whether other programs took so much that it is no result."""
-        ...
+    name: str
+    body: str
+    """Class of its content, "module:class"."""
+    page: str
+    """What shows a measurement as a page."""
+    plot: str = ""
+    """What draws a measurement; empty for none."""
+    summary: str = ""
+    """What shows a list of measurements as one page: the section of RESULTS.md, where it has not a page for each."""
 
-    @property
-    def partial(self) -> bool:
-        """Whether it was cut short."""
-        ...
+    def read(self, path: Path) -> Measurement[Any]:
+        """Read a file of this format. Raises ResultError, MissingDependencyError."""
+        return read_measurement(path, _load(self.body))
 
-
-class Dated(Faulty, Protocol):
-    """One that says when it was, too."""
-
-    @property
-    def date(self) -> str:
-        """ISO 8601."""
-        ...
-
-
-Run = TypeVar("Run", bound=Dated)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One section of the page."""
-
-    text: str
-    """Markdown from its heading "## …" on. A picture is named as `plots/NAME.png`."""
-    plots: Mapping[str, Draw] = field(default_factory=dict)
-    """File name in `benchmarks/plots` → what draws it."""
+    def section(self, paths: Sequence[Path]) -> Section:
+        """The section of RESULTS.md of these files, in the order of their dates. Raises ResultError."""
+        measurements = {path: self.read(path) for path in paths}
+        for path, measurement in measurements.items():
+            refuse_faulty(measurement.header, str(path))
+        ordered = sorted(measurements.items(), key=lambda pair: pair[1].header.date)
+        if self.summary:
+            return Section(markdown(_load(self.summary)([measurement for _, measurement in ordered]), level=2))
+        texts: list[str] = []
+        plots: dict[str, Plot] = {}
+        for path, measurement in ordered:
+            page, picture = _load(self.page)(measurement), f"{path.stem}.png"
+            texts.append(markdown(page, level=2))
+            if self.plot:
+                texts[-1] += f"\n![{page.title}](plots/{picture})\n"
+                plots[picture] = partial(_load(self.plot), measurement)
+        return Section("\n".join(texts), plots)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A kind of result file and what reads it."""
+    """One section of RESULTS.md."""
 
-    format: str
-    function: str
-    """As "module:function"."""
-
-    def make(self, paths: Sequence[Path]) -> Part:
-        """The section of these files. Raises ResultError."""
-        module, _, name = self.function.partition(":")
-        function = cast(Callable[[Sequence[Path]], Part], getattr(import_module(module), name))
-        return function(paths)
+    text: str
+    """Markdown from its heading "## …" on. A picture is named as `plots/NAME.png`."""
+    plots: Mapping[str, Plot] = field(default_factory=dict)
+    """File name in `benchmarks/plots` → what draws it."""
 
 
-SECTIONS = (
-    Section("edgecap-bench", "edgecap_bench.figures.report:section"),
-    Section("edgecap-bench-comparison", "edgecap_bench.comparison.report:section"),
-    Section("edgecap-bench-growth", "edgecap_bench.scaling.report:section"),
-    Section("edgecap-bench-quality", "edgecap_bench.quality.report:section"),
-    Section("edgecap-bench-submission", "edgecap_bench.boards.report:section"),
-    Section("edgecap-bench-listen", "edgecap_bench.live.listen_result:section"),
-    Section("edgecap-bench-soak", "edgecap_bench.live.soak_result:section"),
-    Section("edgecap-bench-page", "edgecap_bench.live.page_result:section"),
-    Section("edgecap-arm-lab", "edgecap_bench.arm.report:section"),
-    Section("edgecap-bench-comparison", "edgecap_bench.arm.prediction_report:section"),
+def _entry(name: str, package: str, *, body: str, page: str, plot: str = "", summary: str = "") -> ResultFormat:
+    """An entry whose names are all below one sub-package of edgecap_bench."""
+    names = [word and f"edgecap_bench.{package}.{word}" for word in (body, page, plot, summary)]
+    return ResultFormat(name=name, body=names[0], page=names[1], plot=names[2], summary=names[3])
+
+
+FORMATS = (
+    _entry("edgecap-bench", "figures", body="results:Figures", page="report:figures_page", plot="report:draw"),
+    _entry(
+        "edgecap-bench-comparison",
+        "comparison",
+        body="results:Comparison",
+        page="report:comparison_page",
+        plot="plot:draw",
+    ),
+    _entry("edgecap-bench-growth", "scaling", body="results:Growth", page="report:growth_page", plot="report:draw"),
+    _entry("edgecap-bench-quality", "quality", body="results:Quality", page="report:quality_page", plot="report:draw"),
+    _entry(
+        "edgecap-bench-submission",
+        "boards",
+        body="submission:Submission",
+        page="report:board_page",
+        plot="report:draw",
+        summary="report:boards_page",
+    ),
+    _entry("edgecap-bench-listen", "live", body="listen_result:Listening", page="listen_result:listening_page"),
+    _entry("edgecap-bench-soak", "live", body="soak_result:Soak", page="soak_result:soak_page"),
+    _entry("edgecap-bench-page", "live", body="page_result:PageUpdates", page="page_result:updates_page"),
+    _entry("edgecap-arm-lab", "arm", body="results:ArmLab", page="report:lab_page"),
 )
-"""In the order of the page."""
+"""In the order of RESULTS.md."""
 
 
-def parts(folder: Path) -> list[Part]:
-    """The sections for all result files of `folder`. Raises ResultError, also where there is none or one of no kind."""
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise ResultError(f"{folder} holds no results; make one with edgecap bench --json")
-    kinds: dict[str, list[Path]] = {}
-    for path in paths:
-        kinds.setdefault(kind(path), []).append(path)
-    known = {section.format for section in SECTIONS}
-    for unknown in sorted(kinds.keys() - known):
-        raise ResultError(
-            f"{kinds[unknown][0]} is of the kind {unknown!r}, which no section takes in; remove it, or "
-            "add its section to edgecap_bench.reports.registry"
-        )
-    return [section.make(kinds[section.format]) for section in SECTIONS if section.format in kinds]
+def format_of(name: str) -> ResultFormat:
+    """The entry of a format. Raises ResultError for one that has none."""
+    for entry in FORMATS:
+        if entry.name == name:
+            return entry
+    raise ResultError(f"unknown format {name!r}; remove the file, or add an entry to edgecap_bench.reports.registry")
 
 
-def illustrated(
-    paths: Sequence[Path], read: Callable[[Path], Run], page: Callable[[Run], Page], draw: Callable[[Run, Path], None]
-) -> Part:
-    """The section of runs in the order of their dates, each a page with a picture named after its file.
+def results_of(folder: Path, name: str) -> list[Path]:
+    """The result files of one format in `folder`. Raises ResultError for one that is not a result."""
+    return [path for path in sorted(folder.glob("*.json")) if read_document(path)["format"] == name]
 
-    Raises ResultError for one of a busy machine and for one that was cut short.
+
+def read_sections(folder: Path, skip: Callable[[str], None]) -> list[Section]:
+    """The sections for all result files of `folder`; a format whose package is not installed is left out, and `skip`
+    gets a line about it.
+
+    Raises ResultError, also where there is no file or one of an unknown format.
     """
-    texts: list[str] = []
-    plots: dict[str, Draw] = {}
-    for path, run in sorted(((path, read(path)) for path in paths), key=lambda pair: pair[1].date):
-        refuse_faulty(run, str(path))
-        shown, picture = page(run), f"{path.stem}.png"
-        texts.append(f"{markdown(shown, level=2)}\n![{shown.title}](plots/{picture})\n")
-        plots[picture] = partial(draw, run)
-    return Part("\n".join(texts), plots)
+    by_format: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            entry = format_of(read_document(path)["format"])
+        except ResultError as error:
+            raise ResultError(f"{path}: {error}") from error
+        by_format.setdefault(entry.name, []).append(path)
+    if not by_format:
+        raise ResultError(f"{folder} holds no results; make one with: edgecap bench --json FILE")
+    sections = []
+    for entry in FORMATS:
+        try:
+            if entry.name in by_format:
+                sections.append(entry.section(by_format[entry.name]))
+        except MissingDependencyError as error:
+            skip(f"{', '.join(path.name for path in by_format[entry.name])} left out: {error}")
+    return sections
 
 
-def refuse_faulty(run: Faulty, name: str) -> None:
-    """Raise ResultError for a run on a busy machine, and for one that was cut short; `name` says which it is."""
-    if run.noisy or run.partial:
-        what = "measured on a busy machine" if run.noisy else "cut short"
-        raise ResultError(f"{name} was {what} and is no result; measure again")
+def page_of(measurement: Measurement[Any]) -> Page:
+    """A measurement for people."""
+    entry = format_of(measurement.header.format)
+    page: Page = _load(entry.page)(measurement)
+    return page
 
 
-def kind(path: Path) -> str:
-    """What kind of result a file calls itself, whatever its version. Raises ResultError."""
+def plot_of(measurement: Measurement[Any], path: Path) -> None:
+    """Draw a measurement to `path`. Raises MissingDependencyError without matplotlib, ResultError without a plot."""
+    entry = format_of(measurement.header.format)
+    if not entry.plot:
+        raise ResultError(f"a result of the format {entry.name} has no plot; leave out --plot")
+    _load(entry.plot)(measurement, path)
+
+
+def refuse_faulty(header: Header, name: str) -> None:
+    """Raise ResultError for a run on a busy machine and for one that was cut short; `name` says which run."""
+    if header.noisy or header.partial:
+        reason = "measured on a busy machine" if header.noisy else "cut short"
+        raise ResultError(f"{name} was {reason} and is not a result; measure again")
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - a class or a function
+    """What "module:name" names. Raises MissingDependencyError where its module is not part of this installation."""
+    module, _, attribute = name.partition(":")
     try:
-        head = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultError(
-            f"{path} cannot be read as a result ({error}); measure again with edgecap bench --json"
-        ) from error
-    if not isinstance(head, dict) or not isinstance(head.get("format"), str):
-        raise ResultError(
-            f"{path} is no result of edgecap bench; remove it, or measure again with edgecap bench --json"
-        )
-    return str(head["format"])
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("edgecap_bench"):
+            raise
+        raise MissingDependencyError(f"{error.name} is not part of this installation; use a checkout") from error

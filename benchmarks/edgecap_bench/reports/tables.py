@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Literal
 
+from edgecap.util.html import Block, Bullets, Image, Section, Table, html_page
 from edgecap_bench.harness.machine import Machine
-from edgecap_bench.reports.results import Unit
+from edgecap_bench.reports.measurement import Header
 
-STYLE = (
-    "body{font:15px sans-serif;margin:2em auto;max-width:75em;padding:0 1em}table{border-collapse:collapse;"
-    "margin:1em 0}td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left}th{background:#eee}"
-    ".no{color:#a00;font-weight:bold}img{max-width:100%}"
-)
+Unit = Literal["s", "B"]
+"""Seconds or bytes."""
 FAULTS = ("NO", "too wide", "too few rounds")
-"""Cells that say that something was missed."""
+"""Cells that say that a target was missed."""
 _SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
     "B": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
@@ -33,6 +30,28 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class Criterion:
+    """Something that is wanted, and what was measured."""
+
+    name: str
+    measured: str
+    wanted: str
+    """Empty where nothing is: what was measured is shown, and counts as kept."""
+    kept: bool
+    how: str = ""
+    """What it was measured on."""
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """A line of a table under "What", "Measured", "Wanted", "Kept"."""
+        verdict = ("yes" if self.kept else "NO") if self.wanted else ""
+        return self.name, self.measured, self.wanted, verdict
+
+
+CRITERIA_HEADER = ("What", "Measured", "Wanted", "Kept")
+
+
+@dataclass(frozen=True)
 class Page:
     """A result for people, whatever it is written as."""
 
@@ -43,7 +62,7 @@ class Page:
     provenance: list[str]
     """Date, command, machine and versions, a line each."""
     fault: bool = False
-    """Whether it is no result: of a busy machine, or cut short."""
+    """Whether it is not a result: of a busy machine, or cut short."""
 
 
 def amount(value: float, unit: Unit) -> str:
@@ -73,9 +92,9 @@ def digits(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
-def cores(threads: int) -> str:
+def threads(number: int) -> str:
     """A number of threads, in words."""
-    return "one thread" if threads == 1 else f"{threads} threads"
+    return "one thread" if number == 1 else f"{number} threads"
 
 
 def place(machine: Machine) -> str:
@@ -95,10 +114,30 @@ def place(machine: Machine) -> str:
     )
 
 
-def origin(date: str, command: str, machine: Machine, versions: dict[str, str]) -> list[str]:
-    """Where a result comes from, as every page ends."""
-    used = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return [f"{date}, `{command}`", place(machine), used]
+def measured_page(
+    header: Header,
+    title: str,
+    sheets: Sequence[Sheet],
+    *,
+    notes: Sequence[str] = (),
+    faults: Sequence[str] | None = None,
+    provenance: Sequence[str] = (),
+) -> Page:
+    """A measurement as a page: its faults before the title, and where it comes from at its end, then `provenance`."""
+    faults = header.faults if faults is None else faults
+    return Page(
+        title=": ".join([*faults, title]),
+        notes=list(notes),
+        sheets=list(sheets),
+        provenance=[*origin(header), *provenance],
+        fault=bool(faults),
+    )
+
+
+def origin(header: Header) -> list[str]:
+    """Where a measurement comes from: date and command, machine, versions."""
+    versions = ", ".join(f"{name} {number}" for name, number in header.versions.items())
+    return [f"{header.date}, `{header.command}`", place(header.machine), versions]
 
 
 def markdown(page: Page, level: int = 1) -> str:
@@ -112,24 +151,8 @@ def markdown(page: Page, level: int = 1) -> str:
 
 
 def html(page: Page, plot: bytes | None = None) -> str:
-    """A page as one HTML file without scripts, with nothing loaded from elsewhere; `plot` is a PNG to show in it."""
-    mark = " class=no" if page.fault else ""
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>edgecap bench</title><style>{STYLE}</style>",
-        f"<h1{mark}>{escape(page.title)}</h1><ul>",
-        *(f"<li>{escape(note)}" for note in page.notes),
-        "</ul>",
-    ]
-    if plot is not None:
-        parts.append(f'<img alt="{escape(page.title)}" src="data:image/png;base64,{b64encode(plot).decode()}">')
-    for sheet in page.sheets:
-        parts += [f"<h2>{escape(sheet.title)}</h2>"] if sheet.title else []
-        parts += ["<table>", _html_row("th", sheet.header), *(_html_row("td", row) for row in sheet.rows), "</table>"]
-    parts += ["<ul>", *(f"<li>{escape(line)}" for line in page.provenance), "</ul></html>"]
-    return "\n".join(parts) + "\n"
-
-
-def _html_row(cell: str, row: Sequence[str]) -> str:
-    cells = (f"<{cell}{' class=no' if text in FAULTS else ''}>{escape(text)}</{cell}>" for text in row)
-    return f"<tr>{''.join(cells)}</tr>"
+    """A page as one HTML file; `plot` is a PNG to show in it."""
+    blocks: list[Block] = [Bullets(page.notes)]
+    blocks += [Image(plot, page.title)] if plot is not None else []
+    blocks += [Section(sheet.title, [Table(sheet.header, sheet.rows, failures=FAULTS)]) for sheet in page.sheets]
+    return html_page(page.title, blocks, provenance=page.provenance, failed=page.fault)

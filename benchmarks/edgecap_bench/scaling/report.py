@@ -1,13 +1,13 @@
-"""How cost grows with work, as tables, as curves, and as its section of RESULTS.md."""
+"""How cost grows with work, as tables and as curves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from edgecap_bench.reports.registry import Part, illustrated
-from edgecap_bench.reports.tables import Page, Sheet, amount, cores, origin, spread
-from edgecap_bench.scaling.results import FITTED_FROM, MOST_GROWTH_BYTES, UNITS, Curve, Growth, read_growth
+from edgecap_bench.reports.measurement import Measurement
+from edgecap_bench.reports.plots import panels
+from edgecap_bench.reports.tables import Page, Sheet, amount, measured_page, spread, threads
+from edgecap_bench.scaling.results import FITTED_FROM, MOST_GROWTH_BYTES, UNITS, Curve, Growth
 
 TITLES = {
     "length": "Length of the sound",
@@ -17,38 +17,25 @@ TITLES = {
 }
 
 
-def growth_page(growth: Growth) -> Page:
-    """It for people."""
-    subject = growth.subject
-    faults = ["NO RESULT, the machine was busy"] * growth.noisy + ["PARTIAL"] * growth.partial
-    title = f"Cost as work grows: {subject.name} ({subject.runtime} {subject.precision}), {cores(growth.threads)}"
-    return Page(
-        title=": ".join([*faults, title]),
-        notes=_notes(growth),
-        fault=bool(faults),
-        sheets=[_slopes(growth), *_hour(growth), *(_points(curve) for curve in growth.curves)],
-        provenance=origin(growth.date, growth.command, growth.machine, growth.versions),
-    )
+def growth_page(measurement: Measurement[Growth]) -> Page:
+    """The curves for people."""
+    growth, subject = measurement.body, measurement.body.subject
+    title = f"Cost as work grows: {subject.name} ({subject.runtime} {subject.precision}), {threads(growth.threads)}"
+    sheets = [_slopes(growth), *_hour(growth), *(_points(curve) for curve in growth.curves)]
+    return measured_page(measurement.header, title, sheets, notes=_notes(growth))
 
 
-def section(paths: Sequence[Path]) -> Part:
-    """The section of all such files, with a picture for each. Raises ResultError."""
-    return illustrated(paths, read_growth, growth_page, draw)
-
-
-def draw(growth: Growth, path: Path) -> None:
+def draw(measurement: Measurement[Growth], path: Path) -> None:
     """A panel for each curve with its line, and one for the memory over the hour."""
-    from edgecap_bench.reports.plots import panels
-
-    with panels(path, len(growth.curves) + (growth.hour is not None), growth_page(growth).title) as axes:
+    growth = measurement.body
+    with panels(path, len(growth.curves) + (growth.hour is not None), growth_page(measurement).title) as axes:
         for axis, curve in zip(axes, growth.curves, strict=False):
-            found = [point.summary for point in curve.points]
+            medians = [point.summary for point in curve.points]
             x = [point.x for point in curve.points]
-            below = [1e3 * (each.median - each.low) for each in found]
-            above = [1e3 * (each.high - each.median) for each in found]
-            axis.errorbar(
-                x, [1e3 * each.median for each in found], [below, above], fmt="o", capsize=2, label="measured"
-            )
+            below = [1e3 * (each.median - each.low) for each in medians]
+            above = [1e3 * (each.high - each.median) for each in medians]
+            y = [1e3 * each.median for each in medians]
+            axis.errorbar(x, y, [below, above], fmt="o", capsize=2, label="measured")
             line = curve.line()
             if line and curve.name != "threads":
                 fitted = [value for value in x if value >= FITTED_FROM.get(curve.name, 0.0)]
@@ -60,7 +47,7 @@ def draw(growth: Growth, path: Path) -> None:
             elif line:
                 axis.plot(
                     x,
-                    [1e3 * found[0].median * (value / x[0]) ** line.exponent for value in x],
+                    [1e3 * medians[0].median * (value / x[0]) ** line.exponent for value in x],
                     label=f"threads to the power {line.exponent:.2f}",
                 )
                 axis.set_xticks(x)
@@ -81,14 +68,14 @@ def draw(growth: Growth, path: Path) -> None:
 
 
 def _notes(growth: Growth) -> list[str]:
-    found = [
+    lines = [
         f"Clips: {', '.join(growth.clips)}; {growth.rounds} rounds, the points of a curve in turns.",
         f"Beams and threads generate exactly {growth.tokens} tokens; lengths and streams the captions they get.",
         "A sound shorter than the model's window is padded to it, so the line over lengths begins there.",
     ]
     if growth.after is not None:
-        found.append(f"The board before: {growth.before}; after: {growth.after}.")
-    return [*found, *(f"Not here: {line}." for line in growth.left_out)]
+        lines.append(f"The board before: {growth.before}; after: {growth.after}.")
+    return [*lines, *(f"Left out: {line}." for line in growth.left_out)]
 
 
 def _slopes(growth: Growth) -> Sheet:
@@ -128,7 +115,7 @@ def _hour(growth: Growth) -> list[Sheet]:
             "yes" if flat else "NO",
         ),
     ]
-    title = f"{hour.audio_seconds / 3600:g} h of audio from a file, loading the model included"
+    title = f"{hour.audio_seconds / 3600:g} h of audio from a file"
     return [Sheet(title, ("Figure", "Value", "Wanted", "Kept"), rows)]
 
 
@@ -136,13 +123,13 @@ def _points(curve: Curve) -> Sheet:
     base = curve.points[0].summary.median
     rows = []
     for point in curve.points:
-        found = point.summary
+        summary = point.summary
         rows.append(
             (
                 f"{point.x:g}",
-                amount(found.median, "s"),
-                spread(found.low, found.high, "s"),
-                f"{found.median / base:.2f}",
+                amount(summary.median, "s"),
+                spread(summary.low, summary.high, "s"),
+                f"{summary.median / base:.2f}",
                 amount(point.resident_bytes, "B"),
             )
         )

@@ -1,22 +1,16 @@
-"""How cost grows with work, as one JSON file, and the lines that are fitted to it."""
+"""How cost grows with work: points, and the lines that are fitted to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-import msgspec
 import numpy as np
 
-from edgecap.util.files import write_atomically
-from edgecap_bench.harness.board_state import Condition
-from edgecap_bench.harness.machine import Machine
+from edgecap_bench.figures.results import Subject
+from edgecap_bench.harness.board_state import BoardState
 from edgecap_bench.harness.timing import Summary, summarise
-from edgecap_bench.reports.results import Subject, read_document
 
-FORMAT: Literal["edgecap-bench-growth"] = "edgecap-bench-growth"
-FORMAT_VERSION = 1
 CurveName = Literal["length", "beams", "streams", "threads"]
 UNITS: dict[CurveName, str] = {"length": "second of sound", "beams": "beam", "streams": "stream", "threads": "thread"}
 """What one more is, for each curve."""
@@ -74,7 +68,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Hour:
-    """A long file, walked once."""
+    """A long file, captioned once."""
 
     audio_seconds: float
     seconds: float
@@ -88,14 +82,11 @@ class Hour:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """All of the file."""
+    """Cost over length, beams, streams and threads, and a long file."""
 
-    format: Literal["edgecap-bench-growth"]
-    format_version: int
-    date: str
-    command: str
-    machine: Machine
-    versions: dict[str, str]
+    FORMAT: ClassVar[str] = "edgecap-bench-growth"
+    VERSION: ClassVar[int] = 1
+
     subject: Subject
     threads: int
     rounds: int
@@ -103,13 +94,9 @@ class Growth:
     clips: list[str]
     curves: list[Curve]
     hour: Hour | None
-    before: Condition
-    after: Condition | None
+    before: BoardState
+    after: BoardState | None
     energy: str
-    others_before: float | None
-    others_during: float | None
-    noisy: bool
-    partial: bool
     left_out: list[str] = field(default_factory=list)
 
 
@@ -120,13 +107,3 @@ def fit(x: list[float], y: list[float]) -> Line | None:
     slope, intercept = np.polyfit(x, y, 1)
     exponent = np.polyfit(np.log(x), np.log(y), 1)[0]
     return Line(float(slope), float(intercept), float(exponent))
-
-
-def write_growth(path: Path, growth: Growth) -> None:
-    """Write it whole or not at all. Raises OutputError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(growth), indent=1) + b"\n")
-
-
-def read_growth(path: Path) -> Growth:
-    """Raises ResultError for what cannot be read, or is of another format or version."""
-    return read_document(path, FORMAT, FORMAT_VERSION, Growth)

@@ -1,4 +1,4 @@
-"""The Arm lab compares what an emulated processor says with what this one says, and tells every difference.
+"""The Arm lab compares what an emulated processor says with what this one says, and reports every difference.
 
 The emulator itself is downloaded, so here a script takes its place that starts this machine's Python; .ci/run runs the
 lab with the real one.
@@ -25,12 +25,14 @@ from edgecap_bench.arm import tests as arm_tests
 from edgecap_bench.arm.captions import BundleRun, ClipCaption, caption_bundle, read_answer
 from edgecap_bench.arm.emulator import BOARDS, EmulatedPython, InterruptedRunError
 from edgecap_bench.arm.packages import ArmLabError, pick_mirror
-from edgecap_bench.arm.report import lab_page, section
-from edgecap_bench.arm.results import FORMAT, FORMAT_VERSION, ArmLab, BoardRun, TestRun, compare, read_lab, write_lab
+from edgecap_bench.arm.report import lab_page
+from edgecap_bench.arm.results import ArmLab, BoardRun, TestRun, compare
 from edgecap_bench.arm.root import ArmRoot, emulator_version, wanted_wheels
 from edgecap_bench.arm.tests import QUICK, packages, read_report, runtime_tests
 from edgecap_bench.arm.torch_packages import stand_in, version_script
-from edgecap_bench.harness.machine import this_machine
+from edgecap_bench.reports.measurement import read_measurement, write_measurement
+from edgecap_bench.reports.registry import format_of
+from support.bench_parts import measured
 
 REPOSITORY = Path(__file__).parents[3]
 TESTS = TestRun(files=["test_windows.py"], passed=12, failed=[], skipped=1, seconds=1.0)
@@ -47,19 +49,7 @@ def run(precision: str = "fp32", fault: str = "", **other: ClipCaption) -> Bundl
 
 def lab(there: BundleRun, precision: str = "fp32", tests: TestRun = TESTS) -> ArmLab:
     boards = [BoardRun(board=board.name, processor=board.processor, tests=tests, bundles=[there]) for board in BOARDS]
-    return ArmLab(
-        format=FORMAT,
-        format_version=FORMAT_VERSION,
-        date="2026-01-02T03:04:05+00:00",
-        command="the command",
-        machine=this_machine(),
-        versions={"python": "3.11"},
-        debian={"libc6": "2.36", "zlib1g": "1"},
-        qemu="10.0.2",
-        here=[run(precision)],
-        boards=boards,
-        partial=False,
-    )
+    return ArmLab(debian={"libc6": "2.36", "zlib1g": "1"}, qemu="10.0.2", here=[run(precision)], boards=boards)
 
 
 @pytest.fixture
@@ -94,7 +84,7 @@ def test_another_caption_of_a_float32_bundle_is_a_fault_on_each_board_where_it_o
 def test_other_captions_of_int8_are_counted_and_shown_and_no_fault() -> None:
     found = lab(run("int8", rain=said("rain", "water runs", [9, 9, 2])), "int8")
     assert list(found.faults()) == []
-    sheets = {sheet.title.split(",")[0]: sheet for sheet in lab_page(found).sheets}
+    sheets = {sheet.title.split(",")[0]: sheet for sheet in lab_page(measured(found)).sheets}
     assert {row[5:7] for row in sheets["Captions"].rows} == {("1", "counted")}
     assert sheets["Captions that differ"].rows[0] == ("Raspberry Pi 4", "tiny", "rain", "rain falls", "water runs")
 
@@ -111,7 +101,7 @@ def test_a_bundle_that_does_not_run_a_missing_clip_and_a_failed_test_are_faults(
 
 
 def test_emulated_times_appear_only_as_ratios_and_are_called_emulated() -> None:
-    page = lab_page(lab(run()))
+    page = lab_page(measured(lab(run())))
     ratios = page.sheets[-1]
     assert ratios.header == (
         "Bundle",
@@ -125,20 +115,22 @@ def test_emulated_times_appear_only_as_ratios_and_are_called_emulated() -> None:
 
 def test_the_result_comes_back_from_its_file_and_makes_a_section(tmp_path: Path) -> None:
     path = tmp_path / "arm.json"
-    write_lab(path, lab(run()))
-    assert read_lab(path) == lab(run())
-    assert section([path]).text.startswith("## Arm lab: Raspberry Pi 4 (cortex-a72) and Raspberry Pi 5 (cortex-a76), ")
+    measurement, entry = measured(lab(run())), format_of(ArmLab.FORMAT)
+    write_measurement(path, measurement)
+    assert read_measurement(path, ArmLab) == measurement
+    heading = "## Arm lab: Raspberry Pi 4 (cortex-a72) and Raspberry Pi 5 (cortex-a76), "
+    assert entry.section([path]).text.startswith(heading)
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 7'))
     with pytest.raises(ResultError, match="format version 7"):
-        read_lab(path)
+        read_measurement(path, ArmLab)
 
 
-def test_a_run_that_was_cut_short_is_marked_and_kept_out_of_the_page(tmp_path: Path) -> None:
-    partial = replace(lab(run()), partial=True)
+def test_an_interrupted_run_is_marked_and_kept_out_of_the_page(tmp_path: Path) -> None:
+    partial = measured(lab(run()), partial=True)
     assert lab_page(partial).title.startswith("PARTIAL")
-    write_lab(tmp_path / "arm.json", partial)
+    write_measurement(tmp_path / "arm.json", partial)
     with pytest.raises(ResultError, match="cut short"):
-        section([tmp_path / "arm.json"])
+        format_of(ArmLab.FORMAT).section([tmp_path / "arm.json"])
 
 
 def test_the_lab_runs_tests_and_bundles_on_every_board(
@@ -152,18 +144,19 @@ def test_the_lab_runs_tests_and_bundles_on_every_board(
         count=2,
         jobs=2,
         patience=300,
-        tests=(REPOSITORY / "tests" / "test_windows.py",),
+        tests=(REPOSITORY / "tests" / "runtime" / "audio" / "test_windows.py",),
     )
-    told: list[str] = []
-    found = arm_lab.run_lab(plan, "the command", told.append)
+    messages: list[str] = []
+    measurement = arm_lab.run_lab(plan, "the command", messages.append)
+    found = measurement.body
     assert [board.processor for board in found.boards] == ["cortex-a72", "cortex-a76"]
     for board in found.boards:
         assert board.tests is not None
         assert board.tests.passed > 5
         assert [caption.clip for caption in board.bundles[0].captions] == ["long.wav", "noise.wav"]
     assert list(found.faults()) == []
-    assert not found.partial
-    assert [line.partition(":")[0] for line in told if " of " in line] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
+    assert not measurement.header.partial
+    assert [line.partition(":")[0] for line in messages if " of " in line] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
 
 
 def test_a_bundle_that_does_not_run_here_ends_the_lab_before_anything_is_emulated(
@@ -218,9 +211,13 @@ def test_the_runtimes_tests_are_those_that_import_nothing_else() -> None:
 
 
 def test_what_a_tests_helpers_import_counts_as_well(tmp_path: Path) -> None:
-    (tmp_path / "helper.py").write_text("import torch\ndef f():\n    import scipy\n")
-    (tmp_path / "test_it.py").write_text("import os\nfrom helper import f\ndef test_it():\n    import onnxscript\n")
-    assert packages(tmp_path / "test_it.py", {"helper": tmp_path / "helper.py"}) == {"torch", "onnxscript"}
+    (tmp_path / "support").mkdir()
+    helper = tmp_path / "support" / "helper.py"
+    helper.write_text("import torch\ndef f():\n    import scipy\n")
+    (tmp_path / "test_it.py").write_text(
+        "import os\nfrom support.helper import f\ndef test_it():\n    import onnxscript\n"
+    )
+    assert packages(tmp_path / "test_it.py", {"support.helper": helper}) == {"torch", "onnxscript"}
     with pytest.raises(ArmLabError, match="no tests of the runtime"):
         runtime_tests(tmp_path)
 
@@ -233,15 +230,16 @@ def test_tests_are_counted_and_a_run_without_any_is_refused() -> None:
     )
     found = read_report(f"<testsuites><testsuite>{cases}</testsuite></testsuites>", ["test_a.py"], 3.0)
     assert (found.passed, found.failed, found.skipped) == (1, ["a::bad", "a::worse"], 1)
-    with pytest.raises(ArmLabError, match="ran no test"):
+    with pytest.raises(ArmLabError, match="contains no test"):
         read_report("<testsuites/>", [], 0.0)
 
 
 def test_every_file_that_is_left_out_is_a_test_of_the_runtime_and_has_its_reason() -> None:
     folder = REPOSITORY / "tests"
-    helpers = {path.stem: path for path in folder.glob("*.py")}
+    helpers = {f"support.{path.stem}": path for path in (folder / "support").glob("*.py")}
     for name, reason in arm_tests.NOT_EMULATED.items():
-        assert packages(folder / name, helpers) <= arm_tests.RUNTIME
+        (path,) = folder.rglob(name)
+        assert packages(path, helpers) <= arm_tests.RUNTIME
         assert reason
     assert {path.name for path in runtime_tests(folder)}.isdisjoint(arm_tests.NOT_EMULATED)
 
@@ -309,19 +307,19 @@ def test_an_answer_is_found_between_the_lines_of_libraries(tiny_folder: Path) ->
 def test_the_command_tells_faults_and_keeps_the_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(arm_command, "run_lab", lambda plan, command, say: lab(run(fault="it crashed")))
+    monkeypatch.setattr(arm_command, "run_lab", lambda *_: measured(lab(run(fault="it crashed"))))
     path = tmp_path / "arm.json"
     assert arm_command.main(["--bundle", str(tiny_folder), "--no-tests", "--json", str(path)]) == 1
-    assert json.loads(path.read_text())["format"] == FORMAT
+    assert json.loads(path.read_text())["format"] == ArmLab.FORMAT
     assert "edgecap: error: Raspberry Pi 4: tiny did not run: it crashed" in capfd.readouterr().err
-    monkeypatch.setattr(arm_command, "run_lab", lambda plan, command, say: replace(lab(run()), partial=True))
+    monkeypatch.setattr(arm_command, "run_lab", lambda *_: measured(lab(run()), partial=True))
     assert arm_command.main(["--bundle", str(tiny_folder), "--no-tests"]) == 130
 
 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--runtime", "tensorrt"], "none of onnx"),
+        (["--runtime", "tensorrt"], "unknown runtime 'tensorrt'"),
         (["--bundle", "a/tiny", "--bundle", "b/tiny"], "same name"),
         (["--bundle", "a", "--runtime", "onnx"], "not both"),
     ],
@@ -356,9 +354,9 @@ def test_ctrl_c_keeps_what_was_found_and_marks_it(
         if message.startswith("1 of"):
             os.kill(os.getpid(), signal.SIGINT)
 
-    found = arm_lab.run_lab(plan, "the command", say)
-    assert found.partial
-    assert found.boards[0].bundles
+    measurement = arm_lab.run_lab(plan, "the command", say)
+    assert measurement.header.partial
+    assert measurement.body.boards[0].bundles
 
 
 def test_the_default_model_is_exported_for_every_runtime_and_precision_at_once(
@@ -368,7 +366,7 @@ def test_the_default_model_is_exported_for_every_runtime_and_precision_at_once(
     answer = json.dumps({"exports": [{"bundle": "a/tiny-onnx-fp32"}, {"bundle": "a/tiny-litert-int8"}]})
     program.write_text(f"#!/bin/sh\necho a note >&2\necho '{answer}'\n")
     program.chmod(0o755)
-    monkeypatch.setattr(arm_lab.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     made = arm_lab.export_bundles(tmp_path / "bundles", ["onnx", "litert"], ["fp32", "int8"], lambda message: None)
     assert made == (Path("a/tiny-onnx-fp32"), Path("a/tiny-litert-int8"))
     program.write_text("#!/bin/sh\necho 'edgecap: error: '\"$*\" >&2\nexit 5\n")

@@ -1,8 +1,9 @@
-"""The published models as contestants: what is counted, how many tokens they make, and the teacher's graphs."""
+"""The published models as candidates: what is counted, how many tokens they make, and the teacher's graphs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -20,8 +21,8 @@ from support.signals import noise
 
 pytest.importorskip("transformers", reason="the extra edgecap[teacher] is not installed")
 
-from edgecap_bench.candidates.runners import TeacherGraphsRunner
 from edgecap_bench.candidates.teacher_graphs import TeacherDecode, TeacherEncode, write_teacher_graphs
+from edgecap_bench.candidates.teacher_graphs_runner import TeacherGraphsRunner
 from edgecap_bench.candidates.torch_runners import ReferenceRunner, TeacherRunner
 
 SMALL = HtsatBartConfig(
@@ -48,7 +49,9 @@ def student() -> Student:
     return Student(config).eval()
 
 
-def graph(path: Path, nodes: list, weights: dict[str, tuple[int, ...]], shape: tuple[int | str, ...]) -> Path:
+def graph(
+    path: Path, nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]], shape: tuple[int | str, ...]
+) -> Path:
     values = [
         helper.make_tensor(name, TensorProto.FLOAT, dims, np.arange(np.prod(dims)) + len(name))
         for name, dims in weights.items()
@@ -86,7 +89,15 @@ def test_operators_beyond_the_onnx_standard_are_counted(tmp_path: Path) -> None:
     assert onnx_multiply_adds(path, {"rows": 3}) == 3 * 8 * 5 + 3 * 5 * 6
 
 
-def test_work_that_cannot_be_counted_is_no_zero(tmp_path: Path) -> None:
+def test_what_is_not_a_graph_cannot_be_counted(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"\xff\xff\xff")
+    with pytest.raises(BundleError, match="is not an ONNX graph"):
+        onnx_multiply_adds(tmp_path / "x.onnx")
+    with pytest.raises(BundleError, match="cannot be read"):
+        onnx_parameters([tmp_path / "missing.onnx"])
+
+
+def test_work_that_cannot_be_counted_is_an_error_and_not_zero(tmp_path: Path) -> None:
     nodes = [helper.make_node("Einsum", ["x", "x"], ["y"], equation="ij,ij->i")]
     with pytest.raises(BundleError, match="Einsum cannot be counted"):
         onnx_multiply_adds(graph(tmp_path / "g.onnx", nodes, {}, (2, 3)))
@@ -108,10 +119,10 @@ def test_the_published_student_needs_the_published_work(student: Student) -> Non
 
 def test_the_published_student_reads_every_prefix_again(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = ReferenceRunner(student)
-    lengths = []
+    lengths: list[tuple[int, ...]] = []
     forward = student.decoder.forward
 
-    def counted(tokens: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    def counted(tokens: torch.Tensor, *others: torch.Tensor) -> Any:
         lengths.append(tuple(tokens.shape))
         return forward(tokens, *others)
 
@@ -120,17 +131,17 @@ def test_the_published_student_reads_every_prefix_again(student: Student, monkey
     assert lengths == [(3, 1), (3, 2), (3, 3), (3, 4)]
 
 
-def test_the_published_teacher_makes_as_many_tokens_as_it_is_told(
+def test_the_published_teacher_makes_exactly_the_requested_tokens(
     teacher: HtsatBart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = TeacherRunner(teacher)
-    found = []
+    sentences: list[torch.Tensor] = []
     search = teacher.search
-    monkeypatch.setattr(teacher, "search", lambda *a, **k: found.append(search(*a, **k)))
+    monkeypatch.setattr(teacher, "search", lambda *a, **k: sentences.append(search(*a, **k)))
     encoded = runner.encode(runner.front_end(noise(10.0, runner.rate)))
     assert encoded.shape == (1, 1024, 32)
     runner.decode(encoded, 3, 6)
-    assert found[0].shape == (1, 7)
+    assert sentences[0].shape == (1, 7)
     assert runner.size(3, 6).encoder_multiply_adds > 1024 * 32 * 48 * 2
 
 
@@ -138,7 +149,7 @@ def test_the_published_teacher_makes_as_many_tokens_as_it_is_told(
 def test_a_cached_step_of_the_teacher_equals_transformers(teacher: HtsatBart) -> None:
     log_mel = torch.from_numpy(front.log_mel(noise(10.0, front.SAMPLE_RATE)))[None, None]
     keys, values = TeacherEncode(teacher)(log_mel)
-    encoder = teacher.bart.model.encoder
+    encoder = cast(Any, teacher.bart).model.encoder
     x = encoder.layernorm_embedding(
         teacher.projection(teacher.frames_of(log_mel)) + encoder.embed_positions.weight[2:1026:32]
     )
@@ -149,10 +160,10 @@ def test_a_cached_step_of_the_teacher_equals_transformers(teacher: HtsatBart) ->
     expected = teacher.logits(x.expand(2, -1, -1), tokens).log_softmax(-1)
     self_keys = self_values = torch.zeros(1, 2, 4, 6, 8)
     for position in range(4):
-        found, self_keys, self_values = TeacherDecode(teacher)(
+        log_probs, self_keys, self_values = TeacherDecode(teacher)(
             tokens[:, position], torch.tensor([position]), self_keys, self_values, keys, values
         )
-        torch.testing.assert_close(found, expected[:, position], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(log_probs, expected[:, position], atol=1e-5, rtol=1e-4)
 
 
 def test_the_teachers_graphs_do_what_pytorch_does(teacher: HtsatBart, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from edgecap_bench.harness.load import LoadMeter, refuse_if_busy
 
 
 def meter(busy: list[float | None], own: list[float], clock: list[float]) -> LoadMeter:
-    return LoadMeter(*(iter(values).__next__ for values in (busy, own, clock)))  # type: ignore[arg-type]
+    return LoadMeter(iter(busy).__next__, iter(own).__next__, iter(clock).__next__)
 
 
 def test_what_others_take_is_the_whole_less_ones_own() -> None:
@@ -25,7 +25,7 @@ def test_what_others_take_is_never_less_than_nothing() -> None:
     assert meter([100.0, 100.9], [10.0, 11.0], [0.0, 1.0]).others() == 0.0
 
 
-def test_a_system_that_does_not_tell_is_no_quiet_one() -> None:
+def test_an_unknown_load_is_none_and_is_not_refused() -> None:
     assert meter([None, None], [0.0, 0.0], [0.0, 1.0]).others() is None
     refuse_if_busy(None)
 
@@ -44,7 +44,7 @@ def test_another_program_at_work_is_seen_and_ones_own_is_not() -> None:
     try:
         time.sleep(0.3)
         watched = LoadMeter()
-        time.sleep(1.0)
+        time.sleep(0.5)
         seen = watched.others()
     finally:
         other.kill()

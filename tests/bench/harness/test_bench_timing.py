@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,7 +12,7 @@ from edgecap_bench.harness.timing import interleave, summarise
 
 
 class Clock:
-    """A clock that only moves when told to."""
+    """A clock that only moves when it is set."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -21,36 +21,38 @@ class Clock:
         return self.now
 
 
-def test_contestants_take_turns_and_the_warm_up_is_not_counted() -> None:
-    clock, order = Clock(), []
+def test_what_is_timed_takes_turns_and_the_warm_up_is_not_counted() -> None:
+    clock = Clock()
+    order: list[tuple[str, int]] = []
 
-    def contestant(name: str, cost: float) -> object:
+    def timed(name: str, cost: float) -> Callable[[int], None]:
         def run(turn: int) -> None:
             order.append((name, turn))
             clock.now += cost * (turn + 1)
 
         return run
 
-    seconds = interleave({"a": contestant("a", 1.0), "b": contestant("b", 2.0)}, 2, warm_up=1, clock=clock)
+    seconds = interleave({"a": timed("a", 1.0), "b": timed("b", 2.0)}, 2, warm_up=1, clock=clock)
     assert order == [("a", 0), ("b", 0), ("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     assert seconds == {"a": [1.0, 2.0], "b": [2.0, 4.0]}
 
 
-def test_progress_is_told_outside_of_what_is_timed() -> None:
-    clock, told = Clock(), []
+def test_progress_is_reported_outside_of_what_is_timed() -> None:
+    clock = Clock()
+    reported: list[tuple[float, float | None]] = []
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: float, total: float | None, label: str = "") -> None:
         clock.now += 100.0
-        told.append((done, total))
+        reported.append((done, total))
 
     assert interleave({"a": lambda turn: None}, 2, warm_up=1, progress=progress, clock=clock) == {"a": [0.0, 0.0]}
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_no_round_is_no_measurement() -> None:
     with pytest.raises(ValueError, match="at least one round"):
         interleave({"a": lambda turn: None}, 0)
-    with pytest.raises(ValueError, match="nothing to summarise"):
+    with pytest.raises(ValueError, match="empty sample"):
         summarise([])
 
 

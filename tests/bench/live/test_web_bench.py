@@ -1,28 +1,25 @@
-"""What is wished of the live page is told kept or not as it was found."""
+"""What is wanted of the live page is kept or missed, as it was measured."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgecap.errors import MissingDependencyError, ResultError
-from edgecap_bench.harness.machine import this_machine
 from edgecap_bench.live.chromium import chromium
-from edgecap_bench.live.page_result import FORMAT, FORMAT_VERSION, PageResult, findings, section, write_page
+from edgecap_bench.live.page_result import PageUpdates, criteria
+from edgecap_bench.reports.measurement import write_measurement
+from edgecap_bench.reports.registry import format_of
+from support.bench_parts import measured, with_header
 
-GOOD = PageResult(
-    format=FORMAT,
-    format_version=FORMAT_VERSION,
-    date="2026-01-01T00:00:00+00:00",
-    command="x",
-    machine=this_machine(),
-    versions={},
+GOOD = PageUpdates(
     page_bytes=40_000,
     seconds=10.0,
-    told=300,
-    taken=300,
+    sent=300,
+    received=300,
     dropped=0,
     update_seconds=0.0005,
     pictures=299,
@@ -32,15 +29,15 @@ GOOD = PageResult(
 )
 
 
-def test_a_light_and_smooth_page_keeps_all_wishes() -> None:
-    assert all(one.kept for one in findings(GOOD))
+def test_a_light_and_smooth_page_keeps_everything_wanted() -> None:
+    assert all(one.kept for one in criteria(GOOD))
 
 
 @pytest.mark.parametrize(
     ("name", "worse"),
     [
         ("weight of the page", {"page_bytes": 60_001}),
-        ("updates", {"taken": 299}),
+        ("updates", {"received": 299}),
         ("updates", {"dropped": 1}),
         ("pictures", {"pictures": 279}),
         ("between two pictures", {"picture_seconds": [0.033, 0.051, 0.06]}),
@@ -48,18 +45,19 @@ def test_a_light_and_smooth_page_keeps_all_wishes() -> None:
         ("longest task", {"longest_task_seconds": 0.06}),
     ],
 )
-def test_each_wish_can_fail(name: str, worse: dict[str, object]) -> None:
-    assert [one.name for one in findings(replace(GOOD, **worse)) if not one.kept] == [name]
+def test_everything_wanted_can_be_missed(name: str, worse: dict[str, Any]) -> None:
+    assert [one.name for one in criteria(replace(GOOD, **worse)) if not one.kept] == [name]
 
 
 def test_a_result_becomes_a_section_and_one_of_another_version_does_not(tmp_path: Path) -> None:
-    write_page(tmp_path / "page.json", GOOD)
-    text = section([tmp_path / "page.json"]).text
+    file, entry = tmp_path / "page.json", format_of(PageUpdates.FORMAT)
+    write_measurement(file, measured(GOOD))
+    text = entry.section([file]).text
     assert text.startswith("## The live page at 30 updates a second")
     assert "| weight of the page | 40.0 kB | at most 60 kB | yes |" in text
-    write_page(tmp_path / "page.json", replace(GOOD, format_version=99))
-    with pytest.raises(ResultError):
-        section([tmp_path / "page.json"])
+    write_measurement(file, with_header(measured(GOOD), format_version=99))
+    with pytest.raises(ResultError, match="format version 99"):
+        entry.section([file])
 
 
 def test_without_chromium_the_package_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

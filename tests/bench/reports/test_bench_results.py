@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 from edgecap.errors import OutputError, ResultError
 from edgecap_bench import report
-from edgecap_bench.figures.report import figures_page, rows, section
+from edgecap_bench.figures.report import figures_page
+from edgecap_bench.figures.results import Figure, Figures, Settings, Subject
 from edgecap_bench.harness.machine import Machine, processor, this_machine, versions
-from edgecap_bench.reports.registry import parts
-from edgecap_bench.reports.results import Figure, Result, Settings, Subject, read_result, write_result
+from edgecap_bench.reports import registry
+from edgecap_bench.reports.measurement import Header, Measurement, read_measurement, write_measurement
+from edgecap_bench.reports.registry import FORMATS, format_of, read_sections
 from edgecap_bench.reports.tables import amount, count, markdown
+from support.bench_parts import with_header
 
-RESULTS = Path(report.BENCHMARKS) / "results"
+RESULTS = report.BENCHMARKS / "results"
+
+
+def never(line: str) -> None:
+    pytest.fail(line)
 
 
 @pytest.fixture
-def result() -> Result:
-    return Result(
+def result() -> Measurement[Figures]:
+    header = Header(
         format="edgecap-bench",
         format_version=1,
         date="2025-01-02T03:04:05+00:00",
@@ -37,6 +45,10 @@ def result() -> Result:
             governor="performance",
         ),
         versions={"python": "3.11.2"},
+        others_before=0.0,
+        others_during=0.01,
+    )
+    figures = Figures(
         subject=Subject(
             name="tiny", runtime="onnx", precision="fp32", size_bytes=1_234_567, sha256={"encode": "0" * 64}
         ),
@@ -46,15 +58,13 @@ def result() -> Result:
             Figure(name="cold start", unit="s", sample=[2.5], target=2.0),
             Figure(name="encoder", unit="s", sample=[0.0009, 0.001, 0.0012]),
         ],
-        others_before=0.0,
-        others_during=0.01,
-        noisy=False,
     )
+    return Measurement(header, figures)
 
 
-def test_a_result_comes_back_as_it_was_written(result: Result, tmp_path: Path) -> None:
-    write_result(tmp_path / "r.json", result)
-    assert read_result(tmp_path / "r.json") == result
+def test_a_result_comes_back_as_it_was_written(result: Measurement[Figures], tmp_path: Path) -> None:
+    write_measurement(tmp_path / "r.json", result)
+    assert read_measurement(tmp_path / "r.json", Figures) == result
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
@@ -62,42 +72,43 @@ def test_a_result_comes_back_as_it_was_written(result: Result, tmp_path: Path) -
     ("change", "complaint"),
     [
         ({"format_version": 2}, "format version 2 and this edgecap reads 1"),
-        ({"format": "other"}, "no result of edgecap bench"),
+        ({"format": "other"}, "format 'other' and not 'edgecap-bench'"),
         ({"figures": "none"}, "damaged"),
         ({"noisy": None}, "damaged"),
     ],
 )
 def test_a_file_of_another_kind_or_version_is_refused(
-    result: Result, tmp_path: Path, change: dict[str, object], complaint: str
+    result: Measurement[Figures], tmp_path: Path, change: dict[str, object], complaint: str
 ) -> None:
     path = tmp_path / "r.json"
-    write_result(path, result)
+    write_measurement(path, result)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ResultError, match=complaint):
-        read_result(path)
+        read_measurement(path, Figures)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])
-def test_a_file_that_is_no_result_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(ResultError, match=r"r\.json"):
-        read_result(tmp_path / "r.json")
+        read_measurement(tmp_path / "r.json", Figures)
     with pytest.raises(ResultError, match="cannot be read"):
-        read_result(tmp_path / "missing.json")
+        read_measurement(tmp_path / "missing.json", Figures)
 
 
-def test_a_folder_that_cannot_be_written_to_leaves_nothing(result: Result, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_leaves_nothing(result: Measurement[Figures], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
-        write_result(tmp_path / "missing" / "r.json", result)
-    assert not any(tmp_path.iterdir())
+        write_measurement(tmp_path / "file" / "r.json", result)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_target_is_kept_by_the_median(result: Result) -> None:
-    assert [figure.reached for figure in result.figures] == [True, False, None]
+def test_a_target_is_kept_by_the_median(result: Measurement[Figures]) -> None:
+    assert [figure.reached for figure in result.body.figures] == [True, False, None]
 
 
-def test_a_table_says_median_spread_target_and_verdict(result: Result) -> None:
-    assert rows(result) == [
+def test_a_table_says_median_spread_target_and_verdict(result: Measurement[Figures]) -> None:
+    assert [row[:-1] for row in figures_page(result).sheets[0].rows] == [
         ("front end", "5 ms", "4 to 5.1 ms", "5.1 ms", "at most 6 ms", "yes"),
         ("cold start", "2.5 s", "one run", "", "at most 2 s", "NO"),
         ("encoder", "1 ms", "900 µs to 1.2 ms", "1.2 ms", "", ""),
@@ -110,7 +121,7 @@ def test_amounts_have_three_digits_and_a_unit() -> None:
     assert (amount(0.9997, "s"), amount(999.8e6, "B"), count(999_700)) == ("1000 ms", "1000 MB", "1000 k")
 
 
-def test_the_page_names_machine_versions_command_and_date(result: Result) -> None:
+def test_the_page_names_machine_versions_command_and_date(result: Measurement[Figures]) -> None:
     page = markdown(figures_page(result))
     for fact in (
         "A Processor",
@@ -125,52 +136,79 @@ def test_the_page_names_machine_versions_command_and_date(result: Result) -> Non
 
 
 @pytest.mark.parametrize(("fault", "complaint"), [({"noisy": True}, "busy machine"), ({"partial": True}, "cut short")])
-def test_the_page_takes_only_whole_results_of_a_quiet_machine(
-    result: Result, tmp_path: Path, fault: dict[str, bool], complaint: str
+def test_the_page_takes_only_complete_results_of_a_quiet_machine(
+    result: Measurement[Figures], tmp_path: Path, fault: dict[str, bool], complaint: str
 ) -> None:
-    write_result(tmp_path / "bad.json", replace(result, **fault))
+    write_measurement(tmp_path / "bad.json", with_header(result, **fault))
     with pytest.raises(ResultError, match=complaint):
-        section([tmp_path / "bad.json"])
+        format_of("edgecap-bench").section([tmp_path / "bad.json"])
 
 
 @pytest.mark.parametrize("content", ['{"format": "edgecap-bench-dance"}', '{"format": 3}', "[]", "{"])
-def test_a_file_of_no_known_kind_is_not_left_out_in_silence(tmp_path: Path, content: str) -> None:
+def test_a_file_of_an_unknown_format_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "odd.json").write_text(content)
     with pytest.raises(ResultError, match=r"odd\.json"):
-        parts(tmp_path)
+        read_sections(tmp_path, never)
+
+
+def test_every_format_of_the_registry_names_a_body_of_that_format_a_page_and_a_plot() -> None:
+    for entry in FORMATS:
+        assert entry.name == resolve_name(entry.body).FORMAT
+        for name in filter(None, (entry.page, entry.plot, entry.summary)):
+            assert callable(resolve_name(name))
+
+
+def test_every_published_result_is_read_and_written_again_as_it_was(tmp_path: Path) -> None:
+    for path in RESULTS.glob("*.json"):
+        document = json.loads(path.read_bytes())
+        measurement = format_of(document["format"]).read(path)
+        write_measurement(tmp_path / path.name, measurement)
+        again = json.loads((tmp_path / path.name).read_bytes())
+        assert {key: again[key] for key in document} == document
 
 
 def test_the_published_page_is_that_of_the_published_results() -> None:
-    page = report.BENCHMARKS / "RESULTS.md"
-    assert page.exists() == any(RESULTS.glob("*.json"))
-    if page.exists():
-        found = parts(RESULTS)
-        assert page.read_text(encoding="utf-8") == report.page(found)
-        shown = {path.name for path in (report.BENCHMARKS / "plots").glob("*")}
-        assert shown == {name for part in found for name in part.plots}
+    sections = read_sections(RESULTS, never)
+    assert (report.BENCHMARKS / "RESULTS.md").read_text(encoding="utf-8") == report.page(sections)
+    pictures = {path.name for path in (report.BENCHMARKS / "plots").glob("*")}
+    assert pictures == {name for section in sections for name in section.plots}
 
 
-def test_writing_the_page_without_results_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_format_whose_package_is_not_installed_is_left_out_with_a_line(
+    result: Measurement[Figures], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "BENCHMARKS", tmp_path)
-    assert report.main() == 1
+    write_measurement(tmp_path / "a.json", result)
+    absent = registry.ResultFormat(
+        name="edgecap-arm-lab", body="edgecap_bench.no_such_package.results:Lab", page="edgecap_bench.none:page"
+    )
+    monkeypatch.setattr(registry, "FORMATS", (format_of("edgecap-bench"), absent))
+    (tmp_path / "lab.json").write_text(json.dumps({"format": "edgecap-arm-lab"}))
+    lines: list[str] = []
+    (section,) = read_sections(tmp_path, lines.append)
+    assert section.text.startswith("## tiny")
+    (line,) = lines
+    assert line.startswith("lab.json left out: edgecap_bench.no_such_package is not part of this installation")
+
+
+def test_writing_the_page_without_results_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(tmp_path) == ResultError.exit_code
     assert "edgecap bench --json" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
-def test_writing_the_page_makes_it_from_all_results(
-    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_writing_the_page_makes_it_from_all_results_in_the_order_of_their_dates(
+    result: Measurement[Figures], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(report, "BENCHMARKS", tmp_path)
     (tmp_path / "results").mkdir()
-    write_result(tmp_path / "results" / "a.json", result)
-    other = replace(result, subject=replace(result.subject, name="second"))
-    write_result(tmp_path / "results" / "b.json", other)
-    assert report.main() == 0
+    write_measurement(tmp_path / "results" / "b.json", result)
+    earlier = with_header(result, date="2024-01-01T00:00:00+00:00")
+    earlier = replace(earlier, body=replace(result.body, subject=replace(result.body.subject, name="first")))
+    write_measurement(tmp_path / "results" / "c.json", earlier)
+    assert report.main(tmp_path) == 0
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert page == report.page(parts(tmp_path / "results"))
-    assert page.index("## second") < page.index("## tiny")
+    assert page == report.page(read_sections(tmp_path / "results", never))
+    assert page.index("## first") < page.index("## tiny")
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"b.png", "c.png"}
 
 
 def test_this_machine_is_described_without_its_name() -> None:

@@ -1,29 +1,27 @@
-"""Cost as work grows: what is run, what is fitted, what is drawn, and a run cut short. No time is judged."""
+"""Cost as work grows: what is run, fitted and drawn, and an interrupted run."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
-import numpy as np
 import pytest
 import typer
 
-from edgecap.errors import ResultError
 from edgecap_bench import cli
-from edgecap_bench.harness.board_state import Condition
-from edgecap_bench.harness.machine import this_machine
-from edgecap_bench.harness.processes import Measurement
-from edgecap_bench.reports.results import Subject
+from edgecap_bench.figures.results import Subject
+from edgecap_bench.harness.board_state import BoardState
+from edgecap_bench.harness.child import Channel
+from edgecap_bench.reports.measurement import Measurement, read_measurement, write_measurement
+from edgecap_bench.reports.registry import format_of
 from edgecap_bench.reports.tables import html, markdown
 from edgecap_bench.scaling import growth
-from edgecap_bench.scaling.growth import BEAMS, STREAMS, grow
-from edgecap_bench.scaling.report import draw, growth_page, section
-from edgecap_bench.scaling.results import FORMAT, FORMAT_VERSION, Curve, Growth, Hour, Point, read_growth, write_growth
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from edgecap_bench.scaling.report import draw, growth_page
+from edgecap_bench.scaling.results import Curve, Growth, Hour, Point
+from support.bench_parts import bench, measured
 
 
 def points(pairs: dict[float, float], resident: float = 0.0) -> list[Point]:
@@ -31,7 +29,7 @@ def points(pairs: dict[float, float], resident: float = 0.0) -> list[Point]:
 
 
 @pytest.fixture
-def grown() -> Growth:
+def grown() -> Measurement[Growth]:
     """2 ms for each second of sound, 1 ms a beam on top of 10, 5 ms a stream; two threads are 1.6 times as fast."""
     curves = [
         Curve(name="length", points=points({1: 0.02, 10: 0.02, 60: 0.12, 600: 1.2})),
@@ -47,13 +45,7 @@ def grown() -> Growth:
         resident_bytes=[90_000_000] * 360,
         growth_bytes=100_000.0,
     )
-    return Growth(
-        format=FORMAT,
-        format_version=FORMAT_VERSION,
-        date="2026-11-23T04:00:00+00:00",
-        command="edgecap bench",
-        machine=this_machine(),
-        versions={"python": "3.11"},
+    result = Growth(
         threads=1,
         rounds=6,
         tokens=12,
@@ -61,27 +53,32 @@ def grown() -> Growth:
         subject=Subject(name="tiny", runtime="onnx", precision="fp32", size_bytes=1, sha256={}),
         curves=curves,
         hour=hour,
-        before=Condition(50.0, False, None),
-        after=Condition(60.0, False, None),
+        before=BoardState(50.0, False, None),
+        after=BoardState(60.0, False, None),
         energy="RAPL",
-        others_before=0.0,
-        others_during=0.0,
-        noisy=False,
-        partial=False,
     )
+    return measured(result)
 
 
-def test_slopes_are_those_of_the_points(grown: Growth) -> None:
-    lines = {curve.name: curve.line() for curve in grown.curves}
-    assert lines["length"].slope == pytest.approx(0.002)  # the second below the window is left out
-    assert lines["length"].exponent == pytest.approx(1.0)
-    assert (lines["beams"].slope, lines["beams"].intercept) == (pytest.approx(0.001), pytest.approx(0.01))
-    assert grown.curves[2].memory_slope() == pytest.approx(300e3)
-    assert lines["threads"].exponent == pytest.approx(-np.log2(1.6))
-    assert Curve(name="beams", points=grown.curves[1].points[:1]).line() is None
+def changed(measurement: Measurement[Growth], **body: Any) -> Measurement[Growth]:
+    return Measurement(measurement.header, replace(measurement.body, **body))
 
 
-def test_the_page_tells_slopes_the_hour_and_whether_memory_is_flat(grown: Growth) -> None:
+def test_slopes_are_those_of_the_points(grown: Measurement[Growth]) -> None:
+    curves = grown.body.curves
+    length, beams, _, threads = (curve.line() for curve in curves)
+    assert length is not None
+    assert length.slope == pytest.approx(0.002)  # the second below the window is left out
+    assert length.exponent == pytest.approx(1.0)
+    assert beams is not None
+    assert [beams.slope, beams.intercept] == pytest.approx([0.001, 0.01])
+    assert curves[2].memory_slope() == pytest.approx(300e3)
+    assert threads is not None
+    assert threads.exponent == pytest.approx(-math.log2(1.6))
+    assert Curve(name="beams", points=curves[1].points[:1]).line() is None
+
+
+def test_the_page_shows_slopes_the_hour_and_whether_memory_is_flat(grown: Measurement[Growth]) -> None:
     text = markdown(growth_page(grown))
     for fact in (
         "2 ms a second of sound",
@@ -94,98 +91,81 @@ def test_the_page_tells_slopes_the_hour_and_whether_memory_is_flat(grown: Growth
         "50.0 °C",
     ):
         assert fact in text
-    leaking = replace(grown, hour=replace(grown.hour, growth_bytes=5e6))
+    assert grown.body.hour is not None
+    leaking = changed(grown, hour=replace(grown.body.hour, growth_bytes=5e6))
     assert "| growth of memory | 5 MB | at most 4 MB | NO |" in markdown(growth_page(leaking))
-    assert "<td class=no>NO</td>" in html(growth_page(leaking))
+    assert '<td class="failed">NO</td>' in html(growth_page(leaking))
 
 
-def test_a_file_comes_back_and_makes_a_section_with_its_picture(grown: Growth, tmp_path: Path) -> None:
+def test_a_file_comes_back_and_makes_a_section_with_its_picture(grown: Measurement[Growth], tmp_path: Path) -> None:
     file = tmp_path / "growth.json"
-    write_growth(file, grown)
-    assert read_growth(file) == grown
-    part = section([file])
-    assert "plots/growth.png" in part.text
-    part.plots["growth.png"](tmp_path / "growth.png")
+    write_measurement(file, grown)
+    assert read_measurement(file, Growth) == grown
+    section = format_of(Growth.FORMAT).section([file])
+    assert "plots/growth.png" in section.text
+    section.plots["growth.png"](tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
-    for fault, words in (({"noisy": True}, "busy"), ({"partial": True}, "cut short")):
-        write_growth(file, replace(grown, **fault))
-        with pytest.raises(ResultError, match=words):
-            section([file])
-    file.write_text(file.read_text().replace('"format_version": 1', '"format_version": 7'))
-    with pytest.raises(ResultError, match="format version 7"):
-        read_growth(file)
 
 
-def test_what_is_there_of_a_run_cut_short_is_drawn(grown: Growth, tmp_path: Path) -> None:
-    draw(replace(grown, curves=grown.curves[:1], hour=None, partial=True), tmp_path / "x.png")
+def test_what_there_is_of_an_interrupted_run_is_drawn(grown: Measurement[Growth], tmp_path: Path) -> None:
+    draw(changed(grown, curves=grown.body.curves[:1], hour=None), tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000
 
 
 def test_more_streams_take_more_memory_and_every_point_is_timed_every_round(tiny_folder: Path) -> None:
-    told = []
-    found = grow(
-        str(tiny_folder),
-        None,
-        rounds=2,
-        threads=1,
-        tokens=3,
-        curve="streams",
-        values=[1, 3],
-        progress=lambda done, total: told.append((done, total)),
-    )
-    assert [(point["x"], len(point["seconds"])) for point in found] == [(1, 2), (3, 2)]
-    assert found[1]["resident_bytes"] >= found[0]["resident_bytes"] > 20e6
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    class Recorder:
+        def __init__(self) -> None:
+            self.reports: list[tuple[float, float | None]] = []
+
+        def progress(self, done: float, total: float | None, label: str = "") -> None:
+            self.reports.append((done, total))
+
+    channel = Recorder()
+    spec = {"model": str(tiny_folder), "clips": None, "rounds": 2, "threads": 1, "tokens": 3}
+    answer = growth.curve(cast(Channel, channel), json.dumps({**spec, "curve": "streams", "values": [1, 3]}))
+    one, three = answer["points"]
+    assert [(point["x"], len(point["seconds"])) for point in (one, three)] == [(1, 2), (3, 2)]
+    assert three["resident_bytes"] >= one["resident_bytes"] > 20e6
+    assert channel.reports == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_bench_grows_everything_and_writes_it(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
-    file, plot, report = tmp_path / "g.json", tmp_path / "g.png", tmp_path / "g.html"
-    done = edgecap(
-        "bench",
-        "--model",
-        tiny_folder,
-        "--growth",
-        "--rounds",
-        1,
-        "--tokens",
-        2,
-        "--long",
-        45,
-        "--even-busy",
-        "--json",
-        file,
-        "--plot",
-        plot,
-        "--report",
-        report,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    found = read_growth(file)
-    by_name = {curve.name: [point.x for point in curve.points] for curve in found.curves}
+def test_bench_grows_everything_and_writes_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(growth, "LENGTHS", (1, 10, 20))
+    monkeypatch.setattr(growth, "BEAMS", (1, 2))
+    monkeypatch.setattr(growth, "STREAMS", (1, 2))
+    file, plot, report = (tmp_path / f"growth.{suffix}" for suffix in ("json", "png", "html"))
+    arguments = ("--model", tiny_folder, "--growth", "--rounds", 1, "--tokens", 2, "--long", 45, "--even-busy")
+    done = bench(capsys, *arguments, "--json", file, "--plot", plot, "--report", report)
+    assert (done.code, done.err) == (0, "")
+    measurement = read_measurement(file, Growth)
+    by_name = {curve.name: [point.x for point in curve.points] for curve in measurement.body.curves}
     assert list(by_name) == ["length", "beams", "streams", "threads"]
-    assert (by_name["length"][0], by_name["length"][-1]) == (1, 600)
-    assert (by_name["beams"], by_name["streams"]) == (list(BEAMS), list(STREAMS))
+    assert (by_name["length"], by_name["beams"], by_name["streams"]) == ([1, 10, 20], [1, 2], [1, 2])
     assert by_name["threads"][0] == 1
-    assert found.hour is not None
-    assert (found.hour.audio_seconds, len(found.hour.resident_bytes)) == (45, 5)
-    assert found.hour.processor_seconds > 0
+    hour = measurement.body.hour
+    assert hour is not None
+    assert (hour.audio_seconds, len(hour.resident_bytes)) == (45, 5)
+    assert hour.processor_seconds > 0
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert "data:image/png;base64," in report.read_text()
-    assert "--growth" in found.command
+    assert "--growth" in measurement.header.command
 
 
-def test_control_c_keeps_whole_curves(
+def test_control_c_keeps_complete_curves(
     monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(self: Measurement, task: str, spec: str, **more: object) -> dict:
-        if '"beams"' in spec:
+    def run(target: str, spec: dict[str, Any], **more: object) -> dict[str, Any]:
+        if spec["curve"] == "beams":
             raise KeyboardInterrupt
         return {"points": [{"x": x, "seconds": [1.0], "resident_bytes": 1} for x in (1, 2)]}
 
-    monkeypatch.setattr(growth.Measurement, "run", run)
+    monkeypatch.setattr(growth, "run_measurement", run)
     with pytest.raises(typer.Exit) as ended:
         cli.bench(model=[str(tiny_folder)], growth=True, even_busy=True, json=tmp_path / "g.json")
     assert ended.value.exit_code == 130
-    found = read_growth(tmp_path / "g.json")
-    assert (found.partial, [curve.name for curve in found.curves], found.hour) == (True, ["length"], None)
+    measurement = read_measurement(tmp_path / "g.json", Growth)
+    assert measurement.header.partial
+    assert ([curve.name for curve in measurement.body.curves], measurement.body.hour) == (["length"], None)
     assert "PARTIAL" in capsys.readouterr().out

@@ -1,0 +1,98 @@
+"""A bundle as a candidate, run as `edgecap.Captioner` runs it, and the time of its steps in a stream."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecap.audio.frontend import log_mel
+from edgecap.bundle.bundle import load_bundle
+from edgecap.errors import BundleError
+from edgecap.inference.decoding import beam_search
+from edgecap.inference.session import Encoded, open_session
+from edgecap.live.pipeline.stream import MelStream
+from edgecap.types import LogMel, Waveform
+from edgecap_bench.candidates.runner import NO_TOKEN, Size
+
+if TYPE_CHECKING:
+    from edgecap_bench.counting.profile import OperatorTime
+
+
+class BundleRunner:
+    """A bundle of any runtime."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        """Load it. Raises BundleError, MissingDependencyError."""
+        self._bundle = load_bundle(folder)
+        self._session = open_session(self._bundle, threads)
+        manifest = self.manifest = self._bundle.manifest
+        self.rate = manifest.front_end.sample_rate
+        self.length = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length
+        self._memory_length = manifest.encoder.memory_length(manifest.encoder.window_frames)
+
+    @property
+    def streams(self) -> bool:
+        """Whether log-mel frames that are known can be kept from hop to hop."""
+        return self.manifest.encoder.input == "log_mel"
+
+    def front_end(self, samples: Waveform) -> Waveform | LogMel:
+        """Log-mel in NumPy; the samples themselves where the front end is part of the graph."""
+        return log_mel(samples, self.manifest.front_end) if self.streams else samples
+
+    def encode(self, features: Waveform | LogMel) -> Encoded:
+        """The `encode` graph."""
+        return self._session.encode(features, self._memory_length)
+
+    def decode(self, encoded: Encoded, beam: int, tokens: int) -> None:
+        """The `decode` graph under edgecap's search. Raises BundleError where its cache is shorter."""
+        most = self.manifest.decoder.max_tokens
+        if tokens > most:
+            raise BundleError(f"{self.manifest.name} writes at most {most} tokens; use --tokens {most} or less")
+        start = self.manifest.vocabulary.start
+        beam_search(self._session.decoder(encoded, beam), beam=beam, max_tokens=tokens, start=start, end=NO_TOKEN)
+
+    def size(self, beam: int, tokens: int) -> Size:
+        """From the ONNX graphs. Raises BundleError for another runtime, MissingDependencyError without onnx."""
+        from edgecap_bench.counting.macs import onnx_multiply_adds, onnx_parameters  # not part of what is timed
+
+        if self.manifest.runtime != "onnx":
+            raise BundleError(f"multiply-adds are counted in ONNX graphs, not in a program for {self.manifest.runtime}")
+        encode, decode = self._bundle.path("encode"), self._bundle.path("decode")
+        steps = tokens * onnx_multiply_adds(decode, {"beams": self._rows(beam)})
+        return Size(onnx_parameters([encode, decode]), onnx_multiply_adds(encode), steps)
+
+    def profile(self, beam: int, tokens: int, threads: int) -> list[OperatorTime]:
+        """Where ONNX Runtime spends a clip's time; empty for another runtime."""
+        from edgecap_bench.counting.profile import profile_graph
+
+        if self.manifest.runtime != "onnx":
+            return []
+        rows = self._rows(beam)
+        decode = profile_graph(self._bundle.path("decode"), rows, threads, tokens)
+        return [*profile_graph(self._bundle.path("encode"), rows, threads), *decode]
+
+    def _rows(self, beam: int) -> int:
+        return self.manifest.decoder.beams or beam
+
+
+def hop_times(
+    runner: BundleRunner, samples: Waveform, *, every: float, count: int, beam: int, tokens: int
+) -> list[float]:
+    """Seconds that each of `count` hops of `every` seconds takes; `samples` is repeated as a stream without end.
+
+    As `edgecap.live` does it: each log-mel frame is computed once, the window is encoded anew.
+    """
+    step = round(every * runner.rate)
+    stream = MelStream(runner.manifest.front_end, runner.manifest.encoder.window_frames)
+    stream.push(np.concatenate((samples, samples[:step])))
+    seconds = []
+    for number in range(count):
+        new = np.take(samples, np.arange(number * step, (number + 1) * step), mode="wrap")
+        begin = time.perf_counter()
+        stream.push(new)
+        runner.decode(runner.encode(stream.window()), beam, tokens)
+        seconds.append(time.perf_counter() - begin)
+    return seconds
