@@ -24,7 +24,7 @@ from edgecap_bench.figures.results import Figures
 from edgecap_bench.harness import load
 from edgecap_bench.harness.clips import check_clips
 from edgecap_bench.harness.process import Cores
-from edgecap_bench.reports.measurement import Measurement, Start
+from edgecap_bench.reports.measurement import Measurement, MeasurementStart
 
 Name = Literal["figures", "comparison", "growth", "quality", "submission"]
 ROUNDS, COMPARISON_ROUNDS, GROWTH_ROUNDS = 60, 12, 7
@@ -89,7 +89,7 @@ def figures(request: Request, watch: load.Watch, progress: Progress) -> Measurem
         beam=request.beam,
         long_seconds=request.long,
     )
-    start = Start(request.command(), watch)
+    start = MeasurementStart(request.command(), watch)
     result, partial = measure_figures(plan, progress)
     return start.end(result, partial=partial)
 
@@ -105,7 +105,7 @@ def comparison(request: Request, watch: load.Watch, progress: Progress) -> Measu
     left_out: list[str] = []
     if recorded and not request.models:
         models, left_out = runnable_models()
-    start = Start(request.command(), watch, PACKAGES)
+    start = MeasurementStart(request.command(), watch, PACKAGES)
     result, partial = _compare(request, (*models, *bundles), recorded, progress)
     return start.end(replace(result, left_out=[*left_out, *result.left_out]), partial=partial)
 
@@ -143,7 +143,7 @@ def growth(request: Request, watch: load.Watch, progress: Progress) -> Measureme
         all_cores=Cores(numbers, len(numbers)),
         hour_seconds=request.long,
     )
-    start = Start(request.command("--growth"), watch)
+    start = MeasurementStart(request.command("--growth"), watch)
     result, partial = measure_growth(plan, progress)
     return start.end(result, partial=partial)
 
@@ -161,7 +161,7 @@ def quality(request: Request, watch: load.Watch, progress: Progress) -> Measurem
         beam=request.beam,
         cores=request.cores,
     )
-    start = Start(request.command("--quality"), watch, ("torch", "aac-metrics"))
+    start = MeasurementStart(request.command("--quality"), watch, ("torch", "aac-metrics"))
     result, partial = measure_quality(plan, progress)
     return start.end(result, partial=partial)
 
@@ -169,7 +169,7 @@ def quality(request: Request, watch: load.Watch, progress: Progress) -> Measurem
 def submission(request: Request, watch: load.Watch, progress: Progress) -> Measurement[Submission]:
     """A board's file: all installed models in turns, and the figures of the first. Raises EdgecapError."""
     models, left_out = (list(request.models), []) if request.models else runnable_models()
-    start = Start(request.command("--submit-file", "FILE"), watch, PACKAGES)
+    start = MeasurementStart(request.command("--submit-file", "FILE"), watch, PACKAGES)
     result, partial = _compare(request, models, recorded_candidates(), progress)
     result = replace(result, left_out=[*left_out, *result.left_out])
     measured, captions = None, []

@@ -19,7 +19,7 @@ from edgecap_bench.boards.submission import Submission
 from edgecap_bench.comparison.baseline import BASELINE, record
 from edgecap_bench.comparison.results import Comparison
 from edgecap_bench.reports.measurement import read_measurement
-from edgecap_bench.reports.registry import Section, read_sections, results_of
+from edgecap_bench.reports.registry import ResultSection, read_sections, results_of
 
 BENCHMARKS = Path(__file__).parents[1]
 HEAD = """# Measured
@@ -30,7 +30,7 @@ programs took more than a tenth of a core is left out, and so is one that was cu
 """
 
 
-def page(sections: list[Section]) -> str:
+def page(sections: list[ResultSection]) -> str:
     """The text of RESULTS.md."""
     return "\n".join([HEAD, *(section.text for section in sections)])
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgecap.cli import run
 from edgecap_bench.comparison.results import STAGES, CandidateResult, Comparison
-from edgecap_bench.reports.measurement import Body, Measurement, Start
+from edgecap_bench.reports.measurement import Body, Measurement, MeasurementStart
 
 T = TypeVar("T", bound=Body)
 
@@ -33,7 +33,7 @@ def bench(capsys: pytest.CaptureFixture[str], *arguments: object) -> Done:
 
 def measured(body: T, **header: object) -> Measurement[T]:
     """A measurement of `body` on this machine, quiet and complete unless `header` says otherwise."""
-    return with_header(Start("edgecap bench").end(body), others_before=0.0, **header)
+    return with_header(MeasurementStart("edgecap bench").end(body), others_before=0.0, **header)
 
 
 def with_header(measurement: Measurement[T], **header: object) -> Measurement[T]:

@@ -22,7 +22,7 @@ from edgecap_bench.arm.packages import ArmLabError
 from edgecap_bench.arm.results import ArmLab, BoardRun, TestRun
 from edgecap_bench.arm.root import Say, make_root
 from edgecap_bench.arm.tests import QUICK, run_tests, runtime_tests
-from edgecap_bench.reports.measurement import Measurement, Start
+from edgecap_bench.reports.measurement import Measurement, MeasurementStart
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SOURCES = (REPOSITORY / "runtime", REPOSITORY / "benchmarks")
@@ -82,7 +82,7 @@ def run_lab(plan: LabPlan, command: str, say: Say) -> Measurement[ArmLab]:
     After Ctrl-C the results so far come back, marked partial.
     """
     root = make_root(plan.folder, say, {read_manifest(bundle).runtime for bundle in plan.bundles})
-    start = Start(command, packages=tuple(name for name in OTHER_RUNTIMES if name in root.packages))
+    start = MeasurementStart(command, packages=tuple(name for name in OTHER_RUNTIMES if name in root.packages))
     say("captioning on this machine")
     here = [caption_here(bundle, plan) for bundle in plan.bundles]
     for run in here:

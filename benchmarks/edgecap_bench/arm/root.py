@@ -152,10 +152,10 @@ def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
 
 def emulator_version(program: Path) -> str:
     """Version of an emulator. Raises ArmLabError for one that is too old to run the runtimes."""
-    found = re.search(r"version (\d+)\.(\S+)", called([str(program), "-version"]))
-    if found is None or int(found[1]) < OLDEST_EMULATOR:
+    version = re.search(r"version (\d+)\.(\S+)", called([str(program), "-version"]))
+    if version is None or int(version[1]) < OLDEST_EMULATOR:
         raise ArmLabError(
-            f"the emulator is {found[0] if found else 'of an unknown version'} and the runtimes need at "
+            f"the emulator is {version[0] if version else 'of an unknown version'} and the runtimes need at "
             f"least {OLDEST_EMULATOR}.0; is {BACKPORTS} on the mirror?"
         )
-    return f"{found[1]}.{found[2].rstrip(')')}"
+    return f"{version[1]}.{version[2].rstrip(')')}"

@@ -163,13 +163,13 @@ class _Binutils:
 
     def symbols(self, library: Path, kind: str) -> dict[str, str]:
         """Dynamic symbols of a library → version; weak ones that are not defined are not wanted either."""
-        found = {}
+        versions = {}
         for line in self.run("nm", "-D", kind, str(library)).splitlines():
             letter, symbol = line.split()[-2:]
             if kind == "--defined-only" or letter == "U":
                 name, _, version = symbol.partition("@")
-                found[name] = version.lstrip("@")
-        return found
+                versions[name] = version.lstrip("@")
+        return versions
 
     def needed(self, library: Path) -> list[str]:
         """Libraries that a library wants to be loaded with it."""

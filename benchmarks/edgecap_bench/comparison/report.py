@@ -230,46 +230,19 @@ def _shares(comparison: Comparison, candidate: CandidateResult) -> list[tuple[st
         rows.append(("parameters, as published", candidate.parameters / TEACHER_PARAMETERS, MOST_PARAMETERS))
     if candidate.multiply_adds and teacher.multiply_adds:
         rows.append(("multiply-adds", candidate.multiply_adds / teacher.multiply_adds, None))
+    targets = [
+        ("", "") if most is None else (f"at most {most:.1%}", "yes" if share <= most else "NO")
+        for _, share, most in rows
+    ]
     return [
-        (
-            candidate.key,
-            what,
-            f"{share:.2%}",
-            "" if most is None else f"at most {most:.1%}",
-            "" if most is None else "yes" if share <= most else "NO",
-        )
-        for what, share, most in rows
+        (candidate.key, what, f"{share:.2%}", *target) for (what, share, _), target in zip(rows, targets, strict=True)
     ]
 
 
 def _missed(comparison: Comparison) -> list[Sheet]:
     """For what is slower than wanted: what it would have to take, and where its time goes."""
-    rows: list[tuple[str, ...]] = []
-    profiled: dict[str, CandidateResult] = {}
-    for candidate, baseline, ratio, least in misses(comparison):
-        whole, must = candidate.caption.median, candidate.caption.median * ratio / least
-        stages = [f"{stage} {amount(summarise(candidate.seconds[stage]).median, 's')}" for stage in STAGES[:3]]
-        rate = (candidate.encoder_multiply_adds or 0) / summarise(candidate.seconds["encoder"]).median / 1e9
-        others = (baseline.encoder_multiply_adds or 0) / summarise(baseline.seconds["encoder"]).median / 1e9
-        encoder = summarise(candidate.seconds["encoder"]).median
-        alone = encoder - (whole - must)
-        change = (
-            f"by the encoder alone: {amount(alone, 's')} instead of {amount(encoder, 's')}"
-            if alone > 0
-            else ("the encoder alone cannot bring it")
-        )
-        rows.append(
-            (
-                candidate.key,
-                f"{ratio:.1f} of {least:g} x {baseline.key}",
-                f"{amount(whole, 's')}: {', '.join(stages)}",
-                f"{amount(must, 's')}; {change}",
-                f"{rate:.0f} G, of {baseline.key} {others:.0f} G",
-                _less_work(candidate, baseline),
-            )
-        )
-        profiled |= {each.key: each for each in (candidate, baseline) if each.profile}
-    if not rows:
+    missed = misses(comparison)
+    if not missed:
         return []
     header = (
         "Candidate",
@@ -279,27 +252,43 @@ def _missed(comparison: Comparison) -> list[Sheet]:
         "Multiply-adds a second in the encoder",
         "Multiply-adds in all",
     )
-    found = [Sheet("What was missed, and by how much", header, rows)]
-    for candidate in profiled.values():
-        total = sum(each.seconds for each in candidate.profile)
-        top = sorted(candidate.profile, key=lambda each: -each.seconds)[:SHOWN_OPERATORS]
-        found.append(
-            Sheet(
-                f"Where the time goes: {candidate.key}",
-                ("Graph", "Operator", "Nodes run", "Time", "Share"),
-                [
-                    (
-                        each.graph,
-                        each.operator,
-                        str(each.count),
-                        amount(each.seconds, "s"),
-                        f"{each.seconds / total:.0%}",
-                    )
-                    for each in top
-                ],
-            )
-        )
-    return found
+    profiled = {each.key: each for candidate, baseline, _, _ in missed for each in (candidate, baseline)}
+    sheets = [Sheet("What was missed, and by how much", header, [_missed_row(*miss) for miss in missed])]
+    return sheets + [_profile(each) for each in profiled.values() if each.profile]
+
+
+def _missed_row(candidate: CandidateResult, baseline: CandidateResult, ratio: float, least: float) -> tuple[str, ...]:
+    takes = {stage: summarise(candidate.seconds[stage]).median for stage in STAGES}
+    excess = takes["caption"] * (1 - ratio / least)
+    encoder, faster_encoder = takes["encoder"], takes["encoder"] - excess
+    change = "the encoder alone cannot make up for it"
+    if faster_encoder > 0:
+        change = f"by the encoder alone: {amount(faster_encoder, 's')} instead of {amount(encoder, 's')}"
+    stages = ", ".join(f"{stage} {amount(takes[stage], 's')}" for stage in STAGES[:3])
+    return (
+        candidate.key,
+        f"{ratio:.1f} of {least:g} x {baseline.key}",
+        f"{amount(takes['caption'], 's')}: {stages}",
+        f"{amount(takes['caption'] - excess, 's')}; {change}",
+        f"{_encoder_rate(candidate):.0f} G, of {baseline.key} {_encoder_rate(baseline):.0f} G",
+        _less_work(candidate, baseline),
+    )
+
+
+def _encoder_rate(candidate: CandidateResult) -> float:
+    """Billions of multiply-adds a second in the encoder."""
+    return (candidate.encoder_multiply_adds or 0) / summarise(candidate.seconds["encoder"]).median / 1e9
+
+
+def _profile(candidate: CandidateResult) -> Sheet:
+    """The operators that take most of the time."""
+    total = sum(each.seconds for each in candidate.profile)
+    top = sorted(candidate.profile, key=lambda each: -each.seconds)[:SHOWN_OPERATORS]
+    rows = [
+        (each.graph, each.operator, str(each.count), amount(each.seconds, "s"), f"{each.seconds / total:.0%}")
+        for each in top
+    ]
+    return Sheet(f"Where the time goes: {candidate.key}", ("Graph", "Operator", "Nodes run", "Time", "Share"), rows)
 
 
 def _less_work(candidate: CandidateResult, baseline: CandidateResult) -> str:

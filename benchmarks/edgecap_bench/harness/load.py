@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgecap.errors import BusyMachineError
@@ -120,3 +121,22 @@ def cores(threads: int) -> list[int]:
 def all_cores() -> list[int]:
     """The processor cores that this process may use. Empty where the system cannot pin."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+@contextmanager
+def pinned(numbers: list[int]) -> Iterator[None]:
+    """Keep this process, and children that it starts, on these cores for a while; empty for no limit."""
+    allowed = os.sched_getaffinity(0) if numbers else set()
+    if numbers:
+        os.sched_setaffinity(0, numbers)
+    try:
+        yield
+    finally:
+        if allowed:
+            os.sched_setaffinity(0, allowed)
+
+
+def processor_seconds(process: int) -> float:
+    """Processor time of a process and its threads so far, by its number."""
+    times = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(times[11]) + int(times[12])) / float(os.sysconf("SC_CLK_TCK"))

@@ -16,8 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +36,7 @@ from edgecap_bench.live import listen_streams
 from edgecap_bench.live.listen_result import ListenFigure, Listening
 from edgecap_bench.live.virtual_microphone import Room
 from edgecap_bench.reports import output
-from edgecap_bench.reports.measurement import Start, write_measurement
+from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
 
 RATE = 48_000
 HOP = 2.0
@@ -84,7 +83,7 @@ def listen(
     command = ["python -m edgecap_bench.live.listen", *(f"--only {name}" for name in only or [])]
     command += [f"--seconds {seconds:g} --minutes {minutes:g}", *([f"--clips {clips.name}"] if clips else [])]
     watch = load.Watch(even_busy)
-    start = Start(" ".join(command), watch)
+    start = MeasurementStart(" ".join(command), watch)
     with tempfile.TemporaryDirectory(prefix="edgecap-listen-") as folder:
         bench = Bench(Path(folder), model=model, clips=clips, seconds=seconds, minutes=minutes)
         figures = [figure for name in names for figure in bench.measure(name)]
@@ -180,7 +179,7 @@ class Bench:
         for number in range(STREAMS):
             files.append(self._folder / f"stream{number}.wav")
             soundfile.write(files[-1], self._walk(self._seconds + 10.0, number), RATE)
-        with pinned(self._cores):
+        with load.pinned(self._cores):
             streams = listen_streams.run(files, model=self._model, seconds=self._seconds, hop=HOP)
         due = STREAMS * int(self._seconds / HOP)
         return [
@@ -227,9 +226,9 @@ class Bench:
         with self._process(room, "--duration", str(seconds), *more, events=subprocess.DEVNULL) as process:
             self._ready(process)
             time.sleep(SETTLE)
-            began, used = time.monotonic(), processor_seconds(process.pid)
+            began, used = time.monotonic(), load.processor_seconds(process.pid)
             time.sleep(seconds - SETTLE - END)
-            share = (processor_seconds(process.pid) - used) / (time.monotonic() - began)
+            share = (load.processor_seconds(process.pid) - used) / (time.monotonic() - began)
             _, words = process.communicate(timeout=2 * seconds + 60.0)
         summary = SUMMARY.search(words)
         if summary is None:
@@ -241,7 +240,7 @@ class Bench:
         command = [sys.executable, "-m", "edgecap", "listen", "--json", "--hop", str(HOP)]
         command += ["--min-score", "-99", "--cooldown", "0", *more, *(["--model", self._model] if self._model else [])]
         environment = {**room.environment, "OMP_NUM_THREADS": "1"}
-        with pinned(self._cores):  # the child inherits them
+        with load.pinned(self._cores):  # the child inherits them
             return subprocess.Popen(command, env=environment, text=True, stdout=events, stderr=subprocess.PIPE)
 
     @staticmethod
@@ -275,33 +274,9 @@ class Bench:
         return np.asarray(np.resize(np.concatenate(order), round(seconds * RATE)), np.float32)
 
 
-def processor_seconds(process: int) -> float:
-    """Processor time of a process and its threads so far."""
-    times = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return (int(times[11]) + int(times[12])) / float(os.sysconf("SC_CLK_TCK"))
-
-
-def pin(cores: list[int]) -> None:
-    """Keep this process on these cores, where the system can."""
-    if cores:
-        os.sched_setaffinity(0, cores)
-
-
-@contextmanager
-def pinned(cores: list[int]) -> Iterator[None]:
-    """Keep this process on these cores for a while."""
-    allowed = os.sched_getaffinity(0) if cores else set()
-    pin(cores)
-    try:
-        yield
-    finally:
-        if allowed:
-            os.sched_setaffinity(0, allowed)
-
-
 def spin(core: int) -> None:
     """Keep one core busy until killed."""
-    pin([core])
+    os.sched_setaffinity(0, {core})
     total = 0
     while True:
         total += 1

@@ -33,7 +33,7 @@ from edgecap.web.page import LivePage
 from edgecap_bench.live.chromium import chromium, evaluate
 from edgecap_bench.live.page_result import PageUpdates, criteria
 from edgecap_bench.reports import output
-from edgecap_bench.reports.measurement import Start, write_measurement
+from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
 
 UPDATES = 30
 """Updates a second."""
@@ -159,7 +159,7 @@ def page(
     """Show 30 updates a second in a headless Chromium, and count what it takes and draws."""
     if json_:
         check_writable(json_)
-    start = Start(f"python -m edgecap_bench.live.page --seconds {seconds:g}")
+    start = MeasurementStart(f"python -m edgecap_bench.live.page --seconds {seconds:g}")
     measurement = start.end(measure(Captioner.load(threads=1), seconds))
     if json_:
         write_measurement(json_, measurement)

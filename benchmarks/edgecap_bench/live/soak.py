@@ -21,7 +21,7 @@ from edgecap_bench.live.soak_listener import SoakListener
 from edgecap_bench.live.soak_result import Sample, Soak, Stamp, criteria
 from edgecap_bench.live.soak_sound import Day
 from edgecap_bench.reports import output
-from edgecap_bench.reports.measurement import Start, write_measurement
+from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
 
 KEEP_EVERY = 300.0
 """Seconds after which what is known so far is written, as partial."""
@@ -45,7 +45,7 @@ def soak(
     if json:
         check_writable(json)
     command = f"python -m edgecap_bench.live.soak --speed {speed:g} --hours {hours:g}"
-    start = Start(command + (f" --clips {clips.name}" if clips else ""))
+    start = MeasurementStart(command + (f" --clips {clips.name}" if clips else ""))
     day = Day(clips)
     samples: list[Sample] = []
     stamps: list[Stamp] = []

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from edgecap.errors import MeasurementError
+from edgecap_bench.harness.load import processor_seconds
 from edgecap_bench.live.soak_result import Sample
 from edgecap_bench.live.soak_sound import Day
 
@@ -88,14 +89,13 @@ class SoakListener:
         """What /proc reports of the process now."""
         folder = Path(f"/proc/{self._process.pid}")
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-        times = (folder / "stat").read_text().rsplit(")", 1)[1].split()
         return Sample(
             sound_seconds=sound_seconds,
             seconds=time.monotonic(),
             resident_bytes=int(status["VmRSS"].split()[0]) * 1024,
             handles=len(list((folder / "fd").iterdir())),
             threads=int(status["Threads"]),
-            processor_seconds=(int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK"),
+            processor_seconds=processor_seconds(self._process.pid),
         )
 
     def take_events(self) -> list[dict[str, Any]]:

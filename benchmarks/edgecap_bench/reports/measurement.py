@@ -68,7 +68,7 @@ class Measurement(Generic[T_co]):
     body: T_co
 
 
-class Start:
+class MeasurementStart:
     """The circumstances of a measurement that begins now."""
 
     def __init__(self, command: str, watch: Watch | None = None, packages: tuple[str, ...] = ()) -> None:

@@ -45,14 +45,14 @@ class ResultFormat:
         """Read a file of this format. Raises ResultError, MissingDependencyError."""
         return read_measurement(path, _load(self.body))
 
-    def section(self, paths: Sequence[Path]) -> Section:
+    def section(self, paths: Sequence[Path]) -> ResultSection:
         """The section of RESULTS.md of these files, in the order of their dates. Raises ResultError."""
         measurements = {path: self.read(path) for path in paths}
         for path, measurement in measurements.items():
             refuse_faulty(measurement.header, str(path))
         ordered = sorted(measurements.items(), key=lambda pair: pair[1].header.date)
         if self.summary:
-            return Section(markdown(_load(self.summary)([measurement for _, measurement in ordered]), level=2))
+            return ResultSection(markdown(_load(self.summary)([measurement for _, measurement in ordered]), level=2))
         texts: list[str] = []
         plots: dict[str, Plot] = {}
         for path, measurement in ordered:
@@ -61,11 +61,11 @@ class ResultFormat:
             if self.plot:
                 texts[-1] += f"\n![{page.title}](plots/{picture})\n"
                 plots[picture] = partial(_load(self.plot), measurement)
-        return Section("\n".join(texts), plots)
+        return ResultSection("\n".join(texts), plots)
 
 
 @dataclass(frozen=True)
-class Section:
+class ResultSection:
     """One section of RESULTS.md."""
 
     text: str
@@ -120,7 +120,7 @@ def results_of(folder: Path, name: str) -> list[Path]:
     return [path for path in sorted(folder.glob("*.json")) if read_document(path)["format"] == name]
 
 
-def read_sections(folder: Path, skip: Callable[[str], None]) -> list[Section]:
+def read_sections(folder: Path, skip: Callable[[str], None]) -> list[ResultSection]:
     """The sections for all result files of `folder`; a format whose package is not installed is left out, and `skip`
     gets a line about it.
 
