@@ -1,74 +1,86 @@
-"""Sound files as streams of blocks: wav, flac, ogg, opus, mp3, of any sample rate and number of channels.
+"""Sound files as streams of blocks, whatever their format, rate, channels and length.
 
-A file is never held in memory as a whole: an hour costs as much as a second. Standard input and pipes, which cannot be
-rewound, are first copied to a temporary file of bounded size.
+The one way by which recorded sound comes in. A file is never held whole: an hour costs as much memory as a second.
+Standard input and pipes, which cannot be searched, go through a temporary file of bounded size first. A length is never
+believed unless it was counted: a file is read to its end, and then said to be shorter than its header promised.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Self
+from types import TracebackType
+from typing import IO, Self
 
 import numpy as np
 
+from edgecap.audio.decoders.containers import codec_of, is_lfs_pointer
+from edgecap.audio.decoders.decoder import DecodeError, Decoder
+from edgecap.audio.decoders.media import media_available, open_media
+from edgecap.audio.decoders.ranges import ByteReader
+from edgecap.audio.decoders.sndfile import SndfileDecoder
 from edgecap.audio.resample import check_rate, resampled
-from edgecap.audio.samples import MOST_CHANNELS, check_values, to_mono
-from edgecap.errors import AudioError, MissingDependencyError, OutputError
+from edgecap.audio.samples import MOST_CHANNELS, Downmix, check_values
+from edgecap.errors import AudioError, OutputError
 from edgecap.types import Waveform
-from edgecap.util.stderr import silent_descriptor
 
 STANDARD_INPUT = "-"
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
-"""Suffixes, in lower case, of the files in a folder that count as sounds; a single file may have any suffix."""
+SOUND_SUFFIXES = frozenset(
+    {
+        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64"),
+        *(".m4a", ".aac", ".mp4", ".webm", ".mka", ".3gp", ".amr", ".wma"),  # these need PyAV or ffmpeg
+    }
+)
+"""Endings of the files in a folder that are taken for sounds, in lower case; a file named by itself may have any."""
 SPOOL_LIMIT = 4 << 30
-"""Most bytes taken from standard input: the largest size of a WAV file."""
+"""Most bytes taken from standard input: the size that a WAV file ends at."""
 BLOCK_FRAMES = 1 << 16
-_UNKNOWN_FRAMES = 1 << 48
-"""A header with more frames than this (9,000 years at 1 kHz) means that the length is unknown."""
+LOSS_SECONDS = 0.05
+"""A file that ends so much before its promised end is said to be cut short."""
 
 
 class AudioFile:
-    """An open sound file. Use it as a context manager; `blocks` can be read once."""
+    """An open sound file. Use it as a context manager; `blocks` can be walked once."""
 
     def __init__(self, path: str | Path, *, name: str | None = None) -> None:
-        """Open `path`, or standard input for "-"; `name` stands for it in errors, by default its path.
+        """Open `path`, or standard input for "-"; `name` is what errors call it, its path where none is given.
 
-        Raises AudioError, or OutputError where standard input cannot be stored.
+        Raises AudioError, or OutputError where it cannot be spooled.
         """
         self.name = name or ("standard input" if str(path) == STANDARD_INPUT else str(path))
         with ExitStack() as stack:
             stored = self._stored(path, stack)
-            self._sound = self._open(stored)
-            stack.callback(self._sound.close)
-            self.sample_rate: int = self._sound.samplerate
-            self.channels: int = self._sound.channels
-            frames: int = self._sound.frames
-            self.frames: int | None = frames if frames < _UNKNOWN_FRAMES else None
-            """Frames (samples of one channel) according to the header; None where it does not say."""
+            self._decoder = self._open(stored)
+            stack.callback(self._decoder.close)
+            self.sample_rate = self._decoder.sample_rate
+            self.channels = self._decoder.channels
             self._check_header()
             self._resources = stack.pop_all()
 
     @property
     def duration(self) -> float | None:
-        """Seconds according to the header; None where it does not say."""
-        return None if self.frames is None else self.frames / self.sample_rate
+        """Seconds that the file says it has; None where it does not say, or where that would be a guess."""
+        return self._decoder.promised
 
     def blocks(self) -> Iterator[Waveform]:
         """Checked blocks of shape (n, channels), float32 in [-1, 1].
 
-        Raises AudioError for a damaged or truncated file and for samples that are NaN or infinite.
+        All that can be read comes first; then AudioError for a file that is damaged, or shorter than it says. Raises it
+        at once for samples that are not numbers.
         """
-        position = 0
+        position, fault = 0, ""
         while True:
-            block = self._read()
+            try:
+                block = self._decoder.read(BLOCK_FRAMES)
+            except DecodeError as error:
+                fault = f"is damaged or cut short{_sentence(error)}"
+                break
             if not len(block):
                 break
             try:
@@ -77,15 +89,18 @@ class AudioFile:
                 raise AudioError(f"{self.name}: {error}") from error
             position += len(block)
             yield block
-        # An mp3's header counts complete frames and the encoder's delay, so only a large difference is an error.
-        tolerance = self.sample_rate if self._sound.format == "MP3" else 0
-        if self.frames is not None and position < self.frames - tolerance:
-            raise AudioError(
-                f"{self.name} is cut short: it ends after {position / self.sample_rate:.3f} s and its "
-                f"header says {self.frames / self.sample_rate:.3f} s; copy it again"
-            )
+        seconds, promised = position / self.sample_rate, self.duration
+        if fault and position:
+            raise AudioError(f"{self.name} {fault}: it could be read up to {seconds:.3f} s; copy it again")
+        if fault:
+            raise AudioError(f"{self.name} {fault}; copy it again")
         if position == 0:
             raise AudioError(f"{self.name} contains no audio; choose another file")
+        if promised is not None and promised - seconds > max(self._decoder.tolerance, LOSS_SECONDS):
+            raise AudioError(
+                f"{self.name} is cut short: it ends after {seconds:.3f} s and its header says {promised:.3f} s; "
+                "copy it again"
+            )
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -94,11 +109,13 @@ class AudioFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def _stored(self, path: str | Path, stack: ExitStack) -> Path:
-        """A regular file that holds the sound: the given one, or a copy of what was read from a pipe."""
+        """A file that can be searched and holds the sound: the given one, or what was read from a pipe."""
         if str(path) == STANDARD_INPUT:
             if sys.stdin is None:
                 raise AudioError("standard input is closed; pipe a sound file into it")
@@ -108,12 +125,12 @@ class AudioFile:
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):
                 raise AudioError(f"{self.name} is a folder; name the files in it")
-            # Unbuffered, so that nothing is read from a pipe before it is spooled; opening also checks permissions.
+            # Unbuffered, so that a pipe is not read from before it is spooled; opening tells about permissions.
             with path.open("rb", buffering=0) as file:
                 if stat.S_ISFIFO(mode):
                     return _spool(file, self.name, stack)
                 if not stat.S_ISREG(mode):
-                    raise AudioError(f"{self.name} is not a plain file; name a sound file, or - for standard input")
+                    raise AudioError(f"{self.name} is not a regular file; name a sound file, or - for standard input")
                 if not file.read(1):
                     raise AudioError(f"{self.name} is empty; copy it again")
         except FileNotFoundError as error:
@@ -122,23 +139,42 @@ class AudioFile:
             raise AudioError(f"{self.name} cannot be read ({_reason(error)}); check its permissions") from error
         return path
 
-    def _open(self, path: Path) -> Any:  # noqa: ANN401 - soundfile has no types
+    def _open(self, path: Path) -> Decoder:
+        """A decoder that takes the file: libsndfile, else FFmpeg where it is here."""
         try:
-            import soundfile
-        except (ImportError, OSError) as error:
-            raise MissingDependencyError(
-                "reading sound files needs libsndfile, which was not found; type: sudo apt install libsndfile1"
-            ) from error
+            return SndfileDecoder(path)
+        except DecodeError as error:
+            reason = error
+        except OSError as error:
+            raise AudioError(f"{self.name} cannot be read ({_reason(error)}); check its permissions") from error
+        if media_available():
+            try:
+                return open_media(path)
+            except DecodeError as error:
+                reason = error if str(error) else reason
+        raise AudioError(self._unreadable(path, reason)) from reason
+
+    def _unreadable(self, path: Path, reason: DecodeError) -> str:
+        """What a file that no decoder takes is, and what to type."""
+        reader = ByteReader(path)
         try:
-            with silent_descriptor():  # the mp3 decoder writes there
-                return soundfile.SoundFile(os.fsencode(path))
-        except (soundfile.SoundFileError, TypeError, ValueError) as error:
-            # libsndfile says "not a regular file" of anything named .mp3 that is not an mp3
-            reason = "" if "regular file" in str(error) else _sentence(getattr(error, "error_string", ""))
-            raise AudioError(
-                f"{self.name} is not a readable sound file{reason}; use wav, flac, ogg, opus or mp3, "
-                f"or convert it: ffmpeg -i {shlex.quote(self.name)} sound.wav"
-            ) from error
+            pointer, codec = is_lfs_pointer(reader), codec_of(reader)
+        finally:
+            reader.close()
+        if pointer:
+            return f"{self.name} is a Git LFS pointer, not the sound itself; type: git lfs pull"
+        if not media_available() and codec:
+            return (
+                f"{self.name} is {codec}, which needs PyAV or ffmpeg; type: pip install av, or sudo apt install ffmpeg"
+            )
+        return (
+            f"{self.name} is not a sound that can be read{_sentence(reason)}; give wav, flac, ogg, opus or mp3, "
+            f"or convert it: ffmpeg -i {self._for_shell()} sound.wav"
+        )
+
+    def _for_shell(self) -> str:
+        """The sound's name as it can be typed; standard input is a dash."""
+        return "-" if self.name == "standard input" else shlex.quote(self.name)
 
     def _check_header(self) -> None:
         try:
@@ -147,33 +183,18 @@ class AudioFile:
             raise AudioError(f"{self.name}: {error}") from error
         if self.channels > MOST_CHANNELS:
             raise AudioError(
-                f"{self.name} has {self.channels} channels, and at most {MOST_CHANNELS} are supported; mix it down"
+                f"{self.name} has {self.channels} channels and at most {MOST_CHANNELS} are taken; mix it down"
             )
-        if self.frames == 0:
-            raise AudioError(f"{self.name} contains no audio; choose another file")
-
-    def _read(self) -> Waveform:
-        import soundfile
-
-        read: Callable[[], Waveform] = lambda: self._sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)  # noqa: E731
-        try:
-            if self._sound.format != "MP3":
-                return read()
-            with silent_descriptor():
-                return read()
-        except soundfile.SoundFileError as error:
-            reason = _sentence(getattr(error, "error_string", ""))
-            raise AudioError(f"{self.name} is damaged or cut short{reason}; copy it again") from error
 
 
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> Waveform:
-    """A sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
+    """A whole sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
 
     Raises AudioError for a file that cannot be used.
     """
     with AudioFile(path) as sound:
-        limit = None if seconds is None else round(seconds * sound.sample_rate)
-        blocks = resampled(_mono(sound, limit), sound.sample_rate, sample_rate)
+        wanted = None if seconds is None else round(seconds * sound.sample_rate)
+        blocks = resampled(_mono(sound, wanted), sound.sample_rate, sample_rate)
         samples = np.concatenate(list(blocks))
     return samples if seconds is None else samples[: round(seconds * sample_rate)]
 
@@ -188,25 +209,29 @@ def sound_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _mono(sound: AudioFile, limit: int | None) -> Iterator[Waveform]:
-    """Mono blocks of a file, up to `limit` samples in all."""
-    position = 0
+def _mono(sound: AudioFile, wanted: int | None) -> Iterator[Waveform]:
+    """Mono blocks of a file, up to `wanted` samples in all."""
+    left, downmix = wanted, Downmix()
     for block in sound.blocks():
-        yield to_mono(block if limit is None else block[: limit - position])
-        position += len(block)
-        if limit is not None and position >= limit:
-            return
+        yield downmix.push(block if left is None else block[:left])
+        if left is not None:
+            left -= len(block)
+            if left <= 0:
+                return
 
 
 def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:
-    """Copy a stream that cannot be rewound into a temporary file, which lives as long as the stack."""
+    """Copy a stream that cannot be searched into a file without a name.
+
+    Nothing is left of it when the stack, or this process, ends in whatever way.
+    """
     size = 0
     try:
-        target = stack.enter_context(tempfile.NamedTemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
+        target = stack.enter_context(tempfile.TemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
         while block := source.read(1 << 20):
             size += len(block)
             if size > SPOOL_LIMIT:
-                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; use a file instead of a pipe")
+                raise AudioError(f"{name} is longer than {SPOOL_LIMIT >> 30} GiB; give a file instead of a pipe")
             target.write(block)
         target.flush()
     except OSError as error:
@@ -216,14 +241,14 @@ def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Pat
         ) from error
     if size == 0:
         raise AudioError(f"{name} is empty; pipe a sound file into it")
-    return Path(target.name)
+    return Path(f"/proc/self/fd/{target.fileno()}")
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _sentence(reason: str) -> str:
-    """A library's reason in brackets, without its "Error :" and full stop."""
-    reason = reason.removeprefix("Error : ").rstrip(". ")
-    return f" ({reason})" if reason else ""
+def _sentence(reason: DecodeError) -> str:
+    """A library's reason in brackets, without its own "Error :" and full stop."""
+    text = " ".join(str(reason).removeprefix("Error : ").split()).rstrip(". ")
+    return f" ({text})" if text else ""

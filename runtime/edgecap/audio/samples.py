@@ -19,6 +19,10 @@ LEVEL_BLOCK_SECONDS = 0.1
 LARGEST_SAMPLE = 16.0
 """24 dB above full scale: beyond any recording in [-1, 1], but not beyond unscaled integers."""
 MOST_CHANNELS = 64
+OPPOSITE = -0.9
+"""Correlation of two channels below which they are the same sound with opposite signs."""
+CORRELATED_SAMPLES = 1 << 14
+"""Samples over which the correlation of two channels is taken in a stream: a third of a second at 48 kHz."""
 _FULL_SCALE = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 2.0**7)}
 
 
@@ -74,11 +78,41 @@ def check_values(block: Waveform, sample_rate: float, offset: int = 0) -> None:
     raise AudioError(f"{place} is {'not a number' if math.isnan(value) else 'infinite'}; repair or cut the sound there")
 
 
+class Downmix:
+    """Blocks of a stream to one channel: the mean of the channels, each turned so that none takes another away.
+
+    Balanced microphones and some recorders give the second channel with the opposite sign; their plain mean is silence.
+    So a channel whose correlation with the loudest one is below `OPPOSITE` goes in with the other sign. The correlation
+    is of the last half second or so, so that a moment of wide stereo turns nothing.
+    """
+
+    def __init__(self) -> None:
+        self._products: NDArray[np.float64] | None = None
+
+    def push(self, block: Waveform) -> Waveform:
+        """(n, channels) to (n,) float32."""
+        if block.shape[1] == 1:
+            return np.ascontiguousarray(block[:, 0])
+        signs = self._signs(block)
+        if signs is None:
+            return np.asarray(block.mean(axis=1, dtype=np.float32))
+        return np.asarray(block @ (signs / np.float32(block.shape[1])), np.float32)
+
+    def _signs(self, block: Waveform) -> NDArray[np.float32] | None:
+        """1 or -1 for each channel; None where all are 1."""
+        products = (block.T @ block).astype(np.float64)
+        kept = 1.0 if self._products is None else max(0.0, 1.0 - len(block) / CORRELATED_SAMPLES)
+        self._products = products if self._products is None else self._products * kept + products
+        energies = np.diag(self._products)
+        loudest = int(np.argmax(energies))
+        allowed = OPPOSITE * np.sqrt(energies * energies[loudest])
+        opposite = self._products[loudest] < allowed
+        return np.where(opposite, -1.0, 1.0).astype(np.float32) if opposite.any() else None
+
+
 def to_mono(block: Waveform) -> Waveform:
-    """Mean of the channels: (n, channels) → (n,) float32."""
-    if block.shape[1] == 1:
-        return np.ascontiguousarray(block[:, 0])
-    return np.asarray(block.mean(axis=1, dtype=np.float32))
+    """A whole sound (n, channels) as `Downmix` makes it: (n,) float32."""
+    return Downmix().push(block)
 
 
 def loudest_level(samples: Waveform, sample_rate: int) -> float:

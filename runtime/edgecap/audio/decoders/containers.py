@@ -1,0 +1,123 @@
+"""What the first bytes of a file are, and the headers of wav, AIFF, AU and Ogg that libsndfile believes too readily."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from edgecap.audio.decoders.ranges import ByteRange, ByteReader
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_STREAMED = (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFF00)
+"""Sizes that programs write into a wav's header when they do not know them: ffmpeg, sox, arecord."""
+_ID_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Uncompressed:
+    """What a wav's, AIFF's or AU's header promises about its samples."""
+
+    promised: int | None
+    """Bytes of samples; None where the header does not say."""
+    present: int
+    """Bytes that are there."""
+    head: bytes | None = None
+    """A corrected header, for one that says that there are none; `start` is where its samples begin."""
+    start: int = 0
+
+
+def codec_of(reader: ByteReader) -> str:
+    """A name for what the first bytes are, for messages: "AAC in MP4"; empty where it is not known."""
+    head = reader.at(0, 64)
+    if head[4:8] == b"ftyp":
+        return "an MP4 file (AAC or the like)"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "a WebM or Matroska file"
+    if head[:4] == b"OggS" and b"\x7fFLAC" in head:
+        return "FLAC in an Ogg file"
+    if head[:2] in (b"\xff\xf1", b"\xff\xf9"):
+        return "AAC"
+    names = {
+        b"#!AMR": "AMR",
+        b"\x30\x26\xb2\x75": "a Windows Media file",
+        b"wvpk": "WavPack",
+        b"MAC ": "Monkey's Audio",
+        b"FLV": "a Flash video",
+        b"caff": "a CAF file",
+        b"MThd": "MIDI, which holds notes and no sound",
+    }
+    return next((name for magic, name in names.items() if head.startswith(magic)), "")
+
+
+def is_lfs_pointer(reader: ByteReader) -> bool:
+    """Whether this is what git keeps in place of a large file."""
+    return reader.at(0, len(LFS_POINTER)) == LFS_POINTER
+
+
+def read_uncompressed(reader: ByteReader) -> Uncompressed | None:
+    """What the header of a wav, AIFF or AU promises; None for another file, or a header without samples."""
+    head = reader.at(0, 24)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return _read_chunks(reader, "<", b"data")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _read_chunks(reader, ">", b"SSND")
+    if head[:4] == b".snd" and len(head) == 24:
+        start, size = struct.unpack(">II", head[4:12])
+        return Uncompressed(None if size in _STREAMED else size, max(0, reader.size - start))
+    return None
+
+
+def ogg_links(reader: ByteReader) -> list[ByteRange]:
+    """The links of a chained Ogg file, each a file of its own; one for a file that is not chained.
+
+    A link begins with the pages that begin its streams (RFC 3533, header type 2), a chained one behind other pages.
+    """
+    starts: list[int] = []
+    place, opening = 0, False
+    while (header := reader.at(place, 27))[:4] == b"OggS" and len(header) == 27:
+        begins = bool(header[5] & 2)
+        if begins and not opening:
+            starts.append(place)
+        opening = begins
+        sizes = reader.at(place + 27, header[26])
+        place += 27 + header[26] + sum(sizes)
+        if place < reader.size and reader.at(place, 4) != b"OggS":
+            place = reader.find(b"OggS", place)
+            if place < 0:
+                break
+    ends = [*starts[1:], reader.size]
+    return [ByteRange(start, end - start) for start, end in zip(starts, ends, strict=True)] or [
+        ByteRange(0, reader.size)
+    ]
+
+
+def _read_chunks(reader: ByteReader, order: str, wanted: bytes) -> Uncompressed | None:
+    place = 12
+    while len(chunk := reader.at(place, _ID_LENGTH)) == _ID_LENGTH:
+        size = int(struct.unpack(order + "I", chunk[4:])[0])
+        start = place + _ID_LENGTH
+        if chunk[:4] == wanted:
+            present = reader.size - start
+            if wanted == b"data" and size == 0 and present > 0 and not _chunks_end_at(reader, start):
+                return Uncompressed(None, present, _with_sizes(reader, place), start)
+            return Uncompressed(None if size in _STREAMED else size, present)
+        place = start + size + (size & 1)
+    return None
+
+
+def _chunks_end_at(reader: ByteReader, place: int) -> bool:
+    """Whether well-formed chunks follow up to the end, as behind samples that there really are none of."""
+    while len(chunk := reader.at(place, _ID_LENGTH)) == _ID_LENGTH and chunk[:4].isalnum():
+        size = int(struct.unpack("<I", chunk[4:])[0])
+        place += _ID_LENGTH + size + (size & 1)
+    return place in (reader.size, reader.size + 1)
+
+
+def _with_sizes(reader: ByteReader, place: int) -> bytes:
+    """The header of a wav whose recorder lost power: with the sizes that the file has."""
+    most = 0xFFFFFFFF
+    start = place + _ID_LENGTH
+    head = bytearray(reader.at(0, start))
+    head[4:8] = struct.pack("<I", min(reader.size - _ID_LENGTH, most))
+    head[place + 4 : start] = struct.pack("<I", min(reader.size - start, most))
+    return bytes(head)

@@ -1,0 +1,181 @@
+"""FFmpeg as a decoder, for what libsndfile cannot read: AAC, MP4, WebM, WMA, FLAC in Ogg and many more.
+
+Through PyAV (the extra `media`) where it is installed, else through the program ffmpeg where it is on PATH. Only
+containers of sound and video are accepted, so that a playlist cannot make it open other files or addresses.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from edgecap.audio.decoders.decoder import DecodeError, Decoder
+from edgecap.types import Waveform
+
+CONTAINERS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,loas,m4v,matroska,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,nut,ogg,oma,qcp,rm,rso,shn,sox,spdif,tta,truehd,voc,w64,wav,webm,wsvqa,wv,xwma"
+)
+"""Names of FFmpeg's demuxers that are accepted; none of them follows references to other files."""
+OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file,pipe"}
+CLOSE_SECONDS = 5.0
+_EXTENSIBLE_FLOAT = (3, 0xFFFE)
+
+
+def media_available() -> bool:
+    """Whether PyAV or ffmpeg is here."""
+    return find_spec("av") is not None or shutil.which("ffmpeg") is not None
+
+
+def open_media(path: Path) -> Decoder:
+    """A decoder of a file's first stream of sound. Raises DecodeError."""
+    return PyAvDecoder(path) if find_spec("av") is not None else FfmpegDecoder(path)
+
+
+class PyAvDecoder:
+    """See `Decoder`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DecodeError."""
+        import av
+
+        self.promised: float | None = None  # a container's duration is an estimate
+        self.tolerance = 0.0
+        try:
+            self._container: Any = av.open(str(path), options=dict(OPTIONS), metadata_errors="replace")
+        except (av.FFmpegError, ValueError) as error:
+            raise DecodeError(_reason(error)) from error
+        try:
+            streams = self._container.streams.audio
+            if not streams:
+                raise DecodeError("it holds no sound")
+            stream = streams[0]
+            self.sample_rate: int = stream.rate or 0
+            self.channels: int = stream.channels or 0
+            if not self.sample_rate or not self.channels:
+                raise DecodeError("its codec is not known")
+            resampler = av.AudioResampler(format="fltp", rate=self.sample_rate)
+        except BaseException:
+            self._container.close()
+            raise
+        self._frames = self._decode(stream, resampler)
+        self._rest: Waveform = np.empty((0, self.channels), np.float32)
+
+    def read(self, frames: int) -> Waveform:
+        """See `Decoder.read`."""
+        import av
+
+        parts, size = [self._rest], len(self._rest)
+        try:
+            while size < frames and (part := next(self._frames, None)) is not None:
+                parts.append(part)
+                size += len(part)
+        except (av.FFmpegError, ValueError) as error:
+            if size == 0:
+                raise DecodeError(_reason(error)) from error
+            self._frames = _failing(_reason(error))
+        block = np.concatenate(parts)
+        self._rest = block[frames:]
+        return block[:frames]
+
+    def close(self) -> None:
+        """See `Decoder.close`."""
+        self._container.close()
+
+    def _decode(self, stream: Any, resampler: Any) -> Iterator[Waveform]:  # noqa: ANN401 - PyAV's
+        for frame in self._container.decode(stream):
+            yield from map(self._samples, resampler.resample(frame))
+        yield from map(self._samples, resampler.resample(None))
+
+    def _samples(self, frame: Any) -> Waveform:  # noqa: ANN401
+        samples = frame.to_ndarray().T
+        if samples.shape[1] == self.channels:
+            return np.ascontiguousarray(samples, np.float32)
+        mono = samples.mean(axis=1, keepdims=True, dtype=np.float32)  # a stream that changes its layout
+        return np.repeat(mono, self.channels, axis=1)
+
+
+class FfmpegDecoder:
+    """See `Decoder`. ffmpeg writes a wav of float samples into a pipe."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DecodeError."""
+        self.promised: float | None = None
+        self.tolerance = 0.0
+        options = [word for key, value in OPTIONS.items() for word in (f"-{key}", value)]
+        command = ["ffmpeg", "-nostdin", "-v", "error", *options, "-i", f"file:{path}"]
+        command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+        descriptors = [int(path.name)] if path.parent.name == "fd" and path.name.isdigit() else []
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the decoder; a pipe could fill up
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self._errors, stdin=subprocess.DEVNULL, pass_fds=descriptors
+        )
+        try:
+            self.channels, self.sample_rate = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, frames: int) -> Waveform:
+        """See `Decoder.read`."""
+        data = self._output.read(frames * self.channels * 4)
+        if not data and self._process.wait() != 0:
+            raise DecodeError(self._fault())
+        whole = len(data) // (4 * self.channels) * 4 * self.channels
+        return np.frombuffer(data[:whole], "<f4").reshape(-1, self.channels).astype(np.float32)
+
+    def close(self) -> None:
+        """See `Decoder.close`."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(CLOSE_SECONDS)
+        self._output.close()
+        self._errors.close()
+
+    @property
+    def _output(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _fault(self) -> str:
+        """The last line that ffmpeg wrote."""
+        self._errors.seek(0)
+        lines = self._errors.read(1 << 16).decode(errors="replace").strip().splitlines()
+        return lines[-1].rpartition(": ")[2] if lines else ""
+
+    def _read_header(self) -> tuple[int, int]:
+        """Channels and sample rate of the wav, read up to its samples."""
+        if self._output.read(12)[:4] != b"RIFF":
+            self._process.wait()
+            raise DecodeError(self._fault() or "it holds no sound")
+        channels = rate = 0
+        while len(chunk := self._output.read(8)) == 8:
+            size = struct.unpack("<I", chunk[4:])[0]
+            if chunk[:4] == b"data":
+                break
+            body = self._output.read(size + (size & 1))
+            if chunk[:4] == b"fmt ":
+                kind, channels, rate = struct.unpack("<HHI", body[:8])
+                if kind not in _EXTENSIBLE_FLOAT:
+                    raise DecodeError(f"ffmpeg wrote samples of type {kind}")
+        if not channels or not rate:
+            raise DecodeError("it holds no sound")
+        return channels, rate
+
+
+def _failing(reason: str) -> Iterator[Waveform]:
+    """Nothing more, and then the reason."""
+    raise DecodeError(reason)
+    yield  # makes it a generator
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

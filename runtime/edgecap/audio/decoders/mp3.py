@@ -1,0 +1,156 @@
+"""The frames of an mp3, counted.
+
+An mp3 has no length. A Xing or Info frame may say one, and is wrong for joined files; without it libsndfile 1.2.2
+(mpg123) takes the first frame's bit rate for that of all, and reads no further than the length that comes of it. So the
+frame headers are walked here, and where the count is not what libsndfile would believe, it is given the frames behind
+an Info frame that holds the true count.
+
+Frame layout: ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2), layer III; the Info frame's: as LAME writes it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from edgecap.audio.decoders.ranges import ByteRange, ByteReader
+
+KILOBITS = {
+    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Bit rates of layer III by MPEG version (2.5 has those of 2); 0 is the free format, which is not walked."""
+RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+"""Sample rates by the header's version bits: 3 is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5."""
+HEADER = 4
+TAGS = (b"Xing", b"Info")
+SEARCHED = 1 << 20
+"""Bytes in which a frame must follow the last one, or the tags before the first; what lies behind is not sound."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a frame's header says."""
+
+    size: int
+    """Bytes, header included."""
+    samples: int
+    """Samples of each channel."""
+    rate: int
+    side: int
+    """Bytes of side information, after which a Xing or Info tag stands."""
+    kind: tuple[int, int]
+    """Version and sample rate index, which do not change within a file."""
+
+
+@dataclass(frozen=True)
+class Mp3Layout:
+    """Where the frames are."""
+
+    ranges: tuple[ByteRange, ...]
+    """Runs of frames, without tags, rubbish between them, and Xing or Info frames."""
+    count: int
+    """Frames in them."""
+    declared: int | None
+    """Frames that the first Xing or Info frame declares."""
+    first: Frame
+    header: bytes
+    """Header of the first frame."""
+
+    @property
+    def seconds(self) -> float:
+        """Duration of all frames."""
+        return self.count * self.first.samples / self.first.rate
+
+    def info_frame(self) -> bytes:
+        """An Info frame that declares `count` frames, to stand before `ranges`."""
+        versions = 1 if self.header[1] >> 3 & 3 == 3 else 2
+        needed = HEADER + self.first.side + 12
+        for index in range(1, len(KILOBITS[versions])):
+            header = bytes((0xFF, self.header[1] | 1, index << 4 | self.header[2] & 0x0C, self.header[3]))
+            frame = parse_header(header)
+            if frame is not None and frame.size >= needed:
+                tag = TAGS[1] + struct.pack(">II", 1, self.count)
+                return (header + bytes(frame.side) + tag).ljust(frame.size, b"\0")
+        raise AssertionError("the largest frame of layer III holds an Info tag")
+
+
+def parse_header(header: bytes) -> Frame | None:
+    """The frame that four bytes begin; None where they begin none of layer III with a known size."""
+    if len(header) < HEADER or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+        return None
+    version, rate_index, rate_bits = header[1] >> 3 & 3, header[2] >> 2 & 3, header[2] >> 4
+    if version == 1 or rate_index == 3 or rate_bits in (0, 15):
+        return None
+    first_version, mono = version == 3, header[3] >> 6 == 3
+    kilobits = KILOBITS[1 if first_version else 2][rate_bits]
+    rate = RATES[version][rate_index]
+    samples = 1152 if first_version else 576
+    size = samples // 8 * kilobits * 1000 // rate + (header[2] >> 1 & 1)
+    side = (17 if mono else 32) if first_version else (9 if mono else 17)
+    return Frame(size, samples, rate, side, (version, rate_index))
+
+
+def read_layout(reader: ByteReader) -> Mp3Layout | None:
+    """Walk the frame headers of a file; None for one that is not an mp3 whose frames can be counted."""
+    place = _next_frame(reader, _after_tags(reader, 0), None)
+    if place is None:
+        return None
+    header = reader.at(place, HEADER)
+    first = parse_header(header)
+    assert first is not None
+    ranges: list[ByteRange] = []
+    declared, count, start = None, 0, place
+    while True:
+        frame = parse_header(reader.at(place, HEADER))
+        whole = frame is not None and frame.kind == first.kind and place + frame.size <= reader.size
+        if frame is None or not whole or _is_tag(reader, place, frame):
+            if place > start:
+                ranges.append(ByteRange(start, place - start))
+            if frame is not None and whole:
+                if declared is None and not count:
+                    declared = _declared(reader, place, frame)
+                following: int | None = place + frame.size
+            else:
+                following = _next_frame(reader, _after_tags(reader, place), first.kind)
+            if following is None:
+                break
+            start = place = following
+            continue
+        count += 1
+        place += frame.size
+    return Mp3Layout(tuple(ranges), count, declared, first, header) if count else None
+
+
+def _after_tags(reader: ByteReader, place: int) -> int:
+    """The place behind ID3v2 tags at `place`, which say their size in seven bits a byte."""
+    while (tag := reader.at(place, 10))[:3] == b"ID3" and len(tag) == 10:
+        size = tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9]
+        place += 10 + size + (10 if tag[5] & 0x10 else 0)
+    return place
+
+
+def _next_frame(reader: ByteReader, place: int, kind: tuple[int, int] | None) -> int | None:
+    """Where the next frame begins that another follows, or that ends the file; None where none is near."""
+    end = min(place + SEARCHED, reader.size - HEADER)
+    while 0 <= place <= end:
+        frame = parse_header(reader.at(place, HEADER))
+        if frame is not None and kind in (None, frame.kind):
+            after = parse_header(reader.at(place + frame.size, HEADER))
+            if (after is not None and after.kind == frame.kind) or (kind and place + frame.size == reader.size):
+                return place
+        place = reader.find(b"\xff", place + 1)
+    return None
+
+
+def _is_tag(reader: ByteReader, place: int, frame: Frame) -> bool:
+    return reader.at(place + HEADER + frame.side, 4) in TAGS
+
+
+def _declared(reader: ByteReader, place: int, frame: Frame) -> int | None:
+    """Frames that a Xing or Info frame declares; None where it does not."""
+    data = reader.at(place + HEADER + frame.side + 4, 8)
+    if len(data) < 8:
+        return None
+    flags, count = struct.unpack(">II", data)
+    return int(count) if flags & 1 else None

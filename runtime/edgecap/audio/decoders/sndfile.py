@@ -1,0 +1,172 @@
+"""libsndfile as a decoder: wav, FLAC, Ogg Vorbis and Opus, mp3, AIFF, AU, CAF, W64.
+
+What it guesses about lengths is not believed: mp3 frames are counted (`mp3`), the links of a chained Ogg file are
+opened one after the other, and a wav that says it has no samples is read to its end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecap.audio.decoders.containers import ogg_links, read_uncompressed
+from edgecap.audio.decoders.decoder import DecodeError
+from edgecap.audio.decoders.mp3 import read_layout
+from edgecap.audio.decoders.ranges import ByteRange, ByteReader, RangeFile
+from edgecap.audio.resample import Resampler
+from edgecap.errors import MissingDependencyError
+from edgecap.types import Waveform
+from edgecap.util.stderr import silent_descriptor
+
+UNKNOWN_FRAMES = 1 << 48
+"""A header that says more than this (9,000 years of 1 kHz) says that the length is not known."""
+MP3_TOLERANCE = 0.06
+"""Seconds: an Info frame may count itself, and the encoder's delay and padding are cut off."""
+
+
+class SndfileDecoder:
+    """See `Decoder`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DecodeError, MissingDependencyError without libsndfile."""
+        self.promised: float | None = None
+        self.tolerance = 0.0
+        self._fault: str | None = None
+        self._waiting: list[Any] = []
+        """Later links of a chained file, not opened yet."""
+        reader = ByteReader(path)
+        try:
+            self._sound = self._open(path, reader)
+        finally:
+            reader.close()
+        self.sample_rate: int = self._sound.samplerate
+        self.channels: int = self._sound.channels
+        self._other_rate: Resampler | None = None
+
+    def read(self, frames: int) -> Waveform:
+        """See `Decoder.read`."""
+        block = self._read(frames)
+        while not len(block) and self._next_link():
+            block = self._read(frames)
+        return block
+
+    def close(self) -> None:
+        """See `Decoder.close`."""
+        self._sound.close()
+        for source in self._waiting:
+            source.close()
+
+    def _open(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401 - soundfile has no types
+        head = reader.at(0, 12)
+        if head[:4] == b"OggS":
+            return self._open_links(path, ogg_links(reader))
+        if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):
+            sound = self._open_mp3(path, reader)
+            if sound is not None:
+                return sound
+        header = read_uncompressed(reader)
+        if header is not None and header.head is not None:
+            return open_sound(RangeFile(path, header.head, [ByteRange(header.start, header.present)]))
+        sound = open_sound(path)
+        if header is not None and sound.frames < UNKNOWN_FRAMES:
+            self.promised = sound.frames / sound.samplerate
+            if header.promised is not None and header.promised > header.present > 0:
+                self.promised *= header.promised / header.present
+        elif sound.format != "MP3" and sound.frames < UNKNOWN_FRAMES:
+            self.promised = sound.frames / sound.samplerate
+        return sound
+
+    def _open_mp3(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401
+        layout = read_layout(reader)
+        if layout is None:
+            return None
+        sound = open_sound(path)
+        frame = layout.first.samples / layout.first.rate
+        self.tolerance = MP3_TOLERANCE + frame
+        self.promised = max(layout.count, layout.declared or 0) * frame
+        trusted = layout.declared is not None and abs(layout.declared - layout.count) <= 1
+        if len(layout.ranges) == 1 and (trusted or abs(sound.frames / sound.samplerate - layout.seconds) <= frame):
+            if trusted:  # its encoder's delay is cut off, which the count of frames does not know
+                self.promised = min(self.promised, sound.frames / sound.samplerate)
+            return sound
+        sound.close()
+        return open_sound(RangeFile(path, layout.info_frame(), layout.ranges))
+
+    def _open_links(self, path: Path, links: Sequence[ByteRange]) -> Any:  # noqa: ANN401
+        if len(links) == 1:
+            sound = open_sound(path)
+            self.promised = sound.frames / sound.samplerate if sound.frames < UNKNOWN_FRAMES else None
+            return sound
+        self._waiting = [RangeFile(path, b"", [link]) for link in links]
+        return open_sound(self._waiting.pop(0))
+
+    def _next_link(self) -> bool:
+        """Open the next link of a chained file; whether there was one."""
+        if not self._waiting:
+            return False
+        self._sound.close()
+        self._sound = open_sound(self._waiting.pop(0))
+        self._other_rate = None
+        if self._sound.samplerate != self.sample_rate:
+            self._other_rate = Resampler(self._sound.samplerate, self.sample_rate)
+        return True
+
+    def _read(self, frames: int) -> Waveform:
+        import soundfile
+
+        if self._fault is not None:
+            raise DecodeError(self._fault)
+        block = np.full((frames, self._sound.channels), np.nan, np.float32)
+        try:
+            with silent_descriptor() if self._sound.format == "MP3" else nullcontext():
+                block = self._sound.read(frames, dtype="float32", always_2d=True, out=block)
+        except soundfile.SoundFileError as error:
+            # what was decoded before the damage stands in the array, and is given first
+            self._fault = str(getattr(error, "error_string", ""))
+            missing = np.isnan(block).all(axis=1)
+            block = block[: int(missing.argmax())] if missing.any() else block
+            if not len(block):
+                raise DecodeError(self._fault) from error
+        return self._as_first_link(block)
+
+    def _as_first_link(self, block: Waveform) -> Waveform:
+        """The samples of a later link at the rate and with the channels of the first."""
+        if self._sound.channels == self.channels and self._sound.samplerate == self.sample_rate:
+            return block
+        mono = block.mean(axis=1, dtype=np.float32)
+        if self._other_rate is not None:
+            mono = self._other_rate.push(mono, last=not len(block))
+            if not len(block):
+                self._other_rate = None
+        return np.repeat(mono[:, None], self.channels, axis=1)
+
+
+def open_sound(source: Path | RangeFile) -> Any:  # noqa: ANN401
+    """A `soundfile.SoundFile` that reads on without seeking. Raises DecodeError, MissingDependencyError.
+
+    python-soundfile 0.14 seeks after each read of a file that it can seek in, to keep a place for writing. In a FLAC of
+    unknown length that fails, and elsewhere it costs time.
+    """
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            "reading sound files needs libsndfile, which was not found; type: sudo apt install libsndfile1"
+        ) from error
+
+    class Straight(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+        def seekable(self) -> bool:
+            return False
+
+    try:
+        with silent_descriptor():  # what the mp3 decoder writes there
+            return Straight(os.fsencode(source) if isinstance(source, Path) else source)
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        # libsndfile says "not a regular file" of anything called .mp3 that it cannot read
+        reason = "" if "regular file" in str(error) else getattr(error, "error_string", "")
+        raise DecodeError(reason) from error
