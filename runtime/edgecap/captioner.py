@@ -117,18 +117,21 @@ class Captioner:
     ) -> Iterator[Caption]:
         """Caption a sound file of any length window by window, without loading it whole.
 
-        `sound` is a wav, flac, ogg, opus or mp3 file, "-" for standard input, or an `AudioFile` (closed at
-        the end). `window` is the seconds captioned at once, at most the model's and by default just that
-        (10 s); `hop` the seconds from one window to the next, by default `window`. What is left at the end
-        is captioned where it holds at least 1 s that no window had, and where it is all there is. Raises
-        ValueError at once for a window, hop or beam out of range, AudioError when the walk reaches the fault.
+        `sound` is a file that `AudioFile` reads, "-" for standard input, or an `AudioFile` (closed at the end).
+        `window` is the seconds captioned at once, at most the model's and by default just that (10 s); `hop`
+        the seconds from one window to the next, by default `window`. What is left at the end is captioned where
+        it holds at least 1 s that no window had, and where it is all there is. Raises ValueError at once for a
+        window, hop or beam out of range, AudioError for a damaged file after the last caption of what could be
+        read.
         """
         plan, beam_size = self._plan(window, hop), self._beam_size(beam)
 
         def captions() -> Iterator[Caption]:
             with sound if isinstance(sound, AudioFile) else AudioFile(sound) as file:
-                mono = (to_mono(block) for block in file.blocks())
-                yield from self._walk(mono, file.sample_rate, file.duration, plan, beam_size)
+                readable = _Readable(file)
+                yield from self._walk(readable, file.sample_rate, file.duration, plan, beam_size)
+                if readable.fault is not None:
+                    raise readable.fault
 
         return captions()
 
@@ -219,3 +222,23 @@ class Captioner:
             raise ValueError(f"the hop must be at least one sample long, not {hop:g} s")
         length, step, tail = (round(seconds * self._rate) for seconds in (window, hop, SHORTEST_TAIL_SECONDS))
         return WindowPlan(length=length, hop=step, shortest_tail=tail)
+
+
+class _Readable:
+    """The mono blocks of a file up to a fault, which is kept, so that what was read before it is captioned first."""
+
+    def __init__(self, file: AudioFile) -> None:
+        self.fault: AudioError | None = None
+        self._file = file
+
+    def __iter__(self) -> Iterator[Waveform]:
+        """Blocks (n,). Raises AudioError where there is a fault and no block before it."""
+        empty = True
+        try:
+            for block in self._file.mono():
+                empty = False
+                yield block
+        except AudioError as error:
+            if empty:
+                raise
+            self.fault = error

@@ -102,6 +102,11 @@ class AudioFile:
                 "copy it again"
             )
 
+    def mono(self) -> Iterator[Waveform]:
+        """`blocks` as one channel, shape (n,). Raises as `blocks` does."""
+        downmix = Downmix()
+        return (downmix.push(block) for block in self.blocks())
+
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         self._resources.close()
@@ -194,7 +199,7 @@ def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> 
     """
     with AudioFile(path) as sound:
         wanted = None if seconds is None else round(seconds * sound.sample_rate)
-        blocks = resampled(_mono(sound, wanted), sound.sample_rate, sample_rate)
+        blocks = resampled(_first(sound.mono(), wanted), sound.sample_rate, sample_rate)
         samples = np.concatenate(list(blocks))
     return samples if seconds is None else samples[: round(seconds * sample_rate)]
 
@@ -209,14 +214,13 @@ def sound_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _mono(sound: AudioFile, wanted: int | None) -> Iterator[Waveform]:
-    """Mono blocks of a file, up to `wanted` samples in all."""
-    left, downmix = wanted, Downmix()
-    for block in sound.blocks():
-        yield downmix.push(block if left is None else block[:left])
-        if left is not None:
-            left -= len(block)
-            if left <= 0:
+def _first(blocks: Iterator[Waveform], wanted: int | None) -> Iterator[Waveform]:
+    """The first `wanted` samples of a stream; all of them for None."""
+    for block in blocks:
+        yield block if wanted is None else block[:wanted]
+        if wanted is not None:
+            wanted -= len(block)
+            if wanted <= 0:
                 return
 
 

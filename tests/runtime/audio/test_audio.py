@@ -32,7 +32,8 @@ def test_each_format_is_read_whole(kind: str, tmp_path: Path) -> None:
     stereo = np.stack([tone(9, 48_000), tone(9, 48_000, 880.0)], axis=1)
     soundfile.write(tmp_path / f"a.{kind}", stereo, 48_000, **FORMATS[kind])
     samples, sound = read(tmp_path / f"a.{kind}")
-    assert (sound.sample_rate, sound.channels, sound.frames, sound.duration) == (48_000, 2, 9 * 48_000, 9.0)
+    assert (sound.sample_rate, sound.channels) == (48_000, 2)
+    assert sound.duration == pytest.approx(9.0, abs=0.03)  # an mp3 holds whole frames
     assert samples.shape == stereo.shape
     assert samples.dtype == np.float32
     assert [int(np.abs(np.fft.rfft(samples[:48_000, channel])).argmax()) for channel in (0, 1)] == [440, 880]
@@ -52,7 +53,7 @@ def test_a_block_is_small_however_long_the_file_is(tmp_path: Path) -> None:
     assert max(sizes) <= audio.BLOCK_FRAMES
 
 
-def test_standard_input_is_read_through_a_temporary_file_that_goes_away(
+def test_standard_input_is_read_through_a_file_without_a_name_of_which_nothing_can_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -62,7 +63,7 @@ def test_standard_input_is_read_through_a_temporary_file_that_goes_away(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(buffer))
     with AudioFile("-") as sound:
         assert sound.name == "standard input"
-        assert len(list(tmp_path.iterdir())) == 1
+        assert list(tmp_path.iterdir()) == []
         assert sum(len(block) for block in sound.blocks()) == 2 * RATE
     assert list(tmp_path.iterdir()) == []
 
@@ -133,7 +134,7 @@ def test_random_bytes_behind_a_true_beginning_do_no_harm(head: bytes, tmp_path: 
 
 
 def test_a_device_and_a_folder_are_no_sounds(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="not a plain file"):
+    with pytest.raises(AudioError, match="not a regular file"):
         AudioFile("/dev/null")
     with pytest.raises(AudioError, match="is a folder"):
         AudioFile(tmp_path)

@@ -73,10 +73,21 @@ def test_a_text_file_called_a_sound(refused: Callable[..., str], tmp_path: Path,
     assert "not a readable sound file" in refused(AUDIO, tmp_path / f"letter.{kind}")
 
 
-def test_a_truncated_flac(refused: Callable[..., str], tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "whole.flac", noise(5), RATE)
-    (tmp_path / "cut.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:-20_000])
-    assert "cut short" in refused(AUDIO, tmp_path / "cut.flac")
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3"])
+def test_what_is_left_of_a_truncated_file_is_captioned_and_the_loss_is_told(
+    edgecap: Run, tiny_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    soundfile.write(tmp_path / f"whole.{kind}", noise(15), RATE)
+    data = (tmp_path / f"whole.{kind}").read_bytes()
+    (tmp_path / f"cut.{kind}").write_bytes(data[: len(data) * 13 // 15])
+    done = edgecap("caption", "--json", "--model", tiny_folder, tmp_path / f"cut.{kind}")
+    assert done.returncode == AUDIO
+    captions = [json.loads(line) for line in done.stdout.splitlines()]
+    assert captions[0]["end"] == 10.0
+    assert captions[-1]["end"] == pytest.approx(13.0, abs=0.3)
+    (line,) = done.stderr.splitlines()
+    assert "cut short" in line
+    assert "copy it again" in line
 
 
 def test_no_samples(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -85,10 +85,9 @@ def ogg_links(reader: ByteReader) -> list[ByteRange]:
             place = reader.find(b"OggS", place)
             if place < 0:
                 break
+    starts = starts or [0]
     ends = [*starts[1:], reader.size]
-    return [ByteRange(start, end - start) for start, end in zip(starts, ends, strict=True)] or [
-        ByteRange(0, reader.size)
-    ]
+    return [ByteRange(start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
 def _read_chunks(reader: ByteReader, order: str, wanted: bytes) -> Uncompressed | None:

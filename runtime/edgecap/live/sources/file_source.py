@@ -10,7 +10,6 @@ import numpy as np
 
 from edgecap.audio.file import AudioFile
 from edgecap.audio.resample import resampled
-from edgecap.audio.samples import to_mono
 from edgecap.live.sources.source import NOTHING, Chunk
 from edgecap.types import Waveform
 
@@ -40,7 +39,7 @@ class FileSource:
         self.ended = False
         self._rate, self._most = target_rate, round(window * target_rate)
         self._clock, self._sleep = clock, sleep
-        self._blocks = resampled((to_mono(block) for block in self._file.blocks()), self._file.sample_rate, target_rate)
+        self._blocks = resampled(self._file.mono(), self._file.sample_rate, target_rate)
         self._pending: Waveform = NOTHING
         self._began: float | None = None
         self._given = 0

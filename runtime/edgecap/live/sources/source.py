@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from edgecap.audio.resample import Resampler
-from edgecap.audio.samples import LARGEST_SAMPLE, to_mono
+from edgecap.audio.samples import LARGEST_SAMPLE, Downmix
 from edgecap.types import Waveform
 
 Tell = Callable[[Literal["note", "warning"], str], None]
@@ -37,13 +37,13 @@ class Intake:
     """
 
     def __init__(self, sample_rate: float, target_rate: int) -> None:
-        self._resampler = Resampler(sample_rate, target_rate)
+        self._resampler, self._downmix = Resampler(sample_rate, target_rate), Downmix()
 
     def push(self, block: Waveform) -> Waveform:
         """Take a block (n, channels) float32; the mono samples (m,) that are ready."""
         if not float(np.max(np.abs(block), initial=0.0)) <= LARGEST_SAMPLE:  # true for NaN too
             block = np.clip(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0), -LARGEST_SAMPLE, LARGEST_SAMPLE)
-        return self._resampler.push(to_mono(block))
+        return self._resampler.push(self._downmix.push(block))
 
     def flush(self) -> Waveform:
         """What the low-pass still holds when the input has ended."""

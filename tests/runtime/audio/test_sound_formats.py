@@ -1,0 +1,221 @@
+"""What strangers' programs write: every container, codec and header is heard to its end, or its fault is told."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgecap.audio import file as file_module
+from edgecap.audio.decoders import media
+from edgecap.audio.decoders.media import FfmpegDecoder
+from edgecap.audio.file import AudioFile, decode
+from edgecap.audio.samples import to_mono
+from edgecap.errors import AudioError
+from support.signals import noise, tone
+
+RATE = 44_100
+SECONDS = 12.0
+Make = Callable[..., Path]
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+
+
+def heard(path: Path) -> tuple[float, str]:
+    """Seconds that come out of a file, and the fault that follows them."""
+    frames = 0
+    with AudioFile(path) as sound:
+        try:
+            for block in sound.blocks():
+                frames += len(block)
+        except AudioError as error:
+            return frames / sound.sample_rate, str(error)
+        return frames / sound.sample_rate, ""
+
+
+def decoded_by_ffmpeg(path: Path) -> float:
+    """Seconds that ffmpeg decodes."""
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "f32le", "-ac", "1", "-ar", str(RATE), "-"]
+    return len(subprocess.run(command, capture_output=True, check=True).stdout) / 4 / RATE
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise, quiet, a tone: what misleads an estimate from the first frame's bit rate."""
+    path = tmp_path_factory.mktemp("base") / "base.wav"
+    parts = [noise(3, RATE), np.zeros(round((SECONDS - 5) * RATE), np.float32), tone(2, RATE)]
+    soundfile.write(path, np.concatenate(parts), RATE)
+    return path
+
+
+@pytest.fixture
+def make(base: Path, tmp_path: Path) -> Make:
+    """Converts the base sound with ffmpeg's `options`; through a pipe its writer cannot go back to the header."""
+
+    def run(name: str, *options: str, piped: bool = False) -> Path:
+        path = tmp_path / name
+        command = ["ffmpeg", "-v", "error", "-y", "-i", str(base), *options]
+        if piped:
+            done = subprocess.run([*command, "-"], check=True, capture_output=True)
+            path.write_bytes(done.stdout)
+        else:
+            subprocess.run([*command, str(path)], check=True, capture_output=True)
+        return path
+
+    return run
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "options", "piped"),
+    [
+        ("vbr-without-xing.mp3", "-c:a libmp3lame -q:a 4 -f mp3", True),
+        ("vbr.mp3", "-c:a libmp3lame -q:a 4", False),
+        ("cbr-without-xing.mp3", "-c:a libmp3lame -b:a 128k -write_xing 0", False),
+        ("low.mp3", "-c:a libmp3lame -ar 22050 -ac 1 -b:a 32k", False),
+        ("unknown-length.flac", "-f flac", True),
+        ("unknown-length.wav", "-f wav", True),
+        ("large.w64", "-f w64", False),
+        ("big-endian.aiff", "", False),
+        ("sun.au", "", False),
+        ("vorbis.ogg", "-c:a libvorbis", False),
+        ("opus.opus", "-c:a libopus", False),
+    ],
+)
+def test_libsndfile_hears_it_all(make: Make, name: str, options: str, piped: bool) -> None:
+    path = make(name, *options.split(), piped=piped)
+    seconds, fault = heard(path)
+    assert fault == ""
+    assert seconds == pytest.approx(decoded_by_ffmpeg(path), abs=0.05)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("decoder", ["pyav", "ffmpeg"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("phone.m4a", "-c:a aac"),
+        ("radio.aac", "-c:a aac"),
+        ("browser.webm", "-c:a libopus"),
+        ("film.mp4", "-c:a aac"),
+        ("flac-in-ogg.ogg", "-c:a flac -f ogg"),
+        ("alac.m4a", "-c:a alac"),
+        ("windows.wma", ""),
+    ],
+)
+def test_ffmpeg_hears_what_libsndfile_cannot(
+    make: Make, monkeypatch: pytest.MonkeyPatch, decoder: str, name: str, options: str
+) -> None:
+    if decoder == "pyav":
+        pytest.importorskip("av")
+    else:
+        monkeypatch.setattr(media, "open_media", FfmpegDecoder)
+        monkeypatch.setattr(file_module, "open_media", FfmpegDecoder)
+    path = make(name, *options.split())
+    seconds, fault = heard(path)
+    assert fault == ""
+    assert seconds == pytest.approx(decoded_by_ffmpeg(path), abs=0.05)
+
+
+@needs_ffmpeg
+def test_without_ffmpeg_a_phone_recording_is_one_line_that_can_be_typed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make("phone.m4a", "-c:a", "aac")
+    monkeypatch.setattr(file_module, "media_available", lambda: False)
+    with pytest.raises(AudioError, match=r"is an MP4 file .* needs PyAV or ffmpeg; type: pip install av") as raised:
+        AudioFile(path)
+    assert "\n" not in str(raised.value)
+
+
+@needs_ffmpeg
+def test_joined_and_tagged_mp3s_are_heard_to_the_last_frame(make: Make, tmp_path: Path) -> None:
+    one = make("one.mp3", "-c:a", "libmp3lame", "-q:a", "4")
+    rubbish = b"ID3\x04\0\0" + bytes((0, 8, 0, 0)) + bytes(1 << 17)  # a tag of 128 kB, as a cover picture makes
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(one.read_bytes() + rubbish + one.read_bytes() + b"TAG".ljust(128, b"\0"))
+    seconds, fault = heard(joined)
+    assert fault == ""
+    assert seconds == pytest.approx(2 * SECONDS, abs=0.1)  # each has the delay of its encoder
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("kind", "codec"), [("ogg", "libvorbis"), ("opus", "libopus")])
+def test_every_link_of_a_chained_ogg_file_is_heard(make: Make, tmp_path: Path, kind: str, codec: str) -> None:
+    one = make(f"one.{kind}", "-c:a", codec)
+    other = make(f"other.{kind}", "-c:a", codec, "-ac", "2", "-ar", "48000")
+    chained = tmp_path / f"chained.{kind}"
+    chained.write_bytes(one.read_bytes() + other.read_bytes() + one.read_bytes())
+    seconds, fault = heard(chained)
+    assert fault == ""
+    assert seconds == pytest.approx(3 * SECONDS, abs=0.05)
+
+
+def test_a_wav_whose_recorder_lost_power_is_heard(base: Path, tmp_path: Path) -> None:
+    data = bytearray(base.read_bytes())
+    place = data.index(b"data")
+    data[place + 4 : place + 8] = struct.pack("<I", 0)
+    (tmp_path / "zero.wav").write_bytes(data)
+    seconds, fault = heard(tmp_path / "zero.wav")
+    assert (round(seconds, 3), fault) == (SECONDS, "")
+
+
+def test_a_wav_that_really_has_no_samples_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), RATE)
+    data = (tmp_path / "none.wav").read_bytes() + b"LIST" + struct.pack("<I", 4) + b"INFO"
+    (tmp_path / "none.wav").write_bytes(data)
+    seconds, fault = heard(tmp_path / "none.wav")
+    assert seconds == 0.0
+    assert "contains no audio" in fault
+
+
+@pytest.mark.parametrize(("kind", "header"), [("wav", 44), ("aiff", 60), ("au", 24)])
+def test_an_uncompressed_file_that_was_copied_in_half_says_so_after_its_last_sample(
+    base: Path, tmp_path: Path, kind: str, header: int
+) -> None:
+    samples, _ = soundfile.read(base, dtype="int16")
+    soundfile.write(tmp_path / f"whole.{kind}", samples, RATE, subtype="PCM_16")
+    data = (tmp_path / f"whole.{kind}").read_bytes()
+    kept = header + round(5.0 * RATE) * 2
+    (tmp_path / f"half.{kind}").write_bytes(data[:kept])
+    seconds, fault = heard(tmp_path / f"half.{kind}")
+    assert seconds == pytest.approx(5.0, abs=0.01)
+    assert "cut short" in fault
+    assert "12.0" in fault
+
+
+@needs_ffmpeg
+def test_a_damaged_flac_gives_all_that_was_decoded_before_the_damage(make: Make, tmp_path: Path) -> None:
+    data = make("whole.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(data[: len(data) * 3 // 4])
+    seconds, fault = heard(tmp_path / "cut.flac")
+    assert 1.0 < seconds < SECONDS
+    assert f"could be read up to {seconds:.3f} s" in fault
+    assert decode(tmp_path / "cut.flac", 16_000, 1.0).size == 16_000  # what is wanted lies before the damage
+
+
+def test_a_git_lfs_pointer_says_what_to_type(tmp_path: Path) -> None:
+    (tmp_path / "dog.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(AudioError, match="git lfs pull"):
+        AudioFile(tmp_path / "dog.wav")
+
+
+def test_opposite_channels_do_not_cancel_each_other() -> None:
+    one = noise(1, RATE)
+    assert np.allclose(to_mono(np.stack([one, -one], axis=1)), one, atol=1e-6)
+    other = noise(1, RATE, seed=1)
+    assert np.allclose(to_mono(np.stack([one, other], axis=1)), (one + other) / 2, atol=1e-6)
+
+
+@needs_ffmpeg
+def test_a_playlist_opens_no_other_file(base: Path, tmp_path: Path) -> None:
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:12\n#EXTINF:12,\n{base}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(AudioError, match="not a sound that can be read"):
+        AudioFile(playlist)
