@@ -173,7 +173,7 @@ class AudioFile:
                 f"{self.name} is {codec}, which needs PyAV or ffmpeg; type: pip install av, or sudo apt install ffmpeg"
             )
         return (
-            f"{self.name} is not a sound that can be read{_sentence(reason)}; give wav, flac, ogg, opus or mp3, "
+            f"{self.name} is not a readable sound file{_sentence(reason)}; use wav, flac, ogg, opus or mp3, "
             f"or convert it: ffmpeg -i {self._for_shell()} sound.wav"
         )
 
@@ -235,7 +235,7 @@ def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Pat
         while block := source.read(1 << 20):
             size += len(block)
             if size > SPOOL_LIMIT:
-                raise AudioError(f"{name} is longer than {SPOOL_LIMIT >> 30} GiB; give a file instead of a pipe")
+                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; give a file instead of a pipe")
             target.write(block)
         target.flush()
     except OSError as error:

@@ -196,7 +196,7 @@ def test_a_sound_is_decoded_to_one_mono_array_at_another_rate(sounds: Path) -> N
 
 def test_the_sounds_of_a_folder_are_those_with_a_known_suffix(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    for name in ("b.oga", "a.WAV", "deep/c.opus", "notes.txt", "d.mp4"):
+    for name in ("b.oga", "a.WAV", "deep/c.opus", "notes.txt", "d.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in sound_files(tmp_path)] == ["a.WAV", "b.oga", "c.opus"]
     for folder in (tmp_path / "none", tmp_path / "b.oga"):

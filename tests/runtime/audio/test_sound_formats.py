@@ -217,5 +217,5 @@ def test_opposite_channels_do_not_cancel_each_other() -> None:
 def test_a_playlist_opens_no_other_file(base: Path, tmp_path: Path) -> None:
     playlist = tmp_path / "list.m3u8"
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:12\n#EXTINF:12,\n{base}\n#EXT-X-ENDLIST\n")
-    with pytest.raises(AudioError, match="not a sound that can be read"):
+    with pytest.raises(AudioError, match="not a readable sound file"):
         AudioFile(playlist)
