@@ -16,11 +16,11 @@ import pytest
 import soundfile
 
 from edgecap.captioner import Captioner
-from support.room import long_noise, room
 from support.signals import RATE, noise, tone
 from support.tiny_model import write_tiny_bundle
+from support.virtual_microphone import long_noise, microphone
 
-__all__ = ["long_noise", "room"]  # fixtures
+__all__ = ["long_noise", "microphone"]  # fixtures
 
 if TYPE_CHECKING:
     from support.litert_parts import Made

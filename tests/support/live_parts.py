@@ -1,18 +1,23 @@
-"""Stand-ins for what a test of timing must hold in its own hands: the clock, the sound, the model's time."""
+"""Stand-ins for what a test of timing controls: the clock, the sound, the model's time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from edgecap.caption import Beam
+from edgecap.errors import EdgecapError
 from edgecap.live.events.describe import Described, WindowJob, unit
 from edgecap.live.events.event import Change, Event, Kind
+from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sources.source import NOTHING, Chunk
-from edgecap.types import Waveform
+from edgecap.types import Notify, Waveform
 
-TOLD = list[tuple[str, str]]
+Messages = list[tuple[str, str]]
+"""What was notified: kind and text."""
 
 
 class Clock:
@@ -31,15 +36,19 @@ class Clock:
 class FedSource:
     """A source that gives what the test puts in."""
 
-    name, lossless, speed, ended, overflows, fault = "the test", False, 1.0, False, 0, ""
+    lossless, speed, ended, overflows, fault = False, 1.0, False, 0, ""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "the test") -> None:
+        self.name = name
         self.chunks: list[Chunk] = []
+        self.failure: EdgecapError | None = None
 
-    def hear(self, samples: Waveform, lost: float = 0.0, fresh: bool = False) -> None:
+    def feed(self, samples: Waveform, lost: float = 0.0, fresh: bool = False) -> None:
         self.chunks.append(Chunk(samples, lost, fresh))
 
     def read(self, timeout: float) -> Chunk:
+        if self.failure is not None:
+            raise self.failure
         return self.chunks.pop(0) if self.chunks else Chunk(NOTHING)
 
     def close(self) -> None:
@@ -67,12 +76,11 @@ def described(
 
 
 def says(text: str = "a dog barks", before: Callable[[], None] = lambda: None) -> Callable[[WindowJob], Described]:
-    """A model that says one thing, after `before` has come back."""
+    """A model that says one thing, after `before` has returned."""
 
     def describe(job: WindowJob) -> Described:
         before()
-        found = described(text, job.start, job.end)
-        return Described(job, found.beams, found.embedding, False, found.seconds)
+        return replace(described(text, job.start, job.end), job=job)
 
     return describe
 
@@ -86,5 +94,26 @@ def story(number: int = 1, text: str = "a dog barks") -> list[Change]:
     return [change("begin", number, text), change("update", number, text), change("end", number, text)]
 
 
-def teller(told: TOLD):
-    return lambda kind, text: told.append((kind, text))
+def notifier(messages: Messages) -> Notify:
+    """Collects messages."""
+    return lambda kind, text: messages.append((kind, text))
+
+
+def ignore(_kind: str, _text: str) -> None:
+    """Takes messages that a test does not look at."""
+
+
+def usb_status(**values: Any) -> StatusSnapshot:
+    """A status of the microphone USB."""
+    return StatusSnapshot(**{"source": "USB", "asked_hop": 2.0, "hop": 2.0, **values})
+
+
+class Recorder:
+    """A model that says one thing, and the windows that it got."""
+
+    def __init__(self) -> None:
+        self.jobs: list[WindowJob] = []
+
+    def __call__(self, job: WindowJob) -> Described:
+        self.jobs.append(job)
+        return says()(job)

@@ -14,7 +14,7 @@ from selenium.webdriver import Chrome
 
 from edgecap.errors import MissingDependencyError
 from edgecap.live.events.event import Change, Event, Kind
-from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap_bench.live.chromium import chromium
 
 Found = TypeVar("Found")
@@ -98,9 +98,9 @@ def change(
     )
 
 
-def status(**more: Any) -> Status:
+def status(**more: Any) -> StatusSnapshot:
     """A listener's status."""
-    return Status(
+    return StatusSnapshot(
         **{
             "source": "the test",
             "asked_hop": 2.0,

@@ -34,7 +34,7 @@ from edgecap_bench.harness import load
 from edgecap_bench.harness.clips import load_clips
 from edgecap_bench.live import listen_streams
 from edgecap_bench.live.listen_result import ListenFigure, Listening
-from edgecap_bench.live.virtual_microphone import Room
+from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
 
@@ -112,9 +112,9 @@ class Bench:
 
     def _sound(self) -> list[ListenFigure]:
         """While sounds change every four seconds, without a pause."""
-        with Room() as room:
-            room.play(self._long(self._seconds + 20.0))
-            share, slowest, _, captions = self._listen(room, self._seconds, "--novelty", "2")
+        with VirtualMicrophone() as microphone:
+            microphone.play(self._long(self._seconds + 20.0))
+            share, slowest, _, captions = self._listen(microphone, self._seconds, "--novelty", "2")
         return [
             ListenFigure("processor in sound", 100 * share, "% of one core", 3.0, f"{captions} captions, none reused"),
             ListenFigure("caption after its window", 1000 * slowest, "ms", 150.0, "the slowest"),
@@ -123,20 +123,20 @@ class Bench:
     def _quiet(self) -> list[ListenFigure]:
         noise = np.random.default_rng(1).standard_normal(round((self._seconds + 20.0) * RATE)) * 10 ** (QUIET_DBFS / 20)
         soundfile.write(self._folder / "quiet.wav", noise, RATE)
-        with Room() as room:
-            room.play(self._folder / "quiet.wav")
-            share, _, _, captions = self._listen(room, self._seconds)
+        with VirtualMicrophone() as microphone:
+            microphone.play(self._folder / "quiet.wav")
+            share, _, _, captions = self._listen(microphone, self._seconds)
         return [ListenFigure("processor in quiet", 100 * share, "% of one core", 0.7, f"{captions} captions")]
 
     def _latency(self) -> list[ListenFigure]:
         """Delay from the first second of a sound that begins in quiet to its event, player and buffers included."""
         soundfile.write(self._folder / "short.wav", self._clips[0], RATE)
         delays = []
-        with Room() as room, self._process(room) as process:
+        with VirtualMicrophone() as microphone, self._process(microphone) as process:
             self._ready(process)
             for _ in range(STARTS):
                 began = time.monotonic()
-                player = room.play(self._folder / "short.wav")
+                player = microphone.play(self._folder / "short.wav")
                 while self._event(process)["kind"] != "begin":
                     pass
                 delays.append(time.monotonic() - began - FIRST_WINDOW)
@@ -156,11 +156,11 @@ class Bench:
     def _start(self) -> list[ListenFigure]:
         """Time from the start of the process to its first event, less the sound of the event's first window."""
         delays = []
-        with Room() as room:
-            room.play(self._long(20.0 * STARTS))
+        with VirtualMicrophone() as microphone:
+            microphone.play(self._long(20.0 * STARTS))
             for _ in range(STARTS):
                 began = time.monotonic()
-                with self._process(room) as process:
+                with self._process(microphone) as process:
                     event = self._event(process)
                     delays.append(time.monotonic() - began - float(event["end"]))
                     process.terminate()
@@ -204,9 +204,9 @@ class Bench:
         for process in busy:
             process.start()
         try:
-            with Room() as room:
-                room.play(self._long(seconds + 30.0))
-                share, _, overflows, captions = self._listen(room, seconds)
+            with VirtualMicrophone() as microphone:
+                microphone.play(self._long(seconds + 30.0))
+                share, _, overflows, captions = self._listen(microphone, seconds)
         finally:
             for process in busy:
                 process.kill()
@@ -221,9 +221,9 @@ class Bench:
             )
         ]
 
-    def _listen(self, room: Room, seconds: float, *more: str) -> tuple[float, float, int, int]:
+    def _listen(self, microphone: VirtualMicrophone, seconds: float, *more: str) -> tuple[float, float, int, int]:
         """Listen for so long: share of one core once it is under way, slowest caption (s), overflows, captions."""
-        with self._process(room, "--duration", str(seconds), *more, events=subprocess.DEVNULL) as process:
+        with self._process(microphone, "--duration", str(seconds), *more, events=subprocess.DEVNULL) as process:
             self._ready(process)
             time.sleep(SETTLE)
             began, used = time.monotonic(), load.processor_seconds(process.pid)
@@ -235,11 +235,13 @@ class Bench:
             raise MeasurementError(f"the listener ended without its summary: {words.strip().splitlines()[-1:]}")
         return share, float(summary[8]) / 1000, int(summary[6]), int(summary[2])
 
-    def _process(self, room: Room, *more: str, events: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def _process(
+        self, microphone: VirtualMicrophone, *more: str, events: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """A listener; a pipe of its `events` must be read, or it fills up and holds the listener."""
         command = [sys.executable, "-m", "edgecap", "listen", "--json", "--hop", str(HOP)]
         command += ["--min-score", "-99", "--cooldown", "0", *more, *(["--model", self._model] if self._model else [])]
-        environment = {**room.environment, "OMP_NUM_THREADS": "1"}
+        environment = {**microphone.environment, "OMP_NUM_THREADS": "1"}
         with load.pinned(self._cores):  # the child inherits them
             return subprocess.Popen(command, env=environment, text=True, stdout=events, stderr=subprocess.PIPE)
 

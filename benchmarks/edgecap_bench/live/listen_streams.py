@@ -30,7 +30,7 @@ def run(files: list[Path], *, model: str | None, seconds: float, hop: float) -> 
             source,
             ListenerSettings(window=captioner.window, hop=hop, novelty=ALWAYS_DECODE, phase=number * hop / len(files)),
             lambda *_: None,
-            worker=worker,
+            worker,
             ids=ids,
             number=number,
         )

@@ -25,7 +25,7 @@ from edgecap.captioner import Captioner
 from edgecap.errors import MeasurementError
 from edgecap.live.config.listen_config import ListenConfig, WebConfig
 from edgecap.live.events.event import Change, Event
-from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.util.files import check_writable
 from edgecap.web.assets import load_assets
 from edgecap.web.broadcast import Watcher
@@ -119,9 +119,11 @@ def _feed(live: LivePage, bands: int) -> Iterator[list[float]]:
             elapsed = time.monotonic() - began
             frames = random.normal(-10.0, 15.0, (max(0, round(100 * elapsed) - frames_given), bands))
             frames_given += len(frames)
-            live.hear("sound", frames.astype(np.float32))
-            live.tick(
-                Status(source="sound", asked_hop=2.0, hop=2.0, heard=elapsed, level=-30.0 + 10.0 * np.sin(elapsed))
+            live.on_frames("sound", frames.astype(np.float32))
+            live.on_status(
+                StatusSnapshot(
+                    source="sound", asked_hop=2.0, hop=2.0, heard=elapsed, level=-30.0 + 10.0 * np.sin(elapsed)
+                )
             )
             updates += 1
             if elapsed > 2 * events:
@@ -129,7 +131,7 @@ def _feed(live: LivePage, bands: int) -> Iterator[list[float]]:
                 event = Event(
                     events, elapsed - 2, elapsed, time.time() - 2, time.time(), "a sound", -0.5, -20.0, 0, True
                 )
-                live.change(Change("begin", event))
+                live.on_event(Change("begin", event))
             stop.wait(max(0.0, began + updates / UPDATES - time.monotonic()))
 
     thread = threading.Thread(target=feed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from edgecap.cli.console import clock
 from edgecap.live.events.event import Change, Event
-from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import clock_time
 
@@ -22,13 +23,15 @@ PER_SECOND = 8
 
 
 class LiveView(Sink):
-    """Redraws itself some times a second, in a thread of its own; the newest events stay on the terminal at the end."""
+    """Redrawn eight times a second by a thread of rich; the newest events stay on the terminal at the end."""
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console as RichConsole
         from rich.live import Live
 
-        self._statuses: dict[int, Status] = {}
+        self._lock = threading.Lock()
+        """Guards the two below, which the thread of rich reads."""
+        self._statuses: dict[int, StatusSnapshot] = {}
         self._recent: deque[Event] = deque(maxlen=RECENT)
         self._console = console or RichConsole()
         self._live = Live(
@@ -36,20 +39,22 @@ class LiveView(Sink):
         )
         self._live.start()
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`."""
-        if change.kind == "begin":
-            self._recent.append(change.event)
-            return
-        for place, event in enumerate(self._recent):
-            if event.id == change.event.id:
-                self._recent[place] = change.event
+    def on_event(self, change: Change) -> None:
+        """Show it among the recent ones."""
+        with self._lock:
+            if change.kind == "begin":
+                self._recent.append(change.event)
+                return
+            for index, event in enumerate(self._recent):
+                if event.id == change.event.id:
+                    self._recent[index] = change.event
 
-    def tick(self, status: Status) -> None:
-        """See `Sink.tick`."""
-        self._statuses[status.number] = status
+    def on_status(self, status: StatusSnapshot) -> None:
+        """Show it from the next redraw on."""
+        with self._lock:
+            self._statuses[status.number] = status
 
-    def tell(self, kind: str, message: str) -> None:
+    def notify(self, kind: str, message: str) -> None:
         """Print a line above the view."""
         from rich.text import Text
 
@@ -63,11 +68,13 @@ class LiveView(Sink):
             self._console.print(f"{clock_time(event.began)}  {event.text}", markup=False, highlight=False)
 
     def render(self) -> RenderableType:
-        """What is shown now."""
+        """The view as of now."""
         from rich.console import Group
         from rich.text import Text
 
-        statuses = [self._statuses[number] for number in sorted(self._statuses)]
+        with self._lock:
+            statuses = [self._statuses[number] for number in sorted(self._statuses)]
+            recent = [*reversed(self._recent)]
         if not statuses:
             return Text("waiting for sound …", "dim")
         lines = []
@@ -76,13 +83,13 @@ class LiveView(Sink):
         if any(status.audio_kept for status in statuses):
             lines.append(Text(f"● the sound of events is kept in {statuses[0].audio_kept}", "bold red"))
         named = len(statuses) > 1
-        lines += [_row(event, named=named) for event in reversed([*self._recent])]
+        lines += [_row(event, named=named) for event in recent]
         lines += [Text(_counts(status, named=named), "dim") for status in statuses]
         return Group(*lines)
 
 
-def _stream(status: Status) -> list[RenderableType]:
-    """What one source gives: level, gate, fault, caption, beams."""
+def _stream(status: StatusSnapshot) -> list[RenderableType]:
+    """One source: level, gate, fault, caption, beams."""
     from rich.text import Text
 
     lines: list[RenderableType] = [
@@ -91,9 +98,8 @@ def _stream(status: Status) -> list[RenderableType]:
     ]
     if status.fault:
         lines.append(Text(f"fault: {status.fault}", "bold red"))
-    event = status.event  # looked at once: the listening thread may end it meanwhile
-    said = event.text if event else ""
-    lines.append(Text(said or ("…" if status.gate_open else "quiet"), "bold" if said else "dim"))
+    caption = status.event.text if status.event else ""
+    lines.append(Text(caption or ("…" if status.gate_open else "quiet"), "bold" if caption else "dim"))
     if status.beams:
         lines.append(
             Text(
@@ -106,12 +112,12 @@ def _stream(status: Status) -> list[RenderableType]:
     return lines
 
 
-def _meter(status: Status) -> RenderableType:
+def _meter(status: StatusSnapshot) -> RenderableType:
     """The level as a bar, with the floor's place marked."""
     from rich.text import Text
 
     filled = round(METER * _share(status.level))
-    bar = ["█" if place < filled else "·" for place in range(METER)]
+    bar = ["█" if column < filled else "·" for column in range(METER)]
     if status.floor is not None:
         bar[min(METER - 1, round(METER * _share(status.floor)))] = "│"
     state = "open" if status.gate_open else "quiet"
@@ -136,7 +142,7 @@ def _row(event: Event, *, named: bool) -> RenderableType:
     )
 
 
-def _counts(status: Status, *, named: bool) -> str:
+def _counts(status: StatusSnapshot, *, named: bool) -> str:
     """One line of figures."""
     parts = [
         *([status.source] if named else []),

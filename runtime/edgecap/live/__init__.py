@@ -1,5 +1,7 @@
-"""Listening for weeks: sources of sound, the stream and its gate, events, and where they go.
+"""Listening for weeks: sound from sources, through a gate and a model, to events, and on to sinks.
 
-The way of a sound: source → model's rate → log-mel ring → gate → worker (encoder, decoder) → events → sinks.
-`listener.Listener` turns the crank; everything it turns is in a module of its own and knows no thread or clock.
+The way of a sound: source, model's sample rate, log-mel ring, gate, worker (encoder, decoder), events, sinks. The
+loop of `edgecap.live.loop` runs in the thread of the caller of `ListenSession.changes`. Other threads: the worker
+(`pipeline.worker`), PortAudio's callback, and those that sinks start. docs/architecture.md lists them all.
+Gate, meter, hop control and event builder read no clock: they are driven by the sound.
 """

@@ -1,8 +1,8 @@
-"""Whether the system's clock was set, or the machine slept, since the last look.
+"""Whether the system's clock was set, or the machine was suspended, since the last look.
 
-A board without a clock of its own starts at some time in the past and is set by NTP minutes later; a laptop sleeps.
-Both show as a difference between clocks: Unix time moves against the clock that only counts what runs, and while the
-machine sleeps that one stands still while the clock since boot goes on (clock_gettime(2)).
+A board without a real-time clock starts at some time in the past and is set by NTP minutes later; a laptop is
+suspended. Both show as a difference between clocks: Unix time jumps against the monotonic clock, and while the machine
+is suspended the monotonic clock stops while the clock since boot goes on (clock_gettime(2)).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SMALLEST_JUMP = 1.0
-"""Seconds; NTP corrects less by running the clock faster or slower, which needs no word."""
+"""Seconds; NTP corrects less by running the clock faster or slower, which is not reported."""
 LOOK_SECONDS = 1.0
 
 
@@ -20,19 +20,19 @@ LOOK_SECONDS = 1.0
 class Jump:
     """What happened to the clocks."""
 
-    moved: float
-    """Seconds by which Unix time was set forward."""
-    slept: float
+    clock_set: float
+    """Seconds by which Unix time was set forward; negative where it was set back."""
+    suspended: float
     """Seconds for which the machine was suspended."""
 
 
 def boot_time() -> float:
-    """Seconds since boot, sleep included; the running clock where the system has no such thing."""
+    """Seconds since boot, suspension included; the monotonic clock where the system has no such clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Clocks:
-    """Compares the three clocks now and then."""
+    """Compares the three clocks once a second."""
 
     def __init__(
         self,
@@ -45,16 +45,18 @@ class Clocks:
         self._offsets = self._read()
 
     def look(self) -> Jump | None:
-        """What happened since the last look; None where nothing did, and most of the time."""
+        """What happened since the last look; None where nothing did."""
         if self._running() < self._next:
             return None
         self._next = self._running() + LOOK_SECONDS
         (wall, boot), self._offsets = self._offsets, self._read()
-        slept = self._offsets[1] - boot
-        moved = self._offsets[0] - wall - slept
-        if abs(moved) < SMALLEST_JUMP and slept < SMALLEST_JUMP:
+        suspended = self._offsets[1] - boot
+        clock_set = self._offsets[0] - wall - suspended
+        if abs(clock_set) < SMALLEST_JUMP and suspended < SMALLEST_JUMP:
             return None
-        return Jump(moved if abs(moved) >= SMALLEST_JUMP else 0.0, slept if slept >= SMALLEST_JUMP else 0.0)
+        return Jump(
+            clock_set if abs(clock_set) >= SMALLEST_JUMP else 0.0, suspended if suspended >= SMALLEST_JUMP else 0.0
+        )
 
     def _read(self) -> tuple[float, float]:
         """Unix time and time since boot, each less the time that ran."""

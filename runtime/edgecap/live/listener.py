@@ -1,105 +1,104 @@
-"""One stream: sound in, changes of events out.
+"""One stream: sound in, `StreamStep`s out.
 
-One thread reads the source, keeps the log-mel ring, the levels and the gate, and never waits for the model; a
-worker, which several streams may share, captions the newest window. What is held is bounded: a window of sound in the
-source, a window of log-mel, one window in the worker's mailbox and one in its hands. Whoever is slow loses windows,
-which are counted, and is never more than a window behind.
+The thread that calls `step` reads the source, keeps the log-mel ring, the levels and the gate, and never waits for the
+model; a worker thread, which several streams share, captions the newest window. What is held is bounded: a window of
+sound in the source, a window of log-mel, one window in the worker's mailbox and one being captioned. A slow model loses
+windows, which are counted, and is never more than a window behind.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from edgecap.audio.samples import LEVEL_BLOCK_SECONDS
 from edgecap.captioner import Captioner
 from edgecap.live.events.describe import Described, Describer, WindowJob
 from edgecap.live.events.event import Change, EventBuilder
-from edgecap.live.loop import DRAIN_SECONDS, steps
+from edgecap.live.loop import DRAIN_SECONDS
 from edgecap.live.pipeline.gate import Gate
-from edgecap.live.pipeline.hop_control import Pace
+from edgecap.live.pipeline.hop_control import HopControl
 from edgecap.live.pipeline.meter import LevelMeter
 from edgecap.live.pipeline.settings import ListenerSettings
-from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.stream import MelStream
 from edgecap.live.pipeline.worker import CaptionWorker, Mailbox
-from edgecap.live.sinks.base import Sink
-from edgecap.live.sources.source import AudioSource, Tell
+from edgecap.live.sources.source import AudioSource, Chunk
 from edgecap.live.thermal import Heat, look
+from edgecap.types import LogMel, Notify
 
 IDLE_POLL = 0.25
-"""Longest wait for sound, seconds, where no caption is on its way."""
-WATCHED_POLL = 1 / 30
+"""Longest wait for sound, seconds, while no caption is being made."""
+FOLLOWED_POLL = 1 / 30
 """The same while someone follows the sound."""
 BUSY_POLL = 0.02
-DEAD_SECONDS = 10.0
-"""A source that gives one constant value for so long is told to be at fault."""
 HEAT_EVERY = 10.0
 LOUDEST_SECONDS = 10.0
-"""The loudest block of so many seconds is in the status."""
+"""The loudest block of this many seconds is in the status."""
 ONSET = 1.0
-"""Seconds of a new sound that are heard before it is captioned."""
+"""Seconds of a new sound that are collected before it is captioned."""
 LEAD_IN = 0.5
 """Quiet kept before a sound, seconds."""
 SHORTEST_WINDOW = 1.0
 """Least that a window reaches back, seconds."""
 SHORTEST_TAIL = 0.5
-"""What is left when the sound ends is captioned where it brings so many seconds."""
+"""What is left when the sound ends is captioned where it is at least this long, seconds."""
 
 
 class Listener:
-    """Listens to one source. Use `changes`, or `edgecap.live.loop.steps` for several."""
+    """Listens to one source; `edgecap.live.loop.steps` runs one or several. All calls come from one thread."""
 
     def __init__(
         self,
         captioner: Captioner,
         source: AudioSource,
         settings: ListenerSettings,
-        tell: Tell,
+        notify: Notify,
+        worker: CaptionWorker,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         heat: Callable[[], Heat] = look,
         describe: Callable[[WindowJob], Described] | None = None,
-        sinks: Sequence[Sink] = (),
-        worker: CaptionWorker | None = None,
+        followed: Callable[[], bool] = lambda: False,
         ids: Iterator[int] | None = None,
         number: int = 0,
         several: bool = False,
     ) -> None:
-        """`several` streams share a `worker` and `ids` of events, and have a `number` each. `sinks` may follow the
-        sound; `describe` stands in for the model in tests of timing. Raises ValueError for a wrong window or hop.
+        """`several` streams share a `worker` and the `ids` of events, and have a `number` each.
+
+        While `followed` is true, steps bring log-mel frames and come quickly. `describe` stands in for the model in
+        tests of timing. Raises ValueError for a wrong window or hop.
         """
         captioner.check_windows(window=settings.window, hop=settings.hop)
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
         self._rate = front_end.sample_rate
-        self._source, self._settings, self._tell = source, settings, tell
+        self._source, self._settings, self._notify = source, settings, notify
         self._clock, self._wall, self._look, self._several = clock, wall, heat, several
+        self._followed = followed
         frames = min(encoder.window_frames, front_end.frames(round(settings.window * self._rate)))
-        self._sinks = sinks
         self._mel = MelStream(front_end, frames)
         self._fewest = min(frames, encoder.frames_per_memory)
         self._meter = LevelMeter(self._rate, max(settings.window, LOUDEST_SECONDS))
         self._gate = Gate(settings.gate) if settings.gate else None
-        self._pace = Pace(settings.hop)
-        self._pace.restart(settings.phase)
+        self._hops = HopControl(settings.hop, phase=settings.phase)
         self._events = EventBuilder(settings.events, lambda: source.name, ids)
-        worker, self._own = worker or CaptionWorker(), worker is None
-        self._worker = worker
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
             describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
         )
         self._samples = 0
         self._loud = False
-        self._onset = self._sounded = self._looked_at = 0.0
+        self._onset = self._last_loud = self._considered = 0.0
         self._offered = -settings.hop
-        self._next_heat, self._began, self._last = clock(), wall(), clock()
-        self._dead = False
-        self._moved = (float("-inf"), 0.0)
-        self.status = Status(source=source.name, hop=settings.hop, asked_hop=settings.hop, number=number)
-        """What goes on, for views; replaced in place, so read it freely from other threads."""
+        self._next_heat, self._began, self._last_sound = clock(), wall(), clock()
+        self._constant = False
+        self._clock_set_at, self._clock_set_by = float("-inf"), 0.0
+        self._status = StatusSnapshot(
+            source=source.name, hop=settings.hop, asked_hop=settings.hop, number=number, audio_kept=settings.audio_kept
+        )
+        self.status = self._status
+        """As of the end of the last step."""
 
     @property
     def heard(self) -> float:
@@ -108,132 +107,122 @@ class Listener:
 
     @property
     def patience(self) -> float:
-        """Seconds until there may be something to do: a window that is due, a caption that is ready, new sound."""
+        """Seconds until a step may bring something: a window that is due, a caption that is ready, new sound."""
         if self._mailbox.idle:
-            idle = WATCHED_POLL if any(sink.watched for sink in self._sinks) else IDLE_POLL
-            return min(idle, max(BUSY_POLL, self._pace.next - self.heard))
+            idle = FOLLOWED_POLL if self._followed() else IDLE_POLL
+            return min(idle, max(BUSY_POLL, self._hops.next - self.heard))
         return BUSY_POLL
 
     def ended(self, duration: float | None = None) -> bool:
-        """Whether the source has ended, or `duration` seconds were heard."""
+        """Whether the source has ended, or has given `duration` seconds."""
         return self._source.ended or (duration is not None and self.heard >= duration)
 
-    def changes(self, stop: threading.Event, duration: float | None = None) -> Iterator[Change]:
-        """Changes of this stream's events, as `crank.steps` gives them."""
-        for _, changes in steps([self], stop, duration):
-            yield from changes
+    def step(self, wait: float | None = None) -> StreamStep:
+        """Take new sound, have a window captioned where one is due, collect captions.
 
-    def step(self, wait: float | None = None) -> list[Change]:
-        """Take what came, caption what is due, give what is new.
-
-        Waits only for sound, at most `wait` seconds; as long as `patience` says where None is given.
+        Waits only for sound, at most `wait` seconds; as long as `patience` says where None is given. Raises DeviceError
+        and AudioError from the source, BundleError from the model.
         """
-        self._take(self.patience if wait is None else wait)
-        if self._pace.due(self.heard):
+        chunk = self._source.read(self.patience if wait is None else wait)
+        frames = self._take(chunk)
+        if self._hops.due(self.heard):
             self._offer()
         self._check_heat()
         changes = self._collect()
         if self._mailbox.idle and not (self._gate is None or self._gate.open):
-            changes += self._events.tick(self.heard)  # what sounds and was not captioned yet may be the same
-        if self._clock() - self._last >= self._settings.events.close_after:
+            changes += self._events.quiet_until(self.heard)  # a sound that was not captioned yet may be the same event
+        if self._clock() - self._last_sound >= self._settings.events.close_after:
             changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
-        self._note(changes)
-        return changes
+        return replace(self._end_step(changes), samples=chunk.samples, frames=frames)
 
-    def moved(self, seconds: float) -> None:
-        """The system's clock was set `seconds` forward: what is open is dated by the new one."""
-        self._moved = (self._clock(), seconds)
+    def clock_set(self, seconds: float) -> None:
+        """The system's clock was set `seconds` forward: the open event is dated by the new time."""
+        self._clock_set_at, self._clock_set_by = self._clock(), seconds
         self._began += seconds
-        self._events.move(seconds)
+        self._events.shift(seconds)
 
-    def slept(self, seconds: float) -> list[Change]:
-        """The machine was suspended for so long: an event that was open before is over."""
-        changes = self._events.finish() if seconds >= self._settings.events.close_after else []
-        self._note(changes)
-        return changes
+    def suspended(self, seconds: float) -> StreamStep:
+        """The machine was suspended for `seconds`: an event that was open before may be over."""
+        return self._end_step(self._events.finish() if seconds >= self._settings.events.close_after else [])
 
-    def finish(self, *, whole: bool, answers: bool = True, gasp: float = DRAIN_SECONDS) -> list[Change]:
-        """Close the open event, and the worker where it is this listener's own.
+    def finish(self, *, caption_rest: bool = False, drain: float | None = DRAIN_SECONDS) -> StreamStep:
+        """Close the open event.
 
-        `whole` captions what is left when the sound came to its end; `answers` waits for a caption on its way, at most
-        `gasp` seconds.
+        `caption_rest` captions the sound since the last window; a caption that is being made may take `drain` seconds
+        more, and is not taken where that is None. Raises BundleError from the model.
         """
         try:
-            if whole and self.heard - self._looked_at >= SHORTEST_TAIL:
+            if caption_rest and self.heard - self._considered >= SHORTEST_TAIL:
                 self._offer()
-            if answers:
-                self._mailbox.wait(gasp)
-            changes = (self._collect() if answers else []) + self._events.finish()
-            self._note(changes)
+            changes = []
+            if drain is not None:
+                self.drain(drain)
+                changes = self._collect()
+            return self._end_step(changes + self._events.finish())
         finally:
             self.close()
-        return changes
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until every window that was offered is captioned; whether that took at most `timeout` seconds."""
+        return self._mailbox.drain(timeout)
 
     def close(self) -> None:
-        """Ask for no more captions; `steps` does so by itself, this is for a listener that was never walked."""
+        """Drop the window that waits to be captioned."""
         self._mailbox.empty()
-        if self._own:
-            self._worker.close(DRAIN_SECONDS)
 
-    def _take(self, wait: float) -> None:
-        """Move new sound into ring, meter and gate."""
-        chunk = self._source.read(wait)
-        status = self.status
-        status.overflows = self._source.overflows
+    def _take(self, chunk: Chunk) -> LogMel | None:
+        """New sound into the ring, the meter and the gate; the new log-mel frames where someone follows."""
         if chunk.fresh and self._samples:
             self._mel.restart()
             self._meter.restart()
-            self._pace.restart(self.heard)
-        status.lost += chunk.lost
+            self._hops.restart(self.heard)
         self._samples += round(chunk.lost * self._rate)
+        self._update(overflows=self._source.overflows, lost=self._status.lost + chunk.lost)
         if not chunk.samples.size:
-            return
-        self._last = self._clock()
-        whole = self._mel.push(chunk.samples)
+            return None
+        self._last_sound = self._clock()
+        count = self._mel.push(chunk.samples)
         self._samples += chunk.samples.size
-        for sink in self._sinks:
-            if sink.watched and whole:
-                sink.hear(self._source.name, self._mel.newest(whole))
-            if sink.recording:
-                sink.record(self._source.name, chunk.samples, self.heard)
         levels = self._meter.push(chunk.samples)
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):
-            self._hear(level, self.heard - behind * LEVEL_BLOCK_SECONDS)
-        self._check_dead()
+            self._gate_block(level, self.heard - behind * LEVEL_BLOCK_SECONDS)
+        self._check_constant()
+        return self._mel.newest(count) if count and self._followed() else None
 
-    def _hear(self, level: float, end: float) -> None:
+    def _gate_block(self, level: float, end: float) -> None:
         """Pass one block of level `level`, which ended at `end`, through the gate."""
         if self._gate is None:
-            self._loud, self._sounded = True, end
+            self._loud, self._last_loud = True, end
             return
         was_open = self._gate.open
-        if self._gate.hear(level):
-            self._loud, self._sounded = True, end
+        if self._gate.push(level):
+            self._loud, self._last_loud = True, end
             if not was_open:
                 self._onset = end - LEVEL_BLOCK_SECONDS
-                self._pace.restart_at(max(self._onset + min(ONSET, self._pace.hop), self._offered + self._pace.hop))
+                first = self._onset + min(ONSET, self._hops.hop)
+                self._hops.restart_at(max(first, self._offered + self._hops.hop))
 
     def _offer(self) -> None:
         """Hand the newest window to the worker, unless it is quiet or too short."""
-        status, end = self.status, self.heard
-        status.windows += 1
+        end = self.heard
+        self._update(windows=self._status.windows + 1)
         loud, self._loud = self._loud, False
-        since, self._looked_at = end - self._looked_at, end
+        since, self._considered = end - self._considered, end
         if self._mel.frames < self._fewest:
             return
         held = min(self._settings.window, (self._mel.frames + 1) * self._mel.frame_seconds)
-        if not loud or self._sounded <= end - held:  # what was loud may be older, as with a hop longer than a window
-            status.quiet += 1
+        if not loud or self._last_loud <= end - held:  # the loud part may be older, as with a hop longer than a window
+            self._update(quiet=self._status.quiet + 1)
             return
         self._offered = end
         frames = self._mel.window(self._frames_since_onset(end))
         start = max(0.0, end - min(self._settings.window, (frames.shape[1] + 1) * self._mel.frame_seconds))
-        sounded = end if end - self._sounded < LEVEL_BLOCK_SECONDS else self._sounded
+        sounded = end if end - self._last_loud < LEVEL_BLOCK_SECONDS else self._last_loud
         self._mailbox.submit(
             WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(), self._clock(), sounded)
         )
         if self._source.lossless:
-            self._mailbox.wait()
+            self.drain()
 
     def _wall_now(self) -> float:
         """Unix time of the newest sound; a file played faster is dated as if it had been played at its own speed."""
@@ -250,66 +239,73 @@ class Listener:
         return max(self._fewest, round(seconds / self._mel.frame_seconds))
 
     def _collect(self) -> list[Change]:
-        """Take the worker's answers to the events."""
+        """Captions that are ready, as changes of events."""
         changes: list[Change] = []
-        status = self.status
         for answer in self._mailbox.poll():
-            described = self._dated(answer)
-            status.captions += 1
-            status.reused += described.reused
-            status.seconds = described.seconds
-            status.latency = self._clock() - described.job.asked
-            status.slowest = max(status.slowest, status.latency)
-            status.text, status.score = described.beams[0].text, described.beams[0].score
-            status.beams = tuple((beam.text, beam.score) for beam in described.beams)
-            self._say(self._pace.took((described.waited + described.seconds) * self._source.speed))
-            changes += self._events.hear(described, self._onset)
-        status.dropped = self._mailbox.dropped + self._pace.late
+            described, status = self._dated(answer), self._status
+            latency = self._clock() - described.job.asked
+            self._update(
+                captions=status.captions + 1,
+                reused=status.reused + described.reused,
+                beams=tuple((beam.text, beam.score) for beam in described.beams),
+                seconds=described.seconds,
+                latency=latency,
+                slowest=max(status.slowest, latency),
+            )
+            message = self._hops.caption_took((described.waited + described.seconds) * self._source.speed)
+            if message:
+                self._notify("warning", f"{self._source.name}: {message}" if self._several else message)
+            changes += self._events.add(described, self._onset)
         return changes
 
     def _dated(self, described: Described) -> Described:
-        """The answer, dated by the clock as it goes now even if it was set while the model was at work."""
-        at, seconds = self._moved
-        if described.job.asked >= at:
+        """The answer, dated by the clock as it is now even if it was set while the model was at work."""
+        if described.job.asked >= self._clock_set_at:
             return described
-        return replace(described, job=replace(described.job, wall=described.job.wall + seconds))
+        return replace(described, job=replace(described.job, wall=described.job.wall + self._clock_set_by))
 
-    def _check_dead(self) -> None:
+    def _check_constant(self) -> None:
         flat = self._meter.flat_seconds
-        if flat >= DEAD_SECONDS and not self._dead:
-            self._dead = True
-            self._tell(
+        if flat >= self._settings.constant_after and not self._constant:
+            self._constant = True
+            self._notify(
                 "warning",
-                f"{self._source.name} has given nothing but one constant value for {flat:.0f} s; see "
-                "whether it is muted, and whether its cable is plugged in",
+                f"{self._source.name} has given nothing but one constant value for {flat:.0f} s; check "
+                "that it is not muted and that its cable is plugged in",
             )
-        elif self._dead and flat == 0.0:
-            self._dead = False
-            self._tell("note", f"{self._source.name} gives sound again")
+        elif self._constant and flat == 0.0:
+            self._constant = False
+            self._notify("note", f"{self._source.name} gives sound again")
 
     def _check_heat(self) -> None:
         if self._clock() < self._next_heat:
             return
         self._next_heat = self._clock() + HEAT_EVERY
         heat = self._look()
-        self.status.celsius, self.status.throttled = heat.celsius, heat.throttled
-        message = self._pace.heat(heat.hot)
-        if message and not self.status.number:  # the board is the same for all
-            self._tell("warning", message)
+        self._update(celsius=heat.celsius, throttled=heat.throttled)
+        message = self._hops.board_is(hot=heat.hot)
+        if message and not self._status.number:  # the board is the same for all streams
+            self._notify("warning", message)
 
-    def _say(self, message: str) -> None:
-        if message:
-            self._tell("warning", f"{self._source.name}: {message}" if self._several else message)
+    def _update(self, **values: object) -> None:
+        self._status = replace(self._status, **values)  # type: ignore[arg-type]
 
-    def _note(self, changes: list[Change]) -> None:
-        """Bring the status up to date."""
-        status = self.status
-        status.source = self._source.name
-        status.fault = self._source.fault or ("digital silence" if self._dead else "")
-        status.heard, status.level, status.loudest = self.heard, self._meter.now, self._meter.loudest(LOUDEST_SECONDS)
-        status.hop = self._pace.hop
-        status.gate_open = self._gate is None or self._gate.open
-        status.floor = None if self._gate is None else self._gate.floor
-        status.suppressed = self._events.suppressed
-        status.events += sum(change.kind == "begin" for change in changes)
-        status.event = self._events.event
+    def _end_step(self, changes: list[Change]) -> StreamStep:
+        """Publish the status."""
+        status = self._status
+        self._update(
+            source=self._source.name,
+            fault=self._source.fault or ("digital silence" if self._constant else ""),
+            heard=self.heard,
+            level=self._meter.now,
+            loudest=self._meter.loudest(LOUDEST_SECONDS),
+            hop=self._hops.hop,
+            gate_open=self._gate is None or self._gate.open,
+            floor=None if self._gate is None else self._gate.floor,
+            dropped=self._mailbox.dropped + self._hops.late,
+            suppressed=self._events.suppressed,
+            events=status.events + sum(change.kind == "begin" for change in changes),
+            event=self._events.event,
+        )
+        self.status = self._status
+        return StreamStep(self._status, tuple(changes))

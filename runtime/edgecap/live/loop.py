@@ -1,57 +1,78 @@
-"""The crank: turns one listener or several, in one thread, until the end, whatever ends it."""
+"""The event loop of one or more streams, in one thread, until the end, whatever ends it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from edgecap.errors import EdgecapError
-from edgecap.live.events.event import Change
-
-if TYPE_CHECKING:
-    from edgecap.live.listener import Listener
+from edgecap.live.pipeline.status import StreamStep
 
 DRAIN_SECONDS = 5.0
-"""Seconds that captions on their way may still take after the end was asked for."""
+"""Seconds that captions under way may still take after the stop."""
+
+
+class SteppedStream(Protocol):
+    """What the loop needs of a stream (`edgecap.live.listener.Listener`)."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds until a step may bring something."""
+        ...
+
+    def step(self, wait: float | None = None) -> StreamStep:
+        """Take new sound; waits for it at most `wait` seconds, `patience` where that is None."""
+        ...
+
+    def ended(self, duration: float | None = None) -> bool:
+        """Whether the sound has ended, or `duration` seconds have come."""
+        ...
+
+    def finish(self, *, caption_rest: bool = False, drain: float | None = DRAIN_SECONDS) -> StreamStep:
+        """Close the open event."""
+        ...
+
+    def close(self) -> None:
+        """Drop the window that waits to be captioned."""
+        ...
 
 
 def steps(
-    listeners: Sequence[Listener],
+    streams: Sequence[SteppedStream],
     stop: threading.Event,
     duration: float | None = None,
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[tuple[Listener, list[Change]]]:
-    """What each step of each listener brought, until `stop` is set, all sources have ended, or each was heard for
-    `duration` seconds.
+) -> Iterator[StreamStep]:
+    """Steps of all streams until `stop` is set, all sources have ended, or each has given `duration` seconds.
 
-    One listener waits in its source; several are asked in turns, with one sleep for all between two rounds. Whatever
-    ends it, open events are closed. Raises DeviceError and AudioError from a source, BundleError from the model.
+    One stream waits in its source; several are polled in turns, with one sleep for all between two rounds. Whatever
+    ends the loop, open events are closed. Raises DeviceError and AudioError from a source, BundleError from the model.
     """
-    running, failure = list(listeners), None
+    running, failure = list(streams), None
     try:
         while running and not stop.is_set():
             several = len(running) > 1
             if several:
-                sleep(min(listener.patience for listener in running))
-            for listener in tuple(running):
-                yield listener, listener.step(0.0 if several else None)
-                if listener.ended(duration):
-                    running.remove(listener)
-                    yield listener, listener.finish(whole=not stop.is_set())
+                sleep(min(stream.patience for stream in running))
+            for stream in tuple(running):
+                yield stream.step(0.0 if several else None)
+                if stream.ended(duration):
+                    running.remove(stream)
+                    yield stream.finish(caption_rest=not stop.is_set())
     except EdgecapError as error:
         failure = error
     except BaseException:
-        for listener in listeners:
-            listener.close()
+        for stream in streams:
+            stream.close()
         raise
     deadline = time.monotonic() + DRAIN_SECONDS
-    for listener in running:
-        gasp = max(0.0, deadline - time.monotonic())
+    for stream in running:
+        left = max(0.0, deadline - time.monotonic())
         try:
-            yield listener, listener.finish(whole=False, answers=failure is None, gasp=gasp)
+            yield stream.finish(drain=left if failure is None else None)
         except EdgecapError as error:
             failure = failure or error
     if failure is not None:

@@ -1,4 +1,4 @@
-"""From a configuration to a running listener with everything that its events go to."""
+"""From a configuration to running listeners and the sinks that their events go to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
-from types import TracebackType
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -17,27 +17,32 @@ from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, ConfigError
 from edgecap.live.clocks import Clocks
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones
-from edgecap.live.events.event import Change, EventSettings
+from edgecap.live.events.event import Change
 from edgecap.live.events.similarity import stems
 from edgecap.live.listener import Listener
 from edgecap.live.loop import DRAIN_SECONDS, steps
 from edgecap.live.pipeline.gate import GateSettings
 from edgecap.live.pipeline.settings import ListenerSettings
-from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.worker import CaptionWorker
-from edgecap.live.sinks.base import Sink
-from edgecap.live.sources.source import AudioSource, Tell
+from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.live.sinks.registry import open_sinks
+from edgecap.live.sources.source import AudioSource
 from edgecap.live.watchdog import Watchdog
+from edgecap.types import Notify
 
 
 class ListenSession:
-    """Open sources, one loaded model and open outputs. Use it as a context manager."""
+    """Open sources, one loaded model and open sinks. Use it as a context manager.
 
-    def __init__(self, config: ListenConfig, tell: Tell, *, sinks: Sequence[Sink] = ()) -> None:
-        """Open all of it; `sinks` are told first, after the journal.
+    It owns the sinks: nothing else calls them, and it does so from the thread that iterates over `changes`.
+    """
 
-        Raises BundleError, DeviceError, AudioError, OutputError, ConfigError, MissingDependencyError: whatever of it
-        cannot be used; what was opened before is closed again.
+    def __init__(self, config: ListenConfig, notify: Notify, *, sinks: Sequence[Sink] = ()) -> None:
+        """Open everything; `sinks` come after those that store events, before the others.
+
+        What was opened is closed again where something fails. Raises BundleError, DeviceError, AudioError, OutputError,
+        ConfigError, MissingDependencyError.
         """
         self.config = config
         self.captioner = Captioner.load(config.model.name, threads=config.model.threads)
@@ -46,13 +51,13 @@ class ListenSession:
         settings = _settings(config, self.captioner)
         with ExitStack() as stack:
             self._sinks: list[Sink] = []
-            for opened in _outputs(config, tell, self, sinks):
-                stack.callback(opened.close)
-                self._sinks.append(opened)
-            self._sources = list(_sources(config, self.captioner, settings.window, tell, stack))
+            for sink in open_sinks(SinkContext(config, self.captioner, notify), sinks):
+                stack.callback(sink.close)
+                self._sinks.append(sink)
+            self._sources = list(_sources(config, self.captioner, settings.window, notify, stack))
             self.worker = CaptionWorker()
             stack.callback(self.worker.close, DRAIN_SECONDS)
-            self._watchdog, self._clocks, self._tell = Watchdog(), Clocks(), tell
+            self._watchdog, self._clocks, self._notify = Watchdog(), Clocks(), notify
             stack.callback(self._watchdog.stop)
             ids, several = count(1), len(self._sources)
             lowest = self.captioner.manifest.silence.threshold_dbfs
@@ -61,15 +66,15 @@ class ListenSession:
                 Listener(
                     self.captioner,
                     source,
-                    replace(its, phase=number * settings.hop / several),
-                    tell,
-                    sinks=self._sinks,
-                    worker=self.worker,
+                    replace(own_settings, phase=number * settings.hop / several),
+                    notify,
+                    self.worker,
+                    followed=self._followed,
                     ids=ids,
                     number=number,
                     several=several > 1,
                 )
-                for number, (source, its) in enumerate(each)
+                for number, (source, own_settings) in enumerate(each)
             ]
             self._resources = stack.pop_all()
 
@@ -79,82 +84,94 @@ class ListenSession:
         return [source.name for source in self._sources]
 
     @property
-    def status(self) -> Status:
-        """What goes on at the first source."""
+    def status(self) -> StatusSnapshot:
+        """The status of the first source."""
         return self._listeners[0].status
 
     @property
-    def statuses(self) -> list[Status]:
-        """What goes on at each source."""
+    def statuses(self) -> list[StatusSnapshot]:
+        """The status of each source."""
         return [listener.status for listener in self._listeners]
 
     def changes(self, stop: threading.Event) -> Generator[Change]:
-        """Changes of events, after every output was told. See `crank.steps`.
+        """Changes of events, each after every sink got it, until `stop` is set or the sound ends.
 
-        Whoever leaves before the end, or an output that fails, takes no event along: the others are told its end.
+        Where the caller leaves before the end, or a sink fails, the other sinks still get the end of open events.
+        Raises what `edgecap.live.loop.steps` does, and OutputError from a sink.
         """
         try:
-            for listener, changes in steps(self._listeners, stop, self.config.stream.duration):
-                for change in changes:
-                    for sink in self._sinks:
-                        sink.change(change)
-                for sink in self._sinks:
-                    sink.tick(listener.status)
+            for step in steps(self._listeners, stop, self.config.stream.duration):
+                self._dispatch(step)
                 self._watchdog.beat(self.statuses, self.worker.busy_seconds)
-                yield from changes
-                yield from self._look_at_clocks()
+                yield from step.changes
+                for jump_step in self._check_clocks():
+                    yield from jump_step.changes
         except BaseException:
             self._end_events()
             raise
 
-    def _end_events(self) -> None:
-        """Close what is still open, and tell every output that takes it."""
-        for listener in self._listeners:
-            for change in listener.finish(whole=False, answers=False):
-                for sink in self._sinks:
-                    with suppress(Exception):  # what ended it is raised, not what follows from that
-                        sink.change(change)
-
-    def _look_at_clocks(self) -> list[Change]:
-        """What a clock that was set, or a machine that slept, means for events that are open."""
-        jump = self._clocks.look()
-        if jump is None:
-            return []
-        changes: list[Change] = []
-        if jump.slept:
-            self._tell("note", f"the machine was suspended for {jump.slept:.0f} s; listening again")
-            for listener in self._listeners:
-                changes += listener.slept(jump.slept)
-        if jump.moved:
-            self._tell(
-                "warning",
-                f"the system's clock was set {'forward' if jump.moved > 0 else 'back'} by "
-                f"{abs(jump.moved):.0f} s; what is open is dated by the new time",
-            )
-            for listener in self._listeners:
-                listener.moved(jump.moved)
-            for sink in self._sinks:
-                sink.moved(jump.moved)
-        for change in changes:
-            for sink in self._sinks:
-                sink.change(change)
-        return changes
-
     def close(self) -> None:
-        """Close the source, then the outputs, which deliver what is left within a few seconds."""
+        """Close the sources, then the sinks, which deliver what is left within a few seconds."""
         self._resources.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _followed(self) -> bool:
+        """Whether a sink follows the sound now."""
+        return any(sink.wants_frames for sink in self._sinks)
+
+    def _dispatch(self, step: StreamStep) -> None:
+        """Give a step to the sinks."""
+        status = step.status
+        for sink in self._sinks:
+            if step.frames is not None and sink.wants_frames:
+                sink.on_frames(status.source, step.frames)
+            if step.samples.size and sink.wants_audio:
+                sink.on_audio(status.source, step.samples, status.heard)
+        for change in step.changes:
+            for sink in self._sinks:
+                sink.on_event(change)
+        for sink in self._sinks:
+            sink.on_status(status)
+
+    def _end_events(self) -> None:
+        """Close open events, and give their ends to every sink that takes them."""
+        for listener in self._listeners:
+            for change in listener.finish(drain=None).changes:
+                for sink in self._sinks:
+                    with suppress(Exception):  # the first failure is raised, not those that follow from it
+                        sink.on_event(change)
+
+    def _check_clocks(self) -> Iterator[StreamStep]:
+        """React to a clock that was set or a machine that was suspended."""
+        jump = self._clocks.look()
+        if jump is None:
+            return
+        steps_after = []
+        if jump.suspended:
+            self._notify("note", f"the machine was suspended for {jump.suspended:.0f} s; listening again")
+            steps_after = [listener.suspended(jump.suspended) for listener in self._listeners]
+        if jump.clock_set:
+            self._notify(
+                "warning",
+                f"the system's clock was set {'forward' if jump.clock_set > 0 else 'back'} by "
+                f"{abs(jump.clock_set):.0f} s; open events are dated by the new time",
+            )
+            for listener in self._listeners:
+                listener.clock_set(jump.clock_set)
+            for sink in self._sinks:
+                sink.on_clock_set(jump.clock_set)
+        for step in steps_after:
+            self._dispatch(step)
+            yield step
 
 
 def rehearse(captioner: Captioner, beam: int | None) -> None:
-    """Caption a moment of silence: a model that cannot do this is told now and not with the first sound.
+    """Caption a moment of silence, so that a model that cannot do this fails now and not with the first sound.
 
     Raises BundleError.
     """
@@ -163,7 +180,7 @@ def rehearse(captioner: Captioner, beam: int | None) -> None:
 
 
 def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
-    """The listener's part of a configuration. Raises ConfigError for a window, hop or filter that cannot be."""
+    """The listener's part of a configuration. Raises ConfigError for an invalid window, hop or filter."""
     stream, events = config.stream, config.events
     window = captioner.window if stream.window is None else stream.window
     try:
@@ -172,42 +189,39 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
         raise ConfigError(str(error)) from error
     for key, words in (("only", events.only), ("ignore", events.ignore)):
         for word in words:
-            if not stems(word):  # it would let everything through, or nothing be ignored, without a word
-                raise ConfigError(f"events.{key}: captions are not told apart by {word!r}; name what is heard, as dog")
+            if not stems(word):  # such a filter would silently do nothing
+                raise ConfigError(f"events.{key}: {word!r} is not a content word of captions; use a noun, as dog")
     gate = _gate(stream.gate, captioner.manifest.silence.threshold_dbfs)
-    rules = EventSettings(
-        same_words=events.same_words,
-        same_sound=events.same_sound,
-        close_after=events.close_after,
-        longest=events.longest,
-        cooldown=events.cooldown,
-        min_score=events.min_score,
-        only=tuple(events.only),
-        ignore=tuple(events.ignore),
-    )
     return ListenerSettings(
-        window=window, hop=stream.hop, beam=config.model.beam, gate=gate, novelty=stream.novelty, events=rules
+        window=window,
+        hop=stream.hop,
+        beam=config.model.beam,
+        gate=gate,
+        novelty=stream.novelty,
+        events=events,
+        constant_after=stream.constant_after,
+        audio_kept=str(Path(config.output.keep_audio).expanduser()) if config.output.keep_audio is not None else "",
     )
 
 
-def _gate(asked: str | float, lowest: float) -> GateSettings | None:
-    """A gate as the configuration says it: "auto", "off" or a level; nothing below `lowest` dBFS opens it."""
-    if asked == "off":
+def _gate(setting: str | float, lowest: float) -> GateSettings | None:
+    """The gate for "auto", "off" or a level in dBFS; nothing below `lowest` dBFS opens it."""
+    if setting == "off":
         return None
-    return GateSettings(lowest_dbfs=lowest, fixed_dbfs=None if isinstance(asked, str) else float(asked))
+    return GateSettings(lowest_dbfs=lowest, fixed_dbfs=None if isinstance(setting, str) else float(setting))
 
 
 def _each(config: ListenConfig, settings: ListenerSettings, lowest: float) -> Iterator[ListenerSettings]:
-    """The settings of each source: a microphone may have a gate of its own."""
+    """The settings of each source: a microphone may have its own gate."""
     for microphone in microphones(config):
         own = None if microphone is None else microphone.gate
         yield settings if own is None else replace(settings, gate=_gate(own, lowest))
 
 
 def _sources(
-    config: ListenConfig, captioner: Captioner, window: float, tell: Tell, stack: ExitStack
+    config: ListenConfig, captioner: Captioner, window: float, notify: Notify, stack: ExitStack
 ) -> Iterator[AudioSource]:
-    """Open where the sound comes from; closed by `stack`. Raises DeviceError, AudioError, MissingDependencyError."""
+    """Open the sources; `stack` closes them. Raises DeviceError, AudioError, MissingDependencyError."""
     source, rate = config.source, captioner.manifest.front_end.sample_rate
     if source.file is not None:
         from edgecap.live.sources.file_source import FileSource
@@ -224,67 +238,26 @@ def _sources(
     from edgecap.live.sources.microphone_source import MicrophoneSource
     from edgecap.live.sources.microphones import Microphones
 
-    opener, names = Microphones(window), set[str]()
+    opener, names = Microphones(window, first_look=2.0 * source.retry, longest_look=source.longest_retry), set[str]()
     stack.callback(opener.close)
     for number, microphone in enumerate(microphones(config), start=1):
-        asked = microphone or MicrophoneConfig(device="")
-        found = MicrophoneSource(asked.device or None, rate, opener, tell, wait=source.wait, label=asked.name)
-        if found.name in names:
-            found.label = f"{found.name} {number}"
-        names.add(found.name)
-        yield _closing(stack, found)
+        wanted = microphone or MicrophoneConfig(device="")
+        opened = MicrophoneSource(
+            wanted.device or None,
+            rate,
+            opener,
+            notify,
+            wait=source.wait,
+            label=wanted.name,
+            lost_after=source.lost_after,
+            retry=source.retry,
+        )
+        if opened.name in names:
+            opened.label = f"{opened.name} {number}"
+        names.add(opened.name)
+        yield _closing(stack, opened)
 
 
 def _closing(stack: ExitStack, source: AudioSource) -> AudioSource:
     stack.callback(source.close)
     return source
-
-
-def _outputs(config: ListenConfig, tell: Tell, session: ListenSession, sinks: Sequence[Sink]) -> Iterator[Sink]:
-    """Open the outputs one by one, the journal first: nothing is told that is not stored."""
-    several, kept = len(microphones(config)) > 1, bool(config.output.keep_audio)
-    output, front_end = config.output, session.captioner.manifest.front_end
-    if output.journal:
-        from edgecap.live.sinks.journal import Journal
-
-        yield Journal(output.journal, output.keep, tell, model=session.model)
-    if output.keep_audio:
-        from edgecap.live.sinks.kept_audio import KeptAudio
-
-        tell("warning", f"the sound of each event is kept in {output.keep_audio} for {output.keep_audio_for}")
-        yield KeptAudio(
-            output.keep_audio,
-            output.keep_audio_for,
-            tell,
-            sample_rate=front_end.sample_rate,
-            window=session.captioner.window,
-        )
-    yield from sinks
-    if output.srt or output.vtt or output.csv:
-        from edgecap.live.sinks import files
-
-        if output.srt:
-            yield files.srt(output.srt, tell, named=several)
-        if output.vtt:
-            yield files.vtt(output.vtt, tell, named=several)
-        if output.csv:
-            yield files.table(output.csv, tell)
-    if output.metrics:
-        from edgecap.live.sinks.metrics import Metrics
-
-        yield Metrics(output.metrics)
-    if config.web.address is not None:
-        from edgecap.web.page import LivePage
-
-        yield LivePage(config, session.captioner, tell)
-    if config.mqtt.host is not None:
-        from edgecap.live.sinks.mqtt import Mqtt
-
-        yield Mqtt(config.mqtt, tell, model=session.model, several=several, audio_kept=kept)
-    if output.exec or output.webhook:
-        from edgecap.live.sinks import hooks
-
-        if output.exec:
-            yield hooks.program(output.exec, output.hook_on, tell, model=session.model, audio_kept=kept)
-        if output.webhook:
-            yield hooks.webhook(output.webhook, output.hook_on, tell, model=session.model, audio_kept=kept)

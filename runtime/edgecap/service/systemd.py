@@ -1,4 +1,4 @@
-"""Installing, asking about and removing the unit."""
+"""Install, inspect and remove the unit."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
+from edgecap.errors import MissingDependencyError, OutputError, ServiceError
 from edgecap.live.config.config_file import load_config, render_config
 from edgecap.live.config.listen_config import ListenConfig, OutputConfig, SourceConfig
 from edgecap.service.unit import NAME, Scope, Unit, network, render
+from edgecap.util.files import write_atomically
 
 RUNNING = Path("/run/systemd/system")
-"""Where this folder is, systemd runs the machine (sd_booted(3))."""
+"""Exists where systemd runs the machine (sd_booted(3))."""
 SHOWN = {
     "state": "ActiveState",
     "detail": "SubState",
@@ -27,26 +27,26 @@ SHOWN = {
     "exit_code": "ExecMainStatus",
     "since": "ActiveEnterTimestamp",
 }
-"""Key of `status` → systemd's own name."""
+"""Key of `status` to systemd's property."""
 CALL_SECONDS = 180.0
 """Time for systemctl: more than a service may take to stop and start again (`edgecap.service.unit`)."""
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where unit and configuration lie."""
+class ServicePaths:
+    """Paths of the unit and the configuration."""
 
     unit: Path
     config: Path
 
 
-def places(scope: Scope) -> Places:
-    """The places of a scope: /etc for the system, ~/.config (or XDG_CONFIG_HOME) for a user."""
+def service_paths(scope: Scope) -> ServicePaths:
+    """The paths of a scope: /etc for the system, ~/.config (or XDG_CONFIG_HOME) for a user."""
     if scope == "system":
-        return Places(Path("/etc/systemd/system") / NAME, Path("/etc/edgecap/listen.toml"))
+        return ServicePaths(Path("/etc/systemd/system") / NAME, Path("/etc/edgecap/listen.toml"))
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Places(base / "systemd/user" / NAME, base / "edgecap/listen.toml")
+    return ServicePaths(base / "systemd/user" / NAME, base / "edgecap/listen.toml")
 
 
 def service_config() -> ListenConfig:
@@ -57,82 +57,82 @@ def service_config() -> ListenConfig:
 def install(scope: Scope, config: Path | None = None, *, start: bool = True) -> list[str]:
     """Write the unit, and a configuration where there is none; start it where systemd runs.
 
-    `config` is a configuration of one's own. What was done, and what is left to type. Raises ConfigError for a
-    configuration that cannot be used, OutputError where a file cannot be written, EdgecapError where systemd refuses.
+    `config` is the user's configuration file. Returns what was done, and what is left to type. Raises ConfigError for
+    invalid configuration, OutputError where a file cannot be written, ServiceError where systemd refuses.
     """
-    at = places(scope)
-    told = []
+    paths = service_paths(scope)
+    report = []
     settings = service_config()
-    if config is not None or at.config.exists():
-        at = replace(at, config=(config or at.config).expanduser().absolute())
-        settings = load_config(at.config)
+    if config is not None or paths.config.exists():
+        paths = replace(paths, config=(config or paths.config).expanduser().absolute())
+        settings = load_config(paths.config)
     else:
-        _write(at.config, render_config(settings), 0o644 if scope == "system" else 0o600)
-        told.append(f"wrote the configuration {at.config}")
+        _write(paths.config, render_config(settings), 0o644 if scope == "system" else 0o600)
+        report.append(f"wrote the configuration {paths.config}")
     python = Path(sys.executable)
-    inside = [
+    in_home = [
         path
-        for path in (python, Path(sys.prefix), Path(__file__), at.config)
+        for path in (python, Path(sys.prefix), Path(__file__), paths.config)
         if any(path.is_relative_to(home) for home in HOMES)
     ]
-    if scope == "system" and inside:
-        told.append(
-            f"{inside[0]} lies in a home folder, which the service may then read; all users must be able to "
+    if scope == "system" and in_home:
+        report.append(
+            f"{in_home[0]} lies in a home folder, which the service may then read; all users must be able to "
             "read it, as after: sudo python3 -m venv /opt/edgecap"
         )
-    unit = Unit(scope=scope, python=python, config=at.config, network=network(settings), home_needed=bool(inside))
-    _write(at.unit, render(unit), 0o644)
-    told.append(f"wrote the unit {at.unit}")
+    unit = Unit(scope=scope, python=python, config=paths.config, network=network(settings), home_needed=bool(in_home))
+    _write(paths.unit, render(unit), 0o644)
+    report.append(f"wrote the unit {paths.unit}")
     if not start:
-        return [*told, f"start it: {_shown(scope, 'enable', '--now', NAME)}"]
+        return [*report, f"start it: {_shown(scope, 'enable', '--now', NAME)}"]
     if not RUNNING.is_dir():
         return [
-            *told,
+            *report,
             f"systemd does not run here; where it does, type: {_shown(scope, 'daemon-reload')} && "
             f"{_shown(scope, 'enable', '--now', NAME)}",
         ]
     _systemctl(scope, "daemon-reload")
     _systemctl(scope, "enable", NAME)
     _systemctl(scope, "restart", NAME)
-    told.append(f"running; what it says: journalctl {'--user ' if scope == 'user' else ''}-u edgecap -f")
+    report.append(f"running; its messages: journalctl {'--user ' if scope == 'user' else ''}-u edgecap -f")
     if scope == "user":
-        told.append("to have it run while you are not logged in, type: sudo loginctl enable-linger $USER")
-    return told
+        report.append("to have it run while you are not logged in, type: sudo loginctl enable-linger $USER")
+    return report
 
 
 def remove(scope: Scope) -> list[str]:
-    """Stop the service and remove its unit; the configuration and what it recorded stay. What was done."""
-    at = places(scope)
-    if not at.unit.exists():
-        return [f"there is no unit {at.unit}, so there is nothing to remove"]
+    """Stop the service and remove its unit; the configuration and its recordings stay. Returns what was done."""
+    paths = service_paths(scope)
+    if not paths.unit.exists():
+        return [f"there is no unit {paths.unit}, so there is nothing to remove"]
     if RUNNING.is_dir():
         _systemctl(scope, "disable", "--now", NAME)
     try:
-        at.unit.unlink()
+        paths.unit.unlink()
     except OSError as error:
-        raise OutputError(f"{at.unit} cannot be removed ({error.strerror}); {_rights(scope)}") from error
+        raise OutputError(f"{paths.unit} cannot be removed ({error.strerror}); {_rights(scope)}") from error
     if RUNNING.is_dir():
         _systemctl(scope, "daemon-reload")
-    return [f"removed {at.unit}; {at.config} and the state folder are left"]
+    return [f"removed {paths.unit}; {paths.config} and the state folder are left"]
 
 
 def status(scope: Scope) -> dict[str, object]:
-    """What systemd says about the service; `installed` and `active` in any case."""
-    unit = places(scope).unit
-    found: dict[str, object] = {"scope": scope, "unit": str(unit), "installed": unit.exists(), "active": False}
+    """systemd's properties of the service; `installed` and `active` in any case."""
+    unit = service_paths(scope).unit
+    result: dict[str, object] = {"scope": scope, "unit": str(unit), "installed": unit.exists(), "active": False}
     if not RUNNING.is_dir():
-        return {**found, "fault": "systemd does not run here"}
+        return {**result, "fault": "systemd does not run here"}
     lines = _systemctl(scope, "show", NAME, *(f"--property={name}" for name in SHOWN.values())).splitlines()
     shown = dict(line.split("=", 1) for line in lines if "=" in line)
     return {
-        **found,
+        **result,
         "active": shown.get("ActiveState") == "active",
         **{key: shown.get(name, "") for key, name in SHOWN.items()},
     }
 
 
 def _systemctl(scope: Scope, *arguments: str) -> str:
-    """Run systemctl. Raises EdgecapError with its last line where it fails, MissingDependencyError without it."""
+    """Run systemctl. Raises ServiceError with its last line where it fails, MissingDependencyError without it."""
     if not shutil.which("systemctl"):
         raise MissingDependencyError(
             "a service needs systemd, and systemctl was not found; let whatever starts your "
@@ -144,12 +144,10 @@ def _systemctl(scope: Scope, *arguments: str) -> str:
             ["systemctl", *_scope(scope), *arguments], capture_output=True, text=True, check=False, timeout=CALL_SECONDS
         )
     except subprocess.TimeoutExpired as error:
-        raise EdgecapError(
-            f"{_shown(scope, *arguments)} did not come to an end in {CALL_SECONDS:g} s; {see}"
-        ) from error
+        raise ServiceError(f"{_shown(scope, *arguments)} did not finish in {CALL_SECONDS:g} s; {see}") from error
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or f"code {done.returncode}").splitlines()[-1]
-        raise EdgecapError(f"{_shown(scope, *arguments)} failed: {last}; {see}")
+        raise ServiceError(f"{_shown(scope, *arguments)} failed: {last}; {see}")
     return done.stdout
 
 
@@ -158,30 +156,18 @@ def _scope(scope: Scope) -> Sequence[str]:
 
 
 def _shown(scope: Scope, *arguments: str) -> str:
-    """A systemctl line as a person types it."""
+    """A systemctl line to type."""
     return " ".join([*(["systemctl", "--user"] if scope == "user" else ["sudo", "systemctl"]), *arguments])
 
 
 def _rights(scope: Scope) -> str:
-    return "type the same with sudo" if scope == "system" else "see who owns that folder"
+    return "type the same with sudo" if scope == "system" else "check the owner of that folder"
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file under another name, then rename it into place. Raises OutputError."""
+    """Write a file as a whole. Raises OutputError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.chmod(mode)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
+        write_atomically(path, text, mode=mode)
+    except OutputError as error:
         scope: Scope = "system" if path.is_relative_to("/etc") else "user"
-        raise OutputError(f"{path} cannot be written ({error.strerror}); {_rights(scope)}") from error
+        raise OutputError(f"{error}; {_rights(scope)}") from error

@@ -1,10 +1,9 @@
 """The text of the systemd unit.
 
-Everything that a listener does not need is taken from it (systemd.exec(5)). What it does need: the sound device (a
-node of /dev/snd, or the socket of PulseAudio or PipeWire), its state folder, and the network only where the
-configuration sends events there. A user's unit runs with that user's rights and has no rules on devices, which only
-the system's manager may set; its rules on addresses hold where the user's manager may set them, the one on address
-families everywhere.
+The unit drops every privilege that a listener does not need (systemd.exec(5)). It needs the sound device (a node of
+/dev/snd, or the socket of PulseAudio or PipeWire), its state folder, and the network only where the configuration sends
+events there. A user's unit runs with that user's rights and has no rules on devices, which only the system's manager
+may set; its rules on addresses hold where the user's manager may set them, the one on address families everywhere.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from typing import Literal
 
 from edgecap.audio.sound_cards import GROUP
 from edgecap.live.config.listen_config import ListenConfig
-from edgecap.util.parsing import host_of, parse_address
+from edgecap.live.sinks.registry import configured
 
 Scope = Literal["user", "system"]
 Network = Literal["none", "local", "all"]
 NAME = "edgecap.service"
 WATCHDOG_SECONDS = 90
-"""More than a caption may take before it counts as stuck (`edgecap.live.watchdog.STUCK_SECONDS`)."""
+"""More than a caption may take before it counts as hung (`edgecap.live.watchdog.STUCK_SECONDS`)."""
 STOP_SECONDS = 30
 """Time to close events and deliver what is left."""
 USELESS_CODES = (2, 4, 5)
-"""A wrong configuration, a broken model, a missing library: starting again does not help (`edgecap.errors`)."""
+"""A wrong configuration, a broken model, a missing library: a restart does not help (`edgecap.errors`)."""
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -44,16 +43,11 @@ class Unit:
 
 
 def network(config: ListenConfig) -> Network:
-    """What of the network the outputs of a configuration need. Raises ConfigError for an address that is none."""
-    output = config.output
-    hosts = [config.mqtt.host, output.webhook and host_of(output.webhook)]
-    served = [parse_address(address)[0] for address in (output.metrics, config.web.address) if address]
-    used = [host for host in [*hosts, *served] if host]
-    if output.exec:
-        return "all"  # what the program does is its own affair
-    if not used:
+    """The network access that the sinks of a configuration need. Raises ConfigError for an invalid address."""
+    hosts = {option.host(value) for option, value in configured(config) if option.host is not None} - {None}
+    if not hosts:
         return "none"
-    return "local" if set(used) <= LOCAL_HOSTS else "all"
+    return "local" if hosts <= LOCAL_HOSTS else "all"
 
 
 def render(unit: Unit) -> str:
@@ -62,7 +56,7 @@ def render(unit: Unit) -> str:
     words = [str(unit.python), "-m", "edgecap", "listen", "--config", str(unit.config), "--wait", "--plain"]
     sections = {
         "Unit": [
-            "Description=edgecap: says in words what this machine hears",
+            "Description=edgecap: describes in words the sounds at this machine",
             f"After=sound.target{' network.target' if system else ' pipewire.service pulseaudio.service'}",
             "StartLimitIntervalSec=0",
         ],
@@ -90,9 +84,9 @@ def render(unit: Unit) -> str:
 
 
 def _confinement(unit: Unit) -> list[str]:
-    """What the process may not do.
+    """The restrictions of the process.
 
-    MemoryDenyWriteExecute is missing on purpose: the microphone's callback is made by libffi, which needs such memory.
+    MemoryDenyWriteExecute is left out: libffi, which makes the microphone's callback, needs such memory.
     """
     readable = unit.home_needed or unit.scope == "user"  # the sockets of PulseAudio and PipeWire count as home
     lines = [
@@ -127,14 +121,14 @@ def _confinement(unit: Unit) -> list[str]:
     return lines
 
 
-def _addresses(used: Network) -> list[str]:
+def _addresses(access: Network) -> list[str]:
     """Rules on the network."""
-    if used == "none":
+    if access == "none":
         return ["RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes", "IPAddressDeny=any"]
     families = ["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"]
-    return families if used == "all" else [*families, "IPAddressDeny=any", "IPAddressAllow=localhost"]
+    return families if access == "all" else [*families, "IPAddressDeny=any", "IPAddressAllow=localhost"]
 
 
 def _escaped(command: str) -> str:
-    """A command line in which systemd finds no specifiers and no variables."""
+    """A command line without systemd's specifiers and variables."""
     return command.replace("%", "%%").replace("$", "$$")

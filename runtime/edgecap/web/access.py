@@ -1,9 +1,8 @@
-"""Who may ask for the page, and under which names.
+"""Who may request the page, and under which host names.
 
-Three rules, checked before anything else is looked at. The Host header must be an address or a name of this machine,
-so that a web site cannot reach the page by pointing its own name here (DNS rebinding). Where other machines may
-visit, a token is asked for, which a cookie then carries. What changes or costs something (a POST) must come from the
-page itself.
+Three rules, checked before anything else. The Host header must be an address or a name of this machine,
+so that a web site cannot reach the page by pointing its name here (DNS rebinding). Where other machines may connect, a
+token is required, which a cookie then carries. A POST must come from the page itself.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ def is_loopback(host: str) -> bool:
 
 
 def web_token(config: WebConfig, host: str) -> str | None:
-    """The token that visitors need: the one that is set, a new one where other machines may visit, else none.
+    """The token that requests need: the configured one, a new one where other machines may connect, else none.
 
-    Raises ConfigError for a token file that cannot be read or holds what can be none.
+    Raises ConfigError for a token file that cannot be read or holds an invalid token.
     """
     if config.token_file is not None:
         try:
@@ -61,7 +60,7 @@ class AccessPolicy:
     """The rules for one server."""
 
     def __init__(self, host: str, token: str | None, names: Iterable[str] = ()) -> None:
-        """`host` is where it listens; `names` are further ones under which it is asked for."""
+        """`host` is where it listens; `names` are further host names of the page."""
         machine = socket.gethostname().lower()
         short = machine.partition(".")[0]
         self.token = token
@@ -69,10 +68,10 @@ class AccessPolicy:
 
     def knows(self, host: str | None) -> bool:
         """Whether a Host header names this machine. An address always does: only names can be pointed elsewhere."""
-        found = HOST.fullmatch((host or "").lower())
-        if found is None:
+        match = HOST.fullmatch((host or "").lower())
+        if match is None:
             return False
-        name = found[1].strip("[]")
+        name = match[1].strip("[]")
         try:
             ipaddress.ip_address(name)
         except ValueError:
@@ -86,18 +85,18 @@ class AccessPolicy:
         return origin.lower() in {f"http://{host.lower()}", f"https://{host.lower()}"}
 
     def fits(self, token: str) -> bool:
-        """Whether `token` is the token, in a time that does not tell how much of it fits."""
+        """Whether `token` is the token, compared in constant time."""
         return self.token is None or hmac.compare_digest(token.encode(), self.token.encode())
 
     def admits(self, cookies: str | None, authorization: str | None, port: int) -> bool:
-        """Whether a visitor carries the token, in the page's cookie or as `Authorization: Bearer TOKEN`."""
+        """Whether a request carries the token, in the page's cookie or as `Authorization: Bearer TOKEN`."""
         if self.token is None:
             return True
         if authorization and authorization.startswith("Bearer "):
             return self.fits(authorization.removeprefix("Bearer ").strip())
-        # Not http.cookies: it drops all of them where another server on this host has set one with signs it dislikes.
-        found = (part.strip().partition("=") for part in (cookies or "").split(";"))
-        return any(name == cookie_name(port) and self.fits(value) for name, _, value in found)
+        # Not http.cookies: it drops all of them where another server on this host has set one that it cannot parse.
+        pairs = (part.strip().partition("=") for part in (cookies or "").split(";"))
+        return any(name == cookie_name(port) and self.fits(value) for name, _, value in pairs)
 
     def cookie(self, port: int) -> str:
         """The Set-Cookie header that carries the token from now on; scripts and other sites do not get it."""
@@ -105,5 +104,5 @@ class AccessPolicy:
 
 
 def cookie_name(port: int) -> str:
-    """Cookies do not know ports, so the name does."""
+    """Cookies are shared by all ports of a host, so the name holds the port."""
     return f"edgecap-{port}"

@@ -1,4 +1,4 @@
-"""The files of the page, read once: what is not in this folder cannot be asked for, whatever the path says."""
+"""The files of the page, read once; no request can reach any other file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Asset:
     body: bytes
     content_type: str
     tag: str
-    """Its ETag: browsers ask whether it has changed."""
+    """Its ETag, by which browsers check whether it has changed."""
 
 
 def load_assets(folder: Path = FOLDER) -> dict[str, Asset]:
-    """Path → file; `index.html` is at "/"."""
-    found = {}
+    """Path to file; `index.html` is at "/"."""
+    assets = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in TYPES:
             body = path.read_bytes()
             tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            found[INDEX if path.name == "index.html" else f"/{path.name}"] = Asset(body, TYPES[path.suffix], tag)
-    return found
+            assets[INDEX if path.name == "index.html" else f"/{path.name}"] = Asset(body, TYPES[path.suffix], tag)
+    return assets

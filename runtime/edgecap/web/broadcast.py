@@ -1,7 +1,7 @@
-"""One teller, many listeners of different speed: each browser has a bounded queue, and nobody waits for it.
+"""One publisher, many subscribers of different speed: each browser has a bounded queue, and nothing waits for it.
 
-What shows the moment (sound, status) is dropped from the old end of a full queue. What must not be missed (events) is
-never dropped: a browser so slow that even those pile up is sent away, and comes back saying what it has seen last.
+Of messages for the moment (sound, status) a full queue drops the oldest. Events are never dropped: a browser too slow
+even for those is disconnected, and on reconnecting names the last one that it got.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 MOST_WATCHERS = 24
 MOST_PASSING = 30
-"""Messages of the moment that wait for one browser: a second of them."""
+"""Messages for the moment that wait for one browser: those of a second."""
 MOST_KEPT = 256
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT = b": still here\n\n"
@@ -23,7 +23,7 @@ class Watcher:
 
     def __init__(self, greeting: bytes) -> None:
         self.dropped = 0
-        """Messages of the moment that this browser was too slow for."""
+        """Messages for the moment that this browser was too slow for."""
         self._kept: deque[bytes] = deque([greeting])
         self._passing: deque[bytes] = deque()
         self._change = threading.Condition()
@@ -65,33 +65,35 @@ class Watcher:
 
 
 class Broadcast:
-    """All browsers that watch."""
+    """All connected browsers."""
 
     def __init__(self, most: int = MOST_WATCHERS) -> None:
         self._most = most
-        self._watchers: set[Watcher] = set()
         self._lock = threading.Condition()
+        """Guards the two below, and what `publish` and `join` call."""
+        self._watchers: set[Watcher] = set()
         self._ended = False
 
     @property
     def watched(self) -> bool:
-        """Whether anybody watches."""
-        return bool(self._watchers)
+        """Whether a browser is connected."""
+        return bool(self.watchers)
 
     @property
     def watchers(self) -> frozenset[Watcher]:
-        """Those that watch now."""
-        return frozenset(self._watchers)
+        """The connected browsers."""
+        with self._lock:
+            return frozenset(self._watchers)
 
-    def tell(self, make: Callable[[], bytes], *, keep: bool = False) -> None:
-        """Send what `make` gives to all; no greeting is made meanwhile."""
+    def publish(self, make: Callable[[], bytes], *, keep: bool = False) -> None:
+        """Send what `make` returns to all; it is called under the lock, so that no greeting is made meanwhile."""
         with self._lock:
             message = make()
             for watcher in self._watchers:
                 watcher.put(message, keep=keep)
 
     def join(self, greeting: Callable[[], bytes]) -> Watcher | None:
-        """A new browser, or None where there are too many; nothing is told between its greeting and its joining."""
+        """Add a browser, or return None where there are too many; nothing is published between greeting and joining."""
         with self._lock:
             if self._ended or len(self._watchers) >= self._most:
                 return None
@@ -100,19 +102,19 @@ class Broadcast:
             return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        """The browser is gone."""
+        """Remove a browser."""
         with self._lock:
             self._watchers.discard(watcher)
             self._lock.notify_all()
 
-    def close(self, farewell: bytes, patience: float) -> None:
-        """Say good-bye to all, take no more, and wait at most `patience` seconds for them to have heard it."""
+    def close(self, farewell: bytes, timeout: float) -> None:
+        """Send `farewell` to all, accept no more, and wait at most `timeout` seconds for it to be sent."""
         with self._lock:
             self._ended = True
             for watcher in self._watchers:
                 watcher.put(farewell, keep=True)
                 watcher.close()
-            self._lock.wait_for(lambda: not self._watchers, patience)
+            self._lock.wait_for(lambda: not self._watchers, timeout)
 
 
 def message(kind: str, data: str, identifier: str = "") -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from edgecap.captioner import Captioner
 from edgecap.live.config.listen_config import WebConfig
-from edgecap.live.sources.source import Tell
+from edgecap.types import Notify
 from edgecap.util.parsing import parse_address
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.page import about
@@ -20,29 +19,27 @@ DEFAULT_ADDRESS = "8642"
 class Demo:
     """A server of the demo. Use it as a context manager."""
 
-    def __init__(self, config: WebConfig, captioner: Captioner, tell: Tell, *, beam: int | None = None) -> None:
+    def __init__(self, config: WebConfig, captioner: Captioner, notify: Notify, *, beam: int | None = None) -> None:
         """Serve at `config.address`, else at port 8642 of this machine. Raises ConfigError, OutputError."""
         host, port = parse_address(config.address or DEFAULT_ADDRESS)
         routes: dict[tuple[str, str], Route] = {
             ("GET", "/about"): lambda exchange: exchange.reply_json(about(captioner) | {"live": False}),
             ("POST", "/caption"): Uploads(captioner, beam),
         }
-        self._server = WebServer(host, port, AccessPolicy(host, web_token(config, host), config.hosts), routes, tell)
+        self._server = WebServer(host, port, AccessPolicy(host, web_token(config, host), config.hosts), routes, notify)
         self._server.start()
 
     @property
     def url(self) -> str:
-        """Where it is, with the token where one is needed."""
-        return self._server.whole_url
+        """Its address, with the token where one is needed."""
+        return self._server.url_with_token
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Release the port."""
         self._server.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()

@@ -1,6 +1,6 @@
-"""The live page: a place for events like any other, and the answers that the page's scripts ask for.
+"""The live page: a sink, and the answers to the requests of the page's scripts.
 
-GET  /about    what this is: model, window, colours of the picture, whether sound is kept
+GET  /about    version, model, window, size of the spectrogram
 GET  /events   Server-Sent Events: hello, change, status, sound, bye
 GET  /past     ?words=&before=: past events, newest first, from the journal where there is one
 POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
@@ -21,10 +21,9 @@ from edgecap.captioner import Captioner
 from edgecap.errors import OutputError
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.events.event import Change
-from edgecap.live.pipeline.status import Status
-from edgecap.live.sinks.base import Sink
-from edgecap.live.sources.source import Tell
-from edgecap.types import LogMel
+from edgecap.live.pipeline.status import StatusSnapshot
+from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.types import LogMel, Notify
 from edgecap.util.parsing import parse_address
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.broadcast import Broadcast, message
@@ -37,27 +36,26 @@ SOUND_SECONDS = 1 / 30
 """Time from one piece of spectrogram to the next, at the least."""
 STATUS_SECONDS = 1.0
 FAREWELL_SECONDS = 1.0
-"""Time that browsers have to hear that this is the end."""
+"""Time for browsers to take the last message."""
 NUMBER = re.compile("[0-9]{1,12}")
 MOST_GREETED = 100
-"""Events that a browser gets when it comes."""
+"""Events that a browser gets when it connects."""
 
 
-class _Stream:
-    """What the page knows of one source."""
+class _Picture:
+    """The spectrogram of one source, and when it and its status are due."""
 
     def __init__(self, spectrum: Spectrum) -> None:
         self.spectrum = spectrum
         self.sound_due = self.status_at = float("-inf")
         self.shown: tuple[object, ...] = ()
-        self.status: dict[str, object] = {}
 
 
 class LivePage(Sink):
-    """Serves the page and brings it what is heard. Whoever looks at it cannot hold up the listener."""
+    """Serves the page and sends it events, status and sound. Slow browsers cannot hold up the listener."""
 
     def __init__(
-        self, config: ListenConfig, captioner: Captioner, tell: Tell, *, clock: Callable[[], float] = time.monotonic
+        self, config: ListenConfig, captioner: Captioner, notify: Notify, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Serve at `config.web.address`. Raises ConfigError, OutputError where the port is taken."""
         assert config.web.address is not None
@@ -65,9 +63,10 @@ class LivePage(Sink):
         self._config, self._captioner, self._clock = config, captioner, clock
         self._start = secrets.token_hex(4)
         self.broadcast = Broadcast()
-        """Who watches."""
+        """The browsers. Its lock guards `_statuses` too, which requests read: see `Broadcast.publish`."""
+        self._statuses: dict[str, dict[str, object]] = {}
         self._history = History()
-        self._streams: dict[str, _Stream] = {}
+        self._pictures: dict[str, _Picture] = {}
         self._names: dict[int, str] = {}
         routes: dict[tuple[str, str], Route] = {
             ("GET", "/about"): self._about,
@@ -76,84 +75,91 @@ class LivePage(Sink):
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
         self._server = WebServer(
-            host, port, AccessPolicy(host, web_token(config.web, host), config.web.hosts), routes, tell
+            host, port, AccessPolicy(host, web_token(config.web, host), config.web.hosts), routes, notify
         )
         self._server.start()
-        known = config.web.token is not None or config.web.token_file is not None  # and belongs into no log
-        tell("note", f"the live page is at {self._server.url if known else self.url}")
+        configured = config.web.token is not None or config.web.token_file is not None  # then it stays out of logs
+        notify("note", f"the live page is at {self._server.url if configured else self.url}")
 
     @property
     def url(self) -> str:
         """Where the page is, with the token where one is needed."""
-        return self._server.whole_url
+        return self._server.url_with_token
 
     @property
-    def watched(self) -> bool:  # type: ignore[override]
-        """See `Sink.watched`."""
+    def wants_frames(self) -> bool:
+        """While a browser is connected."""
         return self.broadcast.watched
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`."""
+    def on_event(self, change: Change) -> None:
+        """Send it to the browsers."""
 
         def make() -> bytes:
             number = self._history.record(change.event)
             return message("change", _json(change.event.document()), f"{self._start}-{number}")
 
-        self.broadcast.tell(make, keep=True)
+        self.broadcast.publish(make, keep=True)
 
-    def moved(self, seconds: float) -> None:
-        """See `Sink.moved`: all events of this run get the times that they would have had by the new clock."""
+    def on_clock_set(self, seconds: float) -> None:
+        """Date all events of this run by the new clock, and send them again."""
 
         def make() -> bytes:
-            self._history.move(seconds)
+            self._history.shift(seconds)
             return self._hello(None)
 
-        self.broadcast.tell(make, keep=True)
+        self.broadcast.publish(make, keep=True)
 
-    def hear(self, source: str, frames: LogMel) -> None:
-        """See `Sink.hear`."""
-        self._stream(source).spectrum.push(frames)
+    def on_frames(self, source: str, frames: LogMel) -> None:
+        """Add them to the spectrogram."""
+        self._picture(source).spectrum.push(frames)
 
-    def tick(self, status: Status) -> None:
-        """See `Sink.tick`."""
-        known = self._names.setdefault(status.number, status.source)
-        if known != status.source:  # a microphone's own name is known when it is open
-            self._streams.pop(known, None)
+    def on_status(self, status: StatusSnapshot) -> None:
+        """Send it once a second and when it changes; send the spectrogram 30 times a second."""
+        name = self._names.setdefault(status.number, status.source)
+        if name != status.source:  # a microphone's own name is known when it is open
+            self._pictures.pop(name, None)
             self._names[status.number] = status.source
-        stream, now = self._stream(status.source), self._clock()
+        picture, now = self._picture(status.source), self._clock()
         shown = (status.gate_open, status.fault, status.text, status.hop, status.throttled)
-        if shown != stream.shown or now - stream.status_at >= STATUS_SECONDS:
-            stream.shown, stream.status_at, stream.status = shown, now, status_document(status)
-            self.broadcast.tell(lambda: message("status", _json(stream.status)))
-        if not self.watched:
-            stream.spectrum.clear()
-        elif now >= stream.sound_due:
-            self._tell_sound(stream, status, now)
+        if shown != picture.shown or now - picture.status_at >= STATUS_SECONDS:
+            picture.shown, picture.status_at = shown, now
+
+            def make() -> bytes:
+                if name != status.source:
+                    self._statuses.pop(name, None)
+                self._statuses[status.source] = status_document(status)
+                return message("status", _json(self._statuses[status.source]))
+
+            self.broadcast.publish(make)
+        if not self.wants_frames:
+            picture.spectrum.clear()
+        elif now >= picture.sound_due:
+            self._publish_sound(picture, status, now)
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """Say goodbye to the browsers and release the port."""
         self.broadcast.close(message("bye", "{}"), FAREWELL_SECONDS)
         self._server.close()
 
-    def _tell_sound(self, stream: _Stream, status: Status, now: float) -> None:
-        """Send the columns that became whole."""
-        columns = stream.spectrum.take()
+    def _publish_sound(self, picture: _Picture, status: StatusSnapshot, now: float) -> None:
+        """Send the columns that became complete."""
+        columns = picture.spectrum.take()
         if not columns:
             return
-        # From when it was due, not from now: what comes a little late must not make the next one late too.
-        stream.sound_due = max(stream.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
+        # From when it was due, not from now: one that comes a little late must not make the next one late too.
+        picture.sound_due = max(picture.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
         sound = {
             "source": status.source,
             "at": round(status.heard, 3),
             "level": round(status.level, 1),
             "columns": b64encode(columns).decode(),
         }
-        self.broadcast.tell(lambda: message("sound", _json(sound)))
+        self.broadcast.publish(lambda: message("sound", _json(sound)))
 
-    def _stream(self, source: str) -> _Stream:
-        if source not in self._streams:
-            self._streams[source] = _Stream(Spectrum(self._captioner.manifest.front_end))
-        return self._streams[source]
+    def _picture(self, source: str) -> _Picture:
+        if source not in self._pictures:
+            self._pictures[source] = _Picture(Spectrum(self._captioner.manifest.front_end))
+        return self._pictures[source]
 
     def _about(self, exchange: Exchange) -> None:
         """GET /about."""
@@ -169,7 +175,7 @@ class LivePage(Sink):
         seen = int(number) if start == self._start and NUMBER.fullmatch(number) else None
         watcher = self.broadcast.join(lambda: self._hello(seen))
         if watcher is None:
-            exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many browsers watch already", Retry_After="30")
+            exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many browsers are connected", Retry_After="30")
             return
         try:
             exchange.stream("text/event-stream")
@@ -179,15 +185,15 @@ class LivePage(Sink):
             self.broadcast.leave(watcher)
 
     def _hello(self, seen: int | None) -> bytes:
-        """What a browser is told first: events since change number `seen`, or the newest; and each source's status.
+        """A browser's first message: events since change number `seen`, or the newest; and each source's status.
 
-        One that was away for longer than events are held begins anew, and asks for older ones as it shows them.
+        One that was away for longer than events are held begins anew, and requests older ones when it shows them.
+        Called under the lock of `broadcast`.
         """
         missed = None if seen is None else self._history.since(seen)
         anew = missed is None
         missed = self._history.newest(MOST_GREETED) if missed is None else missed
-        statuses = [stream.status for stream in self._streams.copy().values() if stream.status]
-        hello = {"anew": anew, "events": missed, "status": statuses}
+        hello = {"anew": anew, "events": missed, "status": [*self._statuses.values()]}
         return message("hello", _json(hello), f"{self._start}-{self._history.number}")
 
     def _past(self, exchange: Exchange) -> None:
@@ -196,19 +202,24 @@ class LivePage(Sink):
         try:
             before = float(exchange.query.get("before", "inf"))
         except ValueError:
-            exchange.refuse(HTTPStatus.BAD_REQUEST, "before is a Unix time")
+            exchange.refuse(HTTPStatus.BAD_REQUEST, "before must be a Unix time")
             return
         try:
             journal = self._config.output.journal
-            found = search_journal(journal, words, before) if journal else self._history.search(words, before)
+            events = search_journal(journal, words, before) if journal else self._history.search(words, before)
         except OutputError as error:
             exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), Retry_After="5")
             return
-        exchange.reply_json({"events": found})
+        exchange.reply_json({"events": events})
+
+
+def open_page(context: SinkContext) -> Sink:
+    """As configured by [web]. Raises ConfigError, OutputError."""
+    return LivePage(context.config, context.captioner, context.notify)
 
 
 def about(captioner: Captioner) -> dict[str, object]:
-    """What a page that captions sounds says of itself."""
+    """Version, model, licence and window, for the page's footer."""
     manifest = captioner.manifest
     return {
         "version": __version__,
@@ -218,8 +229,8 @@ def about(captioner: Captioner) -> dict[str, object]:
     }
 
 
-def status_document(status: Status) -> dict[str, object]:
-    """What goes on, as JSON; what is not known is null."""
+def status_document(status: StatusSnapshot) -> dict[str, object]:
+    """A status as JSON; unknown values are null."""
     return {
         "number": status.number,
         "source": status.source,

@@ -1,36 +1,33 @@
-"""The web server: threads that are bounded in number and time, and headers that keep the page to itself."""
+"""The web server: requests bounded in number and time, access control, and restrictive headers."""
 
 from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 
-from edgecap.errors import OutputError
-from edgecap.live.sources.source import Tell
+from edgecap.types import Notify
+from edgecap.util.http_server import HttpServer
 from edgecap.web.access import AccessPolicy
 from edgecap.web.assets import INDEX, SIGN_IN, load_assets
 
-MOST_VISITS = 64
-"""Requests and streams at once, all browsers together; further ones are turned away."""
+MOST_REQUESTS = 64
+"""Requests and streams at once, of all browsers together; further ones are turned away."""
 STALLED_SECONDS = 15.0
-"""A visitor who neither sends nor takes anything for so long is given up."""
+"""A connection on which nothing moves for this long is closed."""
 WRONG_TOKEN_SECONDS = 1.0
-"""Wait before a wrong token is refused, against guessing."""
+"""Delay before a wrong token is refused, against guessing."""
 DISCARD_SECONDS = 5.0
-"""Time for the rest of a body that was refused."""
+"""Time to read the rest of a refused body."""
 MOST_FIELDS = 20
 STREAM_BUFFER = 32_768
-"""Bytes of a stream that the system holds for a slow browser; the rest waits here, where what is old is dropped."""
+"""Bytes of a stream that the system buffers for a slow browser; the rest waits here, where old data is dropped."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -72,14 +69,14 @@ class Exchange(BaseHTTPRequestHandler):
         self.end_headers()
 
     def stream(self, content_type: str) -> None:
-        """Send the head of an answer that goes on; a browser that is gone is found out within `STALLED_SECONDS`."""
+        """Send the head of a stream; a browser that is gone is noticed within `STALLED_SECONDS`."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * STALLED_SECONDS))
         self.begin(HTTPStatus.OK, content_type, X_Accel_Buffering="no")
 
     def reply(self, status: HTTPStatus, body: bytes, content_type: str, **headers: str) -> None:
-        """Send a whole answer."""
+        """Send a complete answer."""
         self.begin(status, content_type, Content_Length=str(len(body)), **headers)
         self.wfile.write(body)
 
@@ -89,11 +86,11 @@ class Exchange(BaseHTTPRequestHandler):
         self.reply(status, body, "application/json", **headers)
 
     def refuse(self, status: HTTPStatus, reason: str, **headers: str) -> None:
-        """Say in one line why not."""
+        """Send an error with its reason in one line."""
         self.reply_json({"error": reason}, status, **headers)
 
     def discard(self, length: int) -> None:
-        """Read `length` bytes of a body that was refused, for a while: a browser hears nothing before it has sent."""
+        """Read `length` bytes of a refused body, for a while: a browser reads the answer only after it has sent all."""
         self.wfile.flush()
         give_up = time.monotonic() + DISCARD_SECONDS
         with suppress(OSError):
@@ -101,17 +98,17 @@ class Exchange(BaseHTTPRequestHandler):
                 length -= len(block)
 
     def end_headers(self) -> None:
-        """Add what every answer carries, those of the library to malformed requests too."""
+        """Add the headers of every answer, including the library's own to malformed requests."""
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
 
     def version_string(self) -> str:
-        """The Server header: no versions for strangers."""
+        """The Server header, without versions."""
         return "edgecap"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing of each visit."""
+        """Do not log requests."""
 
     def _answer(self, method: str) -> None:
         path, _, query = self.path.partition("?")
@@ -120,23 +117,23 @@ class Exchange(BaseHTTPRequestHandler):
         except ValueError:
             self.refuse(HTTPStatus.BAD_REQUEST, f"a query has at most {MOST_FIELDS} fields")
             return
-        server, door, host = self.server, self.server.door, self.headers.get("Host")
+        server, access, host = self.server, self.server.access, self.headers.get("Host")
         route = server.routes.get((method, path))
-        if not door.knows(host):
+        if not access.knows(host):
             self.refuse(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                "the page is not served under this name; add it to hosts in the section [web] of the configuration",
+                "the page is not served under this name; add it to web.hosts in the configuration",
             )
         elif method == "GET" and path != INDEX and path in server.assets:
             self._asset(path)
-        elif not door.admits(self.headers.get("Cookie"), self.headers.get("Authorization"), server.port):
+        elif not access.admits(self.headers.get("Cookie"), self.headers.get("Authorization"), server.port):
             self._sign_in(method, path)
         elif method == "GET" and path == INDEX:
             self._redirect() if "token" in self.query else self._asset(path)
         elif route is None:
-            self.refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
-        elif method == "POST" and not door.is_own(self.headers.get("Origin"), host):
-            self.refuse(HTTPStatus.FORBIDDEN, "this is taken from the page itself only")
+            self.refuse(HTTPStatus.NOT_FOUND, "not found")
+        elif method == "POST" and not access.is_own(self.headers.get("Origin"), host):
+            self.refuse(HTTPStatus.FORBIDDEN, "only the page itself may send this")
         else:
             route(self)
 
@@ -150,107 +147,50 @@ class Exchange(BaseHTTPRequestHandler):
             self.reply(status, asset.body, asset.content_type, Cache_Control="no-cache", ETag=asset.tag)
 
     def _sign_in(self, method: str, path: str) -> None:
-        """Take the token from the address and put it into a cookie, or ask for it."""
+        """Move the token from the address into a cookie, or show the sign-in page."""
         given = self.query.get("token")
-        if method == "GET" and path == INDEX and given is not None and self.server.door.fits(given):
-            self._redirect(Set_Cookie=self.server.door.cookie(self.server.port))
+        if method == "GET" and path == INDEX and given is not None and self.server.access.fits(given):
+            self._redirect(Set_Cookie=self.server.access.cookie(self.server.port))
             return
         if given is not None or self.headers.get("Authorization"):
             time.sleep(WRONG_TOKEN_SECONDS)
         if method == "GET" and path == INDEX:
             self._asset(SIGN_IN, HTTPStatus.UNAUTHORIZED)
         else:
-            self.refuse(HTTPStatus.UNAUTHORIZED, "the page needs its token")
+            self.refuse(HTTPStatus.UNAUTHORIZED, "a token is required")
 
     def _redirect(self, **headers: str) -> None:
-        """To the page without the token in its address, so that it is in no history and no screenshot."""
+        """To the page without the token in its address, which would stay in histories and screenshots."""
         self.reply(HTTPStatus.SEE_OTHER, b"", "text/plain", Location=INDEX, **headers)
 
 
 Route = Callable[[Exchange], None]
 
 
-class WebServer(ThreadingHTTPServer):
-    """Serves the page's files and `routes`, method and path → what answers."""
-
-    daemon_threads = True
-    request_queue_size = 32
+class WebServer(HttpServer):
+    """Serves the page's files and `routes`: method and path to what answers."""
 
     def __init__(
-        self, host: str, port: int, door: AccessPolicy, routes: Mapping[tuple[str, str], Route], tell: Tell
+        self, host: str, port: int, access: AccessPolicy, routes: Mapping[tuple[str, str], Route], notify: Notify
     ) -> None:
-        """Take the port; `start` serves. Raises OutputError where it is taken or not ours."""
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.host, self.door, self.routes, self.assets = host, door, routes, load_assets()
-        self._tell = tell
-        self._places = threading.BoundedSemaphore(MOST_VISITS)
-        self._thread: threading.Thread | None = None
-        try:
-            super().__init__((host, port), Exchange)
-        except OSError as error:
-            raise OutputError(
-                f"the page cannot be served at {host}:{port} ({error.strerror or error}); choose "
-                "another port, as in --web 8700, or an address of this machine"
-            ) from error
-
-    @property
-    def port(self) -> int:
-        """The port, also where 0 asked for any."""
-        return int(self.server_address[1])
+        """Bind to the port; `start` serves. Raises OutputError where it is taken or not permitted."""
+        self.access, self.routes, self.assets, self._notify = access, routes, load_assets(), notify
+        super().__init__(host, port, Exchange, name="the page", most_requests=MOST_REQUESTS, option="--web")
 
     @property
     def url(self) -> str:
-        """Where the page is; under this machine's likeliest address where it is served at all of them."""
+        """The page's address; with this machine's likeliest one where it is served at all of them."""
         host = own_address() if self.host in {"0.0.0.0", "::"} else self.host
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
     @property
-    def whole_url(self) -> str:
+    def url_with_token(self) -> str:
         """The same with the token where one is needed."""
-        return self.url + (f"?token={self.door.token}" if self.door.token else "")
+        return self.url + (f"?token={self.access.token}" if self.access.token else "")
 
-    def start(self) -> None:
-        """Serve in a thread of its own."""
-        self._thread = threading.Thread(target=self.serve_forever, name="edgecap web", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Take no more visits and let go of the port."""
-        if self._thread is not None:
-            self.shutdown()
-            self._thread.join(5.0)
-        self.server_close()
-
-    def server_bind(self) -> None:
-        """Bind without asking a name server who we are, which may take long where there is none."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.host, self.port
-
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
-        """Give the visit a thread where one is free."""
-        if not self._places.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        try:
-            super().process_request(request, client_address)
-        except BaseException:  # no thread could be started
-            self._places.release()
-            raise
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        """In the visit's thread."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
-        """A visitor who left is no news; anything else is a fault of ours, told and survived."""
-        import sys
-
-        error = sys.exception()
-        if not isinstance(error, OSError):
-            self._tell("warning", f"the page met an unexpected {type(error).__name__}: {error}")
+    def unexpected(self, error: BaseException) -> None:
+        """Report it; the server goes on."""
+        self._notify("warning", f"a request to the page failed: {type(error).__name__}: {error}")
 
 
 def own_address() -> str:

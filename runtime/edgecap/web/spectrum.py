@@ -1,4 +1,4 @@
-"""The spectrogram for the eye: columns of bytes from the log-mel frames that the listener has computed anyway."""
+"""The spectrogram of the page: columns of bytes from the log-mel frames that the listener computes anyway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMN_SECONDS = 0.03
 LOWEST_DB, HIGHEST_DB = -45.0, 30.0
 """Log-mel at a byte of 0 and of 255. A microphone's own noise lies near the lower one, loud rain at 0."""
 MOST_COLUMNS = 250
-"""Held for whoever sends them: some seconds."""
+"""Held until they are sent: some seconds."""
 
 
 class Spectrum:
@@ -37,14 +37,14 @@ class Spectrum:
         self._rest = np.concatenate((self._rest, frames))[-MOST_COLUMNS * self._group :]
 
     def take(self) -> bytes:
-        """The columns that became whole, oldest first, `bands` bytes each from the lowest band up."""
+        """The columns that became complete, oldest first, `bands` bytes each from the lowest band up."""
         count = len(self._rest) // self._group
-        whole, self._rest = np.split(self._rest, [count * self._group])
-        mean = whole.reshape(count, self._group, self.bands).mean(axis=1) * self._decibels
+        complete, self._rest = np.split(self._rest, [count * self._group])
+        mean = complete.reshape(count, self._group, self.bands).mean(axis=1) * self._decibels
         scaled = (mean - LOWEST_DB) * (255.0 / (HIGHEST_DB - LOWEST_DB))
         picture: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return picture.tobytes()
 
     def clear(self) -> None:
-        """Forget what was not taken."""
+        """Drop what was not taken."""
         self._rest = self._rest[:0]

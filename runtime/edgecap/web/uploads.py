@@ -1,7 +1,7 @@
-"""A sound from the browser, dropped on the page or recorded there, captioned while it waits.
+"""A sound from the browser, dropped on the page or recorded there, captioned while the browser waits.
 
-The sound is held in memory and nowhere else, and is forgotten when its captions are said. It is read by libsndfile
-(`edgecap.audio.file`), as any file on the command line; the answer is one JSON object a line, as the captions come.
+The sound is held in memory and nowhere else, and released when its captions are sent. It is read by libsndfile
+(`edgecap.audio.file`), as any file on the command line; the answer is one JSON object a line, each sent at once.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ MOST_WINDOWS = 60
 """Captions of one sound: ten minutes with the default model."""
 UPLOAD_SECONDS = 120.0
 TURN_SECONDS = 30.0
-"""Wait for the sound before to be captioned; then the visitor is asked to come again."""
+"""Wait for the sound before to be captioned; after it the browser is asked to try again."""
 BLOCK = 1 << 16
 LONGEST_NAME = 120
 LENGTH = re.compile("[0-9]{1,12}")
 
 
 class Uploads:
-    """Captions sounds, one at a time, whoever sends them."""
+    """Captions sounds, one at a time for all browsers."""
 
     def __init__(self, captioner: Captioner, beam: int | None = None) -> None:
         self._captioner, self._beam = captioner, beam
@@ -47,7 +47,7 @@ class Uploads:
         given = exchange.headers.get("Content-Length", "")
         kind = exchange.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if not LENGTH.fullmatch(given) or "Transfer-Encoding" in exchange.headers:
-            exchange.refuse(HTTPStatus.LENGTH_REQUIRED, "say how long the sound is")
+            exchange.refuse(HTTPStatus.LENGTH_REQUIRED, "the request needs a Content-Length")
             return
         length = int(given)
         if not (kind == "application/octet-stream" or kind.startswith("audio/")):
@@ -74,13 +74,13 @@ class Uploads:
         with ExitStack() as stack:
             held = stack.enter_context(hold())
             if not _receive(exchange, held, length):
-                exchange.refuse(HTTPStatus.REQUEST_TIMEOUT, "the sound did not come in time; try again")
+                exchange.refuse(HTTPStatus.REQUEST_TIMEOUT, "the sound was not received in time; try again")
                 return
             try:
                 lines = self._lines(held, name)
                 first = next(lines)
             except EdgecapError as error:
-                fault = isinstance(error, AudioError)  # of the sound; else of this machine, as a missing library
+                fault = isinstance(error, AudioError)  # of the sound; else of this machine, such as a missing library
                 exchange.refuse(
                     HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.INTERNAL_SERVER_ERROR, str(error)
                 )
@@ -92,24 +92,24 @@ class Uploads:
 
     def _lines(self, held: IO[bytes], name: str) -> Iterator[bytes]:
         """Captions as lines of JSON; after the first of them an error is a line too. Raises EdgecapError before."""
-        said = 0
+        count = 0
         try:
             with AudioFile(Path(f"/proc/self/fd/{held.fileno()}"), name=name) as sound:
                 captions = self._captioner.caption_file(sound, beam=self._beam)
                 began = time.monotonic()
-                for said, caption in enumerate(islice(captions, MOST_WINDOWS), start=1):  # noqa: B007 - used below
+                for count, caption in enumerate(islice(captions, MOST_WINDOWS), start=1):  # noqa: B007 - used below
                     took = time.monotonic() - began
                     yield _line(caption.document(name=name, duration=sound.duration, seconds=round(took, 3)))
                     began = time.monotonic()
                 if next(captions, None) is not None:
                     yield _line(
                         {
-                            "note": f"only the first {MOST_WINDOWS} captions are made here; for all of it type: "
+                            "note": f"only the first {MOST_WINDOWS} captions are made here; for the rest type: "
                             "edgecap caption FILE"
                         }
                     )
         except EdgecapError as error:
-            if said == 0:
+            if count == 0:
                 raise
             yield _line({"error": str(error)})
 
@@ -123,8 +123,8 @@ def hold() -> IO[bytes]:
 
 def _receive(exchange: Exchange, held: IO[bytes], length: int) -> bool:
     """Read the body; whether all of it came in time."""
-    give_up, missing = time.monotonic() + UPLOAD_SECONDS, length
-    while missing and time.monotonic() < give_up:
+    deadline, missing = time.monotonic() + UPLOAD_SECONDS, length
+    while missing and time.monotonic() < deadline:
         try:
             block = exchange.rfile.read1(min(BLOCK, missing))
         except TimeoutError:

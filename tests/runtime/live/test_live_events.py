@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from edgecap.live.events.event import Change, EventBuilder, EventSettings
+from edgecap.live.config.listen_config import EventsConfig
+from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.events.similarity import overlap, stems
 from support.live_parts import described
 
@@ -16,7 +17,7 @@ def hear(builder: EventBuilder, *captions: tuple[str, int], hop: float = 2.0, st
     changes = []
     for index, (text, sound) in enumerate(captions):
         end = start + (index + 1) * hop
-        changes += builder.hear(described(text, max(0.0, end - 10.0), end, sound=sound))
+        changes += builder.add(described(text, max(0.0, end - 10.0), end, sound=sound))
     return changes
 
 
@@ -51,7 +52,7 @@ def test_captions_that_say_other_things_do_not(left: str, right: str) -> None:
 
 
 def test_the_same_again_is_one_event() -> None:
-    builder = EventBuilder(EventSettings())
+    builder = EventBuilder(EventsConfig())
     changes = hear(builder, ("a dog barks", 0), ("dogs barking", 1), ("a dog is barking", 0)) + builder.finish()
     assert kinds(changes) == ["begin", "update", "update", "end"]
     event = changes[-1].event
@@ -59,50 +60,50 @@ def test_the_same_again_is_one_event() -> None:
 
 
 def test_other_words_for_the_same_sound_are_the_same_event() -> None:
-    changes = hear(EventBuilder(EventSettings()), ("a sheep bleats", 3), ("a man speaks and music plays", 3))
+    changes = hear(EventBuilder(EventsConfig()), ("a sheep bleats", 3), ("a man speaks and music plays", 3))
     assert kinds(changes) == ["begin", "update"]
 
 
 def test_a_new_meaning_ends_the_event_and_begins_the_next_where_it_was_heard_first() -> None:
-    changes = hear(EventBuilder(EventSettings()), ("a dog barks", 0), ("rain falls", 1))
+    changes = hear(EventBuilder(EventsConfig()), ("a dog barks", 0), ("rain falls", 1))
     assert kinds(changes) == ["begin", "end", "begin"]
     assert (changes[1].event.end, changes[2].event.start, changes[2].event.end) == (2.0, 2.0, 4.0)
 
 
 def test_an_event_shows_its_best_caption_and_its_loudest_level() -> None:
-    builder = EventBuilder(EventSettings())
-    builder.hear(described("a dog barks", 0, 2, score=-0.9, level=-30))
-    builder.hear(described("a dog barks and growls", 0, 4, score=-0.4, level=-10))
-    builder.hear(described("a dog growls", 0, 6, score=-0.7, level=-20))
+    builder = EventBuilder(EventsConfig())
+    builder.add(described("a dog barks", 0, 2, score=-0.9, level=-30))
+    builder.add(described("a dog barks and growls", 0, 4, score=-0.4, level=-10))
+    builder.add(described("a dog growls", 0, 6, score=-0.7, level=-20))
     (change,) = builder.finish()
     assert (change.event.text, change.event.score, change.event.level_dbfs) == ("a dog barks and growls", -0.4, -10)
 
 
 def test_one_thing_does_not_fade_into_another_under_the_same_name() -> None:
     texts = ["dogs bark, cats meow", "cats meow, birds sing", "birds sing, bells ring"]
-    changes = hear(EventBuilder(EventSettings(same_words=0.3)), *((text, index) for index, text in enumerate(texts)))
+    changes = hear(EventBuilder(EventsConfig(same_words=0.3)), *((text, index) for index, text in enumerate(texts)))
     assert kinds(changes) == ["begin", "update", "end", "begin"]
 
 
 def test_an_event_unheard_for_long_enough_ends_where_it_was_heard_last() -> None:
-    builder = EventBuilder(EventSettings(close_after=5.0))
+    builder = EventBuilder(EventsConfig(close_after=5.0))
     hear(builder, ("a dog barks", 0))
-    assert builder.tick(6.9) == []
-    (change,) = builder.tick(7.0)
+    assert builder.quiet_until(6.9) == []
+    (change,) = builder.quiet_until(7.0)
     assert (change.kind, change.event.end) == ("end", 2.0)
-    assert builder.tick(100.0) == []
+    assert builder.quiet_until(100.0) == []
 
 
 def test_a_hop_longer_than_the_time_to_close_does_not_cut_a_sound_that_goes_on() -> None:
-    builder = EventBuilder(EventSettings(close_after=2.0))
+    builder = EventBuilder(EventsConfig(close_after=2.0))
     changes = hear(builder, *[("rain falls", 0)] * 3, hop=5.0)
     assert kinds(changes) == ["begin", "update", "update"]
-    after_a_pause = builder.hear(described("rain falls", 17.5, 20), onset=18.0)
+    after_a_pause = builder.add(described("rain falls", 17.5, 20), onset=18.0)
     assert kinds(after_a_pause)[0] == "end"
 
 
 def test_no_event_goes_on_for_ever() -> None:
-    builder = EventBuilder(EventSettings(longest=60.0))
+    builder = EventBuilder(EventsConfig(longest=60.0))
     changes = hear(builder, *[("rain falls", 0)] * 100) + builder.finish()
     ends = [change.event for change in changes if change.kind == "end"]
     assert [event.id for event in ends] == [1, 2, 3, 4]
@@ -112,7 +113,7 @@ def test_no_event_goes_on_for_ever() -> None:
 
 
 def test_what_was_told_just_before_is_not_told_again() -> None:
-    builder = EventBuilder(EventSettings(cooldown=8.0))
+    builder = EventBuilder(EventsConfig(cooldown=8.0))
     changes = hear(builder, ("a dog barks", 0), ("a man speaks", 1), ("a dog barks", 0))
     assert kinds(changes) == ["begin", "end", "begin", "end"]
     assert builder.suppressed == 1
@@ -121,43 +122,44 @@ def test_what_was_told_just_before_is_not_told_again() -> None:
 
 
 def test_without_a_cooldown_everything_is_told() -> None:
-    builder = EventBuilder(EventSettings(cooldown=-1.0))
+    builder = EventBuilder(EventsConfig(cooldown=-1.0))
     changes = hear(builder, ("a dog barks", 0), ("a man speaks", 1), ("a dog", 0))
     assert kinds(changes).count("begin") == 3
 
 
 def test_an_unsure_caption_begins_nothing() -> None:
-    builder = EventBuilder(EventSettings(min_score=-1.0))
-    assert builder.hear(described("a dog barks", 0, 2, score=-1.1)) == []
-    assert kinds(builder.hear(described("a dog barks", 0, 4, score=-0.9))) == ["begin"]
+    builder = EventBuilder(EventsConfig(min_score=-1.0))
+    assert builder.add(described("a dog barks", 0, 2, score=-1.1)) == []
+    assert kinds(builder.add(described("a dog barks", 0, 4, score=-0.9))) == ["begin"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("dogs bark loudly", True), ("a man speaks", False), ("a dog barks while music plays", False)]
+    ("text", "messages"),
+    [("dogs bark loudly", True), ("a man speaks", False), ("a dog barks while music plays", False)],
 )
-def test_words_choose_what_is_told(text: str, told: bool) -> None:
-    builder = EventBuilder(EventSettings(only=("dog", "siren"), ignore=("music",)))
-    assert bool(builder.hear(described(text, 0, 2))) == told
-    assert builder.suppressed == (not told)
+def test_words_choose_what_is_told(text: str, messages: bool) -> None:
+    builder = EventBuilder(EventsConfig(only=("dog", "siren"), ignore=("music",)))
+    assert bool(builder.add(described(text, 0, 2))) == messages
+    assert builder.suppressed == (not messages)
 
 
 def test_what_is_filtered_does_not_keep_another_event_open() -> None:
-    builder = EventBuilder(EventSettings(ignore=("music",), close_after=4.0))
+    builder = EventBuilder(EventsConfig(ignore=("music",), close_after=4.0))
     changes = hear(builder, ("a dog barks", 0), *[("music plays", 1)] * 4)
     assert kinds(changes) == ["begin", "end"]
 
 
 def test_an_event_begins_where_its_sound_did_and_carries_the_clock_of_that_time() -> None:
-    builder = EventBuilder(EventSettings())
-    (change,) = builder.hear(described("a dog barks", 0, 10, sounded=9.5, wall=5000.0), onset=8.5)
+    builder = EventBuilder(EventsConfig())
+    (change,) = builder.add(described("a dog barks", 0, 10, sounded=9.5, wall=5000.0), onset=8.5)
     event = change.event
     assert (event.start, event.end, event.began, event.ended) == (8.5, 9.5, 4998.5, 4999.5)
-    (jump,) = builder.hear(described("a dog barks", 2, 12, wall=90_000.0))  # the clock was set meanwhile
+    (jump,) = builder.add(described("a dog barks", 2, 12, wall=90_000.0))  # the clock was set meanwhile
     assert (jump.event.began, jump.event.ended) == (4998.5, 90_000.0)
 
 
 def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
-    (change,) = EventBuilder(EventSettings()).hear(described("a dog barks", 0, 2))
+    (change,) = EventBuilder(EventsConfig()).add(described("a dog barks", 0, 2))
     document = change.event.document(kind="begin")
     assert list(document) == [
         "kind",

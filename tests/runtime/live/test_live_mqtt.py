@@ -15,8 +15,8 @@ import pytest
 
 from edgecap.errors import ConfigError, MissingDependencyError, OutputError
 from edgecap.live.config.listen_config import MqttConfig
-from edgecap.live.pipeline.status import Status
-from support.live_parts import TOLD, change, story, teller
+from edgecap.live.pipeline.status import StatusSnapshot
+from support.live_parts import Messages, change, notifier, story, usb_status
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -96,22 +96,22 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def told() -> TOLD:
+def messages() -> Messages:
     return []
 
 
-def sink(broker: Broker, told: TOLD, **more: object) -> Mqtt:
+def sink(broker: Broker, messages: Messages, **more: object) -> Mqtt:
     config = MqttConfig(**{"host": "127.0.0.1", "port": broker.port, "topic": "home", "node": "attic", **more})  # type: ignore[arg-type]
-    return Mqtt(config, teller(told), model="tiny")
+    return Mqtt(config, notifier(messages), model="tiny")
 
 
-def test_captions_availability_and_state_are_published_and_announced(broker: Broker, told: TOLD) -> None:
+def test_captions_availability_and_state_are_published_and_announced(broker: Broker, messages: Messages) -> None:
     broker.start()
     reader = Reader(broker.port)
-    mqtt = sink(broker, told)
+    mqtt = sink(broker, messages)
     for item in story():
-        mqtt.change(item)
-    mqtt.tick(Status(source="USB", asked_hop=2.0, hop=2.0, level=-31.26, gate_open=True))
+        mqtt.on_event(item)
+    mqtt.on_status(usb_status(level=-31.26, gate_open=True))
     eventually(lambda: len(reader.captions()) == 2 and reader.of("home/attic/state"))
     assert reader.captions() == [("begin", "a dog barks"), ("end", "a dog barks")]
     state = json.loads(reader.of("home/attic/state")[0])
@@ -131,15 +131,15 @@ def test_captions_availability_and_state_are_published_and_announced(broker: Bro
     mqtt.close()
     eventually(lambda: reader.of("home/attic/availability") == ["online", "offline"])
     reader.close()
-    assert told == []
+    assert messages == []
 
 
 def test_who_comes_later_finds_the_last_caption_and_no_discovery_is_sent_where_none_is_wanted(
-    broker: Broker, told: TOLD
+    broker: Broker, messages: Messages
 ) -> None:
     broker.start()
-    mqtt = sink(broker, told, discovery="")
-    mqtt.change(change("begin"))
+    mqtt = sink(broker, messages, discovery="")
+    mqtt.on_event(change("begin"))
     mqtt.close()
     reader = Reader(broker.port)
     eventually(lambda: reader.captions() == [("begin", "a dog barks")])
@@ -147,10 +147,10 @@ def test_who_comes_later_finds_the_last_caption_and_no_discovery_is_sent_where_n
     reader.close()
 
 
-def test_the_last_will_says_offline_when_the_listener_is_cut_off(broker: Broker, told: TOLD) -> None:
+def test_the_last_will_says_offline_when_the_listener_is_cut_off(broker: Broker, messages: Messages) -> None:
     broker.start()
     reader = Reader(broker.port)
-    mqtt = sink(broker, told)
+    mqtt = sink(broker, messages)
     eventually(lambda: reader.of("home/attic/availability") == ["online"])
     mqtt._client.loop_stop()
     mqtt._client.socket().close()  # as if the power had gone
@@ -158,43 +158,43 @@ def test_the_last_will_says_offline_when_the_listener_is_cut_off(broker: Broker,
     reader.close()
 
 
-def test_captions_wait_for_a_broker_that_is_away_and_the_queue_is_bounded(broker: Broker, told: TOLD) -> None:
-    mqtt = sink(broker, told, queue=3)
-    assert [kind for kind, _ in told] == ["warning"]
-    assert "captions wait for it, at most 3" in told[0][1]
+def test_captions_wait_for_a_broker_that_is_away_and_the_queue_is_bounded(broker: Broker, messages: Messages) -> None:
+    mqtt = sink(broker, messages, queue=3)
+    assert [kind for kind, _ in messages] == ["warning"]
+    assert "captions wait for it, at most 3" in messages[0][1]
     for number in range(5):
-        mqtt.change(change("begin", number, text=f"sound {number}"))
+        mqtt.on_event(change("begin", number, text=f"sound {number}"))
     assert mqtt.lost == 2
     broker.start()
     reader = Reader(broker.port)
     eventually(lambda: mqtt._connected)
-    mqtt.change(change("begin", 9, text="now"))
+    mqtt.on_event(change("begin", 9, text="now"))
     eventually(lambda: reader.captions()[-1:] == [("begin", "now")])
     found = [text for _, text in reader.captions()]
     assert found in (["sound 2", "sound 3", "sound 4", "now"], ["sound 4", "now"], ["now"])  # the reader may be later
-    assert told[-1][0] == "note"
-    assert "2 captions were given up meanwhile" in told[-1][1]
+    assert messages[-1][0] == "note"
+    assert "2 captions were dropped meanwhile" in messages[-1][1]
     mqtt.close()
     reader.close()
 
 
-def test_a_broker_that_goes_and_comes_back_is_told_and_gets_everything(broker: Broker, told: TOLD) -> None:
+def test_a_broker_that_goes_and_comes_back_is_told_and_gets_everything(broker: Broker, messages: Messages) -> None:
     broker.start()
-    mqtt = sink(broker, told)
+    mqtt = sink(broker, messages)
     broker.stop()
     eventually(lambda: not mqtt._connected)
-    mqtt.change(change("end", text="while it was away"))
+    mqtt.on_event(change("end", text="while it was away"))
     broker.start()
     reader = Reader(broker.port)
     eventually(lambda: ("end", "while it was away") in reader.captions())
-    eventually(lambda: [kind for kind, _ in told] == ["warning", "note"])
-    assert "is gone" in told[0][1]
+    eventually(lambda: [kind for kind, _ in messages] == ["warning", "note"])
+    assert "is gone" in messages[0][1]
     mqtt.close()
     reader.close()
 
 
 def test_a_refused_password_is_one_clear_line_and_the_right_one_is_taken_from_its_file(
-    broker: Broker, told: TOLD, tmp_path: Path
+    broker: Broker, messages: Messages, tmp_path: Path
 ) -> None:
     if not shutil.which("mosquitto_passwd"):
         pytest.skip("mosquitto_passwd is not installed")
@@ -204,18 +204,18 @@ def test_a_refused_password_is_one_clear_line_and_the_right_one_is_taken_from_it
     tmp_path.chmod(0o755)
     broker.start("allow_anonymous false", f"password_file {passwords}", "user root")
     with pytest.raises(OutputError, match=r"refuses edgecap \(.*\); check user and password"):
-        sink(broker, told, user="ear", password="wrong")
+        sink(broker, messages, user="ear", password="wrong")
     (tmp_path / "secret").write_text("secret\n")
-    mqtt = sink(broker, told, user="ear", password_file=str(tmp_path / "secret"))
+    mqtt = sink(broker, messages, user="ear", password_file=str(tmp_path / "secret"))
     assert mqtt._connected
     mqtt.close()
     with pytest.raises(ConfigError, match=r"password file .* cannot be read"):
-        sink(broker, told, user="ear", password_file=str(tmp_path / "nowhere"))
+        sink(broker, messages, user="ear", password_file=str(tmp_path / "nowhere"))
 
 
-def test_names_in_other_scripts_have_topics_of_their_own(broker: Broker, told: TOLD) -> None:
+def test_names_in_other_scripts_have_topics_of_their_own(broker: Broker, messages: Messages) -> None:
     broker.start()
-    mqtt = Mqtt(MqttConfig(host="127.0.0.1", port=broker.port), teller(told), model="tiny", several=True)
+    mqtt = Mqtt(MqttConfig(host="127.0.0.1", port=broker.port), notifier(messages), model="tiny", several=True)
     below = {mqtt._below(source) for source in ("\u53a8\u623f", "\u6d74\u5ba4", "K\u00fcche", "kitchen")}
     mqtt.close()
     assert len(below) == 4
@@ -230,24 +230,26 @@ class Refusal:
         return "Not authorized"
 
 
-def test_a_broker_that_refused_and_took_us_again_is_told_when_it_goes(broker: Broker, told: TOLD) -> None:
+def test_a_broker_that_refused_and_took_us_again_is_told_when_it_goes(broker: Broker, messages: Messages) -> None:
     broker.start()
-    mqtt = sink(broker, told)
+    mqtt = sink(broker, messages)
     mqtt._on_connect(mqtt._client, None, None, Refusal(), None)  # its password was changed, and changed back
     mqtt._on_connect(mqtt._client, None, None, SimpleNamespace(is_failure=False), None)
     mqtt._on_disconnect(mqtt._client, None, None, SimpleNamespace(is_failure=True), None)
     mqtt.close()
-    assert [kind for kind, _ in told] == ["warning", "note", "warning"]
+    assert [kind for kind, _ in messages] == ["warning", "note", "warning"]
 
 
-def test_several_microphones_have_topics_and_sensors_of_their_own(broker: Broker, told: TOLD) -> None:
+def test_several_microphones_have_topics_and_sensors_of_their_own(broker: Broker, messages: Messages) -> None:
     broker.start()
     reader = Reader(broker.port)
     config = MqttConfig(host="127.0.0.1", port=broker.port, topic="home", node="attic")
-    mqtt = Mqtt(config, teller(told), model="tiny", several=True, audio_kept=True)
+    mqtt = Mqtt(config, notifier(messages), model="tiny", several=True, audio_kept=True)
     for number, source in enumerate(("USB Mic", "kitchen")):
-        mqtt.tick(Status(source=source, asked_hop=2.0, hop=2.0, number=number, level=-40.0, loudest=-12.34))
-    mqtt.change(change("begin"))  # by the microphone USB
+        mqtt.on_status(
+            StatusSnapshot(source=source, asked_hop=2.0, hop=2.0, number=number, level=-40.0, loudest=-12.34)
+        )
+    mqtt.on_event(change("begin"))  # by the microphone USB
     eventually(
         lambda: (
             reader.of("home/attic/usb-mic/state")
@@ -268,7 +270,7 @@ def test_several_microphones_have_topics_and_sensors_of_their_own(broker: Broker
     assert "kitchen Level" in {payload["name"] for payload in found}
     mqtt.close()
     reader.close()
-    assert told == []
+    assert messages == []
 
 
 def test_a_refused_password_ends_the_command_with_one_line_and_its_code(
@@ -317,7 +319,7 @@ def test_the_command_sends_its_events_to_the_broker(
     reader.close()
 
 
-def test_a_missing_library_names_the_extra(told: TOLD, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_the_extra(messages: Messages, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "paho.mqtt", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "edgecap\[mqtt\]"'):
-        sink(broker, told)
+        sink(broker, messages)

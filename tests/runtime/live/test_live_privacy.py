@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,11 @@ from edgecap.cli.live_view import LiveView
 from edgecap.errors import OutputError
 from edgecap.live.clocks import Clocks, Jump
 from edgecap.live.events.event import Change, Event, Kind
-from edgecap.live.pipeline.status import Status
 from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.kept_audio import KeptAudio
 from edgecap.live.sinks.metrics import render
 from edgecap.live.sinks.window_log import WindowLog
-from support.live_parts import TOLD, Clock, teller
+from support.live_parts import Clock, Messages, notifier, usb_status
 from support.signals import RATE, noise, tone
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -49,25 +49,31 @@ def event(kind: Kind, number: int = 1, start: float = 3.0, source: str = "USB") 
     )
 
 
-def keeper(folder: Path, told: TOLD, wall: Clock | None = None, clock: Clock | None = None) -> KeptAudio:
+def keeper(folder: Path, messages: Messages, wall: Clock | None = None, clock: Clock | None = None) -> KeptAudio:
     return KeptAudio(
-        str(folder), "1d", teller(told), sample_rate=RATE, window=10.0, wall=wall or Clock(), clock=clock or Clock()
+        str(folder),
+        "1d",
+        notifier(messages),
+        sample_rate=RATE,
+        window=10.0,
+        wall=wall or Clock(),
+        clock=clock or Clock(),
     )
 
 
 def hear(kept: KeptAudio, sound: np.ndarray, source: str = "USB", heard: float = 0.0) -> None:
     for number, block in enumerate(np.split(sound, len(sound) // 1600), start=1):
-        kept.record(source, block, heard + number / 10)
+        kept.on_audio(source, block, heard + number / 10)
 
 
 def test_the_sound_of_an_event_is_kept_from_a_little_before_it_to_its_end(tmp_path: Path) -> None:
-    told, sound = TOLD(), noise(8)
-    kept = keeper(tmp_path / "kept", told)
+    messages, sound = Messages(), noise(8)
+    kept = keeper(tmp_path / "kept", messages)
     hear(kept, sound[: 5 * RATE])
-    kept.change(event("begin"))
+    kept.on_event(event("begin"))
     hear(kept, sound[5 * RATE : 6 * RATE], heard=5.0)
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".part"]  # nothing half-written has its name
-    kept.change(event("end"))
+    kept.on_event(event("end"))
     hear(kept, sound[6 * RATE :], heard=6.0)
     kept.close()
     (path,) = (tmp_path / "kept").iterdir()
@@ -76,15 +82,15 @@ def test_the_sound_of_an_event_is_kept_from_a_little_before_it_to_its_end(tmp_pa
     assert np.allclose(found, sound[2 * RATE : 6 * RATE], atol=1e-4)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert told == []
+    assert messages == []
 
 
 def test_two_microphones_are_kept_apart(tmp_path: Path) -> None:
-    kept, left, right = keeper(tmp_path, TOLD()), tone(4), noise(4)
+    kept, left, right = keeper(tmp_path, Messages()), tone(4), noise(4)
     hear(kept, left, "left")
     hear(kept, right, "right")
-    kept.change(event("begin", 1, 1.0, "left"))
-    kept.change(event("begin", 2, 1.0, "right"))
+    kept.on_event(event("begin", 1, 1.0, "left"))
+    kept.on_event(event("begin", 2, 1.0, "right"))
     kept.close()
     found = {path.name.split("-")[1]: soundfile.read(path, dtype="float32")[0] for path in tmp_path.iterdir()}
     assert np.allclose(found["1"], left, atol=1e-4)
@@ -92,11 +98,11 @@ def test_two_microphones_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_what_is_held_in_memory_and_in_one_file_is_bounded(tmp_path: Path) -> None:
-    kept = keeper(tmp_path, TOLD())
+    kept = keeper(tmp_path, Messages())
     for minute in range(4):
         hear(kept, noise(60, seed=minute), heard=60.0 * minute)
         if minute == 0:
-            kept.change(event("begin", start=58.0))
+            kept.on_event(event("begin", start=58.0))
     assert sum(samples.size for samples, _ in kept._held["USB"]) <= 12 * RATE
     kept.close()
     (path,) = tmp_path.iterdir()
@@ -113,17 +119,17 @@ def test_old_sounds_are_deleted_and_nothing_else_is_touched(tmp_path: Path) -> N
     others = tmp_path / ".20010909T014640-1-00000000.flac.part"  # another listener is at it
     others.write_bytes(b"")
     os.utime(others, (wall.now - 600, wall.now - 600))
-    kept = keeper(tmp_path, TOLD(), wall, clock)
+    kept = keeper(tmp_path, Messages(), wall, clock)
     assert {path.name for path in tmp_path.iterdir()} == {"holiday.flac", others.name}
     hear(kept, noise(4))
-    kept.change(event("begin"))
-    kept.change(event("end"))
+    kept.on_event(event("begin"))
+    kept.on_event(event("end"))
     (path,) = set(tmp_path.iterdir()) - {tmp_path / "holiday.flac", others}
     os.utime(path, (wall.now, wall.now))
     for seconds, there in ((80_000, True), (10_000, False)):
         wall.sleep(seconds)
         clock.sleep(seconds)
-        kept.tick(Status(source="USB", asked_hop=2.0, hop=2.0))  # nothing need be heard for it
+        kept.on_status(usb_status())  # nothing need be heard for it
         assert path.exists() == there
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.flac"]
     kept.close()
@@ -135,16 +141,16 @@ def test_sounds_kept_before_the_clock_was_set_are_not_taken_for_old_ones(tmp_pat
     wall, clock = Clock(), Clock()
     wall.now = time.time()
     os.utime(old, (wall.now - 80_000, wall.now - 80_000))
-    kept = keeper(tmp_path, TOLD(), wall, clock)
+    kept = keeper(tmp_path, Messages(), wall, clock)
     hear(kept, noise(4))
-    kept.change(event("begin", 2))
-    kept.change(event("end", 2))
+    kept.on_event(event("begin", 2))
+    kept.on_event(event("end", 2))
     for seconds in (1e8, 0.0):
         wall.sleep(seconds + 700)
         clock.sleep(700)
         if seconds:
-            kept.moved(seconds)
-        kept.tick(Status(source="USB", asked_hop=2.0, hop=2.0))
+            kept.on_clock_set(seconds)
+        kept.on_status(usb_status())
         assert [path.name.split("-")[1] for path in tmp_path.iterdir()] == ["2"]
     kept.close()
 
@@ -152,24 +158,24 @@ def test_sounds_kept_before_the_clock_was_set_are_not_taken_for_old_ones(tmp_pat
 def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another folder"):
-        keeper(tmp_path / "file", TOLD())
+        keeper(tmp_path / "file", Messages())
 
 
 def test_a_full_disk_is_told_once_and_listening_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = TOLD()
-    kept = keeper(tmp_path, told)
+    messages = Messages()
+    kept = keeper(tmp_path, messages)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "touch", full)
     for number in range(3):
-        kept.change(event("begin", number))
-        kept.change(event("end", number))
-    assert [kind for kind, _ in told] == ["warning"]
-    assert "No space left" in told[0][1]
+        kept.on_event(event("begin", number))
+        kept.on_event(event("end", number))
+    assert [kind for kind, _ in messages] == ["warning"]
+    assert "No space left" in messages[0][1]
     monkeypatch.undo()
-    kept.change(event("begin", 9))
+    kept.on_event(event("begin", 9))
     kept.close()
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -196,10 +202,10 @@ def test_every_view_says_that_sound_is_kept(edgecap: Run, tiny_folder: Path, sou
     done = edgecap(*line)
     assert not any(json.loads(each)["audio_kept"] for each in done.stdout.splitlines())
     assert "kept" not in done.stderr
-    status = Status(source="USB", asked_hop=2.0, hop=2.0, audio_kept="/var/kept")
+    status = usb_status(audio_kept="/var/kept")
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     view = LiveView(console)
-    view.tick(status)
+    view.on_status(status)
     with console.capture() as capture:
         console.print(view.render())
     view.close()
@@ -234,18 +240,18 @@ def test_listening_to_a_pipe_leaves_no_file_anywhere(edgecap: Run, tiny_folder: 
 def test_what_is_it_hearing_is_told_window_by_window() -> None:
     lines: list[str] = []
     people, programs = WindowLog(lines.append), WindowLog(lines.append, as_json=True)
-    status = Status(source="USB", asked_hop=2.0, hop=2.0, level=-31.26, floor=-65.0)
-    people.tick(status)
+    status = usb_status(level=-31.26, floor=-65.0)
+    people.on_status(status)
     assert lines == []  # no window yet
-    status.quiet = 1
-    people.tick(status)
-    people.tick(status)
+    status = replace(status, quiet=1)
+    people.on_status(status)
+    people.on_status(status)
     assert lines == ["USB   -31.3 dBFS (floor -65)  gate quiet  -"]
-    status.captions, status.gate_open = 1, True
-    status.beams = (("a dog barks", -0.4), ("a wolf", -0.9), ("a fox", -1.0), ("a cat", -2.0))
-    people.tick(status)
+    beams = (("a dog barks", -0.4), ("a wolf", -0.9), ("a fox", -1.0), ("a cat", -2.0))
+    status = replace(status, captions=1, gate_open=True, beams=beams)
+    people.on_status(status)
     assert lines[1].endswith("gate open   -0.40 a dog barks  |  -0.90 a wolf  |  -1.00 a fox")
-    programs.tick(status)
+    programs.on_status(status)
     found = json.loads(lines[2])
     assert found["kind"] == "window"
     assert found["beams"][1] == {"text": "a wolf", "score": -0.9}
@@ -277,29 +283,29 @@ def test_clocks_that_are_set_and_machines_that_sleep_are_told_apart() -> None:
 
 
 def test_the_journal_moves_with_the_clock_what_this_run_has_stored_and_nothing_else(tmp_path: Path) -> None:
-    wall, running, told = Clock(), Clock(), TOLD()  # the board believes that it is 1970
+    wall, running, messages = Clock(), Clock(), Messages()  # the board believes that it is 1970
 
     def journal() -> Journal:
-        return Journal(str(tmp_path / "a.db"), "30d", teller(told), model="tiny", wall=wall, clock=running)
+        return Journal(str(tmp_path / "a.db"), "30d", notifier(messages), model="tiny", wall=wall, clock=running)
 
     def at(began: float, kind: Kind, number: int) -> Change:
         return Change(kind, Event(number, 0.0, 2.0, began, began + 2, "rain", -0.4, -12.0, 0, kind != "end", "USB"))
 
     wall.now = 2e9
     first = journal()
-    first.change(at(2e9, "begin", 1))
-    first.change(at(2e9, "end", 1))
+    first.on_event(at(2e9, "begin", 1))
+    first.on_event(at(2e9, "end", 1))
     first.close()
     wall.now = 1000.0
     second = journal()
-    second.change(at(1000.0, "begin", 1))
-    second.change(at(1000.0, "end", 1))
+    second.on_event(at(1000.0, "begin", 1))
+    second.on_event(at(1000.0, "end", 1))
     wall.now = 2e9 + 500
-    second.moved(2e9 - 500)
+    second.on_clock_set(2e9 - 500)
     running.sleep(10_000)  # and cleans up
-    second.tick(Status(source="USB", asked_hop=2.0, hop=2.0))
-    second.change(at(wall.now, "begin", 2))
+    second.on_status(usb_status())
+    second.on_event(at(wall.now, "begin", 2))
     found = [row[0] for row in second._database.execute("SELECT began FROM events ORDER BY id")]
     assert found == [2e9, 2e9 + 500, 2e9 + 500]
     second.close()
-    assert told == []
+    assert messages == []

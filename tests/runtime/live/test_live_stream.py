@@ -1,8 +1,9 @@
-"""The parts of a stream: log-mel frame by frame, levels, the gate, the pace, the worker."""
+"""The parts of a stream: log-mel frame by frame, levels, the gate, the hops, the worker."""
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,17 +11,18 @@ import pytest
 from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.audio.samples import loudest_level
 from edgecap.live.pipeline.gate import Gate, GateSettings
-from edgecap.live.pipeline.hop_control import COOL_IN_A_ROW, Pace
+from edgecap.live.pipeline.hop_control import COOL_IN_A_ROW, HopControl
 from edgecap.live.pipeline.meter import LevelMeter
 from edgecap.live.pipeline.stream import MelStream
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.thermal import look
+from edgecap.types import Waveform
 from support.signals import RATE, noise, tone
 
 LOG = FrontEnd(compression="log", win_length=400, power=1, mel_slopes="mel", f_min=125.0, f_max=7500.0)
 
 
-def pieces(sound: np.ndarray, seed: int = 0) -> list[np.ndarray]:
+def pieces(sound: Waveform, seed: int = 0) -> list[Waveform]:
     cuts = np.sort(np.random.default_rng(seed).integers(0, sound.size, 200))
     return np.split(sound, cuts)
 
@@ -53,11 +55,11 @@ def test_the_first_frame_of_a_stream_is_reflected_like_that_of_a_clip() -> None:
 
 def test_no_frame_is_computed_twice() -> None:
     sound, stream = noise(30), MelStream(FrontEnd(), 1001)
-    whole = 0
+    count = 0
     for piece in pieces(sound):
-        whole += stream.push(piece)
+        count += stream.push(piece)
         stream.window()
-    assert stream.computed == whole == (sound.size - 256) // 160 + 1
+    assert count == (sound.size - 256) // 160 + 1
 
 
 def test_a_window_has_its_own_floor_below_its_own_loudest() -> None:
@@ -98,7 +100,7 @@ def test_one_constant_value_is_counted_as_a_dead_input_and_quiet_noise_is_not() 
 
 def levels(gate: Gate, level: float, seconds: float) -> bool:
     for _ in range(round(seconds * 10)):
-        gate.hear(level)
+        gate.push(level)
     return gate.open
 
 
@@ -131,54 +133,54 @@ def test_nothing_below_the_silence_of_the_model_opens_the_gate() -> None:
 
 
 def test_a_hop_is_due_once_and_missed_hops_are_counted() -> None:
-    pace = Pace(2.0)
-    assert [pace.due(heard) for heard in (1.9, 2.0, 2.1, 4.0, 5.9)] == [False, True, False, True, False]
-    assert pace.due(11.0)
-    assert pace.late == 2
-    assert not pace.due(11.9)
-    assert pace.due(12.0)
+    hops = HopControl(2.0)
+    assert [hops.due(heard) for heard in (1.9, 2.0, 2.1, 4.0, 5.9)] == [False, True, False, True, False]
+    assert hops.due(11.0)
+    assert hops.late == 2
+    assert not hops.due(11.9)
+    assert hops.due(12.0)
 
 
 def test_a_slow_machine_gets_longer_hops_and_a_fast_one_its_own_again() -> None:
-    pace = Pace(2.0)
-    assert pace.took(1.9) == ""
-    assert "3.0 s instead of 2 s" in pace.took(1.9)
-    pace.took(9.0)
-    assert "a caption takes 9.0 s" in pace.took(9.0)
-    assert pace.hop == pytest.approx(9.0 / 0.8)
-    told = [pace.took(0.1) for _ in range(100)]
-    assert pace.hop == 2.0
-    assert any("faster again" in line for line in told)
+    hops = HopControl(2.0)
+    assert hops.caption_took(1.9) == ""
+    assert "3.0 s instead of 2 s" in hops.caption_took(1.9)
+    hops.caption_took(9.0)
+    assert "a caption takes 9.0 s" in hops.caption_took(9.0)
+    assert hops.hop == pytest.approx(9.0 / 0.8)
+    messages = [hops.caption_took(0.1) for _ in range(100)]
+    assert hops.hop == 2.0
+    assert any("faster again" in line for line in messages)
 
 
 def test_one_slow_caption_changes_nothing_and_a_hop_never_exceeds_its_longest() -> None:
-    pace = Pace(2.0, longest=20.0)
+    hops = HopControl(2.0, longest=20.0)
     for _ in range(10):
-        pace.took(30.0)
-        pace.took(0.9)
-    assert pace.hop == 2.0
+        hops.caption_took(30.0)
+        hops.caption_took(0.9)
+    assert hops.hop == 2.0
     for _ in range(50):
-        pace.took(500.0)
-    assert pace.hop == 20.0
+        hops.caption_took(500.0)
+    assert hops.hop == 20.0
 
 
 def test_a_hot_board_gets_twice_the_hop_until_it_has_cooled() -> None:
-    pace = Pace(2.0)
-    assert "hot" in pace.heat(True)
-    assert pace.heat(True) == ""
+    hops = HopControl(2.0)
+    assert "hot" in hops.board_is(hot=True)
+    assert hops.board_is(hot=True) == ""
     for _ in range(50):
-        pace.took(0.01)
-    assert pace.hop == 4.0
+        hops.caption_took(0.01)
+    assert hops.hop == 4.0
     for _ in range(COOL_IN_A_ROW - 1):
-        assert pace.heat(False) == ""
-    assert pace.heat(True) == ""  # it was at its limit, and this is no news
-    assert [pace.heat(False) for _ in range(COOL_IN_A_ROW)][-1] == "the board has cooled down"
+        assert hops.board_is(hot=False) == ""
+    assert hops.board_is(hot=True) == ""  # it was at its limit, and this is no news
+    assert [hops.board_is(hot=False) for _ in range(COOL_IN_A_ROW)][-1] == "the board has cooled down"
     for _ in range(50):
-        pace.took(0.01)
-    assert pace.hop == 2.0
+        hops.caption_took(0.01)
+    assert hops.hop == 2.0
 
 
-def test_heat_is_read_from_the_kernels_files(tmp_path) -> None:
+def test_heat_is_read_from_the_kernels_files(tmp_path: Path) -> None:
     assert not look(tmp_path).hot
     assert look(tmp_path).celsius is None
     zone = tmp_path / "class/thermal/thermal_zone0"
@@ -214,7 +216,7 @@ def test_the_mailbox_holds_one_job_and_the_newest_wins() -> None:
         assert worker.poll() == []
         assert worker.dropped == 97
         go.set()
-        assert worker.wait(10)
+        assert worker.drain(10)
         assert worker.poll() == [10, 990]
         assert worker.poll() == []
     assert done == [1, 99]
@@ -227,6 +229,6 @@ def test_what_goes_wrong_in_the_worker_is_raised_where_it_is_polled() -> None:
     with CaptionWorker() as thread:
         worker = thread.mailbox(work)
         worker.submit(1)
-        assert worker.wait(10)
+        assert worker.drain(10)
         with pytest.raises(ValueError, match="no"):
             worker.poll()

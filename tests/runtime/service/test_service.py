@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from edgecap.errors import ConfigError, EdgecapError, OutputError
+from edgecap.errors import ConfigError, OutputError, ServiceError
 from edgecap.live.config.config_file import load_config
 from edgecap.live.config.listen_config import ListenConfig, MqttConfig, OutputConfig, WebConfig
-from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.watchdog import Notifier, Watchdog, state
 from edgecap.service import systemd
 from edgecap.service.unit import NAME, Network, Scope, Unit, network, render
-from support.live_parts import Clock
+from support.live_parts import Clock, usb_status
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MOST_EXPOSURE = 20
@@ -90,6 +90,8 @@ def test_systemd_calls_the_service_well_confined(tmp_path: Path, analyze: Run, s
         (ListenConfig(web=WebConfig(address="0.0.0.0:8080")), "all"),
         (ListenConfig(output=OutputConfig(webhook="https://example.org/x")), "all"),
         (ListenConfig(output=OutputConfig(exec="curl example.org")), "all"),
+        (ListenConfig(output=OutputConfig(syslog="/dev/log")), "none"),
+        (ListenConfig(output=OutputConfig(syslog="logs.lan:514")), "all"),
     ],
 )
 def test_the_network_is_allowed_only_where_events_go_there(config: ListenConfig, used: Network) -> None:
@@ -114,11 +116,11 @@ def no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_installing_writes_a_configuration_that_waits_and_says_what_to_type(no_systemd: Path) -> None:
-    told = systemd.install("user")
+    report = systemd.install("user")
     config = load_config(no_systemd / "edgecap/listen.toml")
     assert (config.source.wait, config.output.journal) == (True, "events.db")
     assert (no_systemd / "edgecap/listen.toml").stat().st_mode & 0o777 == 0o600
-    assert "systemctl --user daemon-reload && systemctl --user enable --now edgecap.service" in told[-1]
+    assert "systemctl --user daemon-reload && systemctl --user enable --now edgecap.service" in report[-1]
     (no_systemd / "edgecap/listen.toml").write_text('[output]\nmetrics = "9100"\n')
     systemd.install("user")  # takes the configuration that is there
     assert "IPAddressAllow=localhost" in (no_systemd / "systemd/user" / NAME).read_text()
@@ -133,15 +135,15 @@ def test_a_broken_configuration_installs_nothing(no_systemd: Path) -> None:
     (no_systemd / "a.toml").write_text("[stream]\nhop = -1\n")
     with pytest.raises(ConfigError, match=r"a\.toml:2"):
         systemd.install("user", no_systemd / "a.toml")
-    assert not systemd.places("user").unit.exists()
+    assert not systemd.service_paths("user").unit.exists()
 
 
 @pytest.mark.parametrize("text", ['webhook = "http://[::1/x"', 'metrics = "house:"'])
 def test_an_address_that_is_none_installs_nothing(no_systemd: Path, text: str) -> None:
     (no_systemd / "a.toml").write_text(f"[output]\n{text}\n")
-    with pytest.raises(ConfigError, match="is no "):
+    with pytest.raises(ConfigError, match=r"invalid (address|URL)"):
         systemd.install("user", no_systemd / "a.toml")
-    assert not systemd.places("user").unit.exists()
+    assert not systemd.service_paths("user").unit.exists()
 
 
 def test_a_systemctl_that_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +153,7 @@ def test_a_systemctl_that_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(systemd, "RUNNING", tmp_path)
     monkeypatch.setattr(systemd, "CALL_SECONDS", 0.3)
-    with pytest.raises(EdgecapError, match=r"did not come to an end in 0\.3 s; see: journalctl --user"):
+    with pytest.raises(ServiceError, match=r"did not finish in 0\.3 s; see: journalctl --user"):
         systemd.status("user")
 
 
@@ -196,8 +198,8 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     found.close()
 
 
-def statuses(*faults: str) -> list[Status]:
-    return [Status(source=f"mic {number}", asked_hop=2.0, hop=2.0, fault=fault) for number, fault in enumerate(faults)]
+def statuses(*faults: str) -> list[StatusSnapshot]:
+    return [usb_status(source=f"mic {number}", fault=fault) for number, fault in enumerate(faults)]
 
 
 def test_states_of_the_watchdog() -> None:

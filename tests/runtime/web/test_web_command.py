@@ -94,7 +94,7 @@ def test_wrong_addresses_and_tokens_are_exit_code_2(edgecap: Run, tiny_folder: P
     (tmp_path / "a.toml").write_text('[web]\naddress = "0.0.0.0:0"\ntoken = "short"\n')
     (tmp_path / "token").write_text("short\n")
     for arguments, said in (
-        (("demo", "--web", "http://here"), "is no address; write PORT or HOST:PORT"),
+        (("demo", "--web", "http://here"), "invalid address 'http://here'; use PORT or HOST:PORT"),
         (("demo", "--web", "0.0.0.0:0", "--token-file", tmp_path / "token"), "is not 12 to 128 letters, digits or"),
         (("listen", "-c", tmp_path / "a.toml", "--print-config"), "a.toml:3: web.token"),
     ):
@@ -113,15 +113,15 @@ def test_the_configuration_of_the_page_is_printed_and_read(edgecap: Run, tmp_pat
 
 
 def test_python_serves_the_page_too(tiny_folder: Path, sounds: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     with package.listen(
         model=str(tiny_folder),
         file=str(sounds / "long.wav"),
         web="0",
         min_score=-99.0,
-        tell=lambda _, text: told.append(text),
+        tell=lambda _, text: messages.append(text),
     ) as events:
         event = next(events)
-        url = told[0].rpartition(" ")[2]
+        url = messages[0].rpartition(" ")[2]
         found = get(f"{url}past")["events"]
     assert [one["text"] for one in found] == [event.text]  # type: ignore[index, attr-defined]

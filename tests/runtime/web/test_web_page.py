@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from edgecap.live.sinks.journal import Journal
 from edgecap.web.demo import Demo
 from edgecap.web.page import LivePage
 from edgecap.web.server import own_address
+from support.live_parts import ignore
 from support.signals import RATE, noise, tone
 from support.web_parts import browsing, change, media, open_page, requests, status, text, tree, until
 
@@ -98,11 +100,13 @@ def show(browser: Chrome, captioner: Captioner) -> Iterator[Open]:
 
     def show(*events: object, journal: Path | None = None) -> LivePage:
         kept = OutputConfig(journal=str(journal) if journal else None)
-        page = LivePage(ListenConfig(web=WebConfig(address="0"), output=kept), captioner, lambda *_: None)
+        page = LivePage(
+            ListenConfig(web=WebConfig(address="0"), output=kept), captioner, ignore, clock=count(0.0, 0.1).__next__
+        )
         pages.append(page)
-        page.tick(status())
+        page.on_status(status())
         for event in events or (change("end", 1, "rain falls"), change("begin", 2, "a dog barks")):
-            page.change(event)  # type: ignore[arg-type]
+            page.on_event(event)  # type: ignore[arg-type]
         open_page(browser, page.url)
         until(lambda: text(browser, "#connection") == "live")
         return page
@@ -117,9 +121,8 @@ def play(page: LivePage, first: int, count: int, source: str = "the test", numbe
     for tenth in range(first, first + count):
         frames = np.full((10, 64), -60.0, np.float32)
         frames[:, tenth % 64] = 25.0
-        page._streams[source].sound_due = float("-inf")  # the test is faster than a microphone
-        page.hear(source, frames)
-        page.tick(status(source=source, number=number, heard=(tenth + 1) / 10, level=-20.0 - tenth % 7))
+        page.on_frames(source, frames)
+        page.on_status(status(source=source, number=number, heard=(tenth + 1) / 10, level=-20.0 - tenth % 7))
 
 
 def canvas(browser: Chrome) -> list[int]:
@@ -160,7 +163,7 @@ def test_a_real_event_reaches_the_page_from_end_to_end(browser: Chrome, tiny_fol
         until(lambda: len(set(canvas(browser))) > 3)
         child.terminate()
         assert child.wait(30) == 0
-    until(lambda: text(browser, "#connection").startswith("edgecap has ended"))
+    until(lambda: text(browser, "#connection").startswith("edgecap has stopped"))
 
 
 def test_the_caption_is_in_a_live_region_that_speaks_once(browser: Chrome, show: Open) -> None:
@@ -176,11 +179,11 @@ def test_the_caption_is_in_a_live_region_that_speaks_once(browser: Chrome, show:
         window.said = [];
         new MutationObserver(() => said.push(document.getElementById("caption").textContent))
           .observe(document.getElementById("caption"), { childList: true, characterData: true, subtree: true });""")
-    page.change(change("update", 2, "a dog barks"))
-    page.change(change("end", 2, "a dog barks"))
+    page.on_event(change("update", 2, "a dog barks"))
+    page.on_event(change("end", 2, "a dog barks"))
     until(lambda: "over" in browser.find_element("id", "caption").get_attribute("class"))
     assert "until" in text(browser, "#since")
-    page.change(change("begin", 3, "a cat meows"))
+    page.on_event(change("begin", 3, "a cat meows"))
     until(lambda: text(browser, "#caption") == "a cat meows")
     assert browser.execute_script("return said") == ["a cat meows"]
 
@@ -205,7 +208,7 @@ def test_a_screen_reader_finds_names_landmarks_headings_and_values(browser: Chro
     headings = [(node["level"], node["name"]) for node in nodes if node["role"] == "heading"]
     assert headings[0] == (1, "edgecap")
     assert {level for level, _ in headings[1:]} == {2}
-    assert {"What is heard", "Events", "Caption a sound", "Status"} <= {name for _, name in headings}
+    assert {"Now", "Events", "Caption a sound", "Status"} <= {name for _, name in headings}
     regions = [node["name"] for node in nodes if node["role"] == "region"]
     assert len(regions) == len(set(regions)) == 5
     (meter,) = (node for node in nodes if node["role"] == "meter")
@@ -278,13 +281,13 @@ def test_older_events_are_shown_on_request(browser: Chrome, show: Open) -> None:
 
 def test_events_of_earlier_runs_come_from_the_journal(browser: Chrome, show: Open, tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "events.db"), "30d", lambda *_: None, model="tiny")
-    journal.change(change("end", 7, "an owl hoots", began=time.time() - 3000))
+    journal.on_event(change("end", 7, "an owl hoots", began=time.time() - 3000))
     now = change("begin", 1, "a dog barks")
-    journal.change(now)
+    journal.on_event(now)
     page = show(now, journal=tmp_path / "events.db")
     said = "return [...document.querySelectorAll('#list .text')].map((e) => e.textContent)"
     until(lambda: browser.execute_script(said) == ["a dog barks", "an owl hoots"])  # each once
-    page.change(change("begin", 2, "rain falls"))
+    page.on_event(change("begin", 2, "rain falls"))
     until(lambda: browser.execute_script(said) == ["rain falls", "a dog barks", "an owl hoots"])
     journal.close()
 
@@ -344,7 +347,7 @@ def test_whoever_asked_for_less_motion_gets_a_step_a_second(browser: Chrome, sho
 def test_colours_follow_the_scheme_with_enough_contrast(browser: Chrome, show: Open, scheme: str) -> None:
     media(browser, prefers_color_scheme=scheme)
     page = show()
-    page.tick(status(fault="digital silence", audio_kept="/somewhere"))
+    page.on_status(status(fault="digital silence", audio_kept="/somewhere"))
     until(lambda: browser.find_element("id", "fault").is_displayed())
     paper = browser.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
     lightness = sum(map(int, paper.strip("rgb()").split(",")))
@@ -379,7 +382,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Chrome, sho
 
 def test_the_status_says_what_goes_on(browser: Chrome, show: Open) -> None:
     page = show()
-    page.tick(
+    page.on_status(
         status(
             dropped=7,
             celsius=61.4,
@@ -394,23 +397,29 @@ def test_the_status_says_what_goes_on(browser: Chrome, show: Open) -> None:
     )
     until(lambda: "61 °C, throttled" in text(browser, "#figures"))
     figures = text(browser, "#figures")
-    for part in ("quiet, floor −65 dBFS", "3 s (asked: 2 s)", "Hops skipped7", "1.5 s, 3 overflows", "0.7 % (20 ms"):
+    for part in (
+        "quiet, floor −65 dBFS",
+        "3 s (configured: 2 s)",
+        "Hops skipped7",
+        "1.5 s, 3 overflows",
+        "0.7 % (20 ms",
+    ):
         assert part in figures
     assert text(browser, "#kept") == "Sound is kept in /var/sounds"
     assert browser.find_element("id", "kept").is_displayed()
     alerts = [node for node in tree(browser) if node["role"] == "alert"]
     assert alerts
     assert text(browser, "#fault") == "the test: digital silence"
-    page.tick(status())
+    page.on_status(status())
     until(lambda: not browser.find_element("id", "fault").is_displayed())
     assert not browser.find_element("id", "kept").is_displayed()
 
 
 def test_several_microphones_are_told_apart(browser: Chrome, show: Open) -> None:
     page = show()
-    page.tick(status(source="Kitchen", number=1))
+    page.on_status(status(source="Kitchen", number=1))
     until(lambda: browser.find_element("id", "source-choice").is_displayed())
-    page.change(change("begin", 3, "a kettle", source="Kitchen"))
+    page.on_event(change("begin", 3, "a kettle", source="Kitchen"))
     until(lambda: text(browser, "#caption") == "Kitchen: a kettle")
     assert "Kitchen" in text(browser, "#figures")
     before = canvas(browser)
@@ -422,14 +431,14 @@ def test_several_microphones_are_told_apart(browser: Chrome, show: Open) -> None
 def test_a_microphone_that_gets_its_name_is_still_one(browser: Chrome, show: Open) -> None:
     page = show()
     play(page, 0, 5)
-    page.tick(status(source="USB Audio", fault=""))
+    page.on_status(status(source="USB Audio", fault=""))
     until(lambda: text(browser, "#source") == "USB Audio")
     assert not browser.find_element("id", "source-choice").is_displayed()
     assert text(browser, "#figures").count("Gate") == 1
     before = canvas(browser)
     play(page, 5, 60, source="USB Audio")
     until(lambda: canvas(browser) != before)
-    assert [stream.status["source"] for stream in page._streams.values()] == ["USB Audio"]
+    assert [status["source"] for status in page._statuses.values()] == ["USB Audio"]
 
 
 def test_the_page_comes_back_when_the_listener_does(browser: Chrome, show: Open, captioner: Captioner) -> None:
@@ -439,7 +448,7 @@ def test_the_page_comes_back_when_the_listener_does(browser: Chrome, show: Open,
     until(lambda: text(browser, "#connection") != "live")
     again = LivePage(ListenConfig(web=WebConfig(address=str(port))), captioner, lambda *_: None)
     try:
-        again.change(change("begin", 1, "thunder"))
+        again.on_event(change("begin", 1, "thunder"))
         until(lambda: text(browser, "#caption") == "thunder", 40)
         assert text(browser, "#connection") == "live"
         assert [item.text for item in browser.find_elements("css selector", "#list .text")] == ["thunder"]
@@ -459,9 +468,9 @@ def test_a_chosen_file_is_captioned_with_its_beams(browser: Chrome, captioner: C
         shown = [item.text for item in browser.find_elements("css selector", "#captions .beams li")]
         assert shown == [f"{beam.score:.2f}".replace("-", "−") + beam.text for beam in expected.beams]
         browser.find_element("id", "file").send_keys(str(sounds / "silence.wav"))
-        until(lambda: "the model was not asked" in text(browser, "#captions"))
+        until(lambda: "the model did not run" in text(browser, "#captions"))
         browser.find_element("id", "file").send_keys(__file__)
-        until(lambda: text(browser, "#progress").startswith("test_web_page.py is not a sound"))
+        until(lambda: text(browser, "#progress").startswith("test_web_page.py is not a readable sound"))
 
 
 def test_a_dropped_file_is_captioned_wherever_it_falls(browser: Chrome, show: Open, sounds: Path) -> None:
@@ -514,7 +523,7 @@ def test_the_token_is_typed_where_it_is_not_in_the_address(browser: Chrome, capt
         browser.find_element("id", "token").send_keys("wrong-horse-battery", Keys.ENTER)
         until(lambda: "wrong" in browser.current_url)
         assert [node["role"] for node in tree(browser) if node["role"] == "alert"] == ["alert"]
-        assert browser.find_element("css selector", "[role=alert]").text == "That is not the token."
+        assert browser.find_element("css selector", "[role=alert]").text == "Wrong token."
         browser.find_element("id", "token").send_keys("correct-horse-battery", Keys.ENTER)
         until(lambda: browser.find_elements("css selector", "#drop"))
         until(lambda: browser.current_url == url)

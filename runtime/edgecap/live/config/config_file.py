@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import fields
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from edgecap.errors import ConfigError
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig
+from edgecap.live.config.options import Option
 
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
@@ -73,13 +77,50 @@ def render_config(config: ListenConfig) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class ConfigKey:
+    """A key of a section."""
+
+    section: str
+    name: str
+    type: type
+    """Of one value on the command line: bool, int, float or str; list where there may be several."""
+    default: Any
+    option: Option | None
+
+
+@cache
+def config_keys() -> tuple[ConfigKey, ...]:
+    """All keys of all sections, in order, without those of [[microphones]]."""
+    return tuple(_section_keys())
+
+
 def sections() -> dict[str, str]:
-    """Key → section, for keys that occur once: how keywords and options find their place."""
-    found: dict[str, list[str]] = {}
+    """Key to section, for keys that occur in one section only: what keywords of `edgecap.listen` mean."""
+    names = Counter(key.name for key in config_keys())
+    return {key.name: key.section for key in config_keys() if names[key.name] == 1}
+
+
+def _section_keys() -> Iterator[ConfigKey]:
     for section, kind in _classes().items():
+        annotations, defaults = get_type_hints(kind, include_extras=True), kind()
         for key in fields(kind):
-            found.setdefault(key.name, []).append(section)
-    return {key: names[0] for key, names in found.items() if len(names) == 1}
+            kind_of_value, default = _value_type(annotations[key.name]), getattr(defaults, key.name)
+            yield ConfigKey(section, key.name, kind_of_value, default, key.metadata.get("option"))
+
+
+def _value_type(annotation: Any) -> type:  # noqa: ANN401 - an annotation has no type of its own
+    """bool, int, float or str; list where there may be several."""
+    if get_origin(annotation) is tuple:
+        return list
+    if get_origin(annotation) is Annotated:
+        return _value_type(annotation.__origin__)
+    if get_origin(annotation) is Literal:
+        return str
+    if get_origin(annotation) in {Union, UnionType}:
+        types = [_value_type(part) for part in get_args(annotation) if part is not NoneType]
+        return next((kind for kind in (list, str) if kind in types), types[0])
+    return cast(type, get_origin(annotation) or annotation)
 
 
 def _classes() -> dict[str, type]:
@@ -98,7 +139,7 @@ def _keys(part: object) -> list[str]:
 
 
 def _toml(value: object) -> str:
-    if isinstance(value, list | str):
+    if isinstance(value, list | tuple | str):
         return msgspec.json.encode(value).decode()  # a JSON string is a TOML basic string
     return str(value).lower() if isinstance(value, bool) else repr(value)
 

@@ -1,8 +1,10 @@
 """The configuration of listening: a TOML file, the command line on top, and the same by keyword from Python.
 
-`edgecap.live.config.config_file` reads and writes it. What is None is not set.
+`edgecap.live.config.config_file` reads and writes it. A key that is None is not set. A key that is an
+`option` of the command line too is documented by its help text.
 """
 
+# ruff: noqa: RUF009 - `option` returns a field
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -10,33 +12,46 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from edgecap.live.config.options import ANY_HOST, broker_address, gate_level, option, served_host, syslog_host
+from edgecap.util.parsing import host_of
+
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Keep = Annotated[str, Meta(pattern=r"^[0-9]+[mhdw]$")]
+Duration = Annotated[str, Meta(pattern=r"^[0-9]+[mhdw]$")]
 """Minutes, hours, days or weeks."""
+Level = Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)]
+"""A gate: over a running noise floor, none, or at a fixed level in dBFS."""
 TOKEN = r"^[A-Za-z0-9._~-]{12,128}\Z"
-"""Signs that an address and a cookie carry as they are."""
+"""Characters that need no escaping in URLs and cookies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """Where the sound comes from: a microphone, unless `file` or `stdin` says otherwise."""
 
-    device: str | list[str] | None = None
-    """Microphone by number, name or a part of its name; a list of them is listened to at once."""
-    wait: bool = False
-    """Wait for a microphone that is not there at the start."""
-    file: str | None = None
-    stdin: bool = False
-    """Raw s16le samples from standard input."""
-    rate: Annotated[int, Meta(ge=100, le=1_536_000)] = 16_000
-    """Of standard input, hertz."""
-    channels: Annotated[int, Meta(ge=1, le=64)] = 1
-    """Of standard input."""
-    speed: Annotated[float, Meta(ge=0, le=1000)] = 1.0
-    """Of a file or standard input; 0 is as fast as captions are made, with nothing dropped."""
+    device: str | list[str] | None = option(
+        None,
+        "--device -d NUMBER|NAME",
+        "Microphone by number, name or a part of its name; repeat it to listen to several. [default: the system's]",
+    )
+    wait: bool = option(False, "--wait/--no-wait", "Wait for a microphone that is missing at the start.")
+    lost_after: Seconds = 3.0
+    """A microphone that gives no samples for this long is treated as disconnected."""
+    retry: Seconds = 1.0
+    """Time from one search for a missing microphone to the next, which doubles each time."""
+    longest_retry: Seconds = 30.0
+    """The longest such time."""
+    file: str | None = option(None, "--file FILE", "Listen to a sound file as if it were live.")
+    stdin: bool = option(False, "--stdin", "Listen to raw s16le samples on standard input.")
+    rate: Annotated[int, Meta(ge=100, le=1_536_000)] = option(16_000, "--rate HERTZ", "Sample rate of --stdin.")
+    channels: Annotated[int, Meta(ge=1, le=64)] = option(1, "--channels N", "Channels of --stdin.")
+    speed: Annotated[float, Meta(ge=0, le=1000)] = option(
+        1.0,
+        "--speed X",
+        "Play --file X times as fast; 0 is as fast as captions are made and drops nothing (--stdin too).",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,86 +61,134 @@ class MicrophoneConfig:
     device: str
     """Number, name or a part of the name."""
     name: str | None = None
-    """What it is called in events, as "kitchen"; its own name where none is given."""
-    gate: Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)] | None = None
-    """Its own gate; that of [stream] where none is given."""
+    """Its name in events, as "kitchen"; without it the device's."""
+    gate: Level | None = None
+    """Without it that of [stream]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What captions."""
+    """What captions. The options --model and --beam are shared with other commands."""
 
     name: str | None = None
     """A name or a folder."""
-    threads: Count | None = 1
-    """One thread is enough for a caption every two seconds, and leaves the board to others."""
+    threads: Count | None = option(1, "--threads -t N", "Processor threads.")
     beam: Annotated[int, Meta(ge=1, le=32)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """How the stream is walked."""
+    """How the stream is cut into windows, and which of them are captioned."""
 
     window: Seconds | None = None
-    hop: Seconds = 2.0
-    gate: Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)] = "auto"
-    """A running noise floor, none, or a fixed level in dBFS."""
-    novelty: Annotated[float, Meta(ge=0, le=2)] = 0.998
-    """Cosine of embeddings from which on the decoder is skipped; above 1 it always runs."""
-    duration: Seconds | None = None
-    """Stop after so much sound."""
+    """Seconds captioned at once; without it the model's. The option --window is shared with other commands."""
+    hop: Seconds = option(
+        2.0, "--hop SECONDS", "Seconds between captions; grows on a machine that is too slow or too hot."
+    )
+    gate: Level = option(
+        "auto",
+        "--gate auto|off|DBFS",
+        "Caption only above a running noise floor, always, or above a level such as -45.",
+        parse=gate_level,
+    )
+    novelty: Annotated[float, Meta(ge=0, le=2)] = option(
+        0.998,
+        "--novelty COSINE",
+        "Similarity of two windows from which the caption is kept; above 1 every window is decoded.",
+    )
+    duration: Seconds | None = option(None, "--duration SECONDS", "Stop after this much sound. [default: never]")
+    constant_after: Seconds = 10.0
+    """A source whose samples all have one value for this long is reported as faulty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventsConfig:
-    """When an event begins and ends (`edgecap.live.events.event.EventSettings`)."""
+    """When an event begins and ends, and which are reported."""
 
-    close_after: Seconds = 8.0
-    longest: Seconds = 600.0
-    cooldown: Annotated[float, Meta(ge=0)] = 8.0
-    min_score: Annotated[float, Meta(le=0)] = -1.5
+    close_after: Seconds = option(8.0, "--close-after SECONDS", "An event ends after this long without its sound.")
+    longest: Seconds = option(600.0, "--longest SECONDS", "No event lasts longer; its sound then begins a new one.")
+    cooldown: Annotated[float, Meta(ge=0)] = option(
+        8.0, "--cooldown SECONDS", "The same event is not reported again so soon after its end."
+    )
+    min_score: Annotated[float, Meta(le=0)] = option(
+        -1.5, "--min-score SCORE", "Captions with a lower mean log-probability begin no event."
+    )
     same_words: Share = 0.5
+    """Overlap of content words from which on two captions say the same."""
     same_sound: Share = 0.85
-    only: list[str] = field(default_factory=list)
-    ignore: list[str] = field(default_factory=list)
+    """Cosine of the embeddings from which on two windows sound the same."""
+    only: tuple[str, ...] = option((), "--only WORD", "Report only events with this word (repeatable).")
+    ignore: tuple[str, ...] = option((), "--ignore WORD", "Report no event with this word (repeatable).")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    """Where events go."""
+    """What is printed, and the sinks without a section, in the order in which they get an event."""
 
-    json: bool = False
-    updates: bool = False
-    """Tell every caption of an event, not only its beginning and end."""
-    plain: bool = False
-    """One line for each event on a terminal too."""
-    hearing: bool = False
-    """Tell of each window what was heard: level, gate, the best captions and their scores."""
-    srt: str | None = None
-    vtt: str | None = None
-    csv: str | None = None
-    exec: str | None = None
-    webhook: str | None = None
-    hook_on: Literal["begin", "end", "both"] = "begin"
-    """Which changes `exec` and `webhook` get."""
-    journal: str | None = None
-    keep: Keep = "30d"
-    """How long the journal keeps events: minutes, hours, days or weeks."""
-    keep_audio: str | None = None
-    """A folder for the sound of each event. Without it no sound is stored anywhere."""
-    keep_audio_for: Keep = "7d"
-    """How long these sounds are kept."""
-    metrics: str | None = None
-    """[HOST:]PORT of Prometheus metrics."""
+    json: bool = option(False, "--json", "Print one JSON object for the beginning and the end of an event.")
+    updates: bool = option(False, "--updates", "Print every caption of an event.")
+    plain: bool = option(False, "--plain", "On a terminal too, print lines instead of the live view.")
+    hearing: bool = option(
+        False, "--hearing", "Print level, gate and the best captions with their scores for each window."
+    )
+    journal: str | None = option(
+        None, "--journal FILE", "Keep events in an SQLite file.", sink="journal:open_journal", stores=True
+    )
+    keep: Duration = option("30d", "--keep TIME", "How long the journal keeps events: 90m, 12h, 30d, 4w.")
+    keep_audio: str | None = option(
+        None,
+        "--keep-audio FOLDER",
+        "Keep the sound of each event as a FLAC file. Without it no sound is stored anywhere.",
+        sink="kept_audio:open_kept_audio",
+        stores=True,
+    )
+    keep_audio_for: Duration = option("7d", "--keep-audio-for TIME", "How long these sounds are kept.")
+    srt: str | None = option(None, "--srt FILE", "Write subtitles.", sink="files:open_srt")
+    vtt: str | None = option(None, "--vtt FILE", "Write WebVTT subtitles.", sink="files:open_vtt")
+    csv: str | None = option(None, "--csv FILE", "Append to a table of events.", sink="files:open_csv")
+    metrics: str | None = option(
+        None,
+        "--metrics [HOST:]PORT",
+        "Serve Prometheus metrics, to this machine alone unless a host is named.",
+        sink="metrics:open_metrics",
+        host=served_host,
+    )
+    syslog: str | None = option(
+        None,
+        "--syslog HOST:PORT|SOCKET",
+        "Send a line for the beginning and the end of each event to syslog: by UDP, or to a socket as /dev/log.",
+        sink="syslog:open_syslog",
+        host=syslog_host,
+    )
+    exec: str | None = option(
+        None,
+        "--exec CMD",
+        "Run a shell command for each event: JSON on its standard input, EDGECAP_TEXT and more in its environment.",
+        sink="hooks:open_program",
+        host=lambda _command: ANY_HOST,
+    )
+    webhook: str | None = option(
+        None, "--webhook URL", "Post each event as JSON; tried five times.", sink="hooks:open_webhook", host=host_of
+    )
+    hook_on: Literal["begin", "end", "both"] = option(
+        "begin", "--hook-on begin|end|both", "When --exec and --webhook run."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MqttConfig:
     """An MQTT broker; used where `host` is set."""
 
-    host: str | None = None
+    host: str | None = option(
+        None,
+        "--mqtt [USER@]HOST[:PORT]",
+        "Send events to an MQTT broker, announced to Home Assistant. Password: [mqtt] in --config.",
+        parse=broker_address,
+        sink="mqtt:open_mqtt",
+        host=str,
+    )
     port: Port | None = None
-    """1883, or 8883 with TLS."""
+    """Without it 1883, or 8883 with TLS."""
     user: str | None = None
     password: str | None = None
     password_file: str | None = None
@@ -134,30 +197,35 @@ class MqttConfig:
     topic: Annotated[str, Meta(pattern=r"^[^#+\s/][^#+\s]*$")] = "edgecap"
     """Topics begin with this and the node."""
     node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    """Name of this listener; the machine's where none is given."""
+    """Name of this listener; without it the machine's."""
     discovery: str = "homeassistant"
     """Home Assistant's prefix; empty announces nothing."""
     queue: Count = 500
-    """Messages kept while the broker is away; the oldest go first."""
+    """Messages kept while the broker is away; the oldest are dropped first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebConfig:
     """The live web page; served where `address` is set."""
 
-    address: str | None = None
-    """[HOST:]PORT; this machine alone where no host is named."""
+    address: str | None = option(
+        None,
+        "--web [HOST:]PORT",
+        "Serve the live page: to this machine alone, or with a token where a host such as 0.0.0.0 is named.",
+        sink="edgecap.web.page:open_page",
+        host=served_host,
+    )
     token: Annotated[str, Meta(pattern=TOKEN)] | None = None
-    """What a visitor must know. Made anew at each start where none is set and other machines may visit."""
+    """What visitors must present. A new one at each start where none is set and other machines may visit."""
     token_file: str | None = None
     """A file whose first line is the token."""
     hosts: list[str] = field(default_factory=list)
-    """Further names under which the page is asked for, as that of a proxy in front of it."""
+    """Further host names under which browsers request the page, such as that of a proxy in front of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListenConfig:
-    """All of it."""
+    """All sections."""
 
     source: SourceConfig = field(default_factory=SourceConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -19,30 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecap.live.config.listen_config import EventsConfig
 from edgecap.live.events.describe import Described
 from edgecap.live.events.similarity import overlap, stems
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventSettings:
-    """When an event begins, ends, and is not told at all."""
-
-    same_words: float = 0.5
-    """Overlap of content words from which on two captions say the same."""
-    same_sound: float = 0.85
-    """Cosine of the embeddings from which on two windows sound the same."""
-    close_after: float = 8.0
-    """Seconds unheard after which an event ends."""
-    longest: float = 600.0
-    """Seconds after which an event ends in any case; what goes on begins a new one."""
-    cooldown: float = 8.0
-    """Seconds after its end in which the same is not told again."""
-    min_score: float = -1.5
-    """Captions with a lower mean log-probability begin no event."""
-    only: tuple[str, ...] = ()
-    """Words of which a caption must have one; none takes all."""
-    ignore: tuple[str, ...] = ()
-    """Words of which a caption may have none."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +95,7 @@ class EventBuilder:
     """Takes captions in the order of time, gives the changes of events. Knows no clock but the sound's."""
 
     def __init__(
-        self, settings: EventSettings, source: Callable[[], str] = lambda: "", ids: Iterator[int] | None = None
+        self, settings: EventsConfig, source: Callable[[], str] = lambda: "", ids: Iterator[int] | None = None
     ) -> None:
         """`source` names the stream; builders of several streams share their `ids`."""
         self.suppressed = 0
@@ -134,12 +113,12 @@ class EventBuilder:
         """The open event."""
         return self._event
 
-    def hear(self, described: Described, onset: float = 0.0) -> list[Change]:
+    def add(self, described: Described, onset: float = 0.0) -> list[Change]:
         """Take one captioned window; `onset` is where the gate last opened, seconds."""
         job, best = described.job, described.beams[0]
         meaning = _Meaning(stems(best.text), described.embedding)
         start, self._heard = max(job.start, min(onset, job.sounded), min(self._heard, job.sounded)), job.end
-        changes = self.tick(start)  # what this window adds begins here, so until here nothing was heard
+        changes = self.quiet_until(start)  # what this window adds begins here, so until here nothing was heard
         if self._event is not None and self._same(meaning, self._meaning):
             return [*changes, *self._go_on(described, meaning)]
         if not self._wanted(best.text, best.score, meaning):
@@ -153,13 +132,13 @@ class EventBuilder:
             return changes
         return [*changes, self._begin(described, meaning, start)]
 
-    def tick(self, heard: float) -> list[Change]:
+    def quiet_until(self, heard: float) -> list[Change]:
         """So many seconds are known to bring nothing more to the open event: closes it where that is long enough."""
         if self._event is not None and heard - self._event.end >= self._settings.close_after:
             return self.finish()
         return []
 
-    def move(self, seconds: float) -> None:
+    def shift(self, seconds: float) -> None:
         """The clock was set `seconds` forward: the open event gets the time that it would have had by the new one."""
         if self._event is not None:
             self._event = replace(self._event, began=self._event.began + seconds, ended=self._event.ended + seconds)

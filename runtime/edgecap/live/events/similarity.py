@@ -8,59 +8,14 @@ from __future__ import annotations
 
 import re
 
-FUNCTION_WORDS = frozenset(
-    {
-        "a",
-        "an",
-        "the",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "being",
-        "been",
-        "and",
-        "or",
-        "in",
-        "on",
-        "of",
-        "at",
-        "to",
-        "with",
-        "as",
-        "by",
-        "for",
-        "from",
-        "into",
-        "onto",
-        "over",
-        "while",
-        "then",
-        "than",
-        "that",
-        "this",
-        "it",
-        "its",
-        "his",
-        "her",
-        "their",
-        "there",
-        "someone",
-        "something",
-        "some",
-        "several",
-        "few",
-        "many",
-        "more",
-        "very",
-        "followed",
-        "nearby",
-        "background",
-        "foreground",
-    }
-)
 _WORD = re.compile(r"[a-z]+")
+FUNCTION_WORDS = frozenset(
+    _WORD.findall("""
+    a an the is are was were be being been and or in on of at to with as by for from into onto over while then
+    than that this it its his her their there someone something some several few many more very followed nearby
+    background foreground
+    """)
+)
 _ENDINGS = ("ings", "ing", "ies", "ed", "es", "s", "e", "y")
 _SHORTEST_STEM = 3
 

@@ -54,7 +54,7 @@ class Gate:
             return settings.fixed_dbfs
         return max(settings.lowest_dbfs, self.floor + settings.open_db)
 
-    def hear(self, level: float) -> bool:
+    def push(self, level: float) -> bool:
         """Take the level of one block; whether the block was loud (the gate may be open without it)."""
         settings, threshold = self._settings, self.threshold
         lower = threshold - (3.0 if settings.fixed_dbfs is not None else settings.open_db - settings.close_db)

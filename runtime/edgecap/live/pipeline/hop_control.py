@@ -2,7 +2,7 @@
 
 A caption may take `SHARE_LIMIT` of its hop. Two in a row that take longer make the hop half as long again (or as
 long as the captions need), up to `longest`; a run of captions that would fit into a third of the hop brings it
-back, step by step, to what was asked for. A hot board keeps at least twice the hop asked for.
+back, step by step, to the configured one. A hot board keeps at least twice the configured hop.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ SHARE_EASY = 0.35
 SLOW_IN_A_ROW = 2
 EASY_IN_A_ROW = 5
 COOL_IN_A_ROW = 6
-"""Looks at the board, one every ten seconds, after which it has cooled: at its limit it goes to and fro."""
+"""Readings, one every ten seconds, after which the board has cooled: near its limit the temperature oscillates."""
 GROWTH = 1.5
 LONGEST_HOP = 60.0
 
 
-class Pace:
-    """The hop of one stream. Knows no clock: it is told how much was heard and how long captions took."""
+class HopControl:
+    """The hop of one stream. Reads no clock: its caller says how much sound has come and how long captions took."""
 
-    def __init__(self, hop: float, longest: float = LONGEST_HOP) -> None:
-        """`hop` is what was asked for, seconds."""
+    def __init__(self, hop: float, *, phase: float = 0.0, longest: float = LONGEST_HOP) -> None:
+        """`hop` is the configured one, seconds; the first window comes `phase` seconds later."""
         self.asked = hop
         self.hop = hop
         self.late = 0
-        """Hops that passed without a window because nobody looked in time."""
+        """Hops that passed without a window because `due` was not called in time."""
         self._longest = max(hop, longest)
-        self._due = hop
+        self._due = hop + phase
         self._slow = self._easy = self._cool = 0
         self._hot = False
 
@@ -50,11 +50,11 @@ class Pace:
         self._due = heard + self.hop
 
     def restart_at(self, heard: float) -> None:
-        """The next window is due after `heard` seconds of sound: when something new is worth a look."""
+        """The next window is due after `heard` seconds of sound, because a new sound has begun."""
         self._due = heard
 
-    def took(self, seconds: float) -> str:
-        """A caption took so long, in seconds of the stream's own time; what to tell, or nothing."""
+    def caption_took(self, seconds: float) -> str:
+        """Take the time of a caption, in seconds of the stream; a message for the user, or ""."""
         self._slow = self._slow + 1 if seconds > SHARE_LIMIT * self.hop else 0
         self._easy = self._easy + 1 if seconds < SHARE_EASY * self.hop else 0
         floor = 2.0 * self.asked if self._hot else self.asked
@@ -68,8 +68,8 @@ class Pace:
             return f"captions are faster again: one every {self.hop:.1f} s"
         return ""
 
-    def heat(self, hot: bool) -> str:
-        """Whether the board is hot or throttled; what to tell, or nothing."""
+    def board_is(self, *, hot: bool) -> str:
+        """Take a reading: whether the board is hot or throttled; a message for the user, or ""."""
         self._cool = 0 if hot else self._cool + 1
         if hot == self._hot or (not hot and self._cool < COOL_IN_A_ROW):
             return ""

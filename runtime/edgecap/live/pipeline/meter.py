@@ -36,7 +36,7 @@ class LevelMeter:
         return self._levels[-1] if self._levels else LEVEL_FLOOR_DBFS
 
     def push(self, samples: Waveform) -> list[float]:
-        """Take samples (n,) float32; the levels of the blocks that became whole."""
+        """Take samples (n,) float32; the levels of the blocks that became complete."""
         self._rest = np.concatenate((self._rest, samples))
         count = self._rest.size // self._block
         if not count:

@@ -1,26 +1,30 @@
-"""How a stream is walked and when it is captioned."""
+"""The settings of one stream."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgecap.live.config.listen_config import EventsConfig
 from edgecap.live.events.describe import NOVELTY_COSINE
-from edgecap.live.events.event import EventSettings
 from edgecap.live.pipeline.gate import GateSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSettings:
-    """How a stream is walked and when it is captioned."""
+    """How a stream is cut into windows, and which of them are captioned."""
 
     window: float
     """Seconds captioned at once."""
     hop: float = 2.0
-    """Seconds from one caption to the next, as asked for."""
+    """Configured seconds from one caption to the next."""
     beam: int | None = None
     gate: GateSettings | None = None
-    """None asks the model in quiet too."""
+    """None runs the model in quiet too."""
     novelty: float = NOVELTY_COSINE
-    events: EventSettings = EventSettings()  # noqa: RUF009 - frozen
+    events: EventsConfig = EventsConfig()  # noqa: RUF009 - frozen
     phase: float = 0.0
-    """Seconds by which the first window comes later, so that several streams do not ask for the model at once."""
+    """Seconds by which the first window comes later, so that several streams do not need the model at once."""
+    constant_after: float = 10.0
+    """Seconds of one constant value after which the source is reported as faulty."""
+    audio_kept: str = ""
+    """Folder in which a sink keeps the sound of events, for the views; empty where none does."""

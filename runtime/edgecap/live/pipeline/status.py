@@ -1,16 +1,18 @@
-"""What goes on, for the live view and the metrics."""
+"""What one step of a stream brings: changes of events, new sound, and the status that views and metrics show."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgecap.audio.samples import LEVEL_FLOOR_DBFS
-from edgecap.live.events.event import Event
+from edgecap.live.events.event import Change, Event
+from edgecap.live.sources.source import NOTHING
+from edgecap.types import LogMel, Waveform
 
 
-@dataclass
-class Status:
-    """A listener's counts and last values; written by the listening thread only."""
+@dataclass(frozen=True, kw_only=True)
+class StatusSnapshot:
+    """Counters and latest values of one stream after a step. A new one replaces it as a whole: safe in any thread."""
 
     source: str
     asked_hop: float
@@ -30,11 +32,11 @@ class Status:
     windows: int = 0
     """Hops that passed."""
     captions: int = 0
-    """Windows that the encoder was asked about."""
+    """Windows that were encoded."""
     reused: int = 0
     """Captions for which the decoder was skipped."""
     quiet: int = 0
-    """Hops that were quiet, so that the model was not asked."""
+    """Hops that were quiet, so that the model was not run."""
     dropped: int = 0
     """Hops without a caption because the one before took too long."""
     lost: float = 0.0
@@ -42,15 +44,12 @@ class Status:
     overflows: int = 0
     """Times that the system lost sound before edgecap saw it."""
     suppressed: int = 0
-    """Captions that began no event: filtered, too unsure, or said just before."""
+    """Captions that began no event: filtered, too unsure, or a repetition."""
     events: int = 0
     event: Event | None = None
     """The open one."""
-    text: str = ""
-    """The last caption, told or not."""
-    score: float | None = None
     beams: tuple[tuple[str, float], ...] = ()
-    """Texts and scores of the last search."""
+    """Texts and scores of the last window's captions, best first."""
     seconds: float = 0.0
     """Time that the last caption took."""
     latency: float = 0.0
@@ -65,6 +64,29 @@ class Status:
     """Folder in which sound is kept; empty where none is."""
 
     @property
+    def text(self) -> str:
+        """The last window's best caption, whether it became an event or not; empty before the first."""
+        return self.beams[0][0] if self.beams else ""
+
+    @property
+    def score(self) -> float | None:
+        """Mean log-probability of that caption."""
+        return self.beams[0][1] if self.beams else None
+
+    @property
     def load(self) -> float:
         """Share of a hop that a caption takes: the real-time factor of the model."""
         return self.seconds / self.hop
+
+
+@dataclass(frozen=True)
+class StreamStep:
+    """What one step of a stream brought."""
+
+    status: StatusSnapshot
+    changes: tuple[Change, ...] = ()
+    """Of events, in order."""
+    samples: Waveform = field(default_factory=lambda: NOTHING)
+    """New sound, shape (n,) at the model's rate, which ends at `status.heard`."""
+    frames: LogMel | None = None
+    """Log-mel frames that became complete, shape (n, n_mels), each once; None unless someone follows the sound."""

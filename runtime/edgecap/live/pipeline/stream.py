@@ -20,8 +20,6 @@ class MelStream:
 
     def __init__(self, front_end: FrontEnd, window_frames: int) -> None:
         """`window_frames` is the most frames that `window` gives."""
-        self.computed = 0
-        """Frames computed so far: each frame of the stream adds one, once."""
         self.frame_seconds = front_end.hop_length / front_end.sample_rate
         self._front_end = front_end
         self._ring = np.empty((window_frames, front_end.n_mels), np.float32)
@@ -36,7 +34,7 @@ class MelStream:
         return self._held
 
     def push(self, samples: Waveform) -> int:
-        """Take samples (n,) float32 at the model's rate; the number of frames that became whole.
+        """Take samples (n,) float32 at the model's rate; the number of frames that became complete.
 
         Of more than a window at once only the newest frames are computed.
         """
@@ -48,14 +46,14 @@ class MelStream:
                 return 0
             self._rest = np.concatenate((self._rest[half:0:-1], self._rest))
             self._begun = True
-        whole = max(0, (self._rest.size - front_end.n_fft) // front_end.hop_length + 1)
-        wanted = min(whole, len(self._ring))
+        complete = max(0, (self._rest.size - front_end.n_fft) // front_end.hop_length + 1)
+        wanted = min(complete, len(self._ring))
         if wanted:
-            first = (whole - wanted) * front_end.hop_length
+            first = (complete - wanted) * front_end.hop_length
             stretch = self._rest[first : first + (wanted - 1) * front_end.hop_length + front_end.n_fft]
             self._keep(logarithm(mel_frames(stretch, front_end), front_end))
-            self._rest = self._rest[whole * front_end.hop_length :].copy()
-        return whole
+            self._rest = self._rest[complete * front_end.hop_length :].copy()
+        return complete
 
     def window(self, most: int | None = None) -> LogMel:
         """Log-mel of the newest frames, at most `most`, with that window's own floor: a copy, (n_mels, frames)."""
@@ -63,17 +61,16 @@ class MelStream:
         return np.ascontiguousarray(floored(newest, self._front_end).T)
 
     def newest(self, count: int) -> LogMel:
-        """The newest frames as they were computed, without a window's floor, at most as many: (n, n_mels), a copy."""
+        """The newest frames as they were computed, without a window's floor, at most `count`: a copy, (n, n_mels)."""
         count = min(count, self._held)
         return self._ring[(self._next - count + np.arange(count)) % len(self._ring)]
 
     def restart(self) -> None:
-        """Forget everything: what comes next does not continue what was heard."""
+        """Forget everything: the next samples do not continue those before."""
         self._held, self._begun, self._rest = 0, False, np.empty(0, np.float32)
 
     def _keep(self, frames: LogMel) -> None:
         size = len(self._ring)
-        self.computed += len(frames)
         places = (self._next + np.arange(len(frames))) % size
         self._ring[places] = frames
         self._next = (self._next + len(frames)) % size

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 Job = TypeVar("Job")
@@ -52,8 +51,8 @@ class Mailbox(Generic[Job, Answer]):
             answers, self._answers = self._answers, []
             return answers
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing waits and nothing runs; whether that came before the timeout (seconds)."""
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing waits and nothing runs; whether that took at most `timeout` seconds."""
         with self._worker.change:
             return self._worker.change.wait_for(self._idle, timeout)
 
@@ -70,7 +69,7 @@ class Mailbox(Generic[Job, Answer]):
         return job
 
     def run(self, job: Job) -> None:
-        """Do one job, in the worker's thread; an error is kept for whoever polls."""
+        """Do one job, in the worker's thread; an error is kept for the next `poll`."""
         try:
             answer = self._work(job)
         except BaseException as error:
@@ -93,6 +92,7 @@ class CaptionWorker:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.change = threading.Condition()
+        """Guards the state of this worker and of all its mailboxes, and is notified of its changes."""
         self.filled: deque[Mailbox[Any, Any]] = deque()
         """Mailboxes with a job, the one that has waited longest first."""
         self._clock = clock
@@ -103,16 +103,16 @@ class CaptionWorker:
 
     @property
     def busy_seconds(self) -> float:
-        """How long the job in hand has taken so far; 0 where there is none. What a watchdog looks at."""
-        since = self._since
-        return 0.0 if since is None else self._clock() - since
+        """How long the current job has taken so far; 0 where there is none. For a watchdog."""
+        with self.change:
+            return 0.0 if self._since is None else self._clock() - self._since
 
     def mailbox(self, work: Callable[[Job], Answer]) -> Mailbox[Job, Answer]:
         """A new mailbox whose jobs are done by `work`."""
         return Mailbox(self, work)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Drop what waits, let what runs come to its end, end the thread."""
+        """Drop the jobs that wait, let the current one finish within `timeout` seconds, end the thread."""
         with self.change:
             for mailbox in tuple(self.filled):
                 mailbox.empty()
@@ -123,9 +123,7 @@ class CaptionWorker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _run(self) -> None:
@@ -136,6 +134,7 @@ class CaptionWorker:
                     return
                 mailbox = self.filled.popleft()
                 job = mailbox.take()
-            self._since = self._clock()
+                self._since = self._clock()
             mailbox.run(job)
-            self._since = None
+            with self.change:
+                self._since = None

@@ -1,4 +1,4 @@
-"""What a place for events must be able to do, and a bounded outbox for those that take their time."""
+"""What a sink does with events, sound and status; what it is opened with; and a bounded outbox for slow ones."""
 
 from __future__ import annotations
 
@@ -6,42 +6,72 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from edgecap.captioner import Captioner
+from edgecap.live.config.listen_config import ListenConfig, microphones
 from edgecap.live.events.event import Change
-from edgecap.live.pipeline.status import Status
-from edgecap.live.sources.source import Tell
-from edgecap.types import LogMel, Waveform
+from edgecap.live.pipeline.status import StatusSnapshot
+from edgecap.types import LogMel, Notify, Waveform
 
 Item = TypeVar("Item")
 
 
 class Sink:
-    """A place for events. Nothing here may wait for long: what does goes through an `Outbox`."""
+    """Where events go. `ListenSession` alone calls it, from one thread; no method may wait: slow work goes through an
+    `Outbox`. In each step `on_frames` and `on_audio` come first, then `on_event`, then `on_status`.
+    """
 
-    watched = False
-    """Whether someone follows the sound itself now, so that `hear` is called and steps come quickly."""
+    @property
+    def wants_frames(self) -> bool:
+        """Whether someone follows the sound now: then `on_frames` is called and steps come 30 times a second."""
+        return False
 
-    recording = False
-    """Whether it keeps the sound itself, so that `record` is called."""
+    wants_audio = False
+    """Whether `on_audio` is called."""
 
-    def change(self, change: Change) -> None:
-        """An event began, went on or ended. Raises OutputError where going on makes no sense."""
+    def on_event(self, change: Change) -> None:
+        """An event began, was updated or ended. Raises OutputError where listening on makes no sense."""
 
-    def tick(self, status: Status) -> None:
-        """Called with each step of the listener, some four times a second or more."""
+    def on_status(self, status: StatusSnapshot) -> None:
+        """The status of a source after a step, some four times a second or more."""
 
-    def hear(self, source: str, frames: LogMel) -> None:
-        """Called while `watched` with the frames of log-mel that became whole, (n, n_mels) float32, each once."""
+    def on_frames(self, source: str, frames: LogMel) -> None:
+        """Log-mel frames that became complete, (n, n_mels) float32, each once."""
 
-    def record(self, source: str, samples: Waveform, heard: float) -> None:
-        """Called while `recording` with new samples (n,) at the model's rate, which end after `heard` seconds."""
+    def on_audio(self, source: str, samples: Waveform, end: float) -> None:
+        """New samples (n,) float32 at the model's rate, which end after `end` seconds of sound."""
 
-    def moved(self, seconds: float) -> None:
-        """The system's clock was set forward by so many seconds, or back where that is less than 0."""
+    def on_clock_set(self, seconds: float) -> None:
+        """The system's clock was set forward by `seconds`, back where that is negative."""
 
     def close(self) -> None:
-        """Deliver what is left within a few seconds, then let go."""
+        """Deliver what waits within a few seconds, then release everything."""
+
+
+@dataclass(frozen=True)
+class SinkContext:
+    """What sinks are opened with."""
+
+    config: ListenConfig
+    captioner: Captioner
+    notify: Notify
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.captioner.manifest.name
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several microphones, so that events need their names."""
+        return len(microphones(self.config)) > 1
+
+    @property
+    def audio_kept(self) -> bool:
+        """Whether the sound of events is stored."""
+        return self.config.output.keep_audio is not None
 
 
 class NotDeliveredError(Exception):
@@ -59,7 +89,7 @@ class Outbox(Generic[Item]):
         self,
         name: str,
         deliver: Callable[[Item], None],
-        tell: Tell,
+        notify: Notify,
         *,
         limit: int = 100,
         tries: int = 5,
@@ -67,28 +97,35 @@ class Outbox(Generic[Item]):
         longest_delay: float = 60.0,
         grace: float = 5.0,
     ) -> None:
-        """`deliver` raises NotDeliveredError. The second try comes after `first_delay` seconds, the next later.
+        """`deliver` raises NotDeliveredError. The second try comes after `first_delay` seconds, each next one later.
 
-        When `limit` items wait, the oldest is given up. `close` goes on for `grace` seconds.
+        When `limit` items wait, the oldest is dropped. `close` goes on for `grace` seconds.
         """
-        self.delivered = self.lost = 0
-        self._name, self._deliver, self._tell = name, deliver, tell
+        self._name, self._deliver, self._notify = name, deliver, notify
         self._tries, self._first_delay, self._longest_delay, self._grace = tries, first_delay, longest_delay, grace
-        self._queue: deque[Item] = deque()
         self._limit = limit
-        self._in_hand = False
-        self._change = threading.Condition()
-        self._deadline: float | None = None
         self._failing = False
+        self._change = threading.Condition()
+        """Guards the four below."""
+        self._queue: deque[Item] = deque()
+        self._delivering = False
+        self._deadline: float | None = None
+        self._lost = 0
         self._thread = threading.Thread(target=self._run, name=f"edgecap {name}", daemon=True)
         self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """Items that were not delivered: dropped from a full queue, given up after their tries, or left at the end."""
+        with self._change:
+            return self._lost
 
     def put(self, item: Item) -> None:
         """Queue an item; never waits."""
         with self._change:
             if len(self._queue) >= self._limit:
                 self._queue.popleft()
-                self.lost += 1
+                self._lost += 1
             self._queue.append(item)
             self._change.notify_all()
 
@@ -99,10 +136,10 @@ class Outbox(Generic[Item]):
             self._change.notify_all()
         self._thread.join(self._grace + 1.0)
         with self._change:
-            left = len(self._queue) + self._in_hand
-            self.lost += left
-            if left:
-                self._tell("warning", f"{self._name}: {left} events were not delivered")
+            left = len(self._queue) + self._delivering
+            self._lost += left
+        if left:
+            self._notify("warning", f"{self._name}: {left} events were not delivered")
 
     def _run(self) -> None:
         while True:
@@ -110,13 +147,16 @@ class Outbox(Generic[Item]):
                 self._change.wait_for(lambda: self._queue or self._deadline is not None)
                 if not self._queue or self._late():
                     return
-                item, self._in_hand = self._queue.popleft(), True
-            if not self._try(item):
-                return  # still in hand: `close` counts it
-            self._in_hand = False
+                item, self._delivering = self._queue.popleft(), True
+            delivered = self._try(item)
+            if delivered is None:
+                return  # `close` counts it
+            with self._change:
+                self._delivering = False
+                self._lost += not delivered
 
-    def _try(self, item: Item) -> bool:
-        """Deliver one item, with all its tries; whether it was delivered or given up before the time was over."""
+    def _try(self, item: Item) -> bool | None:
+        """Deliver one item, with all its tries; whether that succeeded, None where the time of grace ended first."""
         delay = self._first_delay
         for attempt in range(1, self._tries + 1):
             try:
@@ -125,29 +165,27 @@ class Outbox(Generic[Item]):
                 last = not error.again or attempt == self._tries
                 self._report(str(error), last)
                 if last:
-                    self.lost += 1
-                    break
-                if not self._pause(delay):
                     return False
+                if not self._pause(delay):
+                    return None
                 delay = min(self._longest_delay, 2.0 * delay)
             else:
-                self.delivered += 1
                 if self._failing:
                     self._failing = False
-                    self._tell("note", f"{self._name} works again")
-                break
-        return True
+                    self._notify("note", f"{self._name} works again")
+                return True
+        raise AssertionError("the last try returns")
 
     def _report(self, reason: str, last: bool) -> None:
-        """Tell the first failure of a row, and each item that is given up."""
+        """Report the first of several failures, and each item that is given up."""
         if last:
-            self._tell("warning", f"{self._name}: an event was not delivered ({reason})")
+            self._notify("warning", f"{self._name}: an event was not delivered ({reason})")
         elif not self._failing:
-            self._tell("warning", f"{self._name}: {reason}; trying again")
+            self._notify("warning", f"{self._name}: {reason}; trying again")
         self._failing = True
 
     def _pause(self, seconds: float) -> bool:
-        """Wait, less where the end was asked for; whether there is time for another try."""
+        """Wait, until the deadline at the latest once there is one; whether there is time for another try."""
         with self._change:
             self._change.wait_for(lambda: self._deadline is not None, seconds)
             if self._deadline is None:

@@ -1,8 +1,8 @@
 """Events as subtitles (SRT, WebVTT) and as a table (CSV), written when they end.
 
-Each event is one write, so a file is whole after every event; what a full disk refuses waits in memory and is written
-when there is room again. Subtitles begin anew, since their times count from the start of listening; a table is appended
-to.
+Each event is one write, so a file is valid after every event; what a full disk refuses waits in memory and is written
+when there is space again. Subtitles begin anew, since their times count from the start of listening; rows are appended
+to a table.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event, iso
-from edgecap.live.sinks.base import Sink
-from edgecap.live.sources.source import Tell
+from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.types import Notify
 
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be written; the oldest go first."""
@@ -27,10 +27,10 @@ class TextFile(Sink):
     """A file that gets one piece of text for each event that ended."""
 
     def __init__(
-        self, path: str, render: Callable[[Event], str], tell: Tell, *, header: str = "", append: bool = False
+        self, path: str, render: Callable[[Event], str], notify: Notify, *, header: str = "", append: bool = False
     ) -> None:
-        """Open it. Raises OutputError where that cannot be."""
-        self._path, self._render, self._tell, self._failing = path, render, tell, False
+        """Open it. Raises OutputError."""
+        self._path, self._render, self._notify, self._failing = path, render, notify, False
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         try:
             self._file = Path(path).expanduser().open("ab" if append else "wb", buffering=0)
@@ -40,24 +40,24 @@ class TextFile(Sink):
                 self._file.close()
                 raise
         except OSError as error:
-            raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+            raise OutputError(f"{path} cannot be written ({error.strerror}); choose another file") from error
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`. A full disk is told, and what it refused is tried again with the next event."""
+    def on_event(self, change: Change) -> None:
+        """Write an event that ended. A full disk is reported; what it refused is tried again with the next event."""
         if change.kind == "end":
             self._waiting.append(self._render(change.event).encode())
             self._try()
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """Write what waits and close the file."""
         if self._waiting:
             self._try()
         if self._waiting:
-            self._tell("warning", f"{self._path} lacks its last {len(self._waiting)} events")
+            self._notify("warning", f"{self._path} lacks its last {len(self._waiting)} events")
         self._file.close()
 
     def _begin(self, header: str, append: bool) -> None:
-        """Write the header, or see that an old file has it. Raises OSError, OutputError."""
+        """Write the header, or check that an existing file has it. Raises OSError, OutputError."""
         if header and self._file.tell() == 0:
             self._waiting.append(header.encode())
             self._write()
@@ -65,12 +65,12 @@ class TextFile(Sink):
             raise OutputError(f"{self._path} has other columns than {header.strip()}; name another file")
 
     def _try(self) -> None:
-        """Write what waits; a failure is told once."""
+        """Write what waits; a failure is reported once."""
         try:
             self._write()
         except OSError as error:
             if not self._failing:
-                self._tell(
+                self._notify(
                     "warning",
                     f"{self._path} cannot be written ({error.strerror}); free space: until then events wait in memory",
                 )
@@ -79,7 +79,7 @@ class TextFile(Sink):
             self._failing = False
 
     def _write(self) -> None:
-        """Write what waits, the oldest first; a disk that fills may take a part of one."""
+        """Write what waits, the oldest first; a full disk may take a part of one event."""
         while self._waiting:
             data = self._waiting[0]
             written = self._file.write(data) or 0
@@ -89,29 +89,29 @@ class TextFile(Sink):
                 self._waiting.popleft()
 
 
-def srt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
-    """Subtitles that players take; `named` puts the microphone's name in front."""
+def srt(path: str, notify: Notify, *, named: bool = False) -> TextFile:
+    """Subtitles for players. `named` adds the microphone's name."""
     numbers = iter(range(1, 1 << 62))
 
     def entry(event: Event) -> str:
         name = f"[{event.source}] " if named else ""
         return f"{next(numbers)}\n{span(event, ',')}\n{name}{event.text}\n\n"
 
-    return TextFile(path, entry, tell)
+    return TextFile(path, entry, notify)
 
 
-def vtt(path: str, tell: Tell, *, named: bool = False) -> TextFile:
-    """Subtitles for web pages; the format's own signs in a caption are escaped. `named`: by the microphone."""
+def vtt(path: str, notify: Notify, *, named: bool = False) -> TextFile:
+    """Subtitles for web pages; reserved characters in a caption are escaped. `named` adds the microphone's name."""
 
     def cue(event: Event) -> str:
         voice = f"<v {_escaped(event.source)}>" if named else ""
         return f"{span(event, '.')}\n{voice}{_escaped(event.text)}\n\n"
 
-    return TextFile(path, cue, tell, header="WEBVTT\n\n")
+    return TextFile(path, cue, notify, header="WEBVTT\n\n")
 
 
-def table(path: str, tell: Tell) -> TextFile:
-    """Comma-separated values with a header, appended to."""
+def table(path: str, notify: Notify) -> TextFile:
+    """Comma-separated values with a header; rows are appended."""
 
     def row(event: Event) -> str:
         return _csv(
@@ -128,7 +128,7 @@ def table(path: str, tell: Tell) -> TextFile:
             ]
         )
 
-    return TextFile(path, row, tell, header=_csv(COLUMNS), append=True)
+    return TextFile(path, row, notify, header=_csv(COLUMNS), append=True)
 
 
 def _escaped(text: str) -> str:
@@ -136,7 +136,7 @@ def _escaped(text: str) -> str:
 
 
 def span(event: Event, point: str) -> str:
-    """START --> END of a subtitle; one that would last no time lasts a tenth of a second."""
+    """START --> END of a subtitle; an empty one lasts a tenth of a second."""
     return f"{_stamp(event.start, point)} --> {_stamp(max(event.end, event.start + 0.1), point)}"
 
 
@@ -155,3 +155,18 @@ def _csv(values: object) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)  # type: ignore[arg-type]
     return text.getvalue()
+
+
+def open_srt(context: SinkContext) -> Sink:
+    """As configured by output.srt. Raises OutputError."""
+    return srt(str(context.config.output.srt), context.notify, named=context.several)
+
+
+def open_vtt(context: SinkContext) -> Sink:
+    """As configured by output.vtt. Raises OutputError."""
+    return vtt(str(context.config.output.vtt), context.notify, named=context.several)
+
+
+def open_csv(context: SinkContext) -> Sink:
+    """As configured by output.csv. Raises OutputError."""
+    return table(str(context.config.output.csv), context.notify)

@@ -12,9 +12,9 @@ from typing import IO, Literal
 
 from edgecap._version import __version__
 from edgecap.live.events.event import Change
-from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink
+from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink, SinkContext
 from edgecap.live.sinks.lines import document_line
-from edgecap.live.sources.source import Tell
+from edgecap.types import Notify
 from edgecap.util.parsing import host_of
 
 When = Literal["begin", "end", "both"]
@@ -22,34 +22,34 @@ EXEC_SECONDS = 30.0
 """A program that runs longer is ended."""
 WEB_SECONDS = 10.0
 WORTH_ANOTHER_TRY = {408, 425, 429}
-"""Refusals that pass, beside those of 500 and more."""
+"""Status codes that are worth another try, beside those of 500 and more."""
 
 
 class Hook(Sink):
-    """Hands the changes that are asked for to an outbox."""
+    """Puts the selected changes into an outbox."""
 
     def __init__(self, outbox: Outbox[Change], when: When) -> None:
         self.outbox = outbox
         self._kinds = {"begin", "end"} if when == "both" else {when}
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`."""
+    def on_event(self, change: Change) -> None:
+        """Queue it, if it is of a selected kind."""
         if change.kind in self._kinds:
             self.outbox.put(change)
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """Deliver what waits."""
         self.outbox.close()
 
 
 def program(
-    command: str, when: When, tell: Tell, *, model: str, audio_kept: bool = False, limit: float = EXEC_SECONDS
+    command: str, when: When, notify: Notify, *, model: str, audio_kept: bool = False, limit: float = EXEC_SECONDS
 ) -> Hook:
     """Runs `command` with /bin/sh, one event after the other.
 
     The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE and
     the rest of it in the environment, 1 or 0 for what is true or false. A caption is never put into the command
-    itself, so it cannot be taken for one.
+    itself, so the shell cannot run it.
     """
 
     def run(change: Change) -> None:
@@ -79,11 +79,11 @@ def program(
         if child.returncode:
             raise NotDeliveredError(f"it ended with code {child.returncode}", again=False)
 
-    return Hook(Outbox("--exec", run, tell, tries=1), when)
+    return Hook(Outbox("--exec", run, notify, tries=1), when)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn a POST into a GET, and send events to a place nobody named."""
+    """A redirect would turn a POST into a GET, and send events to an address that nobody configured."""
 
     def redirect_request(  # noqa: PLR0917 - the library's signature
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -94,7 +94,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def webhook(
     url: str,
     when: When,
-    tell: Tell,
+    notify: Notify,
     *,
     model: str,
     audio_kept: bool = False,
@@ -102,7 +102,7 @@ def webhook(
     first_delay: float = 1.0,
     grace: float = 5.0,
 ) -> Hook:
-    """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for what is no web address."""
+    """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for an invalid URL."""
     host = host_of(url)
     opener = urllib.request.build_opener(_NoRedirect)
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
@@ -120,4 +120,18 @@ def webhook(
             reason = getattr(error, "reason", None) or error
             raise NotDeliveredError(f"{host} cannot be reached ({reason})", again=True) from error
 
-    return Hook(Outbox("--webhook", post, tell, tries=tries, first_delay=first_delay, grace=grace), when)
+    return Hook(Outbox("--webhook", post, notify, tries=tries, first_delay=first_delay, grace=grace), when)
+
+
+def open_program(context: SinkContext) -> Sink:
+    """As configured by output.exec and output.hook_on."""
+    output = context.config.output
+    return program(str(output.exec), output.hook_on, context.notify, model=context.model, audio_kept=context.audio_kept)
+
+
+def open_webhook(context: SinkContext) -> Sink:
+    """As configured by output.webhook and output.hook_on. Raises ConfigError."""
+    output = context.config.output
+    return webhook(
+        str(output.webhook), output.hook_on, context.notify, model=context.model, audio_kept=context.audio_kept
+    )

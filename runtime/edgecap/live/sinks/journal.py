@@ -1,8 +1,8 @@
 """Events in a SQLite file that keeps them for a while.
 
-An event is stored when it begins, before anything else tells of it, so that none that was announced is lost; it is
-brought up to date every half minute and when it ends. While the disk is full, events wait in memory, and are stored
-when there is room again. What a killed listener left open is closed at the next start.
+An event is stored when it begins, before any other output gets it, so that none that was shown is lost; it is
+updated every half minute and when it ends. While the disk is full, events wait in memory, and are stored
+when there is room again. The next start closes what a killed listener left open.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event
-from edgecap.live.pipeline.status import Status
-from edgecap.live.sinks.base import Sink
-from edgecap.live.sources.source import Tell
+from edgecap.live.pipeline.status import StatusSnapshot
+from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.types import Notify
 from edgecap.util.parsing import parse_duration
 
 APPLICATION = 0x65646763
@@ -44,14 +44,14 @@ class Journal(Sink):
         self,
         path: str,
         keep: str,
-        tell: Tell,
+        notify: Notify,
         *,
         model: str,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open or create it. Raises OutputError where it cannot be written or is something else."""
-        self._path, self._tell, self._model, self._wall, self._clock = path, tell, model, wall, clock
+        """Open or create it; `keep` is a duration such as "30d". Raises OutputError, ConfigError."""
+        self._path, self._notify, self._model, self._wall, self._clock = path, notify, model, wall, clock
         self._keep = parse_duration(keep)
         self._rows: dict[int, int] = {}
         self._stored: dict[int, float] = {}
@@ -75,8 +75,8 @@ class Journal(Sink):
                 f"the journal {path} cannot be used ({error}); choose another place or free space"
             ) from error
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`. What cannot be stored is told, and the next change tried again."""
+    def on_event(self, change: Change) -> None:
+        """Store it; what cannot be stored is reported, and tried again with the next change."""
         event = change.event
         if change.kind == "update" and self._clock() - self._stored.get(event.id, float("-inf")) < UPDATE_SECONDS:
             return
@@ -85,31 +85,31 @@ class Journal(Sink):
             del self._waiting[next(iter(self._waiting))]
         self._try(self._store_waiting)
 
-    def tick(self, status: Status) -> None:
-        """See `Sink.tick`: what is older than it is kept goes in quiet too."""
+    def on_status(self, status: StatusSnapshot) -> None:
+        """Delete what is too old, in quiet too."""
         if self._clock() - self._cleaned > CLEAN_SECONDS:
             self._try(self._clean)
 
-    def moved(self, seconds: float) -> None:
-        """See `Sink.moved`: what this run has stored is dated by the new clock, or it would be thrown away as old."""
+    def on_clock_set(self, seconds: float) -> None:
+        """Date what this run has stored by the new clock, or it would be deleted as old."""
         if self._first_row is not None:
             self._try(lambda: self._move(seconds))
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """Store what waits and close the file."""
         if self._waiting:
             self._try(self._store_waiting)
         if self._waiting:
-            self._tell("warning", f"the journal {self._path} lacks {len(self._waiting)} events")
+            self._notify("warning", f"the journal {self._path} lacks {len(self._waiting)} events")
         self._database.close()
 
     def _try(self, work: Callable[[], None]) -> None:
-        """Do something with the database; a failure is told once, and the work waits for the next time."""
+        """Use the database; a failure is reported once, and the work waits for the next time."""
         try:
             work()
         except sqlite3.Error as error:
             if not self._failing:
-                self._tell(
+                self._notify(
                     "warning",
                     f"the journal {self._path} cannot be written ({error}); free space: until then "
                     "events wait in memory",
@@ -117,7 +117,7 @@ class Journal(Sink):
             self._failing = True
         else:
             if self._failing:
-                self._tell("note", f"the journal {self._path} is written again")
+                self._notify("note", f"the journal {self._path} is written again")
             self._failing = False
 
     def _store_waiting(self) -> None:
@@ -132,7 +132,7 @@ class Journal(Sink):
         )
 
     def _prepare(self) -> None:
-        """Create the table in a new file, check an old one, close what was left open."""
+        """Create the table in a new file, check an old one, close events left open. Raises OutputError."""
         database = self._database
         (application,), (version,) = (
             database.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
@@ -144,7 +144,7 @@ class Journal(Sink):
                 f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
             )
         elif (application, version) != (APPLICATION, VERSION):
-            raise OutputError(f"{self._path} is no journal that this edgecap writes; name another file")
+            raise OutputError(f"{self._path} is not a journal of this version of edgecap; choose another file")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("UPDATE events SET open = 0 WHERE open = 1")
 
@@ -183,7 +183,13 @@ class Journal(Sink):
             del self._rows[event.id], self._stored[event.id]
 
     def _clean(self) -> None:
-        """Forget what is older than it is kept, and give the space back."""
+        """Delete what is older than `keep`, and give the space back."""
         self._cleaned = self._clock()
         self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._wall() - self._keep,))
         self._database.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+def open_journal(context: SinkContext) -> Sink:
+    """As configured by output.journal and output.keep. Raises OutputError, ConfigError."""
+    output = context.config.output
+    return Journal(str(output.journal), output.keep, context.notify, model=context.model)

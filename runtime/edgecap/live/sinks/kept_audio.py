@@ -1,9 +1,8 @@
-"""The sound of each event as a file, for who asks for it; without this sink no sound is stored anywhere.
+"""The sound of each event as a file, for users who enable it; without this sink no sound is stored anywhere.
 
-A file begins a little before its event and ends when that has been over for the time to close, at the latest after
-`MOST_SECONDS`. It is written under a hidden name and renamed when it is whole. Only its owner may read it, and after
-the time asked for it is deleted, whether anything is heard or not: only files with names that this module gives, so
-nothing else in the folder is ever touched.
+A file begins a little before its event and ends with it, at the latest after `MOST_SECONDS`. It is written under a
+hidden name and renamed when it is complete. Only its owner may read it, and after the configured time it is deleted.
+Only files with names that this module gives are deleted; nothing else in the folder is touched.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ import numpy as np
 
 from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event
-from edgecap.live.pipeline.status import Status
-from edgecap.live.sinks.base import Sink
-from edgecap.live.sources.source import Tell
-from edgecap.types import Waveform
+from edgecap.live.pipeline.status import StatusSnapshot
+from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.types import Notify, Waveform
 from edgecap.util.parsing import parse_duration
 
 LEAD_IN = 1.0
@@ -41,24 +39,24 @@ NAME = re.compile(r"^\.?\d{8}T\d{6}-\d+-[0-9a-f]{8}\.flac(\.part)?$")
 class KeptAudio(Sink):
     """A folder of FLAC files, named by time and event: 20261123T044000-7-1f2e3d4c.flac."""
 
-    recording = True
+    wants_audio = True
 
     def __init__(
         self,
         folder: str,
         keep: str,
-        tell: Tell,
+        notify: Notify,
         *,
         sample_rate: int,
         window: float,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`window` is the most seconds that an event may begin before it is told.
+        """`window` is the most seconds between the start of an event and its report; `keep` is a duration as "7d".
 
-        Raises OutputError where the folder cannot be used, ConfigError for a length of time that is none.
+        Raises OutputError where the folder cannot be used, ConfigError for an invalid duration.
         """
-        self._folder, self._keep, self._tell = Path(folder).expanduser(), parse_duration(keep), tell
+        self._folder, self._keep, self._notify = Path(folder).expanduser(), parse_duration(keep), notify
         self._rate, self._hold = sample_rate, window + LEAD_IN
         self._wall, self._clock = wall, clock
         self._held: dict[str, deque[tuple[Waveform, float]]] = {}
@@ -74,40 +72,39 @@ class KeptAudio(Sink):
         except OSError as error:
             raise OutputError(f"no sound can be kept in {folder} ({error.strerror}); choose another folder") from error
 
-    def record(self, source: str, samples: Waveform, heard: float) -> None:
-        """See `Sink.record`."""
+    def on_audio(self, source: str, samples: Waveform, end: float) -> None:
+        """Hold the newest sound, and add it to the file of an open event."""
         held = self._held.setdefault(source, deque())
-        held.append((samples, heard))
-        while held and held[0][1] < heard - self._hold:
+        held.append((samples, end))
+        while held and held[0][1] < end - self._hold:
             held.popleft()
         if source in self._files:
             self._attempt(lambda: self._files[source].add(samples))
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`. A full disk is told, and the next event tried again."""
+    def on_event(self, change: Change) -> None:
+        """Begin or finish a file. A full disk is reported, and the next event tried again."""
         event = change.event
         if change.kind == "begin":
             self._attempt(lambda: self._begin(event))
         elif change.kind == "end" and event.source in self._files:
             self._attempt(lambda: self._files.pop(event.source).close())
 
-    def tick(self, status: Status) -> None:
-        """See `Sink.tick`: every view says that sound is kept, and what is old goes in quiet too."""
-        status.audio_kept = str(self._folder)
+    def on_status(self, status: StatusSnapshot) -> None:
+        """Delete what is too old, in quiet too."""
         if self._clock() - self._cleaned >= CLEAN_SECONDS:
             self._attempt(self._clean)
 
-    def moved(self, seconds: float) -> None:
-        """See `Sink.moved`: the files of this run are dated by the new clock, or they would be deleted as old."""
+    def on_clock_set(self, seconds: float) -> None:
+        """Date the files of this run by the new clock, or they would be deleted as old."""
         self._attempt(lambda: self._move(seconds))
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """Finish open files."""
         while self._files:
             self._attempt(self._files.popitem()[1].close)
 
     def _begin(self, event: Event) -> None:
-        """Open the file of an event with what was heard since a little before it."""
+        """Open the file of an event with the sound from a little before it on."""
         if event.source in self._files:
             self._files.pop(event.source).close()
         stamp = datetime.fromtimestamp(event.began).strftime("%Y%m%dT%H%M%S")
@@ -119,12 +116,12 @@ class KeptAudio(Sink):
             file.add(samples[max(0, round(late * self._rate)) :])
 
     def _attempt(self, work: Callable[[], None]) -> None:
-        """Do something with files; a failure is told once."""
+        """Work on files; a failure is reported once."""
         try:
             work()
         except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
             if not self._failing:
-                self._tell(
+                self._notify(
                     "warning",
                     f"no sound can be kept in {self._folder} ({error}); free space, and later events will be kept",
                 )
@@ -133,7 +130,7 @@ class KeptAudio(Sink):
             self._failing = False
 
     def _clean(self) -> None:
-        """Delete what is older than it is kept, and what a killed listener left unfinished."""
+        """Delete what is too old, and what a killed listener left unfinished."""
         self._cleaned = self._clock()
         own = {file.path for file in self._files.values()}
         for path in self._folder.iterdir():
@@ -157,7 +154,7 @@ class _File:
     def __init__(self, folder: Path, name: str, sample_rate: int) -> None:
         import soundfile
 
-        self.path, self._whole = folder / f".{name}.part", folder / name
+        self.path, self._complete = folder / f".{name}.part", folder / name
         self.path.touch(mode=0o600, exist_ok=False)
         self._sound: Any = soundfile.SoundFile(self.path, "w", sample_rate, 1, format="FLAC", subtype="PCM_16")
         self._left = round(MOST_SECONDS * sample_rate)
@@ -172,4 +169,17 @@ class _File:
     def close(self) -> None:
         """Finish it and give it its name."""
         self._sound.close()
-        self.path.rename(self._whole)
+        self.path.rename(self._complete)
+
+
+def open_kept_audio(context: SinkContext) -> Sink:
+    """As configured by output.keep_audio and output.keep_audio_for; says so. Raises OutputError, ConfigError."""
+    output, captioner = context.config.output, context.captioner
+    context.notify("warning", f"the sound of each event is kept in {output.keep_audio} for {output.keep_audio_for}")
+    return KeptAudio(
+        str(output.keep_audio),
+        output.keep_audio_for,
+        context.notify,
+        sample_rate=captioner.manifest.front_end.sample_rate,
+        window=captioner.window,
+    )

@@ -11,16 +11,16 @@ from edgecap.live.sinks.base import Sink
 
 
 class PeopleLines(Sink):
-    """One line when an event begins; with `updates` also when its caption gets better and when it ends."""
+    """One line when an event begins; with `updates` also when its caption improves and when it ends."""
 
     def __init__(self, write: Callable[[str], None], *, updates: bool = False, named: bool = False) -> None:
         """`named` puts the microphone's name before each caption."""
         self._write, self._updates, self._named = write, updates, named
         self._texts: dict[int, str] = {}
-        """Number of an open event → what was last said of it; several microphones have several."""
+        """Number of an open event to its last printed text; several microphones have several."""
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`."""
+    def on_event(self, change: Change) -> None:
+        """Print it."""
         event = change.event
         name = f"{event.source}: " if self._named else ""
         if change.kind == "end":
@@ -40,8 +40,8 @@ class JsonLines(Sink):
     ) -> None:
         self._write, self._updates, self._more = write, updates, {"model": model, "audio_kept": audio_kept}
 
-    def change(self, change: Change) -> None:
-        """See `Sink.change`."""
+    def on_event(self, change: Change) -> None:
+        """Print it."""
         if change.kind != "update" or self._updates:
             self._write(document_line(change, **self._more))
 

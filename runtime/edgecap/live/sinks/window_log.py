@@ -1,25 +1,25 @@
-"""What is it hearing? One line for each window: level, gate, and the best captions with their scores."""
+"""A line for each window: level, gate, and the best captions with their scores (--hearing)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 
-from edgecap.live.pipeline.status import Status
+from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink
 
 BEAMS = 3
 
 
 class WindowLog(Sink):
-    """Tells of every window, whether an event comes of it or not; as JSON objects of kind "window" where asked for."""
+    """Logs every window, whether it becomes part of an event or not; with `as_json` as objects of kind "window"."""
 
     def __init__(self, write: Callable[[str], None], *, as_json: bool = False) -> None:
         self._write, self._json = write, as_json
         self._seen: dict[int, tuple[int, int]] = {}
 
-    def tick(self, status: Status) -> None:
-        """See `Sink.tick`."""
+    def on_status(self, status: StatusSnapshot) -> None:
+        """Log the window, where it is a new one."""
         seen = (status.captions, status.quiet)
         if seen == self._seen.get(status.number, (0, 0)):
             return
@@ -33,7 +33,7 @@ class WindowLog(Sink):
         )
 
 
-def document(status: Status, beams: tuple[tuple[str, float], ...]) -> dict[str, object]:
+def document(status: StatusSnapshot, beams: tuple[tuple[str, float], ...]) -> dict[str, object]:
     """A window for programs."""
     return {
         "kind": "window",
@@ -49,7 +49,7 @@ def document(status: Status, beams: tuple[tuple[str, float], ...]) -> dict[str, 
     }
 
 
-def line(status: Status, beams: tuple[tuple[str, float], ...]) -> str:
+def line(status: StatusSnapshot, beams: tuple[tuple[str, float], ...]) -> str:
     """A window for people."""
     floor = "" if status.floor is None else f" (floor {status.floor:.0f})"
     gate = "open " if status.gate_open else "quiet"

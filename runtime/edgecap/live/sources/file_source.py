@@ -14,11 +14,11 @@ from edgecap.live.sources.source import NOTHING, Chunk
 from edgecap.types import Waveform
 
 PIECE_SECONDS = 0.1
-"""Sound given at once where nobody's clock counts."""
+"""Sound given at once without a clock."""
 
 
 class FileSource:
-    """The sound of a file. At a speed of 0 nothing is ever dropped; else it goes on like a microphone."""
+    """The sound of a file. At a speed of 0 nothing is dropped; else it goes on like a microphone."""
 
     overflows = 0
     fault = ""
@@ -33,7 +33,7 @@ class FileSource:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`speed` is seconds of sound in a second, 0 for no clock. Raises AudioError for what is no sound file."""
+        """`speed` is seconds of sound per second, 0 for no clock. Raises AudioError for a file that is not audio."""
         self._file = AudioFile(path)
         self.name, self.speed, self.lossless = self._file.name, speed, speed == 0.0
         self.ended = False
@@ -45,7 +45,7 @@ class FileSource:
         self._given = 0
 
     def read(self, timeout: float) -> Chunk:
-        """See `Source.read`."""
+        """Sound up to now, at the configured speed."""
         if self.lossless:
             return Chunk(self._take(round(PIECE_SECONDS * self._rate)))
         if self._began is None:
@@ -53,13 +53,13 @@ class FileSource:
         self._sleep(timeout / max(1.0, self.speed))
         due = int((self._clock() - self._began) * self.speed * self._rate) - self._given
         lost = 0
-        while due > self._most and not self.ended:  # whoever reads too late gets the newest sound
+        while due > self._most and not self.ended:  # a late reader gets the newest sound
             lost += self._take(min(due - self._most, self._rate)).size
             due = int((self._clock() - self._began) * self.speed * self._rate) - self._given
         return Chunk(self._take(due) if due > 0 else NOTHING, lost / self._rate)
 
     def close(self) -> None:
-        """See `Source.close`."""
+        """Close the file."""
         self._file.close()
 
     def _take(self, count: int) -> Waveform:

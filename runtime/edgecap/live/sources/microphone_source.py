@@ -1,8 +1,8 @@
 """A microphone that may come and go.
 
-It is opened as it was asked for, and remembered by its name: numbers change when something else is plugged in.
-When it gives nothing any more it is closed and looked for until it is back: asked for once a second, looked at less and
-less often (`edgecap.live.sources.microphones`).
+It is opened as the user named it, and remembered by its full name: numbers change when something else is plugged in.
+When it gives no more samples it is closed and searched for until it is back, less and less often
+(`edgecap.live.sources.microphones`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,8 @@ from typing import Protocol
 from edgecap.audio.microphone import InputDevice
 from edgecap.audio.sound_cards import plain_name
 from edgecap.errors import DeviceError
-from edgecap.live.sources.source import NOTHING, Chunk, Intake, Tell
-from edgecap.types import Waveform
-
-DEAF_SECONDS = 3.0
-"""A microphone that gives nothing for this long is taken for lost."""
-RETRY_SECONDS = 1.0
+from edgecap.live.sources.source import NOTHING, Chunk, Intake
+from edgecap.types import Notify, Waveform
 
 
 class _Ring(Protocol):
@@ -27,7 +23,7 @@ class _Ring(Protocol):
 
 
 class OpenMicrophone(Protocol):
-    """What is needed of an open microphone."""
+    """What a source needs of an open microphone."""
 
     sample_rate: float
     device: InputDevice
@@ -35,12 +31,12 @@ class OpenMicrophone(Protocol):
 
     @property
     def ring(self) -> _Ring:
-        """Where its sound is."""
+        """The buffer that its callback fills."""
         ...
 
     @property
     def active(self) -> bool:
-        """Whether sound still comes."""
+        """Whether the stream runs."""
         ...
 
     def close(self) -> None:
@@ -49,14 +45,14 @@ class OpenMicrophone(Protocol):
 
 
 class Opener(Protocol):
-    """How microphones are opened (`edgecap.live.sources.microphones.Microphones`)."""
+    """Opens microphones (`edgecap.live.sources.microphones.Microphones`)."""
 
     def open(self, query: str | None) -> OpenMicrophone:
-        """Open a microphone as it was asked for. Raises DeviceError."""
+        """Open the microphone that the user named. Raises DeviceError."""
         ...
 
     def open_again(self, query: str | None, known: bool) -> OpenMicrophone:
-        """Look anew for one that is missing; `known`: by its full name. Raises DeviceError where it is not there."""
+        """Search for a missing one; `known`: `query` is its full name. Raises DeviceError where it is not there."""
         ...
 
 
@@ -72,20 +68,24 @@ class MicrophoneSource:
         query: str | None,
         target_rate: int,
         opener: Opener,
-        tell: Tell,
+        notify: Notify,
         *,
         wait: bool = False,
         label: str | None = None,
+        lost_after: float = 3.0,
+        retry: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Open it. Raises DeviceError where that fails, unless `wait`: then it is looked for until it is there.
+        """Open it. Raises DeviceError where that fails, unless `wait`: then it is searched for until it is there.
 
-        `label` is what it is called in events; the device's own name where None is given.
+        `label` is its name in events; the device's own where None is given. After `lost_after` seconds without samples
+        it is treated as disconnected, and searched for every `retry` seconds.
         """
+        self._lost_after, self._retry = lost_after, retry
         self.fault = ""
         self.label = label
-        self._target_rate, self._opener, self._tell = target_rate, opener, tell
+        self._target_rate, self._opener, self._notify = target_rate, opener, notify
         self._clock, self._sleep = clock, sleep
         self._query, self._known = query, False
         self._microphone: OpenMicrophone | None = None
@@ -97,27 +97,22 @@ class MicrophoneSource:
         except DeviceError as error:
             if not wait:
                 raise
-            tell("warning", f"{error}; waiting for it")
+            notify("warning", f"{error}; waiting for it")
             self.fault = "the microphone is not there yet"
-            self._retry_at = clock() + RETRY_SECONDS
+            self._retry_at = clock() + self._retry
 
     @property
     def name(self) -> str:
-        """What the microphone is called: its label, or its name without the numbers that change."""
+        """Its label, or its name without the numbers that change."""
         return self.label or plain_name(self._query or "the default microphone")
 
     @property
-    def connected(self) -> bool:
-        """Whether it is open."""
-        return self._microphone is not None
-
-    @property
     def overflows(self) -> int:
-        """See `Source.overflows`."""
+        """Times that the system lost sound before edgecap got it."""
         return self._overflows + (self._microphone.overflows if self._microphone else 0)
 
     def read(self, timeout: float) -> Chunk:
-        """See `Source.read`."""
+        """New sound; where the microphone is missing, search for it."""
         if self._microphone is None and not self._find():
             self._sleep(timeout)
             return Chunk(NOTHING)
@@ -126,18 +121,18 @@ class MicrophoneSource:
         self._sleep(timeout)
         block, lost = microphone.ring.read()
         if not len(block):
-            if not microphone.active or self._clock() - self._last > DEAF_SECONDS:
+            if not microphone.active or self._clock() - self._last > self._lost_after:
                 self._lose()
             return Chunk(NOTHING)
         self._last = self._clock()
         if self.fault:
             self.fault = ""
-            self._tell("note", f"the microphone {self.name!r} is there; listening at {microphone.sample_rate:g} Hz")
+            self._notify("note", f"the microphone {self.name!r} is there; listening at {microphone.sample_rate:g} Hz")
         fresh, self._fresh = self._fresh, False
         return Chunk(self._intake.push(block), lost / microphone.sample_rate, fresh)
 
     def close(self) -> None:
-        """See `Source.close`."""
+        """Close the microphone."""
         if self._microphone is not None:
             self._overflows = self.overflows
             self._microphone.close()
@@ -151,10 +146,10 @@ class MicrophoneSource:
         self._last, self._fresh = self._clock(), True
 
     def _find(self) -> bool:
-        """Look for it where it is time to; whether it is open."""
+        """Search for it where it is time to; whether it is open."""
         if self._clock() < self._retry_at:
             return False
-        self._retry_at = self._clock() + RETRY_SECONDS
+        self._retry_at = self._clock() + self._retry
         try:
             self._start(self._opener.open_again(self._query, self._known))
         except DeviceError:
@@ -162,9 +157,9 @@ class MicrophoneSource:
         return True
 
     def _lose(self) -> None:
-        """Close it, to look for it from now on; told once, until sound comes again."""
+        """Close it and search for it from now on; reported once, until sound comes again."""
         self.close()
-        self._retry_at = self._clock() + RETRY_SECONDS
+        self._retry_at = self._clock() + self._retry
         if not self.fault:
             self.fault = "the microphone gives no sound"
-            self._tell("warning", f"the microphone {self.name!r} gives no more sound; waiting for it to come back")
+            self._notify("warning", f"the microphone {self.name!r} gives no more sound; waiting for it to come back")

@@ -1,7 +1,7 @@
 """How microphones are opened and opened again, one or several of them.
 
-PortAudio lists devices once, when it starts, and starting it anew ends every open stream. So while other microphones
-are open, a process of its own looks whether the missing one is back; only then are the others closed for a moment.
+PortAudio lists devices once, when it starts, and restarting it ends every open stream. So while other microphones
+are open, a child process checks whether the missing one is back; only then are the others closed for a moment.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from edgecap.audio.sound_cards import plain_name, port_of
 from edgecap.errors import DeviceError
 
 CARDS = Path("/proc/asound/cards")
-FIRST_LOOK, LONGEST_LOOK = 2.0, 30.0
-"""Seconds between two looks for one that is missing; a change of the kernel's list of cards shortens them."""
 LOOK = (
     "from edgecap.audio.microphone import list_devices\nfor device in list_devices(): print(device.index, device.name)"
 )
@@ -28,21 +26,33 @@ LOOK = (
 class Microphones:
     """All microphones of one listener."""
 
-    def __init__(self, ring_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`ring_seconds` is the most sound held between a callback and its reader."""
+    def __init__(
+        self,
+        ring_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        first_look: float = 2.0,
+        longest_look: float = 30.0,
+    ) -> None:
+        """`ring_seconds` is the most sound held between a callback and its reader.
+
+        Searches for a missing one begin `first_look` seconds apart, and twice as far each time, up to `longest_look`; a
+        change of the kernel's list of cards begins anew.
+        """
         self._ring_seconds, self._clock = ring_seconds, clock
+        self._first_look, self._longest_look = first_look, longest_look
         self._open: list[Microphone] = []
         self._ports: dict[str, str | None] = {}
         self._look: subprocess.Popen[str] | None = None
-        self._interval, self._next, self._asked = FIRST_LOOK, 0.0, float("-inf")
+        self._interval, self._next, self._last_search = self._first_look, 0.0, float("-inf")
         self._cards = ""
 
     def open(self, query: str | None) -> Microphone:
-        """Open a microphone as it is asked for. Raises DeviceError, MissingDependencyError."""
+        """Open the microphone that the user named. Raises DeviceError, MissingDependencyError."""
         return self._start(find_device(query))
 
     def open_again(self, query: str | None, known: bool) -> Microphone:
-        """Look anew for one that is missing; `known` says that `query` is the full name of one that was open.
+        """Search for a missing one; `known` says that `query` is the full name of one that was open.
 
         Raises DeviceError where it is not there (yet).
         """
@@ -50,9 +60,9 @@ class Microphones:
             if not microphone.active:
                 microphone.close()  # its own source may not have noticed yet, and no stream may outlive a rescan
         self._open = [microphone for microphone in self._open if microphone.active]
-        now, before, self._asked = self._clock(), self._asked, self._clock()
-        if now - before > LONGEST_LOOK:
-            self._interval, self._next = FIRST_LOOK, 0.0
+        now, before, self._last_search = self._clock(), self._last_search, self._clock()
+        if now - before > self._longest_look:
+            self._interval, self._next = self._first_look, 0.0
         if self._open:
             self._wait_for(query)
         elif not self._due():
@@ -66,7 +76,7 @@ class Microphones:
         return self._start(self._find(query) if known and query else find_device(query))
 
     def close(self) -> None:
-        """End the process that looks for devices, where there is one."""
+        """End the child process, where there is one."""
         if self._look is not None:
             self._look.kill()
             self._look.communicate()
@@ -79,7 +89,7 @@ class Microphones:
         return microphone
 
     def _find(self, name: str) -> InputDevice:
-        """The device that was called `name`, by its name or its plug, whatever numbers it has now."""
+        """The device that was called `name`, by its name or its plug, whatever its number is now."""
         port = self._ports.get(name)
         alike = [device for device in list_devices() if plain_name(device.name) == plain_name(name)]
         for fits in (
@@ -92,22 +102,22 @@ class Microphones:
         raise DeviceError(f"no microphone is called {name!r}; see edgecap devices")
 
     def _due(self) -> bool:
-        """Whether it is time to look: soon at first, then more and more seldom, at once when a card came or went.
+        """Whether to search now: soon at first, then less and less often, at once when a card came or went.
 
-        Each start of PortAudio loses some 13 kB (measured, 19.6 with ALSA 1.2.8), so once a second for weeks will not
-        do; and what is seen and does not open closes the others for a moment each time.
+        Each start of PortAudio leaks some 13 kB (measured, 19.6 with ALSA 1.2.8), too much for once a second; and one
+        that is listed but does not open closes the others for a moment each time.
         """
         cards = CARDS.read_text(encoding="utf-8", errors="replace") if CARDS.exists() else ""
         if cards != self._cards:
-            self._cards, self._interval, self._next = cards, FIRST_LOOK, 0.0
+            self._cards, self._interval, self._next = cards, self._first_look, 0.0
         if self._clock() < self._next:
             return False
         self._next = self._clock() + self._interval
-        self._interval = min(LONGEST_LOOK, 2 * self._interval)
+        self._interval = min(self._longest_look, 2 * self._interval)
         return True
 
     def _wait_for(self, query: str | None) -> None:
-        """Return when another process has seen the microphone. Raises DeviceError until then; never waits."""
+        """Return when the child process has seen the microphone. Raises DeviceError until then; never waits."""
         if self._look is None and self._due():
             with suppress(OSError):  # no memory or no process left; later there may be
                 self._look = subprocess.Popen(

@@ -7,6 +7,7 @@ import select
 
 import numpy as np
 
+from edgecap.audio.samples import as_float
 from edgecap.errors import AudioError
 from edgecap.live.sources.source import NOTHING, Chunk, Intake
 
@@ -17,8 +18,8 @@ MOST_BYTES = 1 << 20
 class PipeSource:
     """Signed 16-bit little-endian samples, channels interleaved, from a file descriptor.
 
-    With a speed of 0 it is read no faster than captions are made, so that whoever writes has to wait and nothing is
-    dropped; else all that comes is taken at once, as from a microphone.
+    With a speed of 0 it is read no faster than captions are made, so that the writer waits and nothing is dropped;
+    else everything that comes is taken at once, as from a microphone.
     """
 
     overflows = 0
@@ -34,7 +35,7 @@ class PipeSource:
         speed: float = 1.0,
         name: str = "standard input",
     ) -> None:
-        """`sample_rate` in hertz and `channels` are the pipe's. Raises AudioError for a rate that no sound has."""
+        """`sample_rate` in hertz and `channels` are the pipe's. Raises AudioError for an implausible rate."""
         self._intake = Intake(sample_rate, target_rate)
         self.name, self.speed, self.lossless, self.ended = name, speed, speed == 0.0, False
         self._descriptor, self._channels = descriptor, channels
@@ -44,7 +45,7 @@ class PipeSource:
         self._bytes = 0
 
     def read(self, timeout: float) -> Chunk:
-        """See `Source.read`. Raises AudioError where the pipe ends before it began, or cannot be read."""
+        """Samples that came. Raises AudioError where the pipe is empty or cannot be read."""
         try:
             ready, _, _ = select.select([self._descriptor], [], [], timeout)
             data = os.read(self._descriptor, self._most) if ready else None
@@ -62,10 +63,10 @@ class PipeSource:
             return Chunk(self._intake.flush())
         self._bytes += len(data)
         data = self._rest + data
-        whole = len(data) // self._frame * self._frame
-        self._rest = data[whole:]
-        block = np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels).astype(np.float32) / np.float32(32_768.0)
+        complete = len(data) // self._frame * self._frame
+        self._rest = data[complete:]
+        block = as_float(np.frombuffer(data[:complete], "<i2").reshape(-1, self._channels))
         return Chunk(self._intake.push(block) if len(block) else NOTHING)
 
     def close(self) -> None:
-        """The descriptor belongs to whoever opened it."""
+        """Nothing: the descriptor belongs to the caller."""

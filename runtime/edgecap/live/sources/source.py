@@ -1,10 +1,9 @@
-"""Where sound comes from, as the listener sees it: mono at the model's rate, and never waiting for long."""
+"""The interface of sources of sound: mono at the model's rate, without waiting for long."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,28 +11,26 @@ from edgecap.audio.resample import Resampler
 from edgecap.audio.samples import LARGEST_SAMPLE, Downmix
 from edgecap.types import Waveform
 
-Tell = Callable[[Literal["note", "warning"], str], None]
-"""Takes what people should know: the kind and one line."""
 NOTHING: Waveform = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What came since the last read."""
+    """Sound since the last read."""
 
     samples: Waveform
     """Shape (n,) float32 at the model's rate."""
     lost: float = 0.0
-    """Seconds of sound that were dropped just before, because nobody read in time."""
+    """Seconds of sound that were dropped just before, because it was not read in time."""
     fresh: bool = False
     """Whether it does not continue what came before (the device was opened anew)."""
 
 
 class Intake:
-    """Blocks of a live input to mono samples at the model's rate; what is no number counts as zero.
+    """Blocks of a live input to mono samples at the model's rate; NaN and infinite samples become 0.
 
-    A file with such samples is refused; a microphone that listens for weeks must not end, or poison the low-pass,
-    because of one.
+    A file with such samples is refused; a microphone that listens for weeks must not stop, nor spoil the state of the
+    low-pass, because of one.
     """
 
     def __init__(self, sample_rate: float, target_rate: int) -> None:
@@ -46,7 +43,7 @@ class Intake:
         return self._resampler.push(self._downmix.push(block))
 
     def flush(self) -> Waveform:
-        """What the low-pass still holds when the input has ended."""
+        """The samples that the low-pass still holds when the input has ended."""
         return self._resampler.push(NOTHING, last=True)
 
 
@@ -54,13 +51,13 @@ class AudioSource(Protocol):
     """A stream of sound."""
 
     lossless: bool
-    """Whether it waits for whoever reads it; else it goes on and the newest sound wins."""
+    """Whether it waits for its reader; else it goes on and the newest sound wins."""
     speed: float
-    """Seconds of sound in a second of time; 0 where it comes as fast as it is read."""
+    """Seconds of sound per second; 0 where it comes as fast as it is read."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Shown to users."""
         ...
 
     @property
@@ -70,7 +67,7 @@ class AudioSource(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether its sound is over."""
         ...
 
     @property
@@ -79,9 +76,9 @@ class AudioSource(Protocol):
         ...
 
     def read(self, timeout: float) -> Chunk:
-        """What came; waits at most `timeout` seconds for it. Raises DeviceError, AudioError."""
+        """New sound; waits at most `timeout` seconds for it. Raises DeviceError, AudioError."""
         ...
 
     def close(self) -> None:
-        """Let go of the device or file."""
+        """Release the device or file."""
         ...

@@ -1,4 +1,4 @@
-// Small helpers. Text is always set as text, so nothing that a file or a model says is ever taken for markup.
+// Small helpers. Text is always set as text, so that nothing from a file or a model is parsed as markup.
 export const byId = (id) => document.getElementById(id);
 
 export function show(id, text) {

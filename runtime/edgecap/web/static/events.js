@@ -39,7 +39,7 @@ export class Events {
     if (this.#older.length > MOST) { this.#older.pop(); this.#unseen = true; }
   }
 
-  // Only the row that changed is made anew: a page may be open for weeks, on a phone.
+  // Only the row that changed is replaced: a page may be open for weeks, on a phone.
   change(event) {
     this.take(event);
     if (this.#results) return;
@@ -83,14 +83,14 @@ export class Events {
       this.draw();
       return;
     }
-    const found = await past(words, null);
+    const events = await past(words, null);
     if (asked !== this.#asked) return;
-    this.#results = found ?? [];
+    this.#results = events ?? [];
     const count = this.#results.length;
     const what = words.join(" ");
     const many = count === PAGE ? `The newest ${PAGE} events` : count > 1 ? `${count} events`
       : count ? "1 event" : "No event";
-    show("found", found ? `${many} with “${what}”.` : "The search did not work; try again.");
+    show("found", events ? `${many} with “${what}”.` : "The search failed; try again.");
     byId("older").hidden = count < PAGE;
     this.draw();
   }
@@ -99,14 +99,14 @@ export class Events {
     if (this.#asking) return;
     this.#asking = true;
     const results = this.#results, into = results ?? this.#older, shown = this.#shown();
-    const found = await past(results ? this.#words() : [], shown.at(-1) ?? null) ?? [];
+    const events = await past(results ? this.#words() : [], shown.at(-1) ?? null) ?? [];
     this.#asking = false;
-    into.push(...found);
-    if (!results) this.#unseen = found.length === PAGE;
-    if (results === this.#results) byId("older").hidden = found.length < PAGE;
+    into.push(...events);
+    if (!results) this.#unseen = events.length === PAGE;
+    if (results === this.#results) byId("older").hidden = events.length < PAGE;
     this.draw();
     if (!wanted) return;
-    show("found", found.length ? `${found.length} older events.` : "There are no older events.");
+    show("found", events.length ? `${events.length} older events.` : "There are no older events.");
     byId("list").children[shown.length]?.focus();
   }
 }

@@ -1,5 +1,5 @@
-// The stream of events. The browser comes back by itself and says what it has seen last; where it gives up (the server
-// refused it), this does the same.
+// The stream of events. The browser reconnects by itself and sends the id of its last event; where it gives up (the
+// server refused it), this does the same.
 import { show } from "./dom.js";
 
 const RETRY = 5000;
@@ -24,7 +24,7 @@ export class Feed {
         take(JSON.parse(message.data));
       });
     }
-    source.addEventListener("bye", () => { this.#away = "edgecap has ended; waiting for it"; });
+    source.addEventListener("bye", () => { this.#away = "edgecap has stopped; waiting for it to start"; });
   }
 
   async #lost(source) {

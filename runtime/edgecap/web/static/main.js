@@ -1,4 +1,4 @@
-// What the page is for is asked first: the live page, or the demo, which captions sounds and nothing else.
+// The server says first what the page is: the live page, or the demo, which only captions sounds.
 import { Events } from "./events.js";
 import { Feed } from "./feed.js";
 import { Now } from "./now.js";

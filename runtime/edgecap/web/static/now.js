@@ -10,7 +10,7 @@ export class Now {
     this.#statuses.clear();
   }
 
-  // The live region changes with the words only, so a screen reader says each caption once.
+  // The live region changes only with the text, so that a screen reader reads each caption once.
   take(event) {
     if (this.#event && event.id < this.#event.id) return;
     this.#event = event;
@@ -42,13 +42,13 @@ export class Now {
       : `${status.celsius.toFixed(0)} °C${status.throttled ? ", throttled" : ""}`;
     const rows = [
       ["Gate", (status.gate ? "open" : "quiet") + floor],
-      ["A caption every", `${status.hop} s` + (status.hop > status.asked_hop ? ` (asked: ${status.asked_hop} s)` : "")],
+      ["A caption every", `${status.hop} s` + (status.hop > status.asked_hop ? ` (configured: ${status.asked_hop} s)` : "")],
       ["Real-time factor", `${(100 * status.load).toFixed(1)} % (${(1000 * status.seconds).toFixed(0)} ms a caption)`],
-      ["Captions late by", `${(1000 * status.latency).toFixed(0)} ms`],
+      ["Delay of captions", `${(1000 * status.latency).toFixed(0)} ms`],
       ["Hops skipped", status.dropped],
       ["Sound lost", `${status.lost} s, ${status.overflows} overflows`],
       ["Temperature", heat],
-      ["Heard", `${span(status.heard)}, ${status.events} events`],
+      ["Sound so far", `${span(status.heard)}, ${status.events} events`],
       ["Sound kept", status.kept || "none"],
     ];
     if (named) rows.unshift(["Source", status.source]);

@@ -30,7 +30,7 @@ export function paint(canvas, stream, events, colours, span) {
   pen.textBaseline = "middle";
 
   for (const event of events) {
-    // An event that is still open is solid as far as it was heard, and goes on faintly.
+    // An open event is solid up to where its sound was last detected, and faint after that.
     const left = Math.max(0, x(event.start)), heard = Math.min(width, x(event.end));
     const right = event.open ? width : heard;
     if (right <= left) continue;

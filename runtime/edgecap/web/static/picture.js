@@ -1,6 +1,6 @@
 // Timeline, spectrogram and level on one canvas that moves with the sound. Columns come in pieces, up to 30 a second;
-// the picture runs a little behind the newest one and evens them out. It rests when nothing comes, when the page is
-// not seen and when it is paused; whoever asked for less motion gets one step a second.
+// the picture runs a little behind the newest one and evens them out. It stops when nothing comes, when the page is
+// hidden and when it is paused; with the preference for reduced motion it moves once a second.
 import { byId, minus, show } from "./dom.js";
 import { palette, paint } from "./palette.js";
 
@@ -44,7 +44,7 @@ export class Picture {
   status(status) {
     const known = this.#names.get(status.number);
     this.#names.set(status.number, status.source);
-    // A microphone has its own name only when it is open.
+    // A microphone gets its name when it is open.
     if (known !== undefined && known !== status.source) this.#forget(known);
     const stream = this.#stream(status.source);
     if (stream !== this.#shown) return;
@@ -129,7 +129,7 @@ export class Picture {
   }
 }
 
-// The columns of one source in a ring as wide as what is seen, and a little more.
+// The columns of one source in a ring a little wider than the canvas.
 class Stream {
   constructor(bands, columnSeconds) {
     this.bands = bands;
@@ -147,7 +147,7 @@ class Stream {
   push(at, level, bytes, colours) {
     const count = bytes.length / this.bands, end = Math.round(at / this.columnSeconds);
     let first = this.next;
-    if (Math.abs(end - count - this.next) > 5) {  // sound was lost, or nobody watched
+    if (Math.abs(end - count - this.next) > 5) {  // sound was lost, or no browser was connected
       first = end - count;
       const gap = Math.min(RING, Math.max(0, first - this.next));
       for (let i = first - gap; i < first; i++) this.bytes.fill(0, this.#place(i), this.#place(i) + this.bands);
@@ -166,7 +166,7 @@ class Stream {
     this.came = performance.now();
   }
 
-  // The head follows the newest sound as a clock would, a little faster or slower as it has to.
+  // The head follows the newest sound like a clock, a little faster or slower where needed.
   move(seconds) {
     const error = this.newest - BEHIND - this.head;
     this.head += Math.min(seconds, 1.5) * (1 + Math.max(-0.5, Math.min(0.5, error)));

@@ -1,4 +1,4 @@
-// A few seconds of the microphone as a WAV file: samples as the browser hears them, without its telephone filters.
+// A few seconds of the microphone as a WAV file: samples without the browser's voice filters.
 export class Recorder {
   #end = () => {};
 

@@ -16,7 +16,7 @@ export class Sounds {
       file.value = "";  // so that the same file can be chosen again
     });
     for (const kind of ["dragover", "dragleave", "drop"]) {
-      // The whole page takes a file, so that one dropped beside the frame does not replace the page.
+      // The whole page accepts a file, so that one dropped beside the frame does not replace the page.
       document.addEventListener(kind, (event) => {
         event.preventDefault();
         drop.classList.toggle("over", kind === "dragover");
@@ -50,7 +50,7 @@ export class Sounds {
   }
 
   async #captions(answer, name) {
-    const list = make("ol", { class: "list" }), said = [];
+    const list = make("ol", { class: "list" }), texts = [];
     byId("captions").prepend(make("li", {}, make("h3", {}, name), list));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "", problem = "";
@@ -59,14 +59,14 @@ export class Sounds {
       const lines = (rest + (value ?? "")).split("\n");
       rest = lines.pop();
       for (const line of lines) {
-        const found = JSON.parse(line);
-        if (found.error || found.note) { problem = found.error ?? found.note; continue; }
-        said.push(found.text);
-        list.append(caption(found));
+        const caption = JSON.parse(line);
+        if (caption.error || caption.note) { problem = caption.error ?? caption.note; continue; }
+        texts.push(caption.text);
+        list.append(row(caption));
       }
       if (done) break;
     }
-    show("progress", problem || (said.length === 1 ? `${name}: ${said[0]}` : `${name}: ${said.length} captions`));
+    show("progress", problem || (texts.length === 1 ? `${name}: ${texts[0]}` : `${name}: ${texts.length} captions`));
   }
 
   async #record() {
@@ -95,12 +95,12 @@ export class Sounds {
   }
 }
 
-function caption(found) {
-  const part = found.start > 0 || found.end < found.duration - 0.01
-    ? [make("time", {}, `${span(found.start)} to ${span(found.end)}`)] : [];
-  const facts = found.silent ? `${minus(found.level_dbfs.toFixed(0))} dBFS, so the model was not asked`
-    : `${minus(found.level_dbfs.toFixed(0))} dBFS · ${(1000 * found.seconds).toFixed(0)} ms`;
-  return make("li", {}, ...part, make("span", { class: "text" }, found.text), make("span", { class: "more" }, facts),
-    ...(found.beams.length ? [make("ol", { class: "beams", "aria-label": "Beams with their scores" },
-      ...beams(found.beams))] : []));
+function row(caption) {
+  const part = caption.start > 0 || caption.end < caption.duration - 0.01
+    ? [make("time", {}, `${span(caption.start)} to ${span(caption.end)}`)] : [];
+  const facts = caption.silent ? `${minus(caption.level_dbfs.toFixed(0))} dBFS, so the model did not run`
+    : `${minus(caption.level_dbfs.toFixed(0))} dBFS · ${(1000 * caption.seconds).toFixed(0)} ms`;
+  return make("li", {}, ...part, make("span", { class: "text" }, caption.text), make("span", { class: "more" }, facts),
+    ...(caption.beams.length ? [make("ol", { class: "beams", "aria-label": "Beams with their scores" },
+      ...beams(caption.beams))] : []));
 }

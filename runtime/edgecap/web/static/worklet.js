@@ -1,4 +1,4 @@
-// Runs beside the browser's audio: hands over what it hears in blocks of 4,096 samples.
+// Runs in the browser's audio thread: passes on the samples in blocks of 4,096.
 class Taker extends AudioWorkletProcessor {
   #block = new Float32Array(4096);
   #filled = 0;

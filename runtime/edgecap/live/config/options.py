@@ -1,0 +1,73 @@
+"""How a key of the configuration is given on the command line, and which sink it opens.
+
+The options of `edgecap listen`, the sinks that `edgecap.live.sinks.registry` opens and the network rules of the service
+are all made from these, so a new sink is one module and one key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgecap.errors import ConfigError
+from edgecap.util.parsing import parse_address
+
+ANY_HOST = "*"
+"""A host that is not known beforehand."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of `edgecap listen`, and the sink that it opens."""
+
+    flags: tuple[str, ...]
+    metavar: str | None
+    """None for a switch."""
+    help: str
+    parse: Callable[[str], Mapping[str, object]] | None = None
+    """The text of the option as keys of the section; without it the value is that of the key."""
+    sink: str = ""
+    """"MODULE:FUNCTION" that opens a sink from a `SinkContext`, where the key is set; of `edgecap.live.sinks` if the
+    module has no dot."""
+    stores: bool = False
+    """Whether the sink keeps events: it gets an event before anything shows it."""
+    host: Callable[[str], str | None] | None = None
+    """The host that the sink connects to or listens at, from the value of the key; None needs no network."""
+
+
+def option(default: Any, usage: str, help: str, **more: Any) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """A field with an `Option`; `usage` is its flags and metavar, as "--device -d NUMBER|NAME"."""
+    words = usage.split()
+    metavar = None if words[-1].startswith("-") else words.pop()
+    return field(default=default, metadata={"option": Option(tuple(words), metavar, help, **more)})
+
+
+def gate_level(text: str) -> Mapping[str, object]:
+    """--gate: "auto", "off" or a level. Raises ConfigError."""
+    if text in {"auto", "off"}:
+        return {"gate": text}
+    try:
+        return {"gate": float(text)}
+    except ValueError as error:
+        raise ConfigError(f"--gate takes auto, off or a level in dBFS, not {text!r}") from error
+
+
+def broker_address(text: str) -> Mapping[str, object]:
+    """--mqtt: "[USER@]HOST[:PORT]". Raises ConfigError."""
+    match = re.fullmatch(r"(?:([^@]+)@)?([^@:]+|\[[^]]+\])(?::(\d+))?", text)
+    if match is None:
+        raise ConfigError(f"--mqtt takes [USER@]HOST[:PORT], not {text!r}")
+    user, host, port = match.groups()
+    return {"host": host.strip("[]"), "user": user, "port": int(port) if port else None}
+
+
+def served_host(address: str) -> str:
+    """The host of "[HOST:]PORT". Raises ConfigError."""
+    return parse_address(address)[0]
+
+
+def syslog_host(address: str) -> str | None:
+    """The host of "HOST:PORT"; None for the path of a socket. Raises ConfigError."""
+    return None if address.startswith("/") else served_host(address)
