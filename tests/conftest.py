@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # A parent that ignores Ctrl-C (nohup, `&` in a script, some CI) hands that down to us and to every child that a test
 # interrupts. With a handler here, children start with the default again.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.pop("PYTEST_ADDOPTS", None)  # options of this run, such as --cov, are not for the runs that tests start
 
 
 @pytest.fixture(scope="session")
