@@ -272,8 +272,10 @@ def _original(example: Example, packages: Path) -> bytes:
     path, _, inner = example.path.partition(":")
     unpack = ["dpkg-deb", "--fsys-tarfile", str(next(packages.glob(f"{name}_*.deb")))]
     with subprocess.Popen(unpack, stdout=subprocess.PIPE) as archive:
-        found = subprocess.run(["tar", "-xO", f"./{path}"], check=True, stdin=archive.stdout, stdout=subprocess.PIPE)
-    return resource(found.stdout, inner) if inner else found.stdout
+        extracted = subprocess.run(
+            ["tar", "-xO", f"./{path}"], check=True, stdin=archive.stdout, stdout=subprocess.PIPE
+        )
+    return resource(extracted.stdout, inner) if inner else extracted.stdout
 
 
 def resource(data: bytes, path: str) -> bytes:

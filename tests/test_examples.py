@@ -24,7 +24,7 @@ SOUNDS = sorted(path.name for path in EXAMPLES.iterdir() if path.name not in NO_
 
 @pytest.fixture(scope="module")
 def collect() -> ModuleType:
-    """examples/collect.py, which is a script and no part of a package."""
+    """examples/collect.py, a script outside the packages."""
     spec = importlib.util.spec_from_file_location("collect", EXAMPLES / "collect.py")
     assert spec
     assert spec.loader
@@ -80,7 +80,7 @@ def test_the_siren_is_what_its_code_computes(collect: ModuleType) -> None:
     assert np.max(np.abs(made.astype(int) - here.astype(int))) <= 1
 
 
-def test_a_cut_sound_is_mono_and_as_long_as_asked(collect: ModuleType) -> None:
+def test_a_cut_sound_is_mono_and_of_the_requested_length(collect: ModuleType) -> None:
     stereo = io.BytesIO()
     soundfile.write(stereo, np.full((8_000, 2), [0.2, 0.4]), 8_000, format="WAV")
     cut, rate = soundfile.read(io.BytesIO(collect.cut(0.5, collect.FLAC, start=0.25, gain=0.5)(stereo.getvalue())))
@@ -88,7 +88,7 @@ def test_a_cut_sound_is_mono_and_as_long_as_asked(collect: ModuleType) -> None:
     assert np.allclose(cut, 0.15, atol=1e-3)
 
 
-def test_a_sound_made_again_is_compared_by_ear_and_not_by_bytes(collect: ModuleType) -> None:
+def test_a_sound_that_is_made_again_may_differ_in_bytes_but_not_in_samples(collect: ModuleType) -> None:
     made = collect.siren(b"")
     wave, same = io.BytesIO(), soundfile.read(io.BytesIO(made))
     soundfile.write(wave, *same, format="WAV")
@@ -97,7 +97,7 @@ def test_a_sound_made_again_is_compared_by_ear_and_not_by_bytes(collect: ModuleT
     assert collect.compared((EXAMPLES / "dog.ogg").read_bytes(), made) == "ANOTHER SOUND"
 
 
-def test_a_file_is_found_inside_a_qt_resource_file(collect: ModuleType) -> None:
+def test_a_file_is_read_from_a_qt_resource_file(collect: ModuleType) -> None:
     names = b"".join(struct.pack(">HI", len(name), 0) + name.encode("utf-16-be") for name in ("sounds", "a.ogg"))
     folder, file = 0, 6 + 2 * len("sounds")
     tree = (

@@ -1,6 +1,6 @@
 """What the documents say is what the program does.
 
-python tests/test_readme.py     write the outputs shown in README.md anew, after a change of the model
+python tests/test_readme.py     write the outputs shown in README.md again, after a change of the model
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def tidy(output: str) -> str:
 
 
 def refreshed(text: str) -> str:
-    """README's text with the output of every `console` and `python` block made anew."""
+    """README's text with the output of every `console` and `python` block generated again."""
 
     def console(match: re.Match[str]) -> str:
         commands = [line for line in match[1].splitlines() if line.startswith("$ ")]
@@ -118,10 +118,10 @@ def test_ci_runs_the_second_command_as_it_stands(tmp_path: Path) -> None:
     assert "pytest" in commands[1]
     script = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     finder = next(line for line in script.splitlines() if line.startswith("tests="))
-    found = subprocess.run(
+    shell = subprocess.run(
         ["bash", "-euc", f'{finder}; printf %s "$tests"'], cwd=REPOSITORY, text=True, check=True, capture_output=True
     )
-    assert found.stdout == commands[1]
+    assert shell.stdout == commands[1]
     assert 'bash -euc "$tests"' in script
 
 
