@@ -144,30 +144,26 @@ def results_of(check: str, config: ListenConfig) -> list[CheckResult]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the checks that open a microphone or caption."""
-    for name in ("_levels", "_model"):
-        monkeypatch.setattr(doctor, name, lambda config: iter(()))
+def no_microphone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the check that opens microphones."""
+    monkeypatch.setattr(doctor, "microphones", lambda config: [])
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_full_disk_is_reported_at_the_place_of_the_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ListenConfig(output=OutputConfig(journal=str(tmp_path / "not yet" / "events.db")))
+@pytest.mark.usefixtures("no_microphone")
+def test_a_full_disk_is_reported_at_the_place_of_the_outputs(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelConfig(name=str(tiny_folder))
+    config = ListenConfig(model=model, output=OutputConfig(journal=str(tmp_path / "not yet" / "events.db")))
     (result,) = results_of("disk", config)
     assert (result.state, result.advice) == ("ok", f"df -h {tmp_path}")
-    (kept,) = results_of("disk", ListenConfig(output=OutputConfig(keep_audio=str(tmp_path))))
+    (kept,) = results_of("disk", ListenConfig(model=model, output=OutputConfig(keep_audio=str(tmp_path))))
     assert kept.advice == f"df -h {tmp_path}"  # not the folder around it
     monkeypatch.setattr(doctor, "LEAST_DISK", 1e18)
     assert results_of("disk", config)[0].state == "fault"
 
 
-@pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the check that opens a microphone."""
-    monkeypatch.setattr(doctor, "_levels", lambda config: iter(()))
-
-
-@pytest.mark.usefixtures("silent")
+@pytest.mark.usefixtures("no_microphone")
 def test_a_damaged_model_is_reported_with_its_hash(tmp_path: Path, tiny_folder: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -182,7 +178,7 @@ def test_a_damaged_model_is_reported_with_its_hash(tmp_path: Path, tiny_folder: 
     assert result.advice
 
 
-@pytest.mark.usefixtures("silent")
+@pytest.mark.usefixtures("no_microphone")
 def test_a_model_that_cannot_caption_a_stream_is_a_fault(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise BundleError("its decoder takes at most 3 beams")

@@ -36,7 +36,7 @@ QUICK = (
     "test_live_stream.py",
     "test_samples.py",
     "test_windows.py",
-    "test_text.py",
+    "test_caption.py",
 )
 """The tests of arithmetic, which a processor could get wrong, in minutes: what CI runs."""
 NOT_EMULATED = {

@@ -28,7 +28,7 @@ def read(path: str | Path) -> tuple[np.ndarray, AudioFile]:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_each_format_is_read_whole(kind: str, tmp_path: Path) -> None:
+def test_each_format_is_read_completely(kind: str, tmp_path: Path) -> None:
     stereo = np.stack([tone(9, 48_000), tone(9, 48_000, 880.0)], axis=1)
     soundfile.write(tmp_path / f"a.{kind}", stereo, 48_000, **FORMATS[kind])
     samples, sound = read(tmp_path / f"a.{kind}")
@@ -94,7 +94,7 @@ def test_standard_input_that_finds_no_room_is_an_error_of_output(monkeypatch: py
         AudioFile("-")
 
 
-def test_a_flac_cut_anywhere_is_told(tmp_path: Path) -> None:
+def test_a_truncated_flac_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "whole.flac", noise(3), RATE)
     data = (tmp_path / "whole.flac").read_bytes()
     for share in (0.3, 0.7, 0.999):
@@ -103,7 +103,7 @@ def test_a_flac_cut_anywhere_is_told(tmp_path: Path) -> None:
             read(tmp_path / "cut.flac")
 
 
-def test_an_mp3_cut_in_half_is_told(tmp_path: Path) -> None:
+def test_an_mp3_cut_in_half_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "whole.mp3", noise(10), RATE)
     data = (tmp_path / "whole.mp3").read_bytes()
     (tmp_path / "cut.mp3").write_bytes(data[: len(data) // 2])
@@ -112,9 +112,7 @@ def test_an_mp3_cut_in_half_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.raw", "a", "a.txt", "a.aiff"])
-def test_a_text_file_is_no_sound_whatever_it_is_called(
-    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_text_file_is_refused_whatever_its_name(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / name).write_text("To be, or not to be, that is the question.\n" * 1000)
     with pytest.raises(AudioError, match="not a readable sound file") as caught:
         AudioFile(tmp_path / name)
@@ -140,7 +138,7 @@ def test_a_device_and_a_folder_are_no_sounds(tmp_path: Path) -> None:
         AudioFile(tmp_path)
 
 
-def test_a_name_that_is_no_text_works(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_works(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9n \n.wav"))
     soundfile.write(os.fsencode(path), noise(1), RATE, format="WAV")
     assert len(read(path)[0]) == RATE
@@ -156,7 +154,7 @@ def test_the_place_of_a_bad_sample_counts_from_the_beginning_of_the_file(tmp_pat
         read(tmp_path / "a.wav")
 
 
-def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)  # what Python makes of `<&-`
     with pytest.raises(AudioError, match="standard input is closed"):
         AudioFile("-")

@@ -53,7 +53,7 @@ def test_other_arrays_are_refused_with_the_reason(samples: np.ndarray, reason: s
     ("value", "word"),
     [(np.nan, "not a number"), (np.inf, "infinite"), (-np.inf, "infinite"), (32767.0, "far over full scale")],
 )
-def test_the_first_sample_that_is_no_sound_is_named(value: float, word: str) -> None:
+def test_the_first_invalid_sample_is_named(value: float, word: str) -> None:
     block = np.zeros((100, 2), np.float32)
     block[40:, 1] = value
     with pytest.raises(AudioError, match=rf"sample 1040 of channel 2 \(0\.065 s\).*{word}"):

@@ -63,7 +63,7 @@ def test_a_flipped_byte_is_found_in_any_listed_file(bundle: Path) -> None:
     load_bundle(bundle)
 
 
-def test_a_file_of_another_size_is_told_by_its_size(bundle: Path) -> None:
+def test_a_file_of_another_size_is_reported_with_its_size(bundle: Path) -> None:
     with (bundle / "encode.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(IntegrityError, match=r"encode\.onnx has \d+ bytes and the manifest says"):
@@ -183,21 +183,21 @@ def test_a_spoilt_manifest_is_refused_with_the_place(
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b" " * 2_000_000])
-def test_a_manifest_that_is_none_is_refused(bundle: Path, text: bytes) -> None:
+def test_a_file_that_is_not_a_manifest_is_refused(bundle: Path, text: bytes) -> None:
     (bundle / "manifest.json").write_bytes(text)
     with pytest.raises(ManifestError):
         load_bundle(bundle)
 
 
 @pytest.mark.parametrize("vocabulary", [b"{}", b"[1, 2]", b"not json"])
-def test_a_vocabulary_that_is_no_list_of_words_is_refused(tmp_path: Path, vocabulary: bytes) -> None:
+def test_a_vocabulary_that_is_not_a_list_of_words_is_refused(tmp_path: Path, vocabulary: bytes) -> None:
     contents = [*tiny_contents(random_weights())[:2], BundleContent("vocabulary.json", "vocabulary", vocabulary)]
     with pytest.raises(ManifestError, match=r"vocabulary\.json"):
         write_bundle(tmp_path / "bad", tiny_manifest(), contents)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no bundle at"):
         load_bundle(tmp_path / "nowhere")
     with pytest.raises(ManifestError, match="cannot be read"):
@@ -212,7 +212,7 @@ def test_writing_replaces_a_bundle_and_leaves_nothing_else_behind(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "one"]
 
 
-def test_writing_does_not_replace_what_is_no_bundle(tmp_path: Path) -> None:
+def test_writing_replaces_nothing_but_bundles(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
     (tmp_path / "file").write_text("")

@@ -32,7 +32,7 @@ def captioner() -> Captioner:
 
 
 @pytest.mark.parametrize(("name", "most"), [("tiny", 30_000_000), ("effb2-trm", 45_000_000)])
-def test_a_bundled_model_is_no_larger_than_said(name: str, most: int) -> None:
+def test_a_bundled_model_is_as_small_as_documented(name: str, most: int) -> None:
     assert sum(path.stat().st_size for path in (BUNDLED / name).iterdir()) <= most
 
 
@@ -84,7 +84,7 @@ def test_silence_is_captioned_as_silence(level: float, captioner: Captioner) -> 
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
-def test_plain_noise_is_no_voice_and_no_animal(slope: float, captioner: Captioner) -> None:
+def test_noise_is_not_captioned_as_a_voice_or_an_animal(slope: float, captioner: Captioner) -> None:
     spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(160_000))
     noise = np.fft.irfft(spectrum / np.maximum(np.arange(spectrum.size), 20) ** slope)
     caption = captioner.caption((0.05 * noise / noise.std()).astype(np.float32), 16_000)

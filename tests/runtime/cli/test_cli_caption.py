@@ -38,7 +38,7 @@ def test_a_long_file_prints_a_line_with_its_times_for_each_window(
     assert done.stderr == ""
 
 
-def test_several_files_are_told_apart_by_their_names(command: Run, tiny_folder: Path, sounds: Path) -> None:
+def test_lines_of_several_files_begin_with_their_names(command: Run, tiny_folder: Path, sounds: Path) -> None:
     done = command("caption", "--model", tiny_folder, sounds / "silence.wav", sounds / "long.wav")
     first, second, *_ = done.stdout.splitlines()
     assert first == f"{sounds / 'silence.wav'}: silence"
@@ -90,7 +90,9 @@ def test_every_format_is_taken_from_a_file_and_from_standard_input(
     assert left == right
 
 
-def test_a_bad_file_among_several_is_told_and_the_others_go_on(command: Run, tiny_folder: Path, sounds: Path) -> None:
+def test_a_bad_file_among_several_is_reported_and_the_others_are_captioned(
+    command: Run, tiny_folder: Path, sounds: Path
+) -> None:
     done = command("caption", "-m", tiny_folder, sounds / "gone.wav", sounds / "silence.wav")
     assert done.returncode == 3
     assert done.stdout == f"{sounds / 'silence.wav'}: silence\n"

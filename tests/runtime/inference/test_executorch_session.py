@@ -183,7 +183,7 @@ def test_a_program_without_a_method_is_refused_by_its_name(tmp_path: Path) -> No
         open_session(bundle, 1)
 
 
-def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="does not load in ExecuTorch"):
         open_session(write(tmp_path / "noise", bytes(range(256)) * 16), 1)
 

@@ -79,7 +79,7 @@ def test_more_beams_than_the_program_has_are_refused(litert: Litert) -> None:
         captioner.caption(SOUNDS[0], 16_000, beam=4)
 
 
-def test_a_file_that_is_no_program_is_one_line(litert: Litert, tmp_path: Path) -> None:
+def test_a_file_without_a_program_is_refused_in_one_line(litert: Litert, tmp_path: Path) -> None:
     bundle = rewritten(litert("fp32"), tmp_path / "junk", program=b"not a program at all, but long enough to look")
     with pytest.raises(BundleError, match=r"model\.tflite does not load in LiteRT") as caught:
         open_session(bundle, 1)

@@ -37,7 +37,7 @@ def session(tiny_folder: Path) -> InferenceSession:
     return open_session(load_bundle(tiny_folder), threads=1)
 
 
-def test_cached_steps_give_what_the_whole_prefix_gives_although_beams_change_places(session: InferenceSession) -> None:
+def test_cached_steps_equal_the_full_prefix_although_beams_change_places(session: InferenceSession) -> None:
     encoded = session.encode(log_mel(), 20)
     decode = session.decoder(encoded, 3)
     random = np.random.default_rng(1)
@@ -98,7 +98,7 @@ def test_a_graph_in_the_wrong_place_is_named(tmp_path: Path) -> None:
         open_session(bundle, threads=1)
 
 
-def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path) -> None:
+def test_a_file_without_a_graph_is_refused_in_one_line(tmp_path: Path) -> None:
     contents = tiny_contents(WEIGHTS)
     contents[0] = BundleContent("encode.onnx", "encode", b"not a graph at all")
     bundle = write_bundle(tmp_path / "junk", tiny_manifest(), contents)
