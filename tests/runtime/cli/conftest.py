@@ -22,6 +22,6 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         capsys.readouterr()
         code = run([str(argument) for argument in arguments])
         output = capsys.readouterr()
-        return CompletedProcess(arguments, code, output.out, output.err)
+        return CompletedProcess([str(argument) for argument in arguments], code, output.out, output.err)
 
     return run_command
