@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -66,9 +67,11 @@ def caption(
                     show = _renderer(captioner.manifest.name, file, json, named=len(files) > 1, timed=expected != 1)
                     captions = captioner.caption_file(sound, window=window, hop=hop, beam=beam)
                     for done, result in enumerate(captions, start=1):
-                        with bar.hidden():
+                        padded = result.end - result.start < captioner.shortest
+                        with bar.hidden(padded or sys.stdout.isatty()):
                             write(show(result))
-                            _note_padding(captioner, sound.name, result)
+                            if padded:
+                                say("note", _padding(captioner, sound.name, result))
                         if long:
                             bar(number + done / max(done, expected), len(files), printable(file))
             except AudioError as error:
@@ -79,14 +82,9 @@ def caption(
         raise typer.Exit(failure.exit_code)
 
 
-def _note_padding(captioner: Captioner, name: str, caption: Caption) -> None:
-    """Say that a sound was too short to be captioned as it is."""
-    seconds = caption.end - caption.start
-    if seconds < captioner.shortest:
-        say(
-            "note",
-            f"{name} has only {seconds:.3f} s and was padded to {captioner.shortest:.2f} s; do not rely on its caption",
-        )
+def _padding(captioner: Captioner, name: str, caption: Caption) -> str:
+    seconds, shortest = caption.end - caption.start, captioner.shortest
+    return f"{name} has only {seconds:.3f} s and was padded to {shortest:.2f} s; do not rely on its caption"
 
 
 def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) -> Callable[[Caption], str]:

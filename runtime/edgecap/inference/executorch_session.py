@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle
+from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError, first_line
 from edgecap.inference.graph_session import GraphSession, RunGraph
-from edgecap.inference.signatures import Signature, check_signature, decode_signature, encode_signature
+from edgecap.inference.signatures import Signature, check_signature, signatures
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.stderr import silent_library
 
+Untyped = Any
+"""What comes from a package without types."""
 _ELEMENTS = {6: "float32", 4: "int64"}
 """ExecuTorch's numbers of element types (its `scalar_type.h`)."""
 _sessions: WeakSet[ExecuTorchSession] = WeakSet()
@@ -38,17 +41,16 @@ class ExecuTorchSession(GraphSession):
         first session, and for a later one only when all before it are gone.
         """
         path, manifest = bundle.path("program"), bundle.manifest
-        torch, library = import_executorch()
+        _, library = import_executorch()
         # a method has one set of buffers, and threads may share a session
         lock = Lock()
         with silent_library():
             if not _sessions:
                 library._unsafe_reset_threadpool(threads)
             program = _load(library, path)
-            encode = _method(torch, program, path, "encode", lock=lock, signature=encode_signature(manifest))
-            decode = _method(torch, program, path, "decode", lock=lock, signature=decode_signature(manifest))
+            graphs = [_method(program, path, manifest, name, lock) for name in ("encode", "decode")]
         # neither function refers to the session: in a cycle it would hold its threads until the garbage is collected
-        super().__init__(manifest, encode, decode)
+        super().__init__(manifest, *graphs)
         _sessions.add(self)
 
 
@@ -65,7 +67,7 @@ def import_executorch() -> tuple[Any, Any]:
     return torch, _portable_lib
 
 
-def _load(library: Any, path: Path) -> Any:  # noqa: ANN401
+def _load(library: Untyped, path: Path) -> Untyped:
     try:
         return library._load_program(str(path), program_verification=library.Verification.InternalConsistency)
     except RuntimeError as error:
@@ -75,17 +77,9 @@ def _load(library: Any, path: Path) -> Any:  # noqa: ANN401
         ) from error
 
 
-def _method(
-    torch: Any,  # noqa: ANN401
-    program: Any,  # noqa: ANN401
-    path: Path,
-    name: str,
-    *,
-    lock: Lock,
-    signature: tuple[Signature, Signature],
-) -> RunGraph:
+def _method(program: Untyped, path: Path, manifest: Manifest, name: str, lock: Lock) -> RunGraph:
     """One method of the program, held to its manifest. Raises BundleError."""
-    inputs, outputs = signature
+    inputs, outputs = signatures(manifest)[name]
     if name not in {program.get_method_name(index) for index in range(program.num_methods())}:
         raise BundleError(f"{path} has no method {name!r}; export the model again")
     try:
@@ -98,6 +92,8 @@ def _method(
     meta = method.method_meta()
     _check(path, name, "input", [meta.input_tensor_meta(index) for index in range(meta.num_inputs())], inputs)
     _check(path, name, "output", [meta.output_tensor_meta(index) for index in range(meta.num_outputs())], outputs)
+
+    torch, _ = import_executorch()
 
     def run(feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         # tensors share memory with arrays that are contiguous and may be written to; others are copied first

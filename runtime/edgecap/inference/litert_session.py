@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from edgecap.bundle.bundle import Bundle
+from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError, first_line
 from edgecap.inference.graph_session import GraphSession, RunGraph
-from edgecap.inference.signatures import Signature, check_signature, decode_signature, encode_signature
+from edgecap.inference.signatures import check_signature, signatures
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.stderr import silent_library
 
+Untyped = Any
+"""What comes from a package without types."""
 _ELEMENTS = {"int32": "int64"}
 """LiteRT's programs take int32 where the manifest says int64; the session converts."""
 
@@ -40,12 +43,11 @@ class LiteRtSession(GraphSession):
         interpreter = _load(path, threads)
         # one interpreter has one set of buffers, and threads may share a session
         lock = Lock()
-        encode = _signature(interpreter, path, "encode", lock=lock, signature=encode_signature(manifest))
-        decode = _signature(interpreter, path, "decode", lock=lock, signature=decode_signature(manifest))
-        super().__init__(manifest, encode, decode)
+        graphs = (_runner(interpreter, path, manifest, name, lock) for name in ("encode", "decode"))
+        super().__init__(manifest, *graphs)
 
 
-def import_interpreter() -> Any:  # noqa: ANN401 - neither package has types
+def import_interpreter() -> Untyped:
     """The class `Interpreter` of ai-edge-litert, else of tflite_runtime. Raises MissingDependencyError."""
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -57,7 +59,7 @@ def import_interpreter() -> Any:  # noqa: ANN401 - neither package has types
     return Interpreter
 
 
-def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
+def _load(path: Path, threads: int) -> Untyped:
     interpreter_class = import_interpreter()
     try:
         with silent_library():  # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU"
@@ -71,16 +73,9 @@ def _load(path: Path, threads: int) -> Any:  # noqa: ANN401
     return interpreter
 
 
-def _signature(
-    interpreter: Any,  # noqa: ANN401
-    path: Path,
-    name: str,
-    *,
-    lock: Lock,
-    signature: tuple[Signature, Signature],
-) -> RunGraph:
+def _runner(interpreter: Untyped, path: Path, manifest: Manifest, name: str, lock: Lock) -> RunGraph:
     """One signature of the program, held to its manifest. Raises BundleError."""
-    inputs, outputs = signature
+    inputs, outputs = signatures(manifest)[name]
     try:
         runner = interpreter.get_signature_runner(name)
     except ValueError as error:

@@ -14,7 +14,7 @@ from typing import Any
 from edgecap.bundle.bundle import Bundle
 from edgecap.errors import BundleError, first_line
 from edgecap.inference.graph_session import GraphSession, RunGraph
-from edgecap.inference.signatures import Signature, check_signature, decode_signature, encode_signature
+from edgecap.inference.signatures import Signature, check_signature, signatures
 from edgecap.runtimes import RUNTIMES
 
 _ELEMENTS = {"tensor(float)": "float32", "tensor(int64)": "int64"}
@@ -28,9 +28,10 @@ class OnnxSession(GraphSession):
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         """Load and check both graphs. Raises BundleError, MissingDependencyError without onnxruntime."""
-        encode = _graph(bundle.path("encode"), threads, *encode_signature(bundle.manifest))
-        decode = _graph(bundle.path("decode"), threads, *decode_signature(bundle.manifest))
-        super().__init__(bundle.manifest, encode, decode)
+        graphs = (
+            _graph(bundle.path(role), threads, *signatures(bundle.manifest)[role]) for role in ("encode", "decode")
+        )
+        super().__init__(bundle.manifest, *graphs)
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types

@@ -20,43 +20,28 @@ Signature = Mapping[str, tuple[Element, tuple[int | None, ...]]]
 """Name → (element type, shape with None where any size is taken)."""
 
 
-def encode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
-    """Inputs and outputs that the `encode` graph must have."""
+def signatures(manifest: Manifest) -> dict[str, tuple[Signature, Signature]]:
+    """Inputs and outputs that the graphs "encode" and "decode" must have."""
     encoder, decoder, front_end = manifest.encoder, manifest.decoder, manifest.front_end
-    cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
-    sound: Signature = {"log_mel": ("float32", (1, front_end.n_mels, encoder.window_frames))}
-    if encoder.input == "waveform":
-        sound = {"waveform": ("float32", (1, encoder.waveform_length(front_end))), "samples": ("int64", (1,))}
-    inputs: Signature = {**sound, "memory_length": ("int64", (1,))}
-    outputs: Signature = {
-        "cross_keys": ("float32", cross),
-        "cross_values": ("float32", cross),
-        "clip_embedding": ("float32", (1, encoder.embedding_dim)),
-    }
-    return inputs, outputs
-
-
-def decode_signature(manifest: Manifest) -> tuple[Signature, Signature]:
-    """Inputs and outputs that the `decode` graph must have."""
-    encoder, decoder = manifest.encoder, manifest.decoder
     beams = decoder.beams or None
     cross = (decoder.layers, decoder.heads, encoder.memory_frames, decoder.head_dim)
     cache = (decoder.layers, beams, decoder.heads, decoder.max_tokens, decoder.head_dim)
-    inputs: Signature = {
-        "tokens": ("int64", (beams,)),
-        "position": ("int64", (1,)),
-        "memory_length": ("int64", (1,)),
-        "self_keys": ("float32", cache),
-        "self_values": ("float32", cache),
-        "cross_keys": ("float32", cross),
-        "cross_values": ("float32", cross),
+    memory_length: Signature = {"memory_length": ("int64", (1,))}
+    memory: Signature = {"cross_keys": ("float32", cross), "cross_values": ("float32", cross)}
+    if encoder.input == "log_mel":
+        sound: Signature = {"log_mel": ("float32", (1, front_end.n_mels, encoder.window_frames))}
+    else:
+        sound = {"waveform": ("float32", (1, encoder.waveform_length(front_end))), "samples": ("int64", (1,))}
+    tokens: Signature = {"tokens": ("int64", (beams,)), "position": ("int64", (1,)), **memory_length}
+    caches: Signature = {"self_keys": ("float32", cache), "self_values": ("float32", cache)}
+    log_probs: Signature = {"log_probs": ("float32", (beams, manifest.vocabulary.size))}
+    return {
+        "encode": ({**sound, **memory_length}, {**memory, "clip_embedding": ("float32", (1, encoder.embedding_dim))}),
+        "decode": (
+            {**tokens, **caches, **memory},
+            {**log_probs, **{f"new_{name}": kind for name, kind in caches.items()}},
+        ),
     }
-    outputs: Signature = {
-        "log_probs": ("float32", (beams, manifest.vocabulary.size)),
-        "new_self_keys": ("float32", cache),
-        "new_self_values": ("float32", cache),
-    }
-    return inputs, outputs
 
 
 def check_signature(

@@ -49,9 +49,9 @@ class ProgressBar:
             self._bars.update(self._task, completed=done, total=total, description=f"{self._title} {label}".strip())
 
     @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Take the bar off the terminal while something else is printed there."""
-        if self._bars is None:
+    def hidden(self, hide: bool = True) -> Iterator[None]:
+        """Take the bar off the terminal while something else is printed there; nothing where `hide` is False."""
+        if self._bars is None or not hide:
             yield
             return
         self._bars.stop()

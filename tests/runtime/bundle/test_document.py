@@ -15,7 +15,7 @@ from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.manifest import EncoderInput, Manifest, manifest_schema
 from edgecap.captioner import Captioner
 from edgecap.inference.onnx_session import open_graph
-from edgecap.inference.signatures import Signature, decode_signature, encode_signature
+from edgecap.inference.signatures import Signature, signatures
 from edgecap.runtimes import RUNTIMES
 from support.signals import RATE, noise
 from support.tiny_model import tiny_manifest
@@ -42,7 +42,7 @@ def documented(graph: str, manifest: Manifest) -> tuple[Signature, Signature]:
 def test_the_tables_are_the_signatures_in_their_order(kind: EncoderInput, beams: int) -> None:
     manifest = tiny_manifest(beams=beams)
     manifest = replace(manifest, encoder=replace(manifest.encoder, input=kind))
-    for graph, signature in (("encode", encode_signature(manifest)), ("decode", decode_signature(manifest))):
+    for graph, signature in signatures(manifest).items():
         for table, expected in zip(documented(graph, manifest), signature, strict=True):
             assert list(table.items()) == list(expected.items())
 

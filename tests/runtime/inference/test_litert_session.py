@@ -18,7 +18,7 @@ from edgecap.captioner import Captioner
 from edgecap.errors import BundleError, MissingDependencyError
 from edgecap.inference.litert_session import import_interpreter
 from edgecap.inference.session import open_session
-from edgecap.inference.signatures import decode_signature, encode_signature
+from edgecap.inference.signatures import signatures
 from support.litert_parts import SOUNDS, Made
 
 Litert = Callable[..., Made]
@@ -56,8 +56,7 @@ def test_the_command_captions_with_it(
 def test_integers_are_32_bits_wide_as_the_document_says(litert: Litert) -> None:
     made = litert("fp32", "waveform")
     interpreter = import_interpreter()(model_path=str(made.bundle.path("program")))
-    manifest = made.bundle.manifest
-    for name, (inputs, _) in (("encode", encode_signature(manifest)), ("decode", decode_signature(manifest))):
+    for name, (inputs, _) in signatures(made.bundle.manifest).items():
         types = {
             key: np.dtype(tensor["dtype"]).name
             for key, tensor in interpreter.get_signature_runner(name).get_input_details().items()
