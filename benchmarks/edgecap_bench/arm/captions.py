@@ -72,7 +72,7 @@ def caption_bundle(model: str, clips: Path | None, count: int) -> BundleRun:
 
 
 def read_answer(text: str) -> list[BundleRun] | None:
-    """What this module printed; None where there is no answer in `text`."""
+    """What this module printed; None where `text` has no answer."""
     lines = [line.removeprefix(ANSWER) for line in text.splitlines() if line.startswith(ANSWER)]
     return msgspec.json.decode(lines[-1], type=list[BundleRun]) if lines else None
 

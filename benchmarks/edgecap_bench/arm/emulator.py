@@ -61,7 +61,7 @@ class EmulatedPython:
                     "#!/bin/sh",
                     "# Written by edgecap's Arm lab.",
                     f"export PYTHONHOME={shlex.quote(str(root.system / 'usr'))} PYTHONNOUSERSITE=1",
-                    # a program that is started with a path of its own finds that first
+                    # a program that sets its own path finds that first
                     f"export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}{shlex.quote(places)}",
                     f"exec {shlex.quote(str(root.emulator))} -cpu {board.processor} \\",
                     f"    -L {shlex.quote(str(root.system))} \\",

@@ -1,6 +1,6 @@
 """The Arm lab: edgecap's runtime tests and bundles on emulated Raspberry Pis, compared with this machine.
 
-`benchmarks/arm/lab.py` is its command line; benchmarks/arm/README.md says what its numbers mean.
+`benchmarks/arm/lab.py` is its command line; benchmarks/arm/README.md explains its numbers.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def run_lab(plan: LabPlan, command: str, say: Say) -> Measurement[ArmLab]:
 
 
 def caption_here(bundle: Path, plan: LabPlan) -> BundleRun:
-    """One bundle on this machine, in a process of its own; a timeout is its fault."""
+    """One bundle on this machine, in a separate process; a timeout is its fault."""
     try:
         done = subprocess.run(
             [sys.executable, *_captions_command(bundle, plan)],

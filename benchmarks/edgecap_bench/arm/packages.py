@@ -45,7 +45,7 @@ def debian_mirror() -> Mirror:
     for tool in ("apt-get", "dpkg"):
         if shutil.which(tool) is None:
             raise MissingDependencyError(
-                f"the Arm lab is made of Debian packages and there is no {tool}; run it on a Debian or Ubuntu system"
+                f"the Arm lab needs {tool}, which is not installed; run it on a Debian or Ubuntu system"
             )
     return pick_mirror(called(["apt-get", "indextargets", "--format", "$(REPO_URI)|$(SIGNED_BY)"]))
 
@@ -63,7 +63,7 @@ def pick_mirror(targets: str) -> Mirror:
 
 
 class PrivateApt:
-    """apt-get with sources, lists and a cache of its own in `folder`."""
+    """apt-get with sources, lists and a separate cache in `folder`."""
 
     def __init__(self, folder: Path, mirror: Mirror, native: str) -> None:
         """Write the configuration. `native` is Debian's name of this machine's architecture."""

@@ -1,4 +1,4 @@
-"""What the Arm lab found: tests passed, captions compared, times as ratios."""
+"""Results of the Arm lab: tests passed, captions compared, times as ratios."""
 
 from __future__ import annotations
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,21 +12,6 @@ from edgecap_bench.arm.emulator import EmulatedPython
 from edgecap_bench.arm.packages import ArmLabError
 from edgecap_bench.arm.results import TestRun
 
-RUNTIME = {
-    "edgecap",
-    "numpy",
-    "msgspec",
-    "onnxruntime",
-    "pytest",
-    "rich",
-    "sounddevice",
-    "soundfile",
-    "soxr",
-    "typer",
-    "onnx",
-    "paho",
-}
-"""Packages that a test of the runtime may import: the runtime, what it needs, and what its tests make models with."""
 QUICK = (
     "test_captioner.py",
     "test_decoding.py",
@@ -40,51 +23,30 @@ QUICK = (
 )
 """The tests of arithmetic, which a processor could get wrong, in minutes: what CI runs."""
 NOT_EMULATED = {
+    "test_bad_input.py": "limits the memory of its programs, and the emulator's own counts as theirs",
+    "test_doctor.py": "checks this machine",
+    "test_executorch_session.py": "exports its model with PyTorch",
     "test_listen.py": "records from a real PulseAudio in real time, which an emulated processor cannot keep up with",
     "test_listen_command.py": "listens in real time",
+    "test_litert_board.py": "exports its model with PyTorch",
+    "test_litert_session.py": "exports its model with PyTorch",
     "test_live_listener.py": "counts the hops of a listener, which makes fewer of them on a slow processor",
+    "test_live_many.py": "measures with edgecap_bench.live",
     "test_live_recovery.py": "listens in real time",
-    "test_bad_input.py": "limits the memory of its programs, and the emulator's own counts as theirs",
-    "test_doctor.py": "looks at this machine",
-    "test_service.py": "asks this machine's systemd",
-    "test_imports.py": "is about the source, not about a processor",
+    "test_service.py": "runs this machine's systemd",
+    "test_web_command.py": "needs a browser",
+    "test_web_page.py": "needs a browser",
+    "test_web_server.py": "needs a browser",
 }
 """Test file of the runtime → why the lab leaves it out."""
 
 
-def runtime_tests(folder: Path) -> list[Path]:
-    """The test files below `folder` that import nothing but the runtime, they and their helpers, without those of
-    `NOT_EMULATED`. Raises ArmLabError where there are none.
-    """
-    helpers = {f"support.{path.stem}": path for path in (folder / "support").glob("*.py")}
-    paths = [
-        path
-        for path in sorted(folder.rglob("test_*.py"))
-        if path.name not in NOT_EMULATED and packages(path, helpers) <= RUNTIME
-    ]
+def runtime_tests(tests: Path) -> list[Path]:
+    """The files of `tests`/runtime without those of `NOT_EMULATED`. Raises ArmLabError where there are none."""
+    paths = [path for path in sorted((tests / "runtime").rglob("test_*.py")) if path.name not in NOT_EMULATED]
     if not paths:
-        raise ArmLabError(f"{folder} holds no tests of the runtime; run the Arm lab in a checkout of edgecap")
+        raise ArmLabError(f"{tests} holds no tests of the runtime; run the Arm lab in a checkout of edgecap")
     return paths
-
-
-def packages(path: Path, helpers: Mapping[str, Path]) -> set[str]:
-    """Packages outside the standard library that a test file imports anywhere, and its helpers when they load.
-
-    `helpers` are modules by name. What a helper imports inside a function counts only where a test imports it itself.
-    """
-    names: set[str] = set()
-    waiting, seen = [path], {path}
-    while waiting:
-        current = waiting.pop()
-        tree = ast.parse(current.read_text(encoding="utf-8"))
-        for name in _imported(ast.walk(tree) if current == path else tree.body):
-            helper = helpers.get(name)
-            if helper is None:
-                names.add(name.partition(".")[0])
-            elif helper not in seen:
-                seen.add(helper)
-                waiting.append(helper)
-    return names - set(sys.stdlib_module_names)
 
 
 def run_tests(python: EmulatedPython, files: Sequence[Path], seconds: float) -> TestRun:
@@ -129,13 +91,3 @@ def read_report(text: str, files: list[str], seconds: float) -> TestRun:
     return TestRun(
         files=files, passed=len(cases) - skipped - len(failed), failed=failed, skipped=skipped, seconds=seconds
     )
-
-
-def _imported(nodes: Iterable[ast.AST]) -> set[str]:
-    names: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return names

@@ -139,7 +139,7 @@ def stand_in(symbols: Mapping[str, str]) -> str:
 
 
 def version_script(symbols: Mapping[str, str]) -> str:
-    """The versions that symbols are asked for under, as the linker reads them."""
+    """The versions of the symbols, in the syntax of a version script of the linker."""
     versions: dict[str, list[str]] = {}
     for symbol, version in symbols.items():
         if version:

@@ -1,7 +1,7 @@
 """What takes part in a comparison: a candidate, and its three stages once it is loaded.
 
-Every runner generates exactly as many tokens as it is told to, with the same number of beams: no end token ends a
-search. Each is loaded in a process of its own (`edgecap_bench.candidates.serve`) and imports only what it needs. A new
+Every runner generates exactly as many tokens as requested, with the same number of beams: no end token ends a
+search. Each is loaded in a separate process (`edgecap_bench.candidates.serve`) and imports only what it needs. A new
 kind of candidate is a module with a runner, and an entry of `RUNNERS`.
 """
 

@@ -151,7 +151,7 @@ def _calibration_sounds(folder: Path) -> Path:
 
 
 def _make_weights(kind: str, checkpoint: Path, folder: Path, plan: ComparisonPlan) -> None:
-    """In a process of its own, which gives back the memory; it is not measured and may use any core."""
+    """In a separate process, which gives back the memory; it is not measured and may use any core."""
     threads = plan.cores.threads
     run_measurement(
         "edgecap_bench.candidates.serve:make_weights",

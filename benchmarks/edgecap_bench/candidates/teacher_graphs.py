@@ -2,8 +2,8 @@
 
 Published, HTSAT's 32 frames are repeated to 1,024 positions before BART's encoder. Here the encoder sees the 32
 distinct frames only, each at the first of its positions; what the decoder attends to is projected once; and a step
-takes one token with cached keys and values. That is another function of the same weights (BART tells positions
-apart), so these graphs are for measuring speed and a lower bound of the teacher's cost, not for its captions.
+takes one token with cached keys and values. That is another function of the same weights (BART distinguishes
+positions), so these graphs are for measuring speed and a lower bound of the teacher's cost, not for its captions.
 """
 
 from __future__ import annotations

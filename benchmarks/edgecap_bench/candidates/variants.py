@@ -98,7 +98,7 @@ def _existing(family: Family) -> dict[tuple[str, str], Path]:
 
 
 def _export(family: Family, runtime: str, precision: str) -> str:
-    """Export one bundle by `edgecap export` in a process of its own; why it failed, or nothing."""
+    """Export one bundle by `edgecap export` in a separate process; why it failed, or nothing."""
     if find_spec("torch") is None:
         return 'there is no such bundle, and exporting it needs PyTorch; type: pip install "edgecap[export]"'
     target = family.export_folder(runtime, precision)

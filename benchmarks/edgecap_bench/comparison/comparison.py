@@ -1,4 +1,4 @@
-"""Candidates taking turns: A B C A B C …, each in a process of its own, one running at a time.
+"""Candidates taking turns: A B C A B C …, each in a separate process, one running at a time.
 
 A machine that slows down slows all of them alike, so ratios are formed round by round. After the rounds each candidate
 captions alone for a moment, for its throughput and the energy that the machine counts meanwhile.

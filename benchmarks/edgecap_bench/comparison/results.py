@@ -1,4 +1,4 @@
-"""What a comparison found: each candidate's times on the same clips, its size, its counted cost."""
+"""What a comparison measured: each candidate's times on the same clips, its size, its counted cost."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def measure_stages(
     size = beam or manifest.decoder.default_beam
     rate = manifest.front_end.sample_rate
     sounds = load_clips(clips, rate, round(captioner.window * rate))
-    # A clip of the whole window has just as many frames as the encoder takes.
+    # A clip of the whole window has exactly as many frames as the encoder takes.
     outside = manifest.encoder.input == "log_mel"
     frames = [log_mel(sound.samples, manifest.front_end) if outside else sound.samples for sound in sounds]
     length = manifest.encoder.memory_length(manifest.encoder.window_frames)

@@ -40,7 +40,7 @@ class Cores:
 class MeasurementProcess:
     """One child, which ends at the latest with the context.
 
-    It is in a process group of its own: Ctrl-C in the terminal reaches the parent alone, which decides what is kept.
+    It is in its own process group: Ctrl-C in the terminal reaches the parent alone, which decides what is kept.
     """
 
     def __init__(self, target: str, *arguments: object, cores: Cores) -> None:

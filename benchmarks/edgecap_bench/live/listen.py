@@ -95,7 +95,7 @@ def listen(
 
 
 class Bench:
-    """The measurements; each listener is a process of its own, kept on the last core."""
+    """The measurements; each listener is a separate process, kept on the last core."""
 
     def __init__(self, folder: Path, *, model: str | None, clips: Path | None, seconds: float, minutes: float) -> None:
         manifest = read_manifest(find_model(model))

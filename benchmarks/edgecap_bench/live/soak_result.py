@@ -41,9 +41,9 @@ class Stamp:
     played: float
     """Where the clip began, seconds of sound."""
     start: float
-    """Where the event says that it began."""
+    """Beginning of the event by its own time stamp, seconds of sound."""
     began: float
-    """The Unix time that it says."""
+    """The same as Unix time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Evaluation beside speed: every model captions every recording in turns, and the captions are scored.
 
-The recordings are captioned and timed in a process of its own that holds all models; scoring comes afterwards.
+The recordings are captioned and timed in a separate process that holds all models; scoring comes afterwards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A result file: one envelope for everything that is measured, whatever was measured.
+"""A result file: one envelope for everything that is measured.
 
     Measurement
     ├── header   format, date, command, machine, versions, how busy the machine was, whether it was cut short

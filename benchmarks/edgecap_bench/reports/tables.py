@@ -13,7 +13,7 @@ from edgecap_bench.reports.measurement import Header
 Unit = Literal["s", "B"]
 """Seconds or bytes."""
 FAULTS = ("NO", "too wide", "too few rounds")
-"""Cells that say that a target was missed."""
+"""Cells of missed targets."""
 _SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
     "B": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
@@ -53,7 +53,7 @@ CRITERIA_HEADER = ("What", "Measured", "Wanted", "Kept")
 
 @dataclass(frozen=True)
 class Page:
-    """A result for people, whatever it is written as."""
+    """A result for people, before it is written in some format."""
 
     title: str
     notes: list[str]
@@ -73,7 +73,7 @@ def amount(value: float, unit: Unit) -> str:
 
 
 def spread(low: float, high: float, unit: Unit) -> str:
-    """An interval, its unit said once where both ends have the same."""
+    """An interval, with one unit where both ends have the same."""
     first, last = amount(low, unit), amount(high, unit)
     number, _, name = first.partition(" ")
     return f"{number if last.endswith(f' {name}') else first} to {last}"

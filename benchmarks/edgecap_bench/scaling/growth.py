@@ -1,6 +1,6 @@
 """How the cost of captions grows with the work: length of the sound, beams, streams at once, threads.
 
-Each curve is taken in a process of its own, its points in turns (shortest, …, longest, shortest, …). Beams and threads
+Each curve is taken in a separate process, its points in turns (shortest, …, longest, shortest, …). Beams and threads
 are compared at the same number of generated tokens; long sounds and streams get the captions that they get.
 """
 
@@ -106,7 +106,7 @@ def measure_growth(plan: GrowthPlan, progress: Progress) -> tuple[Growth, bool]:
 
 
 def _curve(plan: GrowthPlan, name: CurveName, values: Sequence[int], tokens: int, progress: Progress) -> Curve:
-    """One curve, in a process of its own."""
+    """One curve, in a separate process."""
     spec = {
         "model": plan.model,
         "clips": plan.clips and str(plan.clips),
@@ -244,7 +244,7 @@ def _of_streams(model: str | None, clips: Path | None, threads: int, _: int, val
 
         def run() -> None:
             nonlocal turn
-            while len(streams) < count:  # made when first needed, so that the memory of a point is of its own streams
+            while len(streams) < count:  # no earlier: a point has the memory of its own streams
                 streams.append(MelStream(manifest.front_end, manifest.encoder.window_frames))
                 streams[-1].push(sounds[len(streams) % len(sounds)])
             turn += 1

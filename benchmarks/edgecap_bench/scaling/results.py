@@ -29,7 +29,7 @@ class Point:
     """Of each round."""
     resident_bytes: int
     """Resident memory of the process after the first run of it, less work having come before; for threads, each a
-    process of its own, at its highest."""
+    separate process, at its highest."""
 
     @property
     def summary(self) -> Summary:

@@ -21,14 +21,13 @@ from edgecap_bench.arm import command as arm_command
 from edgecap_bench.arm import lab as arm_lab
 from edgecap_bench.arm import packages as arm_packages
 from edgecap_bench.arm import root as arm_root
-from edgecap_bench.arm import tests as arm_tests
 from edgecap_bench.arm.captions import BundleRun, ClipCaption, caption_bundle, read_answer
 from edgecap_bench.arm.emulator import BOARDS, EmulatedPython, InterruptedRunError
 from edgecap_bench.arm.packages import ArmLabError, pick_mirror
 from edgecap_bench.arm.report import lab_page
 from edgecap_bench.arm.results import ArmLab, BoardRun, TestRun, compare
 from edgecap_bench.arm.root import ArmRoot, emulator_version, wanted_wheels
-from edgecap_bench.arm.tests import QUICK, packages, read_report, runtime_tests
+from edgecap_bench.arm.tests import NOT_EMULATED, QUICK, read_report, runtime_tests
 from edgecap_bench.arm.torch_packages import stand_in, version_script
 from edgecap_bench.reports.measurement import read_measurement, write_measurement
 from edgecap_bench.reports.registry import format_of
@@ -204,20 +203,13 @@ def test_an_emulated_python_starts_itself_again_and_sees_nothing_of_this_ones_se
     )
 
 
-def test_the_runtimes_tests_are_those_that_import_nothing_else() -> None:
+def test_the_lab_runs_the_runtimes_tests_but_those_with_a_reason(tmp_path: Path) -> None:
     names = {path.name for path in runtime_tests(REPOSITORY / "tests")}
     assert set(QUICK) <= names
-    assert names.isdisjoint({"test_training.py", "test_export.py", "test_arm_lab.py", "test_bench_results.py"})
-
-
-def test_what_a_tests_helpers_import_counts_as_well(tmp_path: Path) -> None:
-    (tmp_path / "support").mkdir()
-    helper = tmp_path / "support" / "helper.py"
-    helper.write_text("import torch\ndef f():\n    import scipy\n")
-    (tmp_path / "test_it.py").write_text(
-        "import os\nfrom support.helper import f\ndef test_it():\n    import onnxscript\n"
-    )
-    assert packages(tmp_path / "test_it.py", {"support.helper": helper}) == {"torch", "onnxscript"}
+    assert names.isdisjoint({*NOT_EMULATED, "test_training.py", "test_export.py", "test_arm_lab.py"})
+    for name, reason in NOT_EMULATED.items():
+        assert len(list((REPOSITORY / "tests" / "runtime").rglob(name))) == 1
+        assert reason
     with pytest.raises(ArmLabError, match="no tests of the runtime"):
         runtime_tests(tmp_path)
 
@@ -232,16 +224,6 @@ def test_tests_are_counted_and_a_run_without_any_is_refused() -> None:
     assert (found.passed, found.failed, found.skipped) == (1, ["a::bad", "a::worse"], 1)
     with pytest.raises(ArmLabError, match="contains no test"):
         read_report("<testsuites/>", [], 0.0)
-
-
-def test_every_file_that_is_left_out_is_a_test_of_the_runtime_and_has_its_reason() -> None:
-    folder = REPOSITORY / "tests"
-    helpers = {f"support.{path.stem}": path for path in (folder / "support").glob("*.py")}
-    for name, reason in arm_tests.NOT_EMULATED.items():
-        (path,) = folder.rglob(name)
-        assert packages(path, helpers) <= arm_tests.RUNTIME
-        assert reason
-    assert {path.name for path in runtime_tests(folder)}.isdisjoint(arm_tests.NOT_EMULATED)
 
 
 def test_both_sides_get_the_same_versions() -> None:
@@ -267,7 +249,7 @@ def test_the_mirror_is_the_one_of_this_system() -> None:
 
 def test_a_system_without_apt_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependencyError, match="no apt-get"):
+    with pytest.raises(MissingDependencyError, match="needs apt-get"):
         arm_packages.debian_mirror()
 
 
