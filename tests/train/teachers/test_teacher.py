@@ -180,7 +180,7 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(tensors: dict[str, torch.T
         ("enc_to_dec_proj.bias", torch.full((32,), torch.nan), "NaN or infinity"),
         ("enc_to_dec_proj.bias", torch.zeros(32, dtype=torch.int64), "floating point is needed"),
         ("decoder.lm_head.weight", torch.zeros(40, 32), "to which BART ties it"),
-        ("something.else", torch.zeros(1), "has no place"),
+        ("something.else", torch.zeros(1), "is not part of HTSAT-BART"),
     ],
 )
 def test_a_tensor_that_cannot_be_used_is_named(

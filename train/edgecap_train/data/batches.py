@@ -128,7 +128,12 @@ class ShardStream:
         """
         self.folder, self.tokenizer, self.max_tokens = folder, tokenizer, max_tokens
         self.seed, self.size, self.audio_only, self.sound = seed, size, audio_only, sound
-        self.rows = own_rows(size, part)
+        self.part, self.rows = part, own_rows(size, part)
+
+    def beside(self, folder: Path, size: int, seed: int) -> BesideStream:
+        """This stream with `size` audio-only clips from the shards of `folder` in each batch."""
+        options: dict[str, Any] = {"part": self.part, "audio_only": True, "sound": self.sound}
+        return BesideStream(self, ShardStream(folder, self.tokenizer, self.max_tokens, seed, size, **options))
 
     def batches(self, start: StreamState | None = None) -> Iterator[Batch]:
         """Endless batches; four shards are mixed at a time, each read once before the folder is looked at again."""

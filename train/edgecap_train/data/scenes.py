@@ -20,27 +20,7 @@ from edgecap.types import Waveform
 from edgecap_train.data.pool import SAMPLE_RATE, Pool
 from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.handwritten_captions import SOUNDS
-
-BROAD = frozenset(
-    {
-        "Animal",
-        "Domestic animals, pets",
-        "Wild animals",
-        "Livestock, farm animals, working animals",
-        "Vehicle",
-        "Motor vehicle (road)",
-        "Inside, small room",
-        "Inside, large room or hall",
-        "Inside, public space",
-        "Outside, urban or manmade",
-        "Outside, rural or natural",
-        "Sound effect",
-        "Noise",
-        "Environmental noise",
-        "Silence",
-    }
-)
-"""Classes that say little about a sound; left out where a caption has a narrower one."""
+from edgecap_train.text.lexicon import BROAD
 
 SEQUENCE_WORDS = frozenset({"followed", "then", "before", "after"})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgecap.audio.frontend import log_mel
 from edgecap.errors import CheckpointError, RecipeError, TrainingDataError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.checkpoints.lite2 import measure_statistics
-from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream, shard_folders
+from edgecap_train.data.batches import BesideStream, ShardStream, shard_folders
 from edgecap_train.data.shards import Shard, data_vocabulary, read_shard
 from edgecap_train.distill.augment import FULL_SCALE
 from edgecap_train.distill.cached_features import SOUND, CachedFeatures, cached_batch, with_encoder, write_features
@@ -178,7 +179,7 @@ def train_student(
         if start.weights is not None:
             mix_encoder(student, untrained, recipe.model.encoder_share)
     development_set = DevelopmentSet(development, student, vocabulary)
-    tokenizer, limit, encoder = Tokenizer(vocabulary), student.config.max_tokens, student.encoder
+    tokenizer, encoder = Tokenizer(vocabulary), student.encoder
     write_best = best_student(run / "student.safetensors", vocabulary, recipe.name)
     frozen = recipe.model.freeze_encoder
 
@@ -193,14 +194,26 @@ def train_student(
         with with_encoder(best, encoder if frozen else best.encoder):
             write_best(best, scores)
 
+    shard_stream = partial(
+        ShardStream,
+        tokenizer=tokenizer,
+        max_tokens=student.config.max_tokens,
+        seed=recipe.seed,
+        size=recipe.optimizer.batch,
+        part=process_part(),
+    )
+    stream: ShardStream | BesideStream
     if frozen:
         with accelerator().main_process_first():
             features = write_features(student, recipe, data, run / "features", tokenizer)
         student.encoder = CachedFeatures(student.dim)
-        stream = _stream(recipe, features, None, tokenizer, limit, SOUND)
+        stream = shard_stream(features, sound=SOUND)
         prepare: Prepare = cached_batch
     else:
-        stream = _stream(recipe, data / "shards", audio_only, tokenizer, limit)
+        labelled = shard_stream(data / "shards")
+        stream = labelled
+        if audio_only is not None:
+            stream = labelled.beside(audio_only / "shards", recipe.optimizer.audio_only, recipe.seed + 1)
         retag = load_tagger(tagger).head.requires_grad_(False) if recipe.augment.crop and recipe.loss.tags else None
         prepare = augmenting(student, recipe, tokenizer, retag)
     task = StudentTask(recipe, student, heads, stream, evaluate, save, prepare=prepare)
@@ -233,25 +246,6 @@ def _first_shard(recipe: TrainingRecipe, data: Path, audio_only: Path | None) ->
     if recipe.loss.tags and not shards[0].logits.shape[1]:
         raise TrainingDataError(f"the teacher of {data} gives no tags; set loss.tags to 0")
     return shards[0]
-
-
-def _stream(  # noqa: PLR0917
-    recipe: TrainingRecipe,
-    shards: Path,
-    audio_only: Path | None,
-    tokenizer: Tokenizer,
-    max_tokens: int,
-    sound: str = "audio",
-) -> Stream[Batch]:
-    """This process's batches, labelled and audio-only."""
-    part, optimizer = process_part(), recipe.optimizer
-    labelled = ShardStream(shards, tokenizer, max_tokens, recipe.seed, optimizer.batch, part=part, sound=sound)
-    if audio_only is None:
-        return labelled
-    unlabelled = ShardStream(
-        audio_only / "shards", tokenizer, max_tokens, recipe.seed + 1, optimizer.audio_only, part=part, audio_only=True
-    )
-    return BesideStream(labelled, unlabelled)
 
 
 def _decides(reference: Reference) -> bool:

@@ -20,7 +20,14 @@ from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.types import LogMel, Waveform
 from edgecap_train.evaluation.metrics import Metric
 
-MEDIA = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus": "audio/ogg", ".mp3": "audio/mpeg"}
+MEDIA = {
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".mp3": "audio/mpeg",
+}
 """What browsers play; other recordings are linked."""
 SHOWN_DECIBELS = 80.0
 """Range of a spectrogram's colours below its maximum, or the front end's own where it has logarithms of magnitudes."""

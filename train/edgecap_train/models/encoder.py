@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd
+from edgecap.errors import CheckpointError
 
 ENCODERS: dict[str, str] = {
     "efficientnet-b2": "edgecap_train.models.efficientnet:EfficientNet",
@@ -34,8 +35,8 @@ class Encoder(nn.Module):
     """Width of the memory."""
     front_end: ClassVar[FrontEnd]
     """The front end that it is trained with."""
-    pretrained: ClassVar[str]
-    """"module:function" that fills a fresh encoder with published weights: (encoder, path) → `Pretrained`."""
+    pretrained: ClassVar[str] = ""
+    """"module:function" that fills a fresh encoder with published weights, if any: (encoder, path) → `Pretrained`."""
 
     def configure(self, *, frozen_blocks: int, drop_connect: float) -> None:
         """Apply the keys of these names in a recipe's [model]; an encoder ignores those that do not concern it."""
@@ -82,6 +83,8 @@ def check_encoder(name: str) -> None:
 
 def load_pretrained(encoder: Encoder, path: Path) -> Pretrained:
     """Fill `encoder` with the published weights in `path`. Raises CheckpointError."""
+    if not encoder.pretrained:
+        raise CheckpointError(f"{type(encoder).__name__} has no published weights; leave --encoder-weights out")
     result: Pretrained = _load(encoder.pretrained)(encoder, path)
     return result
 

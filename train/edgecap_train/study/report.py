@@ -147,40 +147,15 @@ def claims(results: Results) -> list[str]:
 
 def report(results: Results, recipe: StudyRecipe, plot_name: str) -> str:
     """RESULTS.md as text."""
-    clips = {name: next(iter(results.scores.values()))[name].shape[1] for name in JUDGED}
-    return f"""# What each part and each loss is worth
-
-Made by `edgecap train study`; the numbers behind it are in [results](results). The questions are those of Xu et al.
-2024 ([arXiv 2407.14329](https://arxiv.org/abs/2407.14329)), at a small scale: {recipe.steps} steps of {recipe.batch}
-five-second clips for every run of every row, CIDEr-D of greedy captions with 95 % intervals over seeds and clips.
-
-- **Labelled data**: {recipe.full} scenes of one or two sounds out of the pool's clips whose label can be trusted
-  (ESC-50 without its fifth fold, UrbanSound, single instruments, babies, named voices), captions composed in AudioCaps'
-  words; a scarce tenth: {recipe.scarce} scenes out of a tenth of those clips. **Audio-only data**: {recipe.audio_only}
-  scenes of the pool's other clips; half of each batch where a row has them, so that every run has as many clips.
-- **Teacher**: EfficientAT mn04 (AudioSet mAP 0.432); its frames for L_enc, consensus captions of its scores for L_seq.
-- **Student's encoder**: YAMNet (AudioSet mAP 0.306), its first twelve blocks frozen, the last two learning; **small
-  decoder**: two layers of width 192; **large**: four layers of width 512, from random weights, unlike the paper's BART.
-- **Judged** on {clips["judged"]} scenes of ESC-50's fifth fold with five composed captions each, and on
-  {clips["recordings"]} real AudioCaps recordings with five human captions each. The composed captions are regular, so
-  CIDEr-D is high there.
-
-{chr(10).join(table(results))}
-
-![CIDEr-D of every row]({plot_name})
-
-"Both small" is "supervised only, all labelled data"; the rows below it add one loss at a time.
-
-## Which of the paper's claims hold here
-
-A claim holds where the whole interval of the difference is above 0, does not hold where it is below, and is
-undecided in between.
-
-{chr(10).join(claims(results))}
-
-What this cannot say: both encoders have seen AudioSet's labels, the paper's student had not; a run is minutes, not
-days; the large decoder has no pretraining; and {len(results.seeds.get("sup-full", []))} seeds are few.
-"""
+    template = (Path(__file__).parent / "results_template.md").read_text(encoding="utf-8")
+    return template.format(
+        recipe=recipe,
+        clips={name: next(iter(results.scores.values()))[name].shape[1] for name in JUDGED},
+        table="\n".join(table(results)),
+        plot=plot_name,
+        claims="\n".join(claims(results)),
+        seeds=len(results.seeds.get("sup-full", [])),
+    )
 
 
 def write_report(results: Results, recipe: StudyRecipe, path: Path) -> None:

@@ -78,7 +78,6 @@ class BartPieces:
                 f"{folder} does not hold {VOCABULARY_FILE} and {MERGES_FILE}, BART-base's tokenizer; "
                 "name its folder, or leave --words out to learn pieces from the captions"
             )
-        self.vocabulary_file = vocabulary
         try:
             self._tokenizer = tokenizer.from_file(str(vocabulary), str(merges))
             self.size = len(json.loads(vocabulary.read_text(encoding="utf-8")))

@@ -49,6 +49,8 @@ CLAIMS = tuple(
 )
 PROOF = _by_word(_TABLE["proof"])
 """Words that prove a class which the labels of a caption's clip may leave out."""
+BROAD = frozenset(_classes(["@broad"]))
+"""Classes that say little about a sound; left out where a caption has a narrower one."""
 LIGHT = frozenset(_TABLE["light"].split())
 """Words that a sentence may repeat."""
 SPEAKERS = _by_word(_TABLE["speakers"])
