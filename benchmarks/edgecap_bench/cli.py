@@ -26,6 +26,7 @@ from edgecap_bench.commands import (
 from edgecap_bench.harness import load
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import write_measurement
+from edgecap_bench.reports.options import Clips, EvenBusy, JsonFile
 from edgecap_bench.reports.registry import page_of, plot_of
 
 
@@ -60,10 +61,7 @@ def bench(
             "exported once, where the extra is installed.",
         ),
     ] = None,
-    clips: Annotated[
-        Path | None,
-        typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four computed ones]"),
-    ] = None,
+    clips: Clips = None,
     growth: Annotated[
         bool, typer.Option("--growth", help="Cost as work grows: length, beams, streams, threads, an hour of audio.")
     ] = False,
@@ -108,18 +106,14 @@ def bench(
     long: Annotated[
         int, typer.Option("--long", min=0, metavar="SECONDS", help="Length of the long file; 0 leaves it out.")
     ] = 3600,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the result, with every single time, to FILE.")
-    ] = None,
+    json: JsonFile = None,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="The tables as a .md or .html file.")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE.png", help="The result as a picture (extra plot).")
     ] = None,
-    even_busy: Annotated[
-        bool, typer.Option("--even-busy", help="Measure on a busy machine too; the outcome is marked as not a result.")
-    ] = False,
+    even_busy: EvenBusy = False,
 ) -> None:
     """Measure on this machine: one model's stages, start and memory, or several models in turns, or more.
 

@@ -20,6 +20,7 @@ from edgecap_bench.arm.report import lab_page
 from edgecap_bench.harness.clips import check_clips
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import write_measurement
+from edgecap_bench.reports.options import JsonFile
 
 QUICK_PRECISIONS, PRECISIONS = ("fp32", "int8"), ("fp32", "fp16", "int8")
 QUICK_CLIPS, CLIPS = 2, 6
@@ -65,7 +66,7 @@ def lab(
     patience: Annotated[
         float, typer.Option("--patience", min=1, metavar="SECONDS", help="Most that one emulated process may take.")
     ] = 3600.0,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Run edgecap's runtime tests and bundles on emulated Raspberry Pis and compare the captions with this machine's.
 

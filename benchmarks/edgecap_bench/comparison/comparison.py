@@ -78,7 +78,7 @@ def compare(
                 raise
             partial = True
         after = read_state()
-        results = _with_same_counts([_result(each) for each in running])
+        results = with_same_counts([_result(each) for each in running])
         comparison = Comparison(
             threads=plan.cores.threads,
             beam=plan.beam,
@@ -214,7 +214,7 @@ def _result(running: Running) -> CandidateResult:
     )
 
 
-def _with_same_counts(results: list[CandidateResult]) -> list[CandidateResult]:
+def with_same_counts(results: list[CandidateResult]) -> list[CandidateResult]:
     """Programs of other runtimes hold the network of the ONNX graphs of their model, so their counts are the same."""
     counted = {
         each.label.split(",")[0]: each

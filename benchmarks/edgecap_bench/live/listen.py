@@ -27,6 +27,7 @@ import typer
 from edgecap.bundle.bundle import read_manifest
 from edgecap.bundle.models import find_model
 from edgecap.cli.console import say
+from edgecap.cli.options import Model
 from edgecap.errors import MeasurementError
 from edgecap.types import Waveform
 from edgecap.util.files import check_writable
@@ -37,6 +38,7 @@ from edgecap_bench.live.listen_result import ListenFigure, Listening
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
+from edgecap_bench.reports.options import Clips, EvenBusy, JsonFile
 
 RATE = 48_000
 HOP = 2.0
@@ -64,14 +66,10 @@ def listen(
     minutes: Annotated[
         float, typer.Option("--minutes", min=0.1, help="Length of the watch for overflows, the other cores busy.")
     ] = 1.0,
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER", help="Model to listen with.")] = None,
-    clips: Annotated[
-        Path | None, typer.Option("--clips", metavar="FOLDER", help="Sounds to play. [default: made ones]")
-    ] = None,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE.")] = None,
-    even_busy: Annotated[
-        bool, typer.Option("--even-busy", help="Measure on a busy machine too; the outcome is marked as not a result.")
-    ] = False,
+    model: Model = None,
+    clips: Clips = None,
+    json: JsonFile = None,
+    even_busy: EvenBusy = False,
 ) -> None:
     """Measure processor share, latency, start, many streams and overflows of listening."""
     names = only or list(NAMES)

@@ -34,6 +34,7 @@ from edgecap_bench.live.chromium import chromium, evaluate
 from edgecap_bench.live.page_result import PageUpdates, criteria
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
+from edgecap_bench.reports.options import JsonFile
 
 UPDATES = 30
 """Updates a second."""
@@ -156,7 +157,7 @@ def until_watched(live: LivePage) -> frozenset[Watcher]:
 def page(
     *,
     seconds: Annotated[float, typer.Option("--seconds", min=1, metavar="S", help="Time to count for.")] = 20.0,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE.")] = None,
+    json_: JsonFile = None,
 ) -> None:
     """Show 30 updates a second in a headless Chromium, and count what it takes and draws."""
     if json_:

@@ -16,12 +16,14 @@ from typing import Annotated
 
 import typer
 
+from edgecap.cli.options import Model
 from edgecap.util.files import check_writable
 from edgecap_bench.live.soak_listener import SoakListener
 from edgecap_bench.live.soak_result import Sample, Soak, Stamp, criteria
 from edgecap_bench.live.soak_sound import Day
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
+from edgecap_bench.reports.options import Clips, JsonFile
 
 KEEP_EVERY = 300.0
 """Seconds after which what is known so far is written, as partial."""
@@ -35,11 +37,9 @@ def soak(
         float | None, typer.Option("--at-most", metavar="MINUTES", help="End after so long, even on a slow machine.")
     ] = None,
     every: Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two samples.")] = 20.0,
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME|FOLDER", help="Model to listen with.")] = None,
-    clips: Annotated[
-        Path | None, typer.Option("--clips", metavar="FOLDER", help="Sounds to play. [default: made ones]")
-    ] = None,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE.")] = None,
+    model: Model = None,
+    clips: Clips = None,
+    json: JsonFile = None,
 ) -> None:
     """Listen to many hours of sounds and pauses at a multiple of real time, and watch the process meanwhile."""
     if json:

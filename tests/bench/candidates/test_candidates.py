@@ -22,7 +22,7 @@ from edgecap_bench.candidates.bundle_runner import BundleRunner, hop_times
 from edgecap_bench.candidates.runner import HOP_SECONDS
 from edgecap_bench.candidates.selection import Selection
 from edgecap_bench.candidates.variants import Family, family_of, find_variants
-from edgecap_bench.comparison.comparison import _with_same_counts, measure_burst
+from edgecap_bench.comparison.comparison import with_same_counts, measure_burst
 from edgecap_bench.comparison.report import sheets
 from edgecap_bench.comparison.results import Comparison
 from edgecap_bench.comparison.targets import confidence, misses, wanted
@@ -128,10 +128,10 @@ def test_work_of_another_runtimes_program_is_that_of_the_same_network(comparison
         encoder_multiply_adds=None,
         not_counted="no graph",
     )
-    completed = _with_same_counts([tiny, program])[1]
+    completed = with_same_counts([tiny, program])[1]
     assert (completed.parameters, completed.multiply_adds) == (tiny.parameters, tiny.multiply_adds)
     assert "those of tiny" in completed.not_counted
-    assert _with_same_counts([program]) == [program]
+    assert with_same_counts([program]) == [program]
 
 
 def test_a_missing_bundle_is_exported_once_and_a_failure_is_reported(

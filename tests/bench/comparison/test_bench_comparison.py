@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from edgecap.errors import BundleError, BusyMachineError, MeasurementError, ResultError
 from edgecap.inference.decoding import DecodeStep
+from edgecap.inference.onnx_session import OnnxSession
+from edgecap.inference.session import Encoded
 from edgecap_bench import cli, commands, report
 from edgecap_bench.candidates.bundle_runner import BundleRunner
 from edgecap_bench.candidates.runner import Candidate
@@ -223,13 +225,18 @@ def test_a_bundle_makes_exactly_the_requested_tokens(tiny_folder: Path, monkeypa
     runner = BundleRunner(tiny_folder, 1)
     encoded = runner.encode(runner.front_end(noise(runner.length / runner.rate)))
     positions: list[int] = []
-    decode: DecodeStep = runner._session.decoder(encoded, 3)
+    decoder = OnnxSession.decoder
 
-    def step(tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
-        positions.append(position)
-        return decode(tokens, position, parents)
+    def counted(session: OnnxSession, encoded: Encoded, beam: int) -> DecodeStep:
+        decode = decoder(session, encoded, beam)
 
-    monkeypatch.setattr(runner._session, "decoder", lambda *_: step)
+        def step(tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
+            positions.append(position)
+            return decode(tokens, position, parents)
+
+        return step
+
+    monkeypatch.setattr(OnnxSession, "decoder", counted)
     runner.decode(encoded, 3, 7)
     assert len(positions) == 7
     with pytest.raises(BundleError, match="--tokens"):

@@ -96,7 +96,7 @@ def test_control_c_keeps_the_recordings_so_far(
     [
         (("--quality",), 2, "--quality and --data are used together"),
         (("--data", "x.csv"), 2, "--quality and --data are used together"),
-        (("--quality", "--data", "nowhere.csv"), 3, "nowhere.csv"),
+        (("--quality", "--data", "nowhere.csv"), 12, "nowhere.csv"),
         (("--quality", "--data", "{table}", "--dataset", "none"), 12, "0 rows that match"),
         (("--quality", "--data", "{table}", "--compare", "teacher"), 2, "are not available"),
         (("--quality", "--growth", "--data", "{table}"), 2, "use one of --growth, --quality"),
