@@ -22,7 +22,7 @@ from edgecap_bench.candidates.bundle_runner import BundleRunner, hop_times
 from edgecap_bench.candidates.runner import HOP_SECONDS
 from edgecap_bench.candidates.selection import Selection
 from edgecap_bench.candidates.variants import Family, family_of, find_variants
-from edgecap_bench.comparison.comparison import with_same_counts, measure_burst
+from edgecap_bench.comparison.comparison import measure_burst, with_same_counts
 from edgecap_bench.comparison.report import sheets
 from edgecap_bench.comparison.results import Comparison
 from edgecap_bench.comparison.targets import confidence, misses, wanted
