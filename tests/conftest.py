@@ -23,7 +23,7 @@ from support.virtual_microphone import long_noise, microphone
 __all__ = ["long_noise", "microphone"]  # fixtures
 
 if TYPE_CHECKING:
-    from support.litert_parts import Made
+    from support.exported import Export
 
 
 # A parent that ignores Ctrl-C (nohup, `&` in a script, some CI) hands that down to us and to every child that a test
@@ -90,9 +90,19 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def litert(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
-    """Makes the bundle of a precision and a kind of input for LiteRT, each once."""
-    from support.litert_parts import make
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Exports the small student for a runtime in a precision with a kind of input, each once. Do not change bundles."""
+    from support.exported import export
 
-    folder = tmp_path_factory.mktemp("litert")
-    return functools.cache(lambda precision, kind="log_mel": make(folder / f"{precision}-{kind}", precision, kind))
+    folder = tmp_path_factory.mktemp("exported")
+    return functools.cache(
+        lambda runtime, precision, kind="log_mel": export(
+            folder / f"{runtime}-{precision}-{kind}", runtime, precision, kind
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def litert(exported: Export) -> Export:
+    """Exports the small student for LiteRT in a precision with a kind of input, each once."""
+    return functools.partial(exported, "litert")

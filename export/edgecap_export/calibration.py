@@ -10,22 +10,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.audio.file import AudioFile
+from edgecap.audio.file import decode, sound_files
 from edgecap.audio.frontend import FrontEnd, log_mel
-from edgecap.audio.resample import resampled
-from edgecap.audio.samples import loudest_level, to_mono
-from edgecap.errors import AudioError
+from edgecap.audio.samples import loudest_level
 from edgecap.types import Waveform
 
-ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 GAINS_DB = (0.0, -12.0, -24.0, -36.0)
-"""Each recording is heard at these levels, since a microphone hears one sound from near and from far."""
+"""Each recording is used at these levels, since a microphone records one sound from near and from far."""
 MOST_WINDOWS = 256
 MOST_OF_ONE_FILE = 6
 """Windows of one recording, so that a long one does not decide alone."""
 ENOUGH_CLIPS = 32
 """Recordings below which ranges are likely to miss sounds; 200 are better."""
 SILENT_DBFS = -65.0
+SHORTEST = 512
+"""Samples that the front end needs; shorter recordings are padded with zeros."""
 
 
 @dataclass(frozen=True)
@@ -42,36 +41,28 @@ class CalibrationSet:
 
 def read_calibration(folder: Path, front_end: FrontEnd, window_frames: int) -> CalibrationSet:
     """The recordings in `folder` and below. Raises AudioError where there are none or one cannot be read."""
-    if not folder.is_dir():
-        raise AudioError(f"there is no folder {folder} to calibrate on; name one that holds recordings")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    if not paths:
-        raise AudioError(
-            f"{folder} holds no recordings to calibrate on ({', '.join(sorted(ENDINGS))}); name a folder "
-            "of 200 or more that sound like what the model will hear"
-        )
+    paths = sound_files(folder)
     if len(paths) > MOST_WINDOWS:
         paths = [paths[index] for index in np.linspace(0, len(paths) - 1, MOST_WINDOWS).astype(int)]
-    longest = (window_frames - 1) * front_end.hop_length
-    windows = [_windows(path, front_end.sample_rate, longest) for path in paths]
-    sounds = [window for found in windows for window in found]
-    pairs = [(file, sound, gain) for file, found in enumerate(windows) for sound in found for gain in GAINS_DB]
-    if len(pairs) > MOST_WINDOWS:
-        pairs = [pairs[index] for index in _chosen([file for file, _, _ in pairs])]
+    length = (window_frames - 1) * front_end.hop_length
+    windows = [(number, window) for number, path in enumerate(paths) for window in _windows(path, front_end, length)]
+    levelled = [(number, window, gain) for number, window in windows for gain in GAINS_DB]
+    if len(levelled) > MOST_WINDOWS:
+        levelled = [levelled[index] for index in _spread_choice([number for number, _, _ in levelled])]
     warnings = []
-    if all(loudest_level(sound, front_end.sample_rate) < SILENT_DBFS for sound in sounds):
+    if all(loudest_level(window, front_end.sample_rate) < SILENT_DBFS for _, window in windows):
         warnings.append(
-            f"all recordings in {folder} are silent: the ranges fit silence, and whatever is louder will be cut off"
+            f"all recordings in {folder} are silent: the ranges fit silence, and anything louder will be clipped"
         )
     elif len(paths) < ENOUGH_CLIPS:
         warnings.append(
             f"{len(paths)} recordings in {folder} are few: the ranges fit these sounds, and others may be "
-            f"cut off; {ENOUGH_CLIPS} are the least that is sensible, 200 are better"
+            f"clipped; use at least {ENOUGH_CLIPS}, better 200"
         )
-    spectrograms = tuple(
-        window_of(sound * np.float32(10 ** (gain / 20)), front_end, window_frames) for _, sound, gain in pairs
+    log_mels = tuple(
+        window_of(window * np.float32(10 ** (gain / 20)), front_end, window_frames) for _, window, gain in levelled
     )
-    return CalibrationSet(spectrograms, len(paths), tuple(warnings))
+    return CalibrationSet(log_mels, len(paths), tuple(warnings))
 
 
 def window_of(samples: Waveform, front_end: FrontEnd, window_frames: int) -> NDArray[np.float32]:
@@ -82,28 +73,22 @@ def window_of(samples: Waveform, front_end: FrontEnd, window_frames: int) -> NDA
     return padded[None].astype(np.float32)
 
 
-def _chosen(files: Sequence[int]) -> list[int]:
-    """`MOST_WINDOWS` places of a list that says which file each window is of: by chance, from every file first one,
-    then a second, so that none is left out.
+def _spread_choice(files: Sequence[int]) -> list[int]:
+    """`MOST_WINDOWS` indices into a list that gives the file of each window: drawn at random, one from every file
+    first, then a second, so that no file is left out.
     """
-    seen: Counter[int] = Counter()
+    drawn: Counter[int] = Counter()
     turns: list[tuple[int, int, int]] = []
     for index in np.random.default_rng(0).permutation(len(files)):
-        turns.append((seen[files[index]], len(turns), int(index)))
-        seen[files[index]] += 1
+        turns.append((drawn[files[index]], len(turns), int(index)))
+        drawn[files[index]] += 1
     return sorted(index for _, _, index in sorted(turns)[:MOST_WINDOWS])
 
 
-def _windows(path: Path, rate: int, length: int) -> list[Waveform]:
+def _windows(path: Path, front_end: FrontEnd, length: int) -> list[Waveform]:
     """At most `MOST_OF_ONE_FILE` windows of `length` samples from the beginning; a rest below a second is left out."""
-    parts: list[Waveform] = []
-    with AudioFile(path) as sound:
-        for block in resampled((to_mono(block) for block in sound.blocks()), sound.sample_rate, rate):
-            parts.append(block)
-            if sum(part.size for part in parts) >= MOST_OF_ONE_FILE * length:
-                break
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    windows = [samples[start : start + length] for start in range(0, max(samples.size, 1), length)][:MOST_OF_ONE_FILE]
+    rate = front_end.sample_rate
+    samples = decode(path, rate, MOST_OF_ONE_FILE * length / rate)
+    windows = [samples[start : start + length] for start in range(0, max(samples.size, 1), length)]
     kept = [window for index, window in enumerate(windows) if index == 0 or window.size >= rate]
-    shortest = 512  # the front end needs a few samples to work on
-    return [np.pad(window, (0, max(0, shortest - window.size))).astype(np.float32) for window in kept]
+    return [np.pad(window, (0, max(0, SHORTEST - window.size))).astype(np.float32) for window in kept]

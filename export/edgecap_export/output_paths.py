@@ -1,4 +1,4 @@
-"""Where an export goes and what it is called; what is unusable is told before the work begins."""
+"""Where an export is written and what it is called; an unusable place is reported before the work begins."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ LONGEST_NAME = 128
 
 
 def model_name(text: str) -> str:
-    """A file's or a folder's name as one that a manifest takes; "model" where nothing is left of it."""
+    """The name of a file or a folder as a model name that a manifest accepts; "model" where nothing is left of it."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:LONGEST_NAME] or "model"
 
 
+def is_model_name(text: str) -> bool:
+    """Whether a manifest accepts a name."""
+    return re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}", text) is not None
+
+
 def check_free(folder: Path, force: bool) -> None:
-    """Raise OutputError for a folder that is there and not empty, unless it holds a bundle and `force` is given."""
+    """Raise OutputError for a folder that exists and is not empty, unless it is a bundle and `force` is set."""
     try:
-        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         bundle = (folder / MANIFEST_NAME).is_file()
     except OSError as error:
-        raise OutputError(f"{folder} cannot be looked at ({error.strerror or error}); name another folder") from error
-    if taken and not bundle:
+        raise OutputError(f"{folder} cannot be read ({error.strerror or error}); name another folder") from error
+    if occupied and not bundle:
         raise OutputError(f"{folder} exists and is not a bundle, so it is not overwritten; name another folder with -o")
-    if taken and not force:
-        raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace a bundle")
+    if occupied and not force:
+        raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace the bundle")
 
 
 def check_writable(target: Path) -> None:
-    """Raise OutputError where nothing can be made beside `target`, which need not exist. Leaves nothing behind."""
+    """Raise OutputError where `target`, or folders that it lies in, could not be made. Leaves nothing behind."""
     try:
-        folder = next(place for place in target.absolute().parents if place.exists())
+        folder = next(parent for parent in target.absolute().parents if parent.exists())
         with TemporaryDirectory(prefix=".edgecap-", dir=folder):
             pass
     except OSError as error:

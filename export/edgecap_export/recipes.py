@@ -1,17 +1,16 @@
-"""Recipes of precision: what becomes of a student's graphs, as one frozen dataclass that travels in the manifest.
+"""Recipes of precision: how float graphs are quantised, as one frozen dataclass that travels in the manifest.
 
-A recipe says what is done, not how (`edgecap_export.quantisation.quantise`,
-`edgecap_export.quantisation.fp16_weights`). The choices in `INT8` were measured on x86-64 with AVX-512 VNNI in ONNX
-Runtime 1.32, one thread; the comments give the times.
+A recipe says what is done, not how (`edgecap_export.quantisation`). The choices in `INT8` were measured on x86-64 with
+AVX-512 VNNI in ONNX Runtime 1.32, one thread; the comments give the times.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-import msgspec
+from edgecap.bundle.manifest import Precision
 
 ConvKind = Literal["plain", "pointwise", "depthwise"]
 """A convolution over all channels with a kernel above 1x1; one of 1x1; one of a single channel each."""
@@ -22,20 +21,20 @@ class ExportRecipe:
     """How float graphs become graphs of another precision."""
 
     name: str
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     convolutions: tuple[ConvKind, ...] = ()
     """Kinds that run in static int8: weights signed, one scale for each channel; activations unsigned, one scale."""
     dynamic: tuple[ConvKind, ...] = ()
-    """Kinds that run in int8 with the range of each input taken as it comes: floats in, floats out, bytes within."""
+    """Kinds that run in int8 with the range of each input computed at run time: float inputs and outputs."""
     float_first: int = 0
     """So many of those, counted from the input, stay in float."""
     keep: tuple[str, ...] = ()
-    """Nodes of the float graph that stay in float whatever their kind, by name."""
+    """Names of nodes of the float graph that stay in float whatever their kind."""
     percentile: float = 99.99
     """How much of an activation's values in calibration its range covers, in per cent; as much is cut off at either
     end."""
     products: bool = False
-    """Whether the matrix products with weights run in int8 with the range of each input taken as it comes."""
+    """Whether the matrix products with weights run in int8 with the range of each input computed at run time."""
     half_weights: bool = False
     """Whether float weights are stored as float16; they are widened when the graph is loaded."""
     maps: bool = False
@@ -61,16 +60,10 @@ INT8 = ExportRecipe(
 # and floats again 1.8 ms, so 5.8; the rest is depthwise convolutions, squeeze-excite and changes of layout. Swish in
 # bytes (QLinearSigmoid, QLinearMul: 0.46 ns a value) costs more than by way of floats (0.31).
 INT8_SWISH = replace(INT8, name=f"{INT8.name}-late", float_first=13)
-
-
-def recipe_for(precision: str, architecture: str) -> ExportRecipe:
-    """The best measured recipe of a precision for an encoder. Raises KeyError for an unknown precision."""
-    if precision == "int8" and architecture == "efficientnet-b2":
-        return INT8_SWISH
-    recipes: dict[str, ExportRecipe] = {recipe.precision: recipe for recipe in (FP32, FP16, INT8)}
-    return recipes[precision]
+RECIPES: dict[Precision, ExportRecipe] = {"fp32": FP32, "fp16": FP16, "int8": INT8}
+"""The best measured recipes for ONNX Runtime and ReLU encoders."""
 
 
 def render_recipe(recipe: ExportRecipe) -> str:
     """One line of JSON."""
-    return json.dumps(msgspec.to_builtins(recipe), sort_keys=True)
+    return json.dumps(asdict(recipe), sort_keys=True)

@@ -4,15 +4,18 @@ seconds, and one with a whole encoder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgecap.audio.frontend import FrontEnd
 from edgecap_train.models.efficientnet import Block, BlockStage
-from edgecap_train.models.encoder import Encoder
+from edgecap_train.models.encoder import ENCODERS, Encoder
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.models.yamnet import SamePadded, Separable
 
@@ -40,7 +43,7 @@ class SmallEncoder(Encoder):
 
 
 def small_student(seed: int, **more: int) -> Student:
-    """A student of random weights whose memory says something about the sound, in eval mode."""
+    """A student of random weights whose memory depends on the sound, in eval mode."""
     torch.manual_seed(seed)
     config = StudentConfig(
         encoder="yamnet", front_end=FRONT_END, vocabulary_size=SIZE, d_model=32, feed_forward=64, max_tokens=8, **more
@@ -49,6 +52,14 @@ def small_student(seed: int, **more: int) -> Student:
     with torch.no_grad():
         drawn(student).decoder.embedding.weight.mul_(8)
     return student
+
+
+@contextmanager
+def small_yamnet() -> Iterator[None]:
+    """Within, the encoder "yamnet" is the small one, so that a command can load a checkpoint of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, "yamnet", "support.small_student:SmallEncoder")
+        yield
 
 
 def whole_student(encoder: Literal["yamnet", "efficientnet-b2"], seed: int) -> Student:

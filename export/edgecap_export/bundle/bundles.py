@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnx
 
 from edgecap._version import __version__
 from edgecap.bundle.bundle import Bundle, BundleContent, vocabulary_content, write_bundle
@@ -24,16 +23,17 @@ from edgecap.bundle.manifest import (
     EncoderSpec,
     Licence,
     Manifest,
+    Precision,
     Provenance,
     SilenceSpec,
     VocabularySpec,
 )
 from edgecap.inference.session import open_session
+from edgecap.runtimes import RUNTIMES, GraphRole
 from edgecap_export.graphs.onnx_export import OnnxGraphs, memory_frames, onnx_graphs
 from edgecap_export.graphs.verify import TOLERANCES, Difference, verify_session
-from edgecap_export.onnx.runtime import graph_files
-from edgecap_export.quantisation.fp16_weights import halve_weights
-from edgecap_export.runtimes import Precision, RuntimeName
+from edgecap_export.onnx.lowering import apply_recipe
+from edgecap_export.recipes import FP16, FP32
 from edgecap_train.models.encoder import FRAMES_PER_MEMORY
 from edgecap_train.models.student import Student
 from edgecap_train.text.vocabulary import Vocabulary, check_size
@@ -61,41 +61,36 @@ def export_bundle(
 
     `half` stores the graphs' weights in float16; the arithmetic stays float32. `card` is the text of its model card;
     `extra` gives more files, made from the graphs once they are verified.
-    Nothing is written unless the graphs do what PyTorch does.
+    Nothing is written unless the graphs agree with PyTorch.
     Raises ShapeMismatchError, ToleranceError, OutputError, CheckpointError for a vocabulary of another size.
     """
     check_size(vocabulary, student.config.vocabulary_size, name)
     window = window_frames(student, window_seconds)
     graphs = onnx_graphs(student, window)
-    precision: Precision = "fp16" if half else "fp32"
-    stored = OnnxGraphs(_halved(graphs.encode), _halved(graphs.decode)) if half else graphs
+    recipe = FP16 if half else FP32
+    stored = apply_recipe(recipe, graphs)
     manifest = manifest_of(
         student,
         name=name,
         window=window,
-        precision=precision,
+        precision=recipe.precision,
         licence=licence,
         metrics=metrics,
         silence=silence,
         provenance=provenance,
     )
-    contents = [*graph_files(stored), *common_contents(vocabulary, card)]
+    contents = bundle_contents("onnx", stored.by_role(), vocabulary, card)
     with trial(manifest, contents) as bundle:
-        differences = verify_session(student, open_session(bundle, 1), window, TOLERANCES[precision])
+        differences = verify_session(student, open_session(bundle, 1), window, TOLERANCES[recipe.precision])
     manifest = replace(manifest, provenance=with_details(provenance, difference_details(differences)))
     return write_bundle(folder, manifest, [*contents, *extra(graphs)])
 
 
-def _halved(graph: bytes) -> bytes:
-    stored: bytes = halve_weights(onnx.load_from_string(graph)).SerializeToString()
-    return stored
-
-
 @contextmanager
 def trial(manifest: Manifest, contents: Sequence[BundleContent]) -> Iterator[Bundle]:
-    """The bundle in a temporary folder, to be tried before it is written to its place."""
-    with TemporaryDirectory(prefix="edgecap-export-") as room:
-        yield write_bundle(Path(room) / "trial", manifest, contents)
+    """The bundle in a temporary folder, to check it before it is written to its place."""
+    with TemporaryDirectory(prefix="edgecap-export-") as folder:
+        yield write_bundle(Path(folder) / "trial", manifest, contents)
 
 
 def window_frames(student: Student, seconds: float = WINDOW_SECONDS) -> int:
@@ -114,7 +109,7 @@ def manifest_of(
     provenance: Provenance,
     metrics: Mapping[str, float] | None = None,
     silence: SilenceSpec | None = None,
-    runtime: RuntimeName = "onnx",
+    runtime: str = "onnx",
     encoder_input: EncoderInput = "log_mel",
     beams: int = 0,
 ) -> Manifest:
@@ -137,9 +132,12 @@ def manifest_of(
     )
 
 
-def common_contents(vocabulary: Vocabulary, card: str | None) -> list[BundleContent]:
-    """The files that bundles of every runtime have."""
-    contents = [vocabulary_content(vocabulary)]
+def bundle_contents(
+    runtime: str, graphs: Mapping[GraphRole, bytes], vocabulary: Vocabulary, card: str | None = None
+) -> list[BundleContent]:
+    """The files of a bundle: its graphs under the names of their runtime, the vocabulary, the text of a model card."""
+    contents = [BundleContent(name, role, graphs[role]) for role, name in RUNTIMES[runtime].graphs.items()]
+    contents.append(vocabulary_content(vocabulary))
     return contents if card is None else [*contents, BundleContent("MODEL_CARD.md", "card", card.encode())]
 
 
@@ -150,7 +148,7 @@ def with_details(provenance: Provenance, details: Mapping[str, str]) -> Provenan
 
 def difference_details(differences: Sequence[Difference]) -> dict[str, str]:
     """Differences from PyTorch as details of a provenance."""
-    return {f"largest difference of {found.output}": _rounded_up(found.largest) for found in differences}
+    return {f"largest difference of {item.output}": _rounded_up(item.largest) for item in differences}
 
 
 def created_by() -> str:
@@ -176,7 +174,7 @@ def _decoder_spec(student: Student) -> DecoderSpec:
 
 
 def _rounded_up(value: float) -> str:
-    """One digit, so that another run's last bits do not change the manifest."""
+    """One digit, so that the last bits of another run do not change the manifest."""
     if value == 0:
         return "0"
     step = 10.0 ** math.floor(np.log10(value))

@@ -1,7 +1,7 @@
 """A bundle against its float32 original: same captions, same score, and how long each stage takes.
 
-Both are loaded by the runtime as a device loads them and run on one thread, in turns in one process. What is told is
-the processor time of that thread, so that ratios hold on a busy machine too.
+Both are loaded by the runtime as a device loads them and run on one thread, alternating in one process. Times are the
+processor time of that thread, so that ratios hold on a busy machine too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StageTime:
 
     @property
     def ratio(self) -> float:
-        """After in parts of before."""
+        """After divided by before."""
         return self.after / self.before
 
 
@@ -52,7 +52,7 @@ def captions_of(captioner: Captioner, sounds: Sequence[Waveform]) -> tuple[Sound
 
 
 def same(before: Sequence[object], after: Sequence[object]) -> float:
-    """Part of the pairs that are equal."""
+    """Share of the pairs that are equal."""
     return sum(a == b for a, b in zip(before, after, strict=True)) / len(before)
 
 
@@ -64,9 +64,9 @@ def compare_stages(before: Bundle, after: Bundle, sounds: Sequence[Waveform], ro
     seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in stages[0]}
     for turn in range(-WARM_UP, rounds):
         for name in seconds:
-            for index, contestant in enumerate(stages):
+            for index, stage in enumerate(stages):
                 begin = time.thread_time()
-                contestant[name](turn % len(sounds))
+                stage[name](turn % len(sounds))
                 if turn >= 0:
                     seconds[name][index].append(time.thread_time() - begin)
     return tuple(
@@ -82,9 +82,9 @@ def _stages(bundle: Bundle, sounds: Sequence[Waveform]) -> dict[str, Callable[[i
     if len(clips) < len(sounds):
         raise ValueError("times need sounds of a whole window")
     inside = manifest.encoder.input == "waveform"
-    heard = clips if inside else [log_mel(clip, manifest.front_end) for clip in clips]
+    inputs = clips if inside else [log_mel(clip, manifest.front_end) for clip in clips]
     memory = manifest.encoder.memory_length(manifest.encoder.window_frames)
-    encoded = [session.encode(sound, memory) for sound in heard]
+    encoded = [session.encode(sound, memory) for sound in inputs]
     beam, spec, words = manifest.decoder.default_beam, manifest.decoder, manifest.vocabulary
 
     def search(number: int) -> object:
@@ -98,7 +98,7 @@ def _stages(bundle: Bundle, sounds: Sequence[Waveform]) -> dict[str, Callable[[i
 
     return {
         "front end": lambda number: None if inside else log_mel(clips[number], manifest.front_end),
-        "encoder": lambda number: session.encode(heard[number], memory),
+        "encoder": lambda number: session.encode(inputs[number], memory),
         "search": search,
         "caption": lambda number: captioner.caption(clips[number], rate),
     }

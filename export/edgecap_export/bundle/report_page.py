@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgecap.util.html import Bar, BarChart, Block, Code, Failure, Section, Table, html_page
 from edgecap_export.bundle.bundles import created_by
 from edgecap_export.bundle.comparison import StageTime
-from edgecap_export.bundle.reports import BASELINE, Report
+from edgecap_export.bundle.report import BASELINE, Report
 from edgecap_export.quantisation.layers import LayerError
 from edgecap_export.recipes import render_recipe
 

@@ -1,10 +1,10 @@
-"""Where an export starts: a checkpoint, or a bundle that carries its float weights."""
+"""Where an export starts: a checkpoint, or a bundle that contains its float weights."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,15 +29,15 @@ PUBLISHED_NOTICE = "Weights by Xu, Liu, Wu, Wang and Plumbley (Interspeech 2024)
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A student with all that its bundles say about it."""
+    """A student with everything that its bundles say about it."""
 
     student: Student
     vocabulary: Vocabulary
     name: str
     licence: Licence
     provenance: Provenance
-    silence: SilenceSpec
-    metrics: Mapping[str, float]
+    silence: SilenceSpec = field(default_factory=SilenceSpec)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     card: str | None = None
     ranges: Ranges | None = None
     notes: tuple[str, ...] = ()
@@ -46,16 +46,16 @@ class ExportSource:
 def open_source(model: str | None, vocabulary: Path | None = None) -> ExportSource:
     """A checkpoint's file or folder, or a bundle's folder or name; the default model for None.
 
-    Raises CheckpointError, and BundleError for a bundle that carries no float weights.
+    Raises CheckpointError, and BundleError for a bundle without float weights.
     """
     if model is not None:
         path = Path(model).expanduser()
         if path.suffix in CHECKPOINTS or (path.is_dir() and not (path / MANIFEST_NAME).is_file()):
-            return of_checkpoint(load_checkpoint(path, vocabulary))
-    return _of_bundle(load_bundle(find_model(model)))
+            return checkpoint_source(load_checkpoint(path, vocabulary))
+    return _bundle_source(load_bundle(find_model(model)))
 
 
-def of_checkpoint(saved: SavedStudent) -> ExportSource:
+def checkpoint_source(saved: SavedStudent) -> ExportSource:
     """What bundles of an imported checkpoint say."""
     details = dict(saved.metadata)
     if saved.notes:
@@ -69,28 +69,21 @@ def of_checkpoint(saved: SavedStudent) -> ExportSource:
     provenance = Provenance(source=origin, sha256=saved.sha256, created_by=created_by(), details=details)
     name = model_name(saved.path.resolve().parent.name if saved.published else saved.path.stem)
     return ExportSource(
-        saved.student,
-        saved.vocabulary,
-        name,
-        licence,
-        provenance,
-        SilenceSpec(),
-        numbers(saved.metadata),
-        notes=saved.notes,
+        saved.student, saved.vocabulary, name, licence, provenance, metrics=numbers(saved.metadata), notes=saved.notes
     )
 
 
 def numbers(metadata: Mapping[str, str]) -> dict[str, float]:
     """The metrics in a checkpoint's metadata: every entry that is a finite number."""
-    found = {}
+    metrics = {}
     for name, text in metadata.items():
         try:
             value = float(text)
         except ValueError:
             continue
         if value - value == 0:
-            found[name] = value
-    return found
+            metrics[name] = value
+    return metrics
 
 
 def half_weights(student: Student, vocabulary: Vocabulary, metadata: Mapping[str, str]) -> bytes:
@@ -101,13 +94,13 @@ def half_weights(student: Student, vocabulary: Vocabulary, metadata: Mapping[str
         return path.read_bytes()
 
 
-def _of_bundle(bundle: Bundle) -> ExportSource:
+def _bundle_source(bundle: Bundle) -> ExportSource:
     manifest = bundle.manifest
     files = {entry.role: bundle.folder / entry.name for entry in manifest.files}
     if "weights" not in files:
         raise BundleError(
-            f"{bundle.folder} holds no float weights to export from; name the checkpoint it was made of, "
-            "or make the bundle with edgecap import --weights"
+            f"{bundle.folder} contains no float weights to export from; name the checkpoint it was made of, "
+            "or make the bundle again with edgecap import --weights"
         )
     saved = load_student(files["weights"])
     stored = bundle.folder / RANGES

@@ -1,5 +1,5 @@
-"""`edgecap export`: a model to bundles of any runtime and precision. Loads without torch, as
-`edgecap_export.cli.import_checkpoint`."""
+"""`edgecap export`: a model to bundles of any runtime and precision. Loads without torch, so that the command line can
+list the command where it cannot run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecap.cli.console import say, table, write
-from edgecap.errors import EdgecapError, MissingDependencyError, OutputError, VerificationError
+from edgecap.errors import MissingDependencyError, OutputError, VerificationError
 from edgecap.util.files import to_json, write_atomically
 from edgecap_export.output_paths import check_free, check_writable
-from edgecap_export.runtimes import TOOLCHAINS, Precision, RuntimeName, check_toolchain
+from edgecap_export.runtimes import LOWERINGS, untested_packages
 
 if TYPE_CHECKING:
-    from edgecap.bundle.manifest import EncoderInput
-    from edgecap_export.bundle.exports import Exporter
+    from edgecap.bundle.manifest import EncoderInput, Precision
+    from edgecap_export.bundle.exporter import Exporter
 
 
 def export(
@@ -35,20 +35,24 @@ def export(
         typer.Option(
             "--runtime",
             metavar="RUNTIME",
-            help="onnx, executorch, litert or all; may be repeated. [default: onnx]",
+            help=f"{', '.join(LOWERINGS)} or all; may be repeated. [default: onnx]",
             show_default=False,
         ),
     ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Float32, as trained. [default]")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Weights in float16: half the size.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Bytes where they pay: a quarter of the size, faster.")] = False,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Quantised to int8 where that speeds inference up: a quarter of the size, faster."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder of the bundle; of several, the folder that they go into. [default: NAME-RUNTIME-PRECISION]",
+            help="Folder of the bundle; of several bundles, the folder that contains them. "
+            "[default: NAME-RUNTIME-PRECISION]",
         ),
     ] = None,
     calibration: Annotated[
@@ -56,8 +60,8 @@ def export(
         typer.Option(
             "--calibration",
             metavar="FOLDER",
-            help="Recordings to measure the ranges for int8 on, 200 or "
-            "more. [default: the ranges stored with the weights]",
+            help="Recordings to measure the ranges for int8 on, 200 or more. "
+            "[default: the ranges stored with the weights]",
         ),
     ] = None,
     verify: Annotated[
@@ -70,14 +74,14 @@ def export(
         ),
     ] = None,
     vocabulary: Annotated[
-        Path | None, typer.Option("--vocabulary", metavar="PATH", help="Of a checkpoint that holds none.")
+        Path | None, typer.Option("--vocabulary", metavar="PATH", help="Of a checkpoint that contains none.")
     ] = None,
     front_end: Annotated[
         str,
         typer.Option(
             "--front-end",
             metavar="PLACE",
-            help="outside (NumPy makes the log-mel) or in-graph (the graph takes the waveform).",
+            help="outside (NumPy computes the log-mel) or in-graph (the graph takes the waveform).",
         ),
     ] = "outside",
     force: Annotated[
@@ -85,22 +89,22 @@ def export(
         typer.Option(
             "--force",
             "-f",
-            help="Replace a bundle that is there, write one that fails its checks, and use "
-            "a toolchain of an untested version.",
+            help="Replace an existing bundle, write one that fails its checks, and use toolchains of an untested "
+            "version.",
         ),
     ] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write the reports as one HTML page, too.")
+        Path | None, typer.Option("--report", metavar="FILE", help="Also write the reports as one HTML page.")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Only rank the layers by what int8 does to them; write nothing.")
+        bool, typer.Option("--explain", help="Only rank the layers by the error that int8 causes; write nothing.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Export a model: the same captions from a smaller, faster bundle for edgecap caption --model DIR.
 
     The result is compared with PyTorch and with the float32 ONNX bundle before it is written; report.json inside the
-    bundle tells everything that was measured. Several runtimes and precisions may be given at once.
+    bundle holds everything that was measured. Several runtimes and precisions may be given at once.
 
     \b
     Examples:
@@ -118,40 +122,39 @@ def export(
     for name in runtimes:
         _check_toolchain(name, force)
     try:
-        from edgecap_export.bundle.exports import Exporter
+        from edgecap_export.bundle.exporter import Exporter
         from edgecap_export.bundle.sources import open_source
     except ImportError as error:
         raise MissingDependencyError.for_extra("edgecap export", "export") from error
     source = open_source(model, vocabulary)
     for note in source.notes:
         say("warning", note)
-    folders = {
-        pair: _folder(output, several, f"{source.name}-{'-'.join(pair)}")
-        for pair in itertools.product(runtimes, precisions)
-    }
+    folders: dict[tuple[str, Precision], Path] = {}
+    for pair in itertools.product(runtimes, precisions):
+        name = f"{source.name}-{'-'.join(pair)}"
+        folders[pair] = (output or Path()) / name if several or output is None else output
     for folder in () if explain else folders.values():
         check_free(folder, force)
         check_writable(folder)
     if report is not None:
         check_writable(report)
     exporter = Exporter(
-        source, references=verify, encoder_input=encoder_input, progress=lambda step: say("note", f"{step} …")
+        source, references=verify, encoder_input=encoder_input, notify=lambda step: say("note", f"{step} …")
     )
     if "int8" in precisions and calibration is not None:
         for warning in exporter.calibrate(calibration):
             say("warning", warning)
     if explain:
-        _explain(exporter, runtimes, precisions, json)
+        _explain(exporter, runtimes[0], json)
     else:
         _export(exporter, folders, force, report, json)
 
 
 def _export(
-    exporter: Exporter, folders: dict[tuple[RuntimeName, Precision], Path], force: bool, page: Path | None, json: bool
+    exporter: Exporter, folders: dict[tuple[str, Precision], Path], force: bool, page: Path | None, json: bool
 ) -> None:
-    """Write every bundle and print its report. One that fails its verification does not keep the others from it."""
+    """Write every bundle and print its report. If one fails its verification, the others are still written."""
     from edgecap_export.bundle.report_page import report_page
-    from edgecap_export.bundle.report_text import report_lines
 
     documents, reports, failed = [], [], []
     for (runtime, precision), folder in folders.items():
@@ -168,7 +171,7 @@ def _export(
         reports.append(report)
         documents.append({"bundle": str(folder), "bytes": bundle.size, "report": report.document()})
         if not json:
-            for line in (*report_lines(report), str(folder), ""):
+            for line in (*report.lines(), str(folder), ""):
                 write(line)
     if page is not None and reports:
         write_atomically(page, report_page(reports))
@@ -177,70 +180,63 @@ def _export(
     if failed:
         raise VerificationError(
             f"{len(failed)} of {len(folders)} exports failed their verification and were not "
-            f"written ({', '.join(failed)}); --force writes them all the same"
+            f"written ({', '.join(failed)}); --force writes them nevertheless"
         )
 
 
 def _check_options(precisions: list[Precision], calibration: Path | None, explain: bool, report: Path | None) -> None:
-    """Raise BadParameter for options that would do nothing together, OutputError for a page that is a folder."""
+    """Raise BadParameter for options that have no effect together, OutputError for a page that is a folder."""
     if calibration is not None and "int8" not in precisions:
         raise typer.BadParameter("only int8 has ranges to measure; add --int8", param_hint="--calibration")
     if report is not None and explain:
         raise typer.BadParameter("--explain exports nothing, so there is no page to write", param_hint="--report")
     if report is not None and report.is_dir():
         raise OutputError(f"{report} is a folder; name a file for the page")
+    if explain and "int8" not in precisions:
+        raise typer.BadParameter("only int8 has layers to rank; add --int8", param_hint="--explain")
 
 
-def _runtimes(given: list[str]) -> list[RuntimeName]:
-    """The runtimes asked for, each once. Raises BadParameter for an unknown one."""
-    for name in given:
-        if name != "all" and name not in TOOLCHAINS:
+def _runtimes(names: list[str]) -> list[str]:
+    """The chosen runtimes, each once. Raises BadParameter for an unknown one."""
+    for name in names:
+        if name != "all" and name not in LOWERINGS:
             raise typer.BadParameter(
-                f"{name!r} is no runtime that edgecap exports for; use {', '.join(TOOLCHAINS)} or all",
-                param_hint="--runtime",
+                f"unknown runtime {name!r}; use {', '.join(LOWERINGS)} or all", param_hint="--runtime"
             )
-    return [name for name in TOOLCHAINS if name in given or "all" in given]
+    return [name for name in LOWERINGS if name in names or "all" in names]
 
 
 def _precisions(fp32: bool, fp16: bool, int8: bool) -> list[Precision]:
     wanted: dict[Precision, bool] = {"fp32": fp32, "fp16": fp16, "int8": int8}
-    return [name for name, asked in wanted.items() if asked] or ["fp32"]
+    return [name for name, chosen in wanted.items() if chosen] or ["fp32"]
 
 
 def _encoder_input(front_end: str) -> EncoderInput:
     places: dict[str, EncoderInput] = {"outside": "log_mel", "in-graph": "waveform"}
     if front_end not in places:
         raise typer.BadParameter(
-            f"{front_end!r} is no place for the front end; use {' or '.join(places)}", param_hint="--front-end"
+            f"unknown place {front_end!r} for the front end; use {' or '.join(places)}", param_hint="--front-end"
         )
     return places[front_end]
 
 
-def _check_toolchain(name: RuntimeName, force: bool) -> None:
+def _check_toolchain(runtime: str, force: bool) -> None:
     """Raise MissingDependencyError for a toolchain that is not installed, or untested and not forced."""
-    untested = check_toolchain(name)
+    untested = untested_packages(runtime)
     if untested and not force:
         raise MissingDependencyError(
-            f"{'; '.join(untested)}; type: pip install "
-            f'"edgecap[{TOOLCHAINS[name].extra}]", or add --force to try it all the same'
+            f'{"; ".join(untested)}; type: pip install "edgecap[{LOWERINGS[runtime].extra}]", '
+            "or add --force to try it anyway"
         )
-    for remark in untested:
-        say("warning", remark)
+    for warning in untested:
+        say("warning", warning)
 
 
-def _folder(output: Path | None, several: bool, name: str) -> Path:
-    if several:
-        return (output or Path()) / name
-    return output or Path(name)
+def _explain(exporter: Exporter, runtime: str, json: bool) -> None:
+    """Print the error that int8 causes in each layer, and what stays in float for a runtime."""
+    from edgecap_export.bundle.report import layer_lines
 
-
-def _explain(exporter: Exporter, runtimes: list[RuntimeName], precisions: list[Precision], json: bool) -> None:
-    """Print what int8 does to each layer; the lowering of the first runtime says what stays in float."""
-    from edgecap_export.bundle.report_text import layer_lines
-
-    if "int8" not in precisions:
-        raise EdgecapError("there is nothing to explain: only int8 has layers to rank; add --int8")
-    layers, stays = exporter.explained(runtimes[0])
+    layers, stays = exporter.explained(runtime)
     if json:
         write(to_json({"layers": [{"node": layer.node, "error": layer.error} for layer in layers], "float": stays}))
         return

@@ -1,11 +1,7 @@
-"""`edgecap import`: a published checkpoint to a bundle.
-
-The module loads without torch, so that the command line can list the command where it cannot run.
-"""
+"""`edgecap import`: a published checkpoint to a bundle. Loads without torch, as `edgecap_export.cli.export`."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,16 +11,14 @@ import typer
 from edgecap.bundle.bundle import BundleContent
 from edgecap.bundle.manifest import Licence
 from edgecap.cli.console import say, write
-from edgecap.errors import EdgecapError, MissingDependencyError
+from edgecap.errors import DataError, MissingDependencyError
 from edgecap.util.files import to_json
-from edgecap_export.output_paths import LONGEST_NAME, check_free, check_writable, model_name
+from edgecap_export.output_paths import check_free, check_writable, is_model_name, model_name
 
 if TYPE_CHECKING:
     from edgecap_export.calibration import CalibrationSet
     from edgecap_export.graphs.onnx_export import OnnxGraphs
     from edgecap_train.checkpoints.checkpoint import SavedStudent
-
-NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 
 
 def import_checkpoint(
@@ -62,7 +56,7 @@ def import_checkpoint(
         bool,
         typer.Option(
             "--weights",
-            help="Put the float weights in too, in float16, so that edgecap export can start from the bundle.",
+            help="Also put in the float weights, in float16, so that edgecap export can start from the bundle.",
         ),
     ] = False,
     calibration: Annotated[
@@ -71,16 +65,16 @@ def import_checkpoint(
             "--calibration",
             metavar="FOLDER",
             help="With --weights: recordings to measure the ranges on that "
-            "int8 needs; the ranges go into the bundle, and the weights in a form that int8 takes well.",
+            "int8 needs. The bundle gets the ranges, and weights with equalised channels, which int8 rounds less.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing bundle.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make a bundle of a published student's checkpoint, for edgecap caption --model DIR.
 
-    Reads the effb2-trm students of Xu et al. (2024) in every form they are published in. No code in a checkpoint is
-    run. The graphs are compared with PyTorch before anything is written. It takes half a minute.
+    Reads the effb2-trm students of Xu et al. (2024) in every published form. No code in a checkpoint is run. The graphs
+    are compared with PyTorch before anything is written. It takes half a minute.
 
     \b
     Examples:
@@ -91,11 +85,11 @@ def import_checkpoint(
     check_writable(output)
     name = _name(name, output)
     if calibration is not None and not weights:
-        raise typer.BadParameter("ranges are of no use without weights; add --weights", param_hint="--calibration")
+        raise typer.BadParameter("ranges are only used with the weights; add --weights", param_hint="--calibration")
     text = _read_card(card)
     try:
         from edgecap_export.bundle.bundles import export_bundle, window_frames
-        from edgecap_export.bundle.sources import of_checkpoint
+        from edgecap_export.bundle.sources import checkpoint_source
         from edgecap_export.calibration import read_calibration
         from edgecap_export.quantisation.channel_equalisation import equalised
         from edgecap_train.checkpoints.checkpoint import load_checkpoint
@@ -104,13 +98,13 @@ def import_checkpoint(
     saved = load_checkpoint(path, vocabulary)
     for note in saved.notes:
         say("warning", note)
-    found = None
+    recordings = None
     if calibration is not None:
-        found = read_calibration(calibration, saved.student.config.front_end, window_frames(saved.student))
-        for warning in found.warnings:
+        recordings = read_calibration(calibration, saved.student.config.front_end, window_frames(saved.student))
+        for warning in recordings.warnings:
             say("warning", warning)
-        saved = replace(saved, student=equalised(saved.student, found.log_mels))
-    source = of_checkpoint(saved)
+        saved = replace(saved, student=equalised(saved.student, recordings.log_mels))
+    source = checkpoint_source(saved)
     bundle = export_bundle(
         saved.student,
         saved.vocabulary,
@@ -120,7 +114,7 @@ def import_checkpoint(
         provenance=source.provenance,
         metrics=source.metrics,
         card=text,
-        extra=lambda graphs: _float_weights(saved, graphs, found) if weights else [],
+        extra=lambda graphs: _float_weights(saved, graphs, recordings) if weights else [],
         half=half,
     )
     if json:
@@ -130,15 +124,15 @@ def import_checkpoint(
         say("note", f"{name}, {bundle.size / 1e6:.1f} MB; type: edgecap caption --model {output} FILE")
 
 
-def _name(given: str | None, output: Path) -> str:
-    """The model's name. Raises BadParameter for one that no manifest takes."""
-    if given is None:
-        given = model_name(output.resolve().name)
-    if not NAME.fullmatch(given):
+def _name(name: str | None, output: Path) -> str:
+    """The model's name. Raises BadParameter for one that manifests do not accept."""
+    if name is None:
+        return model_name(output.resolve().name)
+    if not is_model_name(name):
         raise typer.BadParameter(
-            f"{given!r} is no name for a model; use letters, digits, dots and dashes", param_hint="--name"
+            f"invalid model name {name!r}; use letters, digits, dots, underscores and dashes", param_hint="--name"
         )
-    return given
+    return name
 
 
 def _read_card(path: Path | None) -> str | None:
@@ -147,16 +141,16 @@ def _read_card(path: Path | None) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise EdgecapError(f"the model card {path} cannot be read ({error}); name a text file in UTF-8") from error
+        raise DataError(f"the model card {path} cannot be read ({error}); name a text file in UTF-8") from error
 
 
-def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, found: CalibrationSet | None) -> list[BundleContent]:
+def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, recordings: CalibrationSet | None) -> list[BundleContent]:
     """The weights in float16, and the ranges measured on a calibration set."""
     from edgecap_export.bundle.sources import WEIGHTS, half_weights
-    from edgecap_export.quantisation.ranges import FILE_NAME, ranges_of, render_ranges
+    from edgecap_export.quantisation.ranges import FILE_NAME, render_ranges, student_ranges
 
     contents = [BundleContent(WEIGHTS, "weights", half_weights(saved.student, saved.vocabulary, saved.metadata))]
-    if found is not None:
-        ranges = ranges_of(saved.student, graphs, found)
+    if recordings is not None:
+        ranges = student_ranges(saved.student, graphs, recordings)
         contents.append(BundleContent(FILE_NAME, "other", render_ranges(ranges)))
     return contents

@@ -3,7 +3,7 @@
 XNNPACK itself has convolutions and products of float32 with float16 weights, which it widens once when a program is
 loaded; that runs on every processor and is as fast and almost as exact as float32. ExecuTorch's exporter has no switch
 for it: a model in float16 would compute in float16 and still store its convolutions in float32. So its serialiser is
-told here, weight by weight.
+patched here, weight by weight.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def half_weights() -> Iterator[None]:
 
 
 def _is_weight(node: Node) -> bool:
-    """Whether a constant is what linear layers and convolutions multiply with.
+    """Whether a constant is a factor of linear layers and convolutions.
 
     Of a convolution with one channel in for each out XNNPACK takes float32 alone; such weights are few.
     """

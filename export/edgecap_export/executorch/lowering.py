@@ -1,103 +1,93 @@
-"""Exported PyTorch programs to one ExecuTorch program whose operators XNNPACK runs, and what became of each."""
+"""ExecuTorch's lowering: one `.pte` with the methods `encode` and `decode`.
+
+Method by method: the graph as PyTorch exports it, int8 by its own quantiser (`quantise`), operators that XNNPACK's
+delegate knows (`rewrites`), one program (`program`).
+"""
 
 from __future__ import annotations
 
-import logging
-import operator
-import os
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import copy
+from contextlib import nullcontext
 
+import torch
+from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
 
-_QUIET = ("torch", "torchao", "executorch", "root")
+from edgecap.bundle.manifest import Precision
+from edgecap.errors import EdgecapError
+from edgecap_export.executorch.half import half_weights
+from edgecap_export.executorch.program import build_program, quiet_toolchain
+from edgecap_export.executorch.quantise import SmallTable, measured, quantised, staying
+from edgecap_export.executorch.rewrites import fold_padding, rewritten
+from edgecap_export.graphs.onnx_export import EXPORT_BEAMS, DecodeGraph, example_decode_inputs, memory_frames
+from edgecap_export.graphs.waveform import encoder_graph
+from edgecap_export.recipes import RECIPES, ExportRecipe
+from edgecap_export.runtimes import Lowered, LoweringRequest
 
+OBSERVED = 8
+"""Log-mels that ranges are observed on where none was measured."""
 
-@dataclass(frozen=True)
-class Lowering:
-    """A `.pte` and its operators."""
-
-    program: bytes
-    operators: Mapping[str, int]
-    """"method: operator (precision)" → how many run, by the delegate or not."""
-    not_delegated: Mapping[str, int]
-    """"method: operator" → how many of them ExecuTorch's own kernels run."""
-
-    @property
-    def delegated(self) -> float:
-        """Part of the operators that XNNPACK runs."""
-        return 1.0 - sum(self.not_delegated.values()) / sum(self.operators.values())
-
-
-def lowered(programs: Mapping[str, ExportedProgram]) -> Lowering:
-    """Methods by name to one program. Call it inside `quiet_toolchain`, as all that touches ExecuTorch's exporter."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-
-    edge = to_edge_transform_and_lower(dict(programs), partitioner={name: [XnnpackPartitioner()] for name in programs})
-    operators: Counter[str] = Counter()
-    left: Counter[str] = Counter()
-    for name in programs:
-        graph = edge.exported_program(name).graph_module
-        left.update(f"{name}: {kind}" for kind, _ in _operators(graph))
-        operators.update(f"{name}: {kind} ({precision})" for kind, precision in _operators(graph))
-        for part in _delegates(graph):
-            operators.update(f"{name}: {kind} ({precision})" for kind, precision in _operators(part))
-    program = edge.to_executorch().buffer
-    return Lowering(bytes(program), dict(sorted(operators.items())), dict(sorted(left.items())))
+# XNNPACK has no swish on bytes: with fixed ranges every map of EfficientNet goes from bytes to floats and back for it.
+# Where only the pointwise convolutions' inputs become bytes, the maps stay floats, and next to nothing is lost.
+INT8_SWISH = ExportRecipe(
+    name="int8-dynamic-pointwise-dynamic-products",
+    precision="int8",
+    dynamic=("pointwise",),
+    products=True,
+    half_weights=True,
+)
 
 
-@contextmanager
-def quiet_toolchain() -> Iterator[None]:
-    """Keep the toolchain's remarks on packages that edgecap does not use, and on its own code, off the terminal."""
-    loggers = [logging.getLogger(name) for name in _QUIET]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+class ExecuTorchLowering:
+    """One `.pte`, fixed to `EXPORT_BEAMS` beams."""
+
+    def recipe(self, precision: Precision, architecture: str) -> ExportRecipe:
+        """The best measured recipe of a precision for an encoder."""
+        return INT8_SWISH if precision == "int8" and architecture == "efficientnet-b2" else RECIPES[precision]
+
+    def lower(self, request: LoweringRequest) -> Lowered:
+        """Export, quantise and delegate both graphs. Raises EdgecapError where the toolchain refuses them."""
+        with quiet_toolchain():
+            try:
+                return _lower(request)
+            except EdgecapError:
+                raise
+            except Exception as error:  # the toolchain's own share no base class
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise EdgecapError(
+                    f"ExecuTorch's toolchain refuses the model ({reason}); nothing was written"
+                ) from error
 
 
-def _delegates(graph: GraphModule) -> list[GraphModule]:
-    """The parts of a lowered graph that a delegate runs, as they were before."""
-    parts = [getattr(graph, str(node.target)) for node in graph.graph.nodes if node.op == "get_attr"]
-    return [part.original_module.graph_module for part in parts if hasattr(part, "original_module")]
+def _lower(request: LoweringRequest) -> Lowered:
+    recipe, student = request.recipe, copy.deepcopy(request.student)
+    if recipe.precision != "fp32":
+        table = SmallTable(student.decoder.embedding.weight, int8=recipe.precision == "int8")
+        student.decoder.add_module("embedding", table)
+    encoder, _, encode_inputs = encoder_graph(student, request.window, request.encoder_input)
+    decode_inputs = example_decode_inputs(student, memory_frames(request.student, request.window), EXPORT_BEAMS)
+    encode, decode = _exported(encoder, encode_inputs), _exported(DecodeGraph(student), decode_inputs)
+    fold_padding(encode)
+    stays: dict[str, str] = {}
+    if recipe.precision == "int8":
+        stays = staying(encode, recipe)
+        # measured ranges replace all that they name, and a front end in the graph takes no log-mels
+        log_mels = () if request.encoder_input == "waveform" else request.calibration.log_mels[:OBSERVED]
+        samples: list[tuple[Tensor, ...]] = [(torch.from_numpy(log_mel), encode_inputs[1]) for log_mel in log_mels]
+        ranges = measured(encode, request)
+        encode = quantised(encode, samples or [encode_inputs], recipe, ranges=ranges, stays=stays)
+        decode = quantised(decode, [decode_inputs], recipe)
+    with half_weights() if recipe.half_weights else nullcontext():
+        built = build_program({"encode": rewritten(encode), "decode": rewritten(decode)})
+    return Lowered(
+        graphs={"program": built.content},
+        operators=built.operators,
+        not_delegated=built.not_delegated,
+        delegated=built.delegated,
+        stays_float=stays,
+        beams=EXPORT_BEAMS,
+    )
 
 
-_FREE = ("quantize", "dequantize", "choose_qparams", "executorch_call_delegate", "getitem")
-"""No operators: they say how a neighbour works, or call a part that is counted by itself."""
-
-
-def _operators(graph: GraphModule) -> Iterator[tuple[str, str]]:
-    """Kind and precision of each operator of a graph."""
-    for node in graph.graph.nodes:
-        kind = _kind(node)
-        if kind and not kind.startswith(_FREE):
-            yield kind, "int8" if _is_int8(node) else "float"
-
-
-def _kind(node: Node) -> str:
-    if node.op != "call_function" or node.target is operator.getitem:
-        return ""
-    name = str(getattr(node.target, "__name__", node.target))
-    return name.removeprefix("aten.").removeprefix("quantized_decomposed.").removeprefix("torchao.").split(".")[0]
-
-
-def _is_int8(node: Node) -> bool:
-    """Whether an operator works on bytes: its weight is widened from bytes, or all that it takes and gives is."""
-    arguments: list[Any] = [item for item in node.args if isinstance(item, Node)]
-    widened = [_kind(item).startswith("dequantize") for item in arguments]
-    if _kind(node) in ("linear", "convolution"):
-        return len(widened) > 1 and widened[1]
-    return bool(widened) and all(widened) and all(_kind(user).startswith("quantize") for user in node.users)
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    return torch.export.export(module.eval(), inputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -19,7 +20,7 @@ from torch.fx import GraphModule, Node
 from edgecap_export.quantisation.int8_plan import FIRST
 from edgecap_export.quantisation.quantise import Range, simplified
 from edgecap_export.recipes import ConvKind, ExportRecipe
-from edgecap_export.runtimes import Work
+from edgecap_export.runtimes import LoweringRequest
 
 aten = torch.ops.aten
 NARROW = 32
@@ -31,11 +32,11 @@ _SAME_VALUES = {aten.pad.default, aten.constant_pad_nd.default, aten.view.defaul
 class SmallTable(nn.Module):
     """An embedding whose rows are signed bytes with a scale each, or float16; `weight` stays for the classifier."""
 
-    def __init__(self, weight: Tensor, *, whole: bool) -> None:
+    def __init__(self, weight: Tensor, *, int8: bool) -> None:
         super().__init__()
         self.weight = weight
         table = weight.detach()
-        scales = table.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127 if whole else None
+        scales = table.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127 if int8 else None
         self.register_buffer("rows", table.half() if scales is None else (table / scales).round().to(torch.int8))
         self.register_buffer("scales", scales)
         self.rows: Tensor
@@ -47,18 +48,18 @@ class SmallTable(nn.Module):
         return rows if self.scales is None else rows * self.scales.index_select(0, tokens)
 
 
-def quantised(  # noqa: PLR0917
+def quantised(
     program: ExportedProgram,
-    inputs: tuple[Tensor, ...],
-    recipe: ExportRecipe,
     samples: Sequence[tuple[Tensor, ...]],
-    ranges: Mapping[str, Range],
-    stays: Mapping[str, str],
+    recipe: ExportRecipe,
+    *,
+    ranges: Mapping[str, Range] = MappingProxyType({}),
+    stays: Mapping[str, str] = MappingProxyType({}),
 ) -> ExportedProgram:
     """An exported graph as a program that works on bytes where the recipe says so.
 
-    `samples` are inputs to observe ranges on, at least one; `ranges` are better ones of what nodes of the graph make,
-    by name, where they were measured. `stays` names the convolutions that are left in float.
+    `samples` are inputs to observe ranges on, at least one; `ranges` replace the observed ones of the nodes that they
+    name. `stays` names the convolutions that are left in float.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import ComposableQuantizer
@@ -68,7 +69,7 @@ def quantised(  # noqa: PLR0917
         for sample in samples:
             prepared(*sample)
     _set_ranges(prepared, ranges)
-    return torch.export.export(convert_pt2e(prepared), inputs)
+    return torch.export.export(convert_pt2e(prepared), samples[0])
 
 
 def staying(program: ExportedProgram, recipe: ExportRecipe) -> dict[str, str]:
@@ -84,23 +85,23 @@ def staying(program: ExportedProgram, recipe: ExportRecipe) -> dict[str, str]:
         if chosen <= recipe.float_first:
             stays[node.name] = FIRST
         elif node.name in recipe.keep:
-            stays[node.name] = "kept by the recipe: it hurts"
+            stays[node.name] = "the recipe keeps it in float"
         elif kind in recipe.dynamic and node.meta["val"].shape[1] < NARROW:
-            stays[node.name] = f"fewer than {NARROW} channels come out: finding the range costs more than bytes gain"
+            stays[node.name] = f"fewer than {NARROW} channels come out: computing the range costs more than int8 gains"
     return stays
 
 
-def measured(program: ExportedProgram, work: Work) -> dict[str, Range]:
+def measured(program: ExportedProgram, request: LoweringRequest) -> dict[str, Range]:
     """The ranges that calibration measured on the float ONNX encoder, by the nodes of PyTorch's exported graph.
 
     Both come from one definition: most names are the same, and the convolutions, which ONNX names after the
     normalisation that is folded into them, are the same in number and order.
     """
-    ranges = work.calibration.ranges
-    if ranges is None or not work.recipe.convolutions:
+    ranges = request.calibration.ranges
+    if ranges is None or not request.recipe.convolutions:
         return {}
-    spans = ranges.of(work.recipe)
-    model = simplified(onnx.load_from_string(work.float_graphs.encode))
+    spans = ranges.of(request.recipe)
+    model = simplified(onnx.load_from_string(request.float_graphs.encode))
     outputs = [node.output[0] for node in model.graph.node if node.op_type == "Conv"]
     named = {node.name: output for node, output in zip(_convolutions(program), outputs, strict=True)}
     names = {node.name: named.get(node.name, node.name) for node in program.graph.nodes}
@@ -125,7 +126,7 @@ def _quantizers(recipe: ExportRecipe, stays: Mapping[str, str]) -> list[Any]:
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer
 
     class Exactly(XNNPACKQuantizer):  # type: ignore[misc] # torchao has no types
-        """Annotates what it is told to, and not the means and shapes behind it, whose ranges nobody measured."""
+        """Annotates the chosen operators only, not the means and shapes behind them, whose ranges are unknown."""
 
         def annotate(self, model: GraphModule) -> GraphModule:
             annotated: GraphModule = self._annotate_for_quantization_config(model)
@@ -137,10 +138,10 @@ def _quantizers(recipe: ExportRecipe, stays: Mapping[str, str]) -> list[Any]:
             lambda node: node.target != aten.conv2d.default or (node.name not in stays and kind_of(node) in kinds)
         )
 
-    found = [convolutions(_static(), recipe.convolutions), convolutions(_dynamic(), recipe.dynamic)]
+    quantizers = [convolutions(_static(), recipe.convolutions), convolutions(_dynamic(), recipe.dynamic)]
     if recipe.products:
-        found.append(Exactly().set_operator_type(aten.linear.default, _dynamic()))
-    return found
+        quantizers.append(Exactly().set_operator_type(aten.linear.default, _dynamic()))
+    return quantizers
 
 
 @cache
@@ -175,14 +176,14 @@ def _weights() -> Any:  # noqa: ANN401
 
 
 def _set_ranges(prepared: GraphModule, ranges: Mapping[str, Range]) -> None:
-    """Put measured ranges in the place of what the observers saw."""
+    """Replace what the observers saw by measured ranges."""
     observers: list[Any] = [node for node in prepared.graph.nodes if node.op == "call_module"]
     for node in observers:
         observer: Any = prepared.get_submodule(node.target)
         source = node.args[0]
         while source.target in _SAME_VALUES or source.op == "call_module":
             source = source.args[0]
-        found = ranges.get(source.name) if hasattr(observer, "min_val") and observer.min_val.dim() == 0 else None
-        if found is not None:
-            observer.min_val.fill_(found[0])
-            observer.max_val.fill_(found[1])
+        if source.name in ranges and hasattr(observer, "min_val") and observer.min_val.dim() == 0:
+            low, high = ranges[source.name]
+            observer.min_val.fill_(low)
+            observer.max_val.fill_(high)

@@ -3,7 +3,7 @@
 XNNPACK's delegate takes no `where`, `layer_norm`, `select`, `stack`, `unsqueeze`, and no product or mean over more axes
 than it knows; each one left cuts the delegated part in two, and every part costs a call. Each rewrite is a plain torch
 function with the meaning of the operator that it replaces, for the shapes that occur here, or NotImplemented for
-others, which then stay as they are. Whether the whole still says what PyTorch says, the export's comparison finds out.
+others, which then stay as they are. The comparison with PyTorch at the end of an export checks the result.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ aten = torch.ops.aten
 Replacement = Any
 """A Tensor, or NotImplemented."""
 _ZEROS = ((), ("constant",), ("constant", None), ("constant", 0.0))
-"""How a pad says that it pads with zeros."""
+"""Arguments of a pad that pads with zeros."""
 
 
 def rewritten(program: ExportedProgram) -> ExportedProgram:
     """The program with every rewrite applied; all other operators stay whole, linear layers among them."""
-    program = program.run_decompositions(dict(REWRITES))
-    return program
+    changed: ExportedProgram = program.run_decompositions(dict(REWRITES))
+    return changed
 
 
 def fold_padding(program: ExportedProgram) -> None:
@@ -133,7 +133,7 @@ def total(x: Tensor, axes: Sequence[int] | None, keepdim: bool = False, *, dtype
 
 
 def adaptive_avg_pool(x: Tensor, size: Sequence[int]) -> Replacement:
-    """The mean of each image, where that is what is asked for."""
+    """The mean of each image, where the output size is 1 x 1."""
     if list(size) != [1, 1]:
         return NotImplemented
     return x.mean((2, 3), keepdim=True)
@@ -151,4 +151,4 @@ REWRITES: dict[Any, Callable[..., Any]] = {
     aten.sum.dim_IntList: total,
     aten.adaptive_avg_pool2d.default: adaptive_avg_pool,
 }
-"""Operator → the function that takes its place."""
+"""Operator → the function that replaces it."""

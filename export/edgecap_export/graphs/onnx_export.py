@@ -18,10 +18,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from edgecap.runtimes import GraphRole
 from edgecap_train.models.student import Student
 
 OPSET = 18
-"""ONNX operator set: every operator of the graphs is in it, and ONNX Runtime 1.20 and later know it."""
+"""ONNX operator set: it has every operator of the graphs, and ONNX Runtime 1.20 and later support it."""
 EXPORT_BEAMS = 3
 """Beams of the example that is traced; the graph takes any number."""
 
@@ -32,7 +33,7 @@ DECODE_OUTPUTS = ("log_probs", "new_self_keys", "new_self_values")
 
 
 class EncodeGraph(nn.Module):
-    """One clip's log-mel to all that the decoder needs of it."""
+    """One clip's log-mel to everything that the decoder needs of it."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
@@ -75,6 +76,10 @@ class OnnxGraphs:
     encode: bytes
     decode: bytes
 
+    def by_role(self) -> dict[GraphRole, bytes]:
+        """Role in a bundle → bytes."""
+        return {"encode": self.encode, "decode": self.decode}
+
 
 def example_encode_inputs(student: Student, window_frames: int) -> tuple[Tensor, ...]:
     """Silence of a whole window, in the order of ENCODE_INPUTS."""
@@ -96,7 +101,7 @@ def example_decode_inputs(student: Student, memory_frames: int, beams: int) -> t
 
 
 def memory_frames(student: Student, window_frames: int) -> int:
-    """Memory frames that the encoder gives for a window."""
+    """Memory frames of a window."""
     with torch.inference_mode():
         return student.encode(example_encode_inputs(student, window_frames)[0]).shape[1]
 
@@ -139,7 +144,7 @@ def onnx_model(
             verbose=False,
         )
     if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
+        raise RuntimeError("torch.onnx.export returned no program")
     # torch builds it with its own copy of the schema's classes; bytes are what both sides agree on
     model = onnx.load_from_string(program.model_proto.SerializeToString())
     _forget_machine(model)
@@ -149,7 +154,7 @@ def onnx_model(
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's remarks on packages that edgecap does not use off the terminal."""
+    """Keep the exporter's warnings about packages that edgecap does not use off the terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""PyTorch as the backend of a session: the answer that every exported bundle is held to."""
+"""PyTorch as the backend of a session: the reference that every exported bundle is compared with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgecap_train.models.student import Student
 
 
 class TorchSession:
-    """A `Session` over a student in eval mode on the CPU, in the precision of its weights."""
+    """An `InferenceSession` over a student in eval mode on the CPU, in the precision of its weights."""
 
     def __init__(self, student: Student) -> None:
         self._student = student
@@ -22,14 +22,14 @@ class TorchSession:
         self._dtype = next(student.parameters()).dtype
 
     def encode(self, log_mel: LogMel, memory_length: int) -> Encoded:
-        """See `Session.encode`."""
+        """Run the encoder on one window, as `InferenceSession.encode` says."""
         with torch.inference_mode():
             outputs = self._encode(torch.from_numpy(log_mel)[None].to(self._dtype), torch.tensor([memory_length]))
         keys, values, embedding = (output.numpy() for output in outputs)
         return Encoded(keys, values, embedding[0], memory_length)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
-        """See `Session.decoder`."""
+        """A decoder of one window, as `InferenceSession.decoder` says."""
         _, _, _, *empty = example_decode_inputs(self._student, encoded.cross_keys.shape[2], beam)
         caches = [cache.to(self._dtype) for cache in empty[:2]]
         cross = [torch.from_numpy(array).to(self._dtype) for array in (encoded.cross_keys, encoded.cross_values)]
@@ -37,16 +37,9 @@ class TorchSession:
 
         def step(tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
             rows = torch.from_numpy(parents) if position else torch.arange(beam)
+            inputs = torch.from_numpy(tokens), torch.tensor([position]), length
             with torch.inference_mode():
-                log_probs, *caches[:] = self._decode(
-                    torch.from_numpy(tokens),
-                    torch.tensor([position]),
-                    length,
-                    caches[0][:, rows],
-                    caches[1][:, rows],
-                    *cross,
-                )
-            found: NDArray[np.float32] = log_probs.numpy()
-            return found
+                log_probs, *caches[:] = self._decode(*inputs, caches[0][:, rows], caches[1][:, rows], *cross)
+            return np.asarray(log_probs.numpy())
 
         return step

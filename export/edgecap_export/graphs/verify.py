@@ -1,12 +1,12 @@
 """Exported bundles against PyTorch: the same inputs into both, every output compared.
 
-Knows how a caption is made, not which runtime makes it: a `InferenceSession` does.
+Knows how a caption is made, not which runtime makes it: an `InferenceSession` does.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,38 +15,31 @@ import torch
 from numpy.typing import NDArray
 
 from edgecap.audio.frontend import log_mel
+from edgecap.bundle.manifest import Precision
 from edgecap.errors import ShapeMismatchError, ToleranceError, VerificationError
 from edgecap.inference.decoding import DecodeStep
-from edgecap.inference.onnx_session import import_onnxruntime
 from edgecap.inference.session import InferenceSession
 from edgecap.types import Waveform
 from edgecap_export.graphs.onnx_export import ENCODE_OUTPUTS
 from edgecap_export.graphs.torch_session import TorchSession
-from edgecap_export.runtimes import Precision
 from edgecap_train.models.search import SPECIALS
 from edgecap_train.models.student import Student
-
-Arrays = dict[str, NDArray[Any]]
-GraphRunner = Callable[[Mapping[str, NDArray[Any]]], Arrays]
-"""Runs one graph: inputs by name → outputs by name."""
 
 LENGTHS = (1.0, 0.63, 0.2)
 """Parts of the window that the clips fill; what is left is the front end's silence."""
 BEAMS = (3, 1)
 STEPS = 8
-
-
 ROUNDING = 100.0
-"""Weights that were never trained, or silence they have not met, can amplify the last bit a thousandfold. So
-an output may also differ by this many times what PyTorch's own float32 differs from its float64; ONNX
-Runtime's approximate sigmoid has been seen to need 20."""
+"""Untrained weights, or silence that the weights were not trained on, can amplify the last bit a thousandfold. So an
+output may also differ by this many times the difference between PyTorch's own float32 and float64; ONNX Runtime's
+approximate sigmoid has needed 20."""
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """The difference that passes for each output, in parts of the largest magnitude of PyTorch's own.
+    """The largest accepted difference of each output, relative to the largest magnitude of PyTorch's own.
 
-    fp32 graphs of trained weights come out below 2e-5.
+    fp32 graphs of trained weights differ by less than 2e-5.
     """
 
     encode: float = 2e-4
@@ -58,18 +51,18 @@ TOLERANCES: dict[Precision, Tolerances] = {
     "fp16": Tolerances(encode=2e-2, decode=2e-2),
     "int8": Tolerances(encode=0.8, decode=0.3),
 }
-"""Of the largest value of each output. In int8 the trained tiny model's cross values came out 0.55 away at the worst
-place on the made sounds of `sounds` (0.13 in the root mean square on recordings), its decoder 0.024; an output
-that is dead is 1 away. So these catch broken graphs and ranges; whether captions are still right, --verify says."""
+"""In int8 the trained tiny model's cross values differ by 0.55 at the worst place on the generated sounds of `sounds`
+(0.13 root mean square on recordings), its decoder by 0.024; an output that is dead differs by 1. So these catch broken
+graphs and ranges; whether captions are still right, --verify measures."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one output was from PyTorch's at most."""
+    """The largest difference of one output from PyTorch's."""
 
     output: str
     largest: float
-    """In parts of the largest magnitude."""
+    """Relative to the largest magnitude."""
 
 
 def verify_session(
@@ -77,49 +70,26 @@ def verify_session(
 ) -> tuple[Difference, ...]:
     """Compare a loaded bundle with the student in PyTorch, over clips, lengths, beams and steps.
 
-    `waveform` says that the session's encoder takes samples. Caches go from step to step and change rows as in a
-    search, so that a difference that grows and a row that is mixed up are seen in the log-probabilities.
-    Raises ShapeMismatchError or ToleranceError naming the output, VerificationError for weights that give no numbers.
+    `waveform`: the session's encoder takes samples. Caches are passed from step to step and change rows as in a
+    search, so that a growing difference or mixed-up rows show in the log-probabilities.
+    Raises ShapeMismatchError or ToleranceError naming the output, VerificationError for weights that give NaN.
     """
     largest: dict[str, float] = {}
 
-    def compare(name: str, exact: NDArray[Any], single: NDArray[Any], given: NDArray[Any], tolerance: float) -> None:
-        difference = _difference(name, exact, single, given, tolerance)
-        largest[name] = max(largest.get(name, 0.0), difference)
+    def compare(name: str, outputs: Sequence[NDArray[Any]], tolerance: float) -> None:
+        largest[name] = max(largest.get(name, 0.0), _difference(name, *outputs, tolerance=tolerance))
 
     double, plain = TorchSession(copy.deepcopy(student).double()), TorchSession(student)
     for samples, log_mels, length in _clips(student, window_frames):
         exact, single = double.encode(log_mels, length), plain.encode(log_mels, length)
         given = session.encode(samples if waveform else log_mels, length)
         for name in ENCODE_OUTPUTS:
-            answers = [np.asarray(getattr(found, name)) for found in (exact, single, given)]
-            compare(name, answers[0], answers[1], answers[2], tolerances.encode)
+            compare(name, [getattr(encoded, name) for encoded in (exact, single, given)], tolerances.encode)
         for beams in BEAMS:
-            steps = [found.decoder(single, beams) for found in (double, plain, session)]
+            steps = [decoder.decoder(single, beams) for decoder in (double, plain, session)]
             for log_probs in _decoding(steps, beams, student.config.max_tokens):
-                compare("log_probs", log_probs[0], log_probs[1], log_probs[2], tolerances.decode)
+                compare("log_probs", log_probs, tolerances.decode)
     return tuple(Difference(name, value) for name, value in largest.items())
-
-
-def onnx_runner(graph: bytes) -> GraphRunner:
-    """A graph in ONNX Runtime on one thread. Raises VerificationError where it does not load."""
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise VerificationError(
-            f"ONNX Runtime does not take the exported graph ({str(error).splitlines()[0]}); "
-            "this onnxruntime is too old, type: pip install --upgrade onnxruntime"
-        ) from error
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-    return run
 
 
 def sounds(sample_rate: int, seconds: float) -> Iterator[Waveform]:
@@ -145,24 +115,27 @@ def _clips(student: Student, window_frames: int) -> Iterator[tuple[Waveform, NDA
         yield samples, window.astype(np.float32), int(student.memory_length(torch.tensor(clip.shape[1])))
 
 
-def _decoding(
-    steps: Sequence[DecodeStep], beams: int, limit: int
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Log-probabilities step by step for tokens that the first decoder finds good, of all three decoders."""
+def _decoding(steps: Sequence[DecodeStep], beams: int, limit: int) -> Iterator[list[NDArray[Any]]]:
+    """Log-probabilities of all decoders step by step, for tokens that the first decoder ranks high."""
     tokens, parents = np.full(beams, SPECIALS.start, np.int64), np.arange(beams)
     for position in range(min(STEPS, limit)):
-        exact, single, given = (np.array(step(tokens, position, parents)) for step in steps)
-        yield exact, single, given
+        exact, *others = (np.array(step(tokens, position, parents)) for step in steps)
+        yield [exact, *others]
         parents = np.roll(np.arange(beams), position)  # row i goes on from another row, as in a search
         ranked = np.argsort(-exact[parents], axis=1)
         tokens = ranked[np.arange(beams), np.arange(beams)]  # row i takes its i-th best, so that rows differ
 
 
-def _difference(name: str, exact: NDArray[Any], single: NDArray[Any], given: NDArray[Any], tolerance: float) -> float:
-    """The difference of one output, in parts of its magnitude. Raises VerificationError and its children."""
+def _difference(
+    name: str, exact: NDArray[Any], single: NDArray[Any], given: NDArray[Any], *, tolerance: float
+) -> float:
+    """The largest difference of one output between PyTorch in float64 (`exact`) and float32 (`single`), and `given`.
+
+    Relative to the output's magnitude. Raises VerificationError and its children.
+    """
     if not (np.isfinite(exact).all() and np.isfinite(single).all()):
         raise VerificationError(
-            f"PyTorch itself answers with a {name!r} that is not a number; the weights are broken, nothing was written"
+            f"PyTorch itself computes a {name!r} with NaN or infinity; the weights are broken, nothing was written"
         )
     if given.shape != exact.shape:
         raise ShapeMismatchError(

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd, hann_window, mel_bank
+from edgecap.bundle.manifest import EncoderInput
+from edgecap_export.graphs.onnx_export import ENCODE_INPUTS, EncodeGraph, example_encode_inputs
 from edgecap_train.models.student import Student
 
 WAVEFORM_INPUTS = ("waveform", "samples", "memory_length")
 _LOWEST = -1e30
-"""Below every logarithm: what a frame that is not the clip's own counts in the search for the clip's maximum."""
+"""Below every logarithm: the value of frames behind the clip in the search for the clip's maximum."""
 
 
 class GraphFrontEnd(nn.Module):
@@ -29,9 +31,9 @@ class GraphFrontEnd(nn.Module):
         self.size = window_frames * front_end.hop_length
         hop, n_fft = front_end.hop_length, front_end.n_fft
         window = hann_window(front_end.win_length, n_fft)
-        heard, bank = np.flatnonzero(window), mel_bank(front_end)
+        weighted, bank = np.flatnonzero(window), mel_bank(front_end)
         bins = np.flatnonzero(bank.any(axis=0))
-        self.first, self.last = int(heard[0]), int(heard[-1]) + 1
+        self.first, self.last = int(weighted[0]), int(weighted[-1]) + 1
         turns = (np.arange(self.first, self.last)[:, None] * np.arange(bins[0], bins[-1] + 1)) % n_fft
         angles = 2.0 * np.pi * turns / n_fft
         fourier = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * window[self.first : self.last, None]
@@ -92,8 +94,6 @@ class WaveformEncodeGraph(nn.Module):
 
     def __init__(self, student: Student, window_frames: int) -> None:
         super().__init__()
-        from edgecap_export.graphs.onnx_export import EncodeGraph
-
         self.front_end = GraphFrontEnd(student.config.front_end, window_frames)
         self.encode = EncodeGraph(student)
 
@@ -107,3 +107,13 @@ def example_waveform_inputs(student: Student, window_frames: int) -> tuple[Tenso
     """A silent window, in the order of WAVEFORM_INPUTS."""
     size = window_frames * student.config.front_end.hop_length
     return torch.zeros(1, size), torch.tensor([size]), student.memory_length(torch.tensor([window_frames]))
+
+
+def encoder_graph(
+    student: Student, window_frames: int, encoder_input: EncoderInput
+) -> tuple[nn.Module, tuple[str, ...], tuple[Tensor, ...]]:
+    """The encoder that takes a log-mel or a waveform, the names of its inputs, and an example of them."""
+    if encoder_input == "log_mel":
+        return EncodeGraph(student), ENCODE_INPUTS, example_encode_inputs(student, window_frames)
+    graph = WaveformEncodeGraph(student, window_frames)
+    return graph, WAVEFORM_INPUTS, example_waveform_inputs(student, window_frames)

@@ -1,4 +1,4 @@
-"""A LiteRT program taken apart: its operators, their tensors, what XNNPACK takes of them, and its bytes put together.
+"""A LiteRT program: its operators, their tensors, which of them XNNPACK runs, and its bytes as a bundle holds them.
 
 Works on the flatbuffer (TensorFlow Lite's schema, version 3) through the classes that `ai_edge_litert` holds of it.
 Knows nothing about students or recipes.
@@ -20,10 +20,10 @@ FILE_IDENTIFIER = b"TFL3"
 ALIGNMENT = 16
 """Of constants, in bytes."""
 REDUCED_PRECISION = "reduced_precision_support"
-"""Key of the metadata by which a program tells a delegate that it may calculate in less than float32."""
+"""Key of the metadata that lets a delegate calculate in less than float32."""
 HALF = b"fp16accfp16"
-"""Float16 products and sums: what XNNPACK asks for before it uses a processor's float16 arithmetic."""
-HELD = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "EMBEDDING_LOOKUP": 1}
+"""Float16 products and sums: what XNNPACK requires before it uses a processor's float16 arithmetic."""
+WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "EMBEDDING_LOOKUP": 1}
 """Operators with weights → which of their inputs those are."""
 
 
@@ -65,14 +65,14 @@ class Program:
         for name, place in self.graphs.items():
             graph = self._model.subgraphs[place]
             self.names[name] = tuple(bytes(tensor.name).decode() for tensor in graph.tensors)
-            found = []
+            listed = []
             for index, node in enumerate(graph.operators):
                 code = self._model.operatorCodes[node.opcodeIndex]
                 kind = kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
                 inputs, outputs = tuple(map(int, node.inputs)), tuple(map(int, node.outputs))
                 out = graph.tensors[outputs[0]]
-                shown = [out, *(graph.tensors[inputs[HELD[kind]]] for _ in range(kind in HELD))]
-                found.append(
+                shown = [out, *(graph.tensors[inputs[WEIGHTS[kind]]] for _ in range(kind in WEIGHTS))]
+                listed.append(
                     Operator(
                         name,
                         index,
@@ -84,7 +84,7 @@ class Program:
                         any(types[tensor.type] == "INT8" for tensor in shown),
                     )
                 )
-            self.operators[name] = tuple(found)
+            self.operators[name] = tuple(listed)
 
     def counts(self) -> dict[str, int]:
         """ "graph: operator (precision)" → how many."""
@@ -97,32 +97,33 @@ class Program:
 
     @cached_property
     def left(self) -> tuple[Operator, ...]:
-        """Operators that XNNPACK does not take, of all graphs."""
+        """Operators of all graphs that XNNPACK does not run."""
+        delegated = {name: self._delegated(name) for name in self.operators}  # each loads the program: once a graph
         return tuple(
             operator
             for name, operators in self.operators.items()
             for operator in operators
-            if operator.index not in self._delegated(name)
+            if operator.index not in delegated[name]
         )
 
     def _delegated(self, name: str) -> set[int]:
-        """The operators of a graph that XNNPACK takes.
+        """The indices of the operators of a graph that XNNPACK runs.
 
-        The interpreter tells the operators of its first graph only, and of a delegate's only what goes in and comes
-        out. So the graph is loaded alone, and what lies between those is what the delegate has taken.
+        The interpreter lists the operators of its first graph only, and of a delegate only its inputs and outputs.
+        So the graph is loaded alone, and the operators between those are the delegate's.
         """
         alone = _model(self.content)
         alone.subgraphs, alone.signatureDefs = [alone.subgraphs[self.graphs[name]]], []
         interpreter = _interpreter(_packed(alone))
         nodes = interpreter._get_ops_details()  # there is no public way
         operators = self.operators[name]
-        made = {tensor: operator for operator in operators for tensor in operator.outputs}
+        makers = {tensor: operator for operator in operators for tensor in operator.outputs}
         taken: set[int] = set()
         for delegate in nodes[len(operators) :]:
             entering, waiting = set(map(int, delegate["inputs"])), list(map(int, delegate["outputs"]))
             while waiting:
                 tensor = waiting.pop()
-                maker = made.get(tensor)
+                maker = makers.get(tensor)
                 if tensor not in entering and maker is not None and maker.index not in taken:
                     taken.add(maker.index)
                     waiting.extend(maker.inputs)
@@ -132,8 +133,8 @@ class Program:
 def finished(content: bytes, *, half_arithmetic: bool) -> bytes:
     """The bytes of a program as a bundle holds them.
 
-    Constants lie in the flatbuffer itself, where interpreters before 2.15 look for them, once each, and with
-    `half_arithmetic` the program says that float16 will do.
+    Constants lie in the flatbuffer itself, where interpreters before 2.15 look for them, once each; with
+    `half_arithmetic` the program allows float16.
     """
     model = _model(content)
     if half_arithmetic:
@@ -149,11 +150,11 @@ def tensors(content: bytes, feed: dict[str, Any]) -> dict[str, np.ndarray[Any, A
     place = Program(content).graphs["encode"]
     runner = interpreter.get_signature_runner("encode")
     runner(**feed)
-    found = {}
+    values = {}
     for details in interpreter.get_tensor_details(place):
         if details["dtype"] == np.float32:
-            found[details["name"]] = interpreter.get_tensor(details["index"], place)
-    return found
+            values[details["name"]] = interpreter.get_tensor(details["index"], place)
+    return values
 
 
 def _interpreter(content: bytes, **more: Any) -> Any:  # noqa: ANN401 - the package has no types
@@ -195,7 +196,7 @@ def _packed(model: Any) -> bytes:  # noqa: ANN401
 
 
 def _pack_buffer(buffer: Any, builder: Any) -> int:  # noqa: ANN401
-    """One constant, at a multiple of `ALIGNMENT` bytes; the schema asks for that and its Python classes forget it."""
+    """One constant, at a multiple of `ALIGNMENT` bytes; which the schema requires and its Python classes omit."""
     from ai_edge_litert import schema_py_generated as schema
 
     place = None

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.errors import EdgecapError
-from edgecap_export.graphs.verify import onnx_runner
 from edgecap_export.litert.convert import float_program, quiet, refused
-from edgecap_export.litert.program import HELD, Operator, Program, tensors
-from edgecap_export.quantisation.onnx_graph import EditableGraph
+from edgecap_export.litert.program import WEIGHTS, Operator, Program, tensors
+from edgecap_export.quantisation.onnx_graph import encoder_runner
 from edgecap_export.quantisation.quantise import Range, simplified
 from edgecap_export.quantisation.ranges import measurable
 from edgecap_export.recipes import ConvKind, ExportRecipe
-from edgecap_export.runtimes import Work
+from edgecap_export.runtimes import LoweringRequest
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 JOINTS = ("LOGISTIC", "MUL", "ADD", "MEAN", "PAD", "RESHAPE")
@@ -31,7 +30,7 @@ PRODUCTS = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP")
 MEASURED_SOUNDS = 6
 """Sounds that the ranges of maps without a stored range are measured on."""
 SIGMOID: Range = (0.0, 255.0 / 256.0)
-"""What a sigmoid gives in steps of 1/256, which is what the kernels have."""
+"""Range of a sigmoid in steps of 1/256, the kernels' fixed output scale."""
 ALIKE = 1e-3
 """Two tensors are the same if their extremes, mean and mean square differ by less, in parts of the largest value."""
 WHY_FLOAT = {
@@ -46,22 +45,22 @@ WHY_FLOAT = {
 
 def halved(content: bytes) -> bytes:
     """The program with the weights of convolutions and products in float16; those of a front end stay."""
-    rules = [_rule(operator, "float_casting", 16, activations=False) for operator in _held(Program(content))]
+    rules = [_rule(operator, "float_casting", 16, activations=False) for operator in _weighted(Program(content))]
     return _quantised(content, rules, {})
 
 
-def int8(content: bytes, work: Work) -> bytes:
+def int8(content: bytes, request: LoweringRequest) -> bytes:
     """The program by an int8 recipe. Raises ValueError where nothing was calibrated on."""
-    recipe, program = work.recipe, Program(content)
+    recipe, program = request.recipe, Program(content)
     static = static_operators(program, recipe)
     rules = [_rule(operator, "min_max_uniform_quantize", 8, activations=True) for operator in static]
     if recipe.products:
         rules += [
             _rule(operator, "min_max_uniform_quantize", 8, activations=False)
-            for operator in _held(program)
+            for operator in _weighted(program)
             if operator.kind in PRODUCTS
         ]
-    return _quantised(content, rules, _ranges(content, work) if static else {})
+    return _quantised(content, rules, _ranges(content, request) if static else {})
 
 
 def static_operators(program: Program, recipe: ExportRecipe) -> list[Operator]:
@@ -89,7 +88,7 @@ def conv_kind(program: Program, operator: Operator) -> ConvKind:
     """What a convolution is called in a recipe."""
     if operator.kind == "CONV_2D":
         return "pointwise"
-    first = next(found for found in program.operators["encode"] if found.kind in CONVOLUTIONS)
+    first = next(other for other in program.operators["encode"] if other.kind in CONVOLUTIONS)
     # a plain convolution over one channel is lowered to a depthwise one that makes many of it
     return "plain" if operator == first else "depthwise"
 
@@ -106,19 +105,19 @@ def stays_float(program: Program, recipe: ExportRecipe) -> dict[str, str]:
                 reasons[place] = "the recipe keeps it"
             elif operator.kind in CONVOLUTIONS:
                 reasons[place] = "the recipe leaves its kind or its place in float"
-            elif operator.kind in HELD:
-                reasons[place] = "the front end is float always"
+            elif operator.kind in WEIGHTS:
+                reasons[place] = "the front end is always in float"
             elif operator.kind in WHY_FLOAT:
                 reasons[place] = WHY_FLOAT[operator.kind]
     return reasons
 
 
-def _ranges(content: bytes, work: Work) -> dict[str, Range]:
+def _ranges(content: bytes, request: LoweringRequest) -> dict[str, Range]:
     """`map_ranges` of a program; one that takes a waveform has them from its twin that takes a log-mel."""
-    if work.encoder_input == "log_mel":
-        return map_ranges(content, work)
-    twin = float_program(replace(work, encoder_input="log_mel"))
-    return carried_over(map_ranges(twin, work), Program(twin), Program(content))
+    if request.encoder_input == "log_mel":
+        return map_ranges(content, request)
+    twin = float_program(replace(request, encoder_input="log_mel"))
+    return carried_over(map_ranges(twin, request), Program(twin), Program(content))
 
 
 def carried_over(ranges: Mapping[str, Range], twin: Program, program: Program) -> dict[str, Range]:
@@ -126,10 +125,10 @@ def carried_over(ranges: Mapping[str, Range], twin: Program, program: Program) -
 
     Raises EdgecapError where it is not.
     """
-    one, other = (_from_first_convolution(found) for found in (twin, program))
+    one, other = (_from_first_convolution(each) for each in (twin, program))
     if [operator.kind for operator in one] != [operator.kind for operator in other]:
         raise EdgecapError(
-            "litert-torch made another encoder behind the front end than without it; export with "
+            "litert-torch converts this encoder differently behind a front end; export with "
             "--front-end outside, or in --fp32"
         )
     pairs = [(a.scope, b.scope) for a, b in zip(one, other, strict=True)]
@@ -137,22 +136,22 @@ def carried_over(ranges: Mapping[str, Range], twin: Program, program: Program) -
     return {theirs: ranges[ours] for ours, theirs in pairs if ours in ranges}
 
 
-def map_ranges(content: bytes, work: Work) -> dict[str, Range]:
+def map_ranges(content: bytes, request: LoweringRequest) -> dict[str, Range]:
     """The range of every float tensor of "encode" by name.
 
     Ranges are stored for the tensors of the ONNX graph. Both graphs calculate the same, so a tensor here is found
     among those by its values on one sound, whatever the layout; its stored range is then taken. Padded copies have
     the range of what they pad, a sigmoid has its own, and the rest (gates of a few values) is measured.
     """
-    if not work.calibration.log_mels:
-        raise ValueError(f"the recipe {work.recipe.name} needs sounds to calibrate on")
-    measured = _measured(content, work)
-    known = _known(work)
+    if not request.calibration.log_mels:
+        raise ValueError(f"the recipe {request.recipe.name} needs sounds to calibrate on")
+    measured = _measured(content, request)
+    stored = _stored(request)
     ranges: dict[str, Range] = {}
     makers = {operator.scope: operator for operator in Program(content).operators["encode"]}
     for name, (span, marks) in measured.items():
         kind = makers[name].kind if name in makers else ""
-        same = [stored for other, stored in known if _alike(marks, other)]
+        same = [span_there for other, span_there in stored if _alike(marks, other)]
         if kind == "LOGISTIC":
             ranges[name] = SIGMOID
         elif same:
@@ -167,37 +166,31 @@ Marks = NDArray[np.float64]
 """Lowest, highest, mean and mean square of a tensor."""
 
 
-def _measured(content: bytes, work: Work) -> dict[str, tuple[Range, Marks]]:
+def _measured(content: bytes, request: LoweringRequest) -> dict[str, tuple[Range, Marks]]:
     """Float tensor of "encode" → its extremes over some sounds, and its marks on the first."""
-    found: dict[str, tuple[Range, Marks]] = {}
-    chosen = np.linspace(0, len(work.calibration.log_mels) - 1, MEASURED_SOUNDS).astype(int)
-    for log_mel in (work.calibration.log_mels[index] for index in dict.fromkeys(map(int, [0, *chosen]))):
+    measured: dict[str, tuple[Range, Marks]] = {}
+    chosen = np.linspace(0, len(request.calibration.log_mels) - 1, MEASURED_SOUNDS).astype(int)
+    for log_mel in (request.calibration.log_mels[index] for index in dict.fromkeys(map(int, [0, *chosen]))):
         for name, array in tensors(content, {"log_mel": log_mel, "memory_length": np.array([1], np.int32)}).items():
             if array.size == 0:
                 continue
             marks = _marks(array)
-            (low, high), first = found.get(name, ((np.inf, -np.inf), marks))
-            found[name] = (min(low, float(marks[0])), max(high, float(marks[1]))), first
-    return found
+            (low, high), first = measured.get(name, ((np.inf, -np.inf), marks))
+            measured[name] = (min(low, float(marks[0])), max(high, float(marks[1]))), first
+    return measured
 
 
-def _known(work: Work) -> list[tuple[Marks, Range]]:
+def _stored(request: LoweringRequest) -> list[tuple[Marks, Range]]:
     """Marks on the first sound → stored range, for each tensor of the ONNX graph."""
     import onnx
 
-    if work.calibration.ranges is None:
+    if request.calibration.ranges is None:
         return []
-    stored = work.calibration.ranges.of(work.recipe)
-    model = simplified(onnx.load_from_string(work.float_graphs.encode))
-    shown = EditableGraph(model).model()
-    names = [name for name in measurable(model) if name in stored]
-    have = {item.name for item in shown.graph.output} | {item.name for item in shown.graph.input}
-    shown.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names if name not in have
-    )
-    feed: dict[str, NDArray[Any]] = {"log_mel": work.calibration.log_mels[0], "memory_length": np.array([1], np.int64)}
-    answers = onnx_runner(shown.SerializeToString())(feed) | feed
-    return [(_marks(answers[name]), stored[name]) for name in names]
+    ranges = request.calibration.ranges.of(request.recipe)
+    model = simplified(onnx.load_from_string(request.float_graphs.encode))
+    names = [name for name in measurable(model) if name in ranges]
+    values = encoder_runner(model, names)(request.calibration.log_mels[0])
+    return [(_marks(values[name]), ranges[name]) for name in names]
 
 
 def _marks(array: NDArray[Any]) -> Marks:
@@ -222,12 +215,12 @@ def _inherit(content: bytes, ranges: dict[str, Range]) -> None:
         names.update(dict.fromkeys(operator.outputs, operator.scope))
 
 
-def _held(program: Program) -> list[Operator]:
+def _weighted(program: Program) -> list[Operator]:
     """Operators with weights, those of a front end in the graph left out."""
     return [
         operator
         for operator in (*_from_first_convolution(program), *program.operators["decode"])
-        if operator.kind in HELD
+        if operator.kind in WEIGHTS
     ]
 
 
@@ -247,7 +240,7 @@ def _last(operators: tuple[Operator, ...], convolution: int) -> int:
 
 
 def _rule(operator: Operator, algorithm: str, bits: int, *, activations: bool) -> dict[str, Any]:
-    """The quantiser's rule for one operator, which it knows by the name of what it makes."""
+    """The quantiser's rule for one operator, which it knows by the name of its output."""
     weights = {"num_bits": bits, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
     half = algorithm == "float_casting"
     if half:

@@ -99,11 +99,11 @@ def _excite(node: NodeProto | None, pooled: set[str]) -> Excite | None:
 
 def pooled_tensors(graph: EditableGraph) -> set[str]:
     """Tensors of one value for each channel: what comes out of a pooling, until it meets a map."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in graph.nodes:
         maps = [name for name in node.input if name not in graph.constants]
         if node.op_type == "GlobalAveragePool" or (
-            node.op_type in POINTWISE_OPERATORS | {"Conv"} and all(name in found for name in maps)
+            node.op_type in POINTWISE_OPERATORS | {"Conv"} and all(name in names for name in maps)
         ):
-            found.update(node.output)
-    return found
+            names.update(node.output)
+    return names

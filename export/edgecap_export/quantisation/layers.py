@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgecap_export.graphs.verify import onnx_runner
 from edgecap_export.quantisation.int8_plan import plan
+from edgecap_export.quantisation.onnx_graph import encoder_runner
 from edgecap_export.quantisation.quantise import Range, quantise_encoder
 from edgecap_export.recipes import ExportRecipe
 
@@ -22,7 +22,7 @@ class LayerError:
 
     node: str
     error: float
-    """Root mean square of what changes in the decoder's keys, in parts of their own, with this one alone rounded."""
+    """Root mean square of the change in the decoder's keys, relative to their own, with only this one rounded."""
 
 
 def rank_layers(
@@ -57,13 +57,12 @@ def _ranked(
 ) -> tuple[LayerError, ...]:
     exact = _keys(model, log_mels)
     size = max(float(np.linalg.norm(exact)), 1e-12)
-    found = [
+    errors = [
         LayerError(name, float(np.linalg.norm(_keys(variant, log_mels) - exact)) / size) for name, variant in variants
     ]
-    return tuple(sorted(found, key=lambda layer: -layer.error))
+    return tuple(sorted(errors, key=lambda layer: -layer.error))
 
 
 def _keys(model: onnx.ModelProto, log_mels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    run = onnx_runner(model.SerializeToString())
-    length = np.array([1], np.int64)
-    return np.stack([run({"log_mel": log_mel, "memory_length": length})["cross_keys"] for log_mel in log_mels])
+    run = encoder_runner(model)
+    return np.stack([run(log_mel)["cross_keys"] for log_mel in log_mels])

@@ -1,8 +1,9 @@
-"""Editing an ONNX graph: constants, nodes, order. Knows nothing about precision."""
+"""Editing and running an ONNX graph: constants, nodes, order, values. Knows nothing about precision."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
+from edgecap.inference.onnx_session import open_graph
+
+Arrays = dict[str, NDArray[Any]]
+GraphRunner = Callable[[Mapping[str, NDArray[Any]]], Arrays]
+"""Runs one graph: inputs by name → outputs by name."""
 MICROSOFT = "com.microsoft"
-"""Domain of ONNX Runtime's own operators (its ContribOperators.md), known to every release edgecap takes."""
+"""Domain of ONNX Runtime's own operators (its ContribOperators.md), known to every release that edgecap supports."""
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:
@@ -20,7 +26,7 @@ def attributes(node: NodeProto) -> dict[str, Any]:
 
 
 class EditableGraph:
-    """A copy of a model's graph with its constants as arrays, to take apart and to put together."""
+    """A copy of a model's graph, with its constants as arrays, that can be changed node by node."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = onnx.ModelProto()
@@ -36,11 +42,11 @@ class EditableGraph:
 
     def consumers(self) -> dict[str, list[NodeProto]]:
         """Tensor → the nodes that take it."""
-        found: dict[str, list[NodeProto]] = defaultdict(list)
+        nodes: dict[str, list[NodeProto]] = defaultdict(list)
         for node in self.nodes:
             for name in node.input:
-                found[name].append(node)
-        return found
+                nodes[name].append(node)
+        return nodes
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each tensor that the model states one for; 0 for a size that is not fixed."""
@@ -51,7 +57,7 @@ class EditableGraph:
         }
 
     def constant(self, array: NDArray[Any] | np.generic, hint: str) -> str:
-        """Add a constant; its name."""
+        """Add a constant; returns its name, which begins with `hint`."""
         array = np.asarray(array)
         while (name := f"{hint}#{self._count}") in self.constants:
             self._count += 1
@@ -59,7 +65,7 @@ class EditableGraph:
         return name
 
     def add(self, kind: str, inputs: list[str], output: str, name: str = "", domain: str = "", **more: Any) -> str:  # noqa: ANN401
-        """Append a node of one output; the output's name."""
+        """Append a node of one output; returns the output's name."""
         node = helper.make_node(kind, inputs, [output], name or f"{kind}:{output}", domain=domain, **more)
         self.nodes.append(node)
         return output
@@ -109,3 +115,32 @@ def _needed(ordered: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
             kept.append(node)
             needed.update(node.input)
     return kept[::-1]
+
+
+def graph_runner(graph: bytes) -> GraphRunner:
+    """A graph in ONNX Runtime on one thread. Raises BundleError where it does not load."""
+    session = open_graph(graph)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return run
+
+
+def encoder_runner(model: onnx.ModelProto, tensors: Iterable[str] = ()) -> Callable[[NDArray[np.float32]], Arrays]:
+    """An encoder graph over log-mels (1, n_mels, T) in ONNX Runtime: its outputs and the inner `tensors`, by name."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {item.name for item in (*shown.graph.output, *shown.graph.input)}
+    shown.graph.output.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors if name not in known
+    )
+    run = graph_runner(shown.SerializeToString())
+    length = np.array([1], np.int64)
+
+    def encode(log_mel: NDArray[np.float32]) -> Arrays:
+        inputs: Arrays = {"log_mel": log_mel, "memory_length": length}
+        return inputs | run(inputs)
+
+    return encode

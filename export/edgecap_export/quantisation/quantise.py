@@ -159,10 +159,10 @@ class _Rewriter:
         source, output = node.input[0], node.output[0]
         weight = self.graph.constants[node.input[1]][:, :, 0, 0].astype(np.float32)
         scales, step = channel_scales(weight), self._step(source)
-        whole = np.clip(np.rint((weight / scales[:, None]).T), -127, 127).astype(np.int8)
+        rounded = np.clip(np.rint((weight / scales[:, None]).T), -127, 127).astype(np.int8)
         inputs = [
             self._as(source, "bytes"),
-            self.graph.constant(whole, "weight"),
+            self.graph.constant(rounded, "weight"),
             step[0],
             self.graph.constant(scales, "scales"),
             step[1],
@@ -188,10 +188,10 @@ class _Rewriter:
         source, output = node.input[0], self.plan.quantised[node.name]
         weight = self.graph.constants[node.input[1]].astype(np.float32)
         scales = channel_scales(weight)
-        whole = np.clip(np.rint(weight / scales[:, None, None, None]), -127, 127).astype(np.int8)
+        rounded = np.clip(np.rint(weight / scales[:, None, None, None]), -127, 127).astype(np.int8)
         inputs = [self._as(source, "bytes"), *self._step(source)]
         inputs += [
-            self.graph.constant(whole, "weight"),
+            self.graph.constant(rounded, "weight"),
             self.graph.constant(scales, "scales"),
             self.graph.constant(np.zeros(len(scales), np.int8), "zeros"),
             *self._step(output),
@@ -213,8 +213,8 @@ class _Rewriter:
         excite = self.plan.excites[node.name]
         weight = self.graph.constants[node.input[1]][:, :, 0, 0].astype(np.float32)
         scales, output = channel_scales(weight), node.output[0]
-        whole = np.clip(np.rint((weight / scales[:, None]).T), -127, 127).astype(np.int8)
-        even = self.graph.add("Cast", [self.graph.constant(whole, "weight")], f"{output}@even", to=TensorProto.FLOAT)
+        rounded = np.clip(np.rint((weight / scales[:, None]).T), -127, 127).astype(np.int8)
+        even = self.graph.add("Cast", [self.graph.constant(rounded, "weight")], f"{output}@even", to=TensorProto.FLOAT)
         column = self.graph.constant(np.array([-1, 1], np.int64), "column")
         gate = self.graph.add("Reshape", [self._as(excite.gate, "nhwc"), column], f"{output}@gate")
         scaled = self.graph.add("Mul", [even, gate], f"{output}@scaled")

@@ -1,14 +1,14 @@
 """The ranges of a float graph's activations: measured on sounds, stored as JSON beside the weights.
 
-A graph is run twice: for the extremes, then for histograms between them. A range covers
-`ExportRecipe.percentile` of the values, so that a lone outlier does not decide the step of all others.
+A graph is run twice: for the extremes, then for histograms between them. A range covers `ExportRecipe.percentile` of
+the values, so that a lone outlier does not decide the step of all others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -16,22 +16,21 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from edgecap.errors import BundleError
 from edgecap_export.calibration import CalibrationSet
 from edgecap_export.graphs.onnx_export import OnnxGraphs
-from edgecap_export.graphs.verify import onnx_runner
+from edgecap_export.quantisation.onnx_graph import encoder_runner
 from edgecap_export.quantisation.quantise import Range, simplified
 from edgecap_export.recipes import INT8, ExportRecipe
 from edgecap_train.models.student import Student
 
 BINS = 2048
 FILE_NAME = "ranges.json"
-_RULE = "percentile"
-"""Key of the ranges in the file, which once had a table for each of several rules."""
 MEASURED = {"Conv", "Relu", "QuickGelu", "Mul", "Add", "GlobalAveragePool"}
 """Operators whose maps a recipe may want in bytes."""
+_RULE = "percentile"
+"""Key of the ranges in the file; older files hold those of other rules beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +73,7 @@ def render_ranges(ranges: Ranges) -> bytes:
 
 
 def parse_ranges(text: bytes) -> Ranges:
-    """What `render_ranges` wrote; older files hold the ranges of other rules as well, which are ignored.
-
-    Raises BundleError.
-    """
+    """What `render_ranges` wrote. Raises BundleError."""
     try:
         document = json.loads(text)
         if document.pop("format", None) != "edgecap-ranges":
@@ -91,98 +87,61 @@ def measurable(model: onnx.ModelProto) -> tuple[str, ...]:
     """Tensors of a simplified encoder graph that hold maps, in order."""
     constants = {item.name for item in model.graph.initializer}
     maps = {item.name for item in model.graph.value_info if len(item.type.tensor_type.shape.dim) == 4}
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for node in model.graph.node:
         if node.op_type == "Conv":
-            found |= {node.input[0]: None}
+            names |= {node.input[0]: None}
         if node.op_type in MEASURED:
-            found |= {name: None for name in node.output if name in maps}
-    return tuple(name for name in found if name not in constants)
+            names |= {name: None for name in node.output if name in maps}
+    return tuple(name for name in names if name not in constants)
 
 
-def ranges_of(student: Student, graphs: OnnxGraphs, found: CalibrationSet) -> Ranges:
+def student_ranges(student: Student, graphs: OnnxGraphs, calibration: CalibrationSet) -> Ranges:
     """The ranges of a student's encoder, of which `graphs` are the float graphs, on a calibration set."""
-    return measure_ranges(
-        simplified(onnx.load_from_string(graphs.encode)),
-        found.log_mels,
-        clips=found.clips,
+    return Ranges(
         weights=weights_digest(student.state_dict()),
+        clips=calibration.clips,
         percentile=INT8.percentile,
+        spans=measure_ranges(simplified(onnx.load_from_string(graphs.encode)), calibration.log_mels, INT8.percentile),
     )
 
 
 def measure_ranges(
-    model: onnx.ModelProto,
-    log_mels: Sequence[NDArray[np.float32]],
-    *,
-    weights: str,
-    clips: int,
-    percentile: float,
-    progress: Callable[[float], None] = lambda done: None,
-) -> Ranges:
-    """Run a simplified encoder graph over log-mels (1, n_mels, T) and note what its maps hold.
+    model: onnx.ModelProto, log_mels: Sequence[NDArray[np.float32]], percentile: float
+) -> dict[str, Range]:
+    """Run a simplified encoder graph over log-mels (1, n_mels, T): map → range that covers `percentile` % of it.
 
-    `progress` is told the part that is done. Raises ValueError without log-mels.
+    Raises ValueError without log-mels.
     """
     if not log_mels:
         raise ValueError("ranges need at least one log-mel")
     names = measurable(model)
-    told = onnx.ModelProto()
-    told.CopyFrom(model)
-    have = {item.name for item in told.graph.output}
-    told.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in have
-    )
-    run = onnx_runner(told.SerializeToString())
+    run = encoder_runner(model, names)
     lows, highs = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-    for number, log_mel in enumerate(log_mels):
-        outputs = run(_feed(log_mel))
+    for log_mel in log_mels:
+        outputs = run(log_mel)
         for name in names:
             lows[name] = min(lows[name], float(outputs[name].min()))
             highs[name] = max(highs[name], float(outputs[name].max()))
-        progress((number + 1) / len(log_mels) / 2)
     counts = {name: np.zeros(BINS, np.int64) for name in names}
-    for number, log_mel in enumerate(log_mels):
-        outputs = run(_feed(log_mel))
+    for log_mel in log_mels:
+        outputs = run(log_mel)
         for name in names:
             counts[name] += _histogram(outputs[name], lows[name], highs[name])
-        progress(0.5 + (number + 1) / len(log_mels) / 2)
-    histograms = {name: Histogram(lows[name], highs[name], counts[name]) for name in names}
-    return Ranges(
-        weights=weights,
-        clips=clips,
-        percentile=percentile,
-        spans={name: percentile_range(item, percentile) for name, item in histograms.items()},
-    )
+    return {name: percentile_range(lows[name], highs[name], counts[name], percentile) for name in names}
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """How often values fell into `BINS` equal parts from `low` to `high`."""
+def percentile_range(low: float, high: float, counts: NDArray[np.int64], percentile: float) -> Range:
+    """The range that covers `percentile` % of the values, as much cut off at either end, and holds zero.
 
-    low: float
-    high: float
-    counts: NDArray[np.int64]
-
-    @property
-    def edges(self) -> NDArray[np.float64]:
-        """The borders of the parts, one more than there are parts."""
-        return np.linspace(self.low, self.high, self.counts.size + 1)
-
-
-def percentile_range(histogram: Histogram, percentile: float) -> Range:
-    """The range that holds `percentile` % of the values, as much cut off at either end."""
-    total = histogram.counts.sum()
+    `counts` says how many values fell into equal parts from `low` to `high`.
+    """
+    total, edges = counts.sum(), np.linspace(low, high, counts.size + 1)
     cut = total * (1 - percentile / 100) / 2
-    below = np.concatenate([[0], np.cumsum(histogram.counts)])
-    low = int(np.searchsorted(below, cut, side="right")) - 1
-    high = int(np.searchsorted(below, total - cut, side="left"))
-    edges = histogram.edges
-    return min(float(edges[max(low, 0)]), 0.0), max(float(edges[min(high, edges.size - 1)]), 0.0)
-
-
-def _feed(log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
-    return {"log_mel": log_mel, "memory_length": np.array([1], np.int64)}
+    below = np.concatenate([[0], np.cumsum(counts)])
+    first = int(np.searchsorted(below, cut, side="right")) - 1
+    last = int(np.searchsorted(below, total - cut, side="left"))
+    return min(float(edges[max(first, 0)]), 0.0), max(float(edges[min(last, edges.size - 1)]), 0.0)
 
 
 def _histogram(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:

@@ -35,6 +35,7 @@ TokenId = Annotated[int, Meta(ge=0)]
 Role = Literal["encode", "decode", "program", "vocabulary", "weights", "card", "other"]
 RuntimeName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=32)]
 EncoderInput = Literal["log_mel", "waveform"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ class Manifest:
     """Name of the model, as `--model` takes it."""
     runtime: RuntimeName
     """What runs the graphs: a name in `edgecap.runtimes.RUNTIMES`."""
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     front_end: FrontEnd
     encoder: EncoderSpec
     decoder: DecoderSpec

@@ -6,23 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.bundle.bundle import Bundle, BundleContent, write_bundle
-from edgecap.bundle.manifest import Licence, Provenance
 from edgecap.captioner import Captioner
 from edgecap.errors import BundleError
 from edgecap.inference.session import open_session
-from edgecap_export.bundle.bundles import common_contents, manifest_of
-from edgecap_export.graphs.onnx_export import onnx_graphs, onnx_model
+from edgecap.types import Waveform
+from edgecap_export.graphs.onnx_export import onnx_model
 from edgecap_export.graphs.verify import Tolerances, verify_session
 from edgecap_export.graphs.waveform import WAVEFORM_INPUTS, GraphFrontEnd
-from edgecap_export.onnx.runtime import RUNTIME
-from edgecap_export.runtimes import Work
-from support.small_student import FRONT_END, SIZE, WINDOW, small_student
+from edgecap_export.quantisation.onnx_graph import graph_runner
+from support.exported import Export
+from support.small_student import FRONT_END, WINDOW, small_student
 
 FRAMES = 201
 KINDS = {"decibel": FrontEnd(), "log": FRONT_END}
@@ -30,23 +29,23 @@ LENGTHS = (32_159, 32_000, 20_011, 4_960, 300)
 """Samples of clips: the longest that two seconds of frames hold, exactly those, and shorter ones."""
 
 
-def clip(samples: int) -> np.ndarray:
+def clip(samples: int) -> Waveform:
     """Noise that is coloured and swells as a recording does, 40 dB from its loudest band to its quietest."""
     white = np.random.default_rng(3).standard_normal(samples + 64)
     coloured = np.convolve(white, 0.9 ** np.arange(64), "valid")[:samples] + 0.02 * white[:samples]
     return (0.05 * coloured * (1.0 + np.sin(np.arange(samples) / 3_000))).astype(np.float32)
 
 
-def decibels(spectrogram: np.ndarray, front_end: FrontEnd) -> np.ndarray:
+def decibels(spectrogram: Waveform, front_end: FrontEnd) -> Waveform:
     return spectrogram if front_end.compression == "decibel" else spectrogram * 20.0 / np.log(10.0)
 
 
-def expected(samples: np.ndarray, front_end: FrontEnd) -> np.ndarray:
-    found = log_mel(samples, front_end)
-    return np.pad(found, ((0, 0), (0, FRAMES - found.shape[1])), constant_values=front_end.silence)
+def expected(samples: Waveform, front_end: FrontEnd) -> Waveform:
+    spectrogram = log_mel(samples, front_end)
+    return np.pad(spectrogram, ((0, 0), (0, FRAMES - spectrogram.shape[1])), constant_values=front_end.silence)
 
 
-def inputs(samples: np.ndarray, front_end: FrontEnd) -> tuple[np.ndarray, np.ndarray]:
+def inputs(samples: Waveform, front_end: FrontEnd) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     waveform = np.zeros((1, FRAMES * front_end.hop_length), np.float32)
     waveform[0, : samples.size] = samples
     return waveform, np.array([samples.size], np.int64)
@@ -58,17 +57,17 @@ def test_the_graph_gives_the_log_mel_of_the_front_end_outside_within_a_thousandt
     module = GraphFrontEnd(front_end, FRAMES).eval()
     example = tuple(torch.from_numpy(array) for array in inputs(clip(LENGTHS[0]), front_end))
     graph = onnx_model(module, example, WAVEFORM_INPUTS[:2], ("log_mel",), None)
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    run = graph_runner(graph.SerializeToString())
     for length in LENGTHS:
         samples = clip(length)
         waveform, count = inputs(samples, front_end)
         wanted = decibels(expected(samples, front_end), front_end)
         with torch.inference_mode():
             by_torch = module(torch.from_numpy(waveform), torch.from_numpy(count))[0].numpy()
-        by_onnx = session.run(None, {"waveform": waveform, "samples": count})[0][0]
-        for found in (by_torch, by_onnx):
-            assert found.shape == wanted.shape
-            np.testing.assert_allclose(decibels(found, front_end), wanted, rtol=0, atol=1e-3)
+        by_onnx = run({"waveform": waveform, "samples": count})["log_mel"][0]
+        for spectrogram in (by_torch, by_onnx):
+            assert spectrogram.shape == wanted.shape
+            np.testing.assert_allclose(decibels(spectrogram, front_end), wanted, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,7 +81,7 @@ def test_what_lies_behind_the_clip_in_its_buffer_does_not_matter(kind: str) -> N
         torch.testing.assert_close(module(spoiled, count), module(waveform, count), rtol=0, atol=0)
 
 
-def test_bins_that_no_band_hears_are_not_computed() -> None:
+def test_bins_outside_all_bands_are_not_computed() -> None:
     front_end = FRONT_END
     module = GraphFrontEnd(front_end, FRAMES)
     bins = front_end.f_max / front_end.sample_rate * front_end.n_fft
@@ -91,54 +90,35 @@ def test_bins_that_no_band_hears_are_not_computed() -> None:
     assert len(module.state_dict()) == 0
 
 
-@pytest.fixture(scope="module")
-def hearing(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+@pytest.fixture
+def inside(exported: Export) -> Bundle:
     """A bundle for ONNX Runtime that takes a waveform."""
-    student = small_student(1)
-    work = Work(
-        student=student,
-        window=WINDOW,
-        recipe=RUNTIME.recipe("fp32", "yamnet"),
-        encoder_input="waveform",
-        float_graphs=onnx_graphs(student, WINDOW),
-    )
-    manifest = manifest_of(
-        student,
-        name="hearing",
-        window=WINDOW,
-        precision="fp32",
-        licence=Licence(name="CC0-1.0"),
-        provenance=Provenance(source="random weights", created_by="the tests"),
-        encoder_input="waveform",
-    )
-    words = ("<pad>", "<start>", "<end>", "<unk>", *(f"word{index}" for index in range(4, SIZE)))
-    contents = [*RUNTIME.lower(work).files, *common_contents(words, None)]
-    return write_bundle(tmp_path_factory.mktemp("waveform") / "hearing", manifest, contents)
+    return exported("onnx", "fp32", "waveform").bundle
 
 
-def test_a_bundle_with_the_front_end_inside_says_what_pytorch_says(hearing: Bundle) -> None:
-    verify_session(small_student(1), open_session(hearing, 1), WINDOW, Tolerances(), waveform=True)
+def test_a_bundle_with_the_front_end_inside_says_what_pytorch_says(inside: Bundle) -> None:
+    verify_session(small_student(1), open_session(inside, 1), WINDOW, Tolerances(), waveform=True)
 
 
-def test_a_bundle_with_the_front_end_inside_captions_sounds_of_any_length(hearing: Bundle) -> None:
-    captioner = Captioner.load(hearing.folder, threads=1)
+def test_a_bundle_with_the_front_end_inside_captions_sounds_of_any_length(inside: Bundle) -> None:
+    captioner = Captioner.load(inside.folder, threads=1)
     sound = clip(60_000)
     for length in (20_000, 9_001, 700):
         assert captioner.caption(sound[:length], 16_000).beams
     assert len(list(captioner.caption_windows(sound, 16_000))) == captioner.windows(60_000 / 16_000)
 
 
-def test_a_stream_is_told_that_the_front_end_is_inside(hearing: Bundle) -> None:
-    captioner = Captioner.load(hearing.folder, threads=1)
+def test_a_stream_is_told_that_the_front_end_is_inside(inside: Bundle) -> None:
+    captioner = Captioner.load(inside.folder, threads=1)
     with pytest.raises(BundleError, match="without --front-end in-graph"):
         captioner.encode(np.zeros((64, WINDOW), np.float32))
 
 
-def test_a_manifest_that_hides_the_front_end_is_held_against_the_graph(hearing: Bundle, tmp_path: Path) -> None:
-    manifest = replace(hearing.manifest, encoder=replace(hearing.manifest.encoder, input="log_mel"))
-    files = [hearing.folder / entry.name for entry in hearing.manifest.files]
+def test_a_manifest_that_hides_the_front_end_is_held_against_the_graph(inside: Bundle, tmp_path: Path) -> None:
+    manifest = replace(inside.manifest, encoder=replace(inside.manifest.encoder, input="log_mel"))
+    files = [inside.folder / entry.name for entry in inside.manifest.files]
     contents = [
-        BundleContent(path.name, entry.role, path) for path, entry in zip(files, hearing.manifest.files, strict=True)
+        BundleContent(path.name, entry.role, path) for path, entry in zip(files, inside.manifest.files, strict=True)
     ]
     bundle = write_bundle(tmp_path / "hidden", manifest, contents)
     with pytest.raises(BundleError, match=r"lacks input 'log_mel'|unknown input"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgecap.bundle.manifest import Precision
 from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
 from edgecap.inference.session import open_session
@@ -16,47 +16,45 @@ from edgecap_export.calibration import window_of
 from edgecap_export.graphs.torch_session import TorchSession
 from edgecap_export.graphs.verify import TOLERANCES, Tolerances, verify_session
 from edgecap_export.litert import convert as litert_convert
+from edgecap_export.litert.lowering import INT8
 from edgecap_export.litert.program import REDUCED_PRECISION, Program, tensors
 from edgecap_export.litert.quantise import CONVOLUTIONS, SIGMOID, _quantised, carried_over, map_ranges, static_operators
-from edgecap_export.litert.runtime import INT8
-from edgecap_export.runtimes import Calibration, Precision
-from support.litert_parts import PRECISIONS, SOUNDS, Made, converted, work
+from edgecap_export.runtimes import Calibration
+from support.exported import PRECISIONS, SOUNDS, Export, converted, request
 from support.small_student import FRONT_END, WINDOW
-
-Litert = Callable[..., Made]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_program_says_what_pytorch_says(litert: Litert, precision: Precision) -> None:
+def test_a_program_says_what_pytorch_says(litert: Export, precision: Precision) -> None:
     made = litert(precision)
     session = open_session(made.bundle, 1)
-    found = verify_session(made.work.student, session, WINDOW, TOLERANCES[precision])
-    assert {item.output for item in found} == {"cross_keys", "cross_values", "clip_embedding", "log_probs"}
+    differences = verify_session(made.request.student, session, WINDOW, TOLERANCES[precision])
+    assert {item.output for item in differences} == {"cross_keys", "cross_values", "clip_embedding", "log_probs"}
 
 
 @pytest.mark.parametrize("kind", ["log_mel", "waveform"])
-def test_float32_captions_have_the_tokens_of_pytorch(litert: Litert, kind: str) -> None:
+def test_float32_captions_have_the_tokens_of_pytorch(litert: Export, kind: str) -> None:
     made = litert("fp32", kind)
     bundle = replace(
         made.bundle,
         manifest=replace(made.bundle.manifest, encoder=replace(made.bundle.manifest.encoder, input="log_mel")),
     )
-    by_litert, by_torch = Captioner.load(made.bundle.folder), Captioner(bundle, TorchSession(made.work.student))
+    by_litert, by_torch = Captioner.load(made.bundle.folder), Captioner(bundle, TorchSession(made.request.student))
     for sound in SOUNDS:
         for part in (1.0, 0.4):
             clip = sound[: int(part * sound.size)]
-            for beam in (1, 2, 3):
-                one, other = (captioner.caption(clip, 16_000, beam=beam) for captioner in (by_litert, by_torch))
-                assert [found.tokens for found in one.beams] == [found.tokens for found in other.beams]
+            for beams in (1, 2, 3):
+                one, other = (captioner.caption(clip, 16_000, beam=beams) for captioner in (by_litert, by_torch))
+                assert [beam.tokens for beam in one.beams] == [beam.tokens for beam in other.beams]
                 assert one.score == pytest.approx(other.score, abs=1e-4)
 
 
-def test_one_program_with_the_front_end_inside_says_what_pytorch_says(litert: Litert) -> None:
+def test_one_program_with_the_front_end_inside_says_what_pytorch_says(litert: Export) -> None:
     made = litert("fp32", "waveform")
-    verify_session(made.work.student, open_session(made.bundle, 1), WINDOW, Tolerances(), waveform=True)
+    verify_session(made.request.student, open_session(made.bundle, 1), WINDOW, Tolerances(), waveform=True)
 
 
-def test_a_front_end_inside_stays_in_float_whatever_the_precision(litert: Litert) -> None:
+def test_a_front_end_inside_stays_in_float_whatever_the_precision(litert: Export) -> None:
     for precision in ("fp16", "int8"):
         made = litert(precision, "waveform")
         program = Program(made.program)
@@ -68,23 +66,23 @@ def test_a_front_end_inside_stays_in_float_whatever_the_precision(litert: Litert
         widened = {out for operator in operators if operator.kind == "DEQUANTIZE" for out in operator.outputs}
         assert not any(widened & set(operator.inputs) for operator in products)
         assert REDUCED_PRECISION.encode() not in made.program
-        verify_session(made.work.student, open_session(made.bundle, 1), WINDOW, TOLERANCES[precision], waveform=True)
+        verify_session(made.request.student, open_session(made.bundle, 1), WINDOW, TOLERANCES[precision], waveform=True)
 
 
-def test_half_the_bytes_and_a_quarter_of_them(litert: Litert) -> None:
-    weights = sum(parameter.numel() for parameter in work().student.parameters()) * 4
+def test_half_the_bytes_and_a_quarter_of_them(litert: Export) -> None:
+    weights = sum(parameter.numel() for parameter in request().student.parameters()) * 4
     sizes = {precision: len(litert(precision).program) for precision in PRECISIONS}
     # a small student's names and shapes weigh more than its weights, so only what is saved says something
     assert sizes["fp32"] - sizes["fp16"] > 0.3 * weights
     assert sizes["fp32"] - sizes["int8"] > 0.45 * weights
 
 
-def test_float16_arithmetic_is_allowed_where_weights_are_float16_and_nowhere_else(litert: Litert) -> None:
-    told = {precision: REDUCED_PRECISION.encode() in litert(precision).program for precision in PRECISIONS}
-    assert told == {"fp32": False, "fp16": True, "int8": False}
+def test_float16_arithmetic_is_allowed_where_weights_are_float16_and_nowhere_else(litert: Export) -> None:
+    allowed = {precision: REDUCED_PRECISION.encode() in litert(precision).program for precision in PRECISIONS}
+    assert allowed == {"fp32": False, "fp16": True, "int8": False}
 
 
-def test_nearly_all_operators_are_run_by_xnnpack_and_the_rest_is_named(litert: Litert) -> None:
+def test_nearly_all_operators_are_run_by_xnnpack_and_the_rest_is_named(litert: Export) -> None:
     for precision in PRECISIONS:
         lowered = litert(precision).lowered
         assert lowered.delegated is not None
@@ -96,7 +94,7 @@ def test_nearly_all_operators_are_run_by_xnnpack_and_the_rest_is_named(litert: L
         assert not left & {*CONVOLUTIONS, "FULLY_CONNECTED", "BATCH_MATMUL", "LOGISTIC", "SOFTMAX", "MUL"}
 
 
-def test_int8_keeps_maps_in_bytes_from_the_first_convolution_to_the_last(litert: Litert) -> None:
+def test_int8_keeps_maps_in_bytes_from_the_first_convolution_to_the_last(litert: Export) -> None:
     made = litert("int8")
     operators = Program(made.program).operators["encode"]
     convolutions = [operator for operator in operators if operator.kind in CONVOLUTIONS]
@@ -127,7 +125,7 @@ def test_a_recipe_says_which_operators_stay_in_float() -> None:
 
 
 def test_stored_ranges_are_found_by_value_although_names_and_layouts_differ() -> None:
-    chosen = replace(work(), recipe=INT8)
+    chosen = replace(request(), recipe=INT8)
     stored = chosen.calibration.ranges
     assert stored is not None
     # ranges that no measuring gives: whoever shows one has taken what was stored
@@ -145,10 +143,10 @@ def test_stored_ranges_are_found_by_value_although_names_and_layouts_differ() ->
 
 
 def test_without_stored_ranges_they_are_measured() -> None:
-    chosen = replace(work(), recipe=INT8)
+    chosen = replace(request(), recipe=INT8)
     log_mels = chosen.calibration.log_mels[:2]
     ranges = map_ranges(converted("log_mel"), replace(chosen, calibration=Calibration(log_mels)))
-    first = next(found for found in Program(converted("log_mel")).operators["encode"] if found.kind in CONVOLUTIONS)
+    first = next(node for node in Program(converted("log_mel")).operators["encode"] if node.kind in CONVOLUTIONS)
     seen = [
         tensors(converted("log_mel"), {"log_mel": log_mel, "memory_length": np.array([1], np.int32)})[first.scope]
         for log_mel in log_mels
@@ -162,11 +160,11 @@ def test_ranges_are_not_carried_over_to_another_encoder() -> None:
     program = Program(converted("log_mel"))
     other = Program(converted("log_mel"))
     other.operators["encode"] = other.operators["encode"][:-1]
-    with pytest.raises(EdgecapError, match="another encoder"):
+    with pytest.raises(EdgecapError, match="converts this encoder differently"):
         carried_over({}, program, other)
 
 
-def test_constants_lie_where_every_interpreter_finds_them(litert: Litert) -> None:
+def test_constants_lie_where_every_interpreter_finds_them(litert: Export) -> None:
     import ai_edge_litert.schema_py_generated as schema
 
     for precision in PRECISIONS:
@@ -181,14 +179,14 @@ def test_constants_lie_where_every_interpreter_finds_them(litert: Litert) -> Non
                 assert start % 16 == 0
 
 
-def test_no_trace_of_the_machine_is_in_a_program(litert: Litert) -> None:
+def test_no_trace_of_the_machine_is_in_a_program(litert: Export) -> None:
     for precision in PRECISIONS:
         content = litert(precision).program
         for trace in (str(Path(__file__).parents[3]), str(Path.home()), "site-packages"):
             assert trace.encode() not in content
 
 
-def test_nothing_is_printed(litert: Litert, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed(litert: Export, capfd: pytest.CaptureFixture[str]) -> None:
     made = litert("fp32")
     open_session(made.bundle, 1).encode(window_of(SOUNDS[0], FRONT_END, WINDOW)[0], 3)
     assert capfd.readouterr() == ("", "")
@@ -202,7 +200,7 @@ def test_a_model_that_the_converter_refuses_is_one_line(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(litert_torch, "signature", refuse)
     with pytest.raises(EdgecapError, match=r"does not convert this model \(no lowering for aten.wild\)") as caught:
-        litert_convert.float_program(work())
+        litert_convert.float_program(request())
     assert "\n" not in str(caught.value)
 
 

@@ -26,7 +26,7 @@ from edgecap.bundle.manifest import (
 from edgecap.errors import BundleError, MissingDependencyError
 from edgecap.inference.executorch_session import import_executorch
 from edgecap.inference.session import open_session
-from edgecap_export.executorch.lowering import lowered, quiet_toolchain
+from edgecap_export.executorch.program import build_program, quiet_toolchain
 from support.small_student import FRONT_END, SIZE, WINDOW
 
 LAYERS, HEADS, WIDTH, TOKENS, FRAMES, BEAMS = 1, 2, 3, 8, 4, 3
@@ -77,7 +77,8 @@ def inputs() -> dict[str, tuple[Tensor, ...]]:
 
 def program(**modules: torch.nn.Module) -> bytes:
     with quiet_toolchain():
-        return lowered({name: torch.export.export(module, inputs()[name]) for name, module in modules.items()}).program
+        methods = {name: torch.export.export(module, inputs()[name]) for name, module in modules.items()}
+        return build_program(methods).content
 
 
 def manifest() -> Manifest:

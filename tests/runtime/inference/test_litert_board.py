@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from edgecap.captioner import Captioner
-from support.litert_parts import PRECISIONS, SOUNDS, Made
+from support.exported import PRECISIONS, SOUNDS, Exported
 
-Litert = Callable[..., Made]
+Litert = Callable[..., Exported]
 PACKAGES = ("tflite-runtime==2.14.0", "numpy==1.26.4", "msgspec>=0.19")
 RUNTIME = Path(__file__).parents[3] / "runtime"
 SCRIPT = """

@@ -19,12 +19,14 @@ from edgecap.errors import BundleError, MissingDependencyError
 from edgecap.inference.litert_session import import_interpreter
 from edgecap.inference.session import open_session
 from edgecap.inference.signatures import signatures
-from support.litert_parts import SOUNDS, Made
+from support.exported import SOUNDS, Exported
 
-Litert = Callable[..., Made]
+Litert = Callable[..., Exported]
 
 
-def rewritten(made: Made, folder: Path, *, manifest: Manifest | None = None, program: bytes | None = None) -> Bundle:
+def rewritten(
+    made: Exported, folder: Path, *, manifest: Manifest | None = None, program: bytes | None = None
+) -> Bundle:
     """The bundle again, with another manifest or program."""
     contents = [
         BundleContent(

@@ -1,4 +1,4 @@
-"""LiteRT's lowering: one `.tflite` with the signatures `encode` and `decode`. See `edgecap_export.runtimes`.
+"""LiteRT's lowering: one `.tflite` with the signatures `encode` and `decode`, for three beams.
 
 The choices were measured on x86-64 with AVX-512 VNNI in ai-edge-litert 2.3 (XNNPACK), one thread.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from edgecap.bundle.bundle import BundleContent
+from edgecap.bundle.manifest import Precision
 from edgecap_export.graphs.onnx_export import EXPORT_BEAMS
 from edgecap_export.litert.convert import float_program
 from edgecap_export.litert.program import Program, finished
 from edgecap_export.litert.quantise import halved, int8, stays_float
 from edgecap_export.recipes import FP32, ExportRecipe
-from edgecap_export.runtimes import Lowered, Precision, Runtime, Work
+from edgecap_export.runtimes import Lowered, LoweringRequest
 
 FP16 = ExportRecipe(
     name="litert-fp16-weights-and-arithmetic", precision="fp16", half_weights=True, half_arithmetic=True
@@ -27,36 +27,34 @@ INT8 = ExportRecipe(
     maps=True,
     products=True,
 )
+RECIPES: dict[Precision, ExportRecipe] = {"fp32": FP32, "fp16": FP16, "int8": INT8}
 
 
-class LiteRt:
+class LiteRtLowering:
     """One program for three beams."""
 
     def recipe(self, precision: Precision, architecture: str) -> ExportRecipe:
-        """See `Runtime.recipe`."""
-        return {"fp32": FP32, "fp16": FP16, "int8": INT8}[precision]
+        """The best measured recipe of a precision, the same for all encoders."""
+        return RECIPES[precision]
 
-    def lower(self, work: Work) -> Lowered:
-        """See `Runtime.lower`."""
-        recipe = work.recipe
-        content = float_program(work)
+    def lower(self, request: LoweringRequest) -> Lowered:
+        """Convert, quantise and pack both graphs. Raises EdgecapError where a tool refuses them."""
+        recipe = request.recipe
+        content = float_program(request)
         if recipe.precision == "int8":
-            content = int8(content, work)
+            content = int8(content, request)
         elif recipe.half_weights:
             content = halved(content)
         # a front end in float16 would not be the one that the model was trained with
-        half = recipe.half_arithmetic and work.encoder_input == "log_mel"
+        half = recipe.half_arithmetic and request.encoder_input == "log_mel"
         content = finished(content, half_arithmetic=half)
         program = Program(content)
         total = sum(len(operators) for operators in program.operators.values())
         return Lowered(
-            files=(BundleContent("model.tflite", "program", content),),
+            graphs={"program": content},
             operators=program.counts(),
             not_delegated=dict(sorted(Counter(f"{left.graph}: {left.kind}" for left in program.left).items())),
             delegated=1 - len(program.left) / total,
             stays_float=stays_float(program, recipe) if recipe.precision == "int8" else {},
             beams=EXPORT_BEAMS,
         )
-
-
-RUNTIME: Runtime = LiteRt()
