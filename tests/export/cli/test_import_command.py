@@ -168,8 +168,8 @@ def test_our_own_checkpoint_brings_its_metadata(own: Path, tmp_path: Path, capfd
     [
         (lambda t, path: write_checkpoint(path, {k: v for k, v in t.items() if "attn_proj.3" not in k}), "attn_proj.3"),
         (lambda t, path: write_checkpoint(path, {**t, DEC + "attn_proj.0.bias": torch.zeros(3)}), "has shape (3,)"),
-        (lambda t, path: path.write_text("not a checkpoint, really"), "not a whole safetensors file"),
-        (lambda t, path: path.write_bytes(path.read_bytes()[:-1]), "not a whole safetensors file"),
+        (lambda t, path: path.write_text("not a checkpoint, really"), "not a complete safetensors file"),
+        (lambda t, path: path.write_bytes(path.read_bytes()[:-1]), "not a complete safetensors file"),
         (lambda t, path: path.unlink(), "No such file"),
     ],
     ids=["missing tensor", "misshapen tensor", "text", "one byte short", "no file"],
