@@ -25,7 +25,7 @@ from edgecap_export.bundle import bundles, exporter
 from edgecap_export.bundle import report as report_module
 from edgecap_export.bundle.sources import open_source
 from edgecap_export.graphs.onnx_export import OnnxGraphs, onnx_graphs
-from edgecap_export.graphs.verify import Tolerances, sounds
+from edgecap_export.graphs.verify import TOLERANCES, Tolerances, sounds
 from edgecap_export.recipes import INT8, render_recipe
 from edgecap_train.checkpoints.checkpoint import save_student
 from edgecap_train.evaluation.held_out import Score
@@ -146,7 +146,7 @@ def test_explaining_ranks_the_layers_and_writes_nothing(
 def test_what_fails_its_verification_is_not_written_unless_forced(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(exporter.TOLERANCES, "fp16", Tolerances(encode=1e-9, decode=1e-9))
+    monkeypatch.setitem(TOLERANCES, "fp16", Tolerances(encode=1e-9, decode=1e-9))
     monkeypatch.setattr("edgecap_export.graphs.verify.ROUNDING", 0.0)
     arguments = ["export", str(made / "own.safetensors"), "--fp16", "-o", str(tmp_path / "half")]
     assert run(arguments) == 9
@@ -186,7 +186,7 @@ def test_several_exports_go_into_one_folder_and_onto_one_page_that_needs_nothing
 def test_one_export_that_fails_does_not_keep_the_others_from_it(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(exporter.TOLERANCES, "fp16", Tolerances(encode=1e-9, decode=1e-9))
+    monkeypatch.setitem(TOLERANCES, "fp16", Tolerances(encode=1e-9, decode=1e-9))
     monkeypatch.setattr("edgecap_export.graphs.verify.ROUNDING", 0.0)
     assert run(["export", str(made / "full"), "--fp16", "--int8", "-o", str(tmp_path)]) == 9
     printed = capsys.readouterr()

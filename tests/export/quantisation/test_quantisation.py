@@ -61,9 +61,9 @@ def encoder() -> onnx.ModelProto:
     rng = np.random.default_rng(3)
 
     def weight(*shape: int) -> NDArray[np.float32]:
-        return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        return np.asarray(rng.normal(size=shape) / np.sqrt(np.prod(shape[1:])), np.float32)
 
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "plane": np.array([1], np.int64),
         "axes": np.array([2, 3], np.int64),
         "stem.w": weight(8, 1, 3, 3),
@@ -314,7 +314,7 @@ def test_every_recording_is_used_however_many_there_are_and_at_every_level(
     assert read_calibration(tmp_path, FrontEnd(), 201).clips == 200
     assert files == set(range(200))
     assert len(levels) == calibration.MOST_WINDOWS
-    assert min(levels.count(gain) for gain in calibration.GAINS_DB) > 30
+    assert min(levels.count(round(gain)) for gain in calibration.GAINS_DB) > 30
 
 
 def test_calibration_needs_recordings_and_says_what_few_or_silent_ones_do(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_older_runtime_says_what_the_newer_one_says(board: Path, litert: Lit
     assert document["numpy"].startswith("1.")
     assert document["loaded"] == ["tflite_runtime"]
     for one, answers in zip(made, document["answers"], strict=True):
-        if one.work.recipe.precision == "int8":  # it would answer with numbers that are wrong
+        if one.request.recipe.precision == "int8":  # it would answer with numbers that are wrong
             assert "which tflite_runtime calculates wrongly" in answers
             continue
         captioner = Captioner.load(one.bundle.folder, threads=1)
