@@ -39,7 +39,7 @@ class Captioner:
 
     def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
         self.bundle = bundle
-        """What it was loaded from."""
+        """The bundle that it was loaded from."""
         self._session = session
         encoder, front_end = self.manifest.encoder, self.manifest.front_end
         self._rate = front_end.sample_rate
@@ -115,14 +115,13 @@ class Captioner:
         hop: float | None = None,
         beam: int | None = None,
     ) -> Iterator[Caption]:
-        """Caption a sound file of any length window by window, without loading it whole.
+        """Caption a sound file of any length window by window, holding one window in memory.
 
         `sound` is a file that `AudioFile` reads, "-" for standard input, or an `AudioFile` (closed at the end).
-        `window` is the seconds captioned at once, at most the model's and by default just that (10 s); `hop`
-        the seconds from one window to the next, by default `window`. What is left at the end is captioned where
-        it holds at least 1 s that no window had, and where it is all there is. Raises ValueError at once for a
-        window, hop or beam out of range, AudioError for a damaged file after the last caption of what could be
-        read.
+        `window` is the seconds captioned at once, at most and by default the model's (10 s); `hop` the seconds
+        from one window to the next, by default `window`. The rest at the end is captioned if it holds at least 1 s that
+        no window had, or if there is no window. Raises ValueError at once for a window, hop or beam out of range,
+        AudioError for a damaged file after the captions of everything that could be read.
         """
         plan, beam_size = self._plan(window, hop), self._beam_size(beam)
 
@@ -225,14 +224,14 @@ class Captioner:
 
 
 class _Readable:
-    """The mono blocks of a file up to a fault, which is kept, so that what was read before it is captioned first."""
+    """The mono blocks of a file up to a fault, which is kept, so that the sound before it is captioned first."""
 
     def __init__(self, file: AudioFile) -> None:
         self.fault: AudioError | None = None
         self._file = file
 
     def __iter__(self) -> Iterator[Waveform]:
-        """Blocks (n,). Raises AudioError where there is a fault and no block before it."""
+        """Blocks (n,). Raises AudioError for a fault before the first block."""
         empty = True
         try:
             for block in self._file.mono():

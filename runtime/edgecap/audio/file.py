@@ -1,8 +1,8 @@
-"""Sound files as streams of blocks, whatever their format, rate, channels and length.
+"""Sound files as streams of blocks, of any format, sample rate, number of channels and length.
 
-The one way by which recorded sound comes in. A file is never held whole: an hour costs as much memory as a second.
-Standard input and pipes, which cannot be searched, go through a temporary file of bounded size first. A length is never
-believed unless it was counted: a file is read to its end, and then said to be shorter than its header promised.
+All recorded sound is read here. A file is never held in memory as a whole: an hour costs as much as a second. Standard
+input and pipes, which cannot seek, are first copied to a temporary file of bounded size. Only counted lengths are
+trusted: a file is read to its end, and then reported if it is shorter than its header says.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ SOUND_SUFFIXES = frozenset(
         *(".m4a", ".aac", ".mp4", ".webm", ".mka", ".3gp", ".amr", ".wma"),  # these need PyAV or ffmpeg
     }
 )
-"""Endings of the files in a folder that are taken for sounds, in lower case; a file named by itself may have any."""
+"""Suffixes, in lower case, of the files in a folder that count as sounds; a single file may have any suffix."""
 SPOOL_LIMIT = 4 << 30
-"""Most bytes taken from standard input: the size that a WAV file ends at."""
+"""Most bytes taken from standard input: the largest size of a WAV file."""
 BLOCK_FRAMES = 1 << 16
 LOSS_SECONDS = 0.05
-"""A file that ends so much before its promised end is said to be cut short."""
+"""A file that ends more than this before the end that its header gives is reported as cut short."""
 
 
 class AudioFile:
-    """An open sound file. Use it as a context manager; `blocks` can be walked once."""
+    """An open sound file. Use it as a context manager; `blocks` can be read once."""
 
     def __init__(self, path: str | Path, *, name: str | None = None) -> None:
-        """Open `path`, or standard input for "-"; `name` is what errors call it, its path where none is given.
+        """Open `path`, or standard input for "-"; `name` stands for it in errors, by default its path.
 
-        Raises AudioError, or OutputError where it cannot be spooled.
+        Raises AudioError, or OutputError where standard input cannot be stored.
         """
         self.name = name or ("standard input" if str(path) == STANDARD_INPUT else str(path))
         with ExitStack() as stack:
@@ -64,14 +64,14 @@ class AudioFile:
 
     @property
     def duration(self) -> float | None:
-        """Seconds that the file says it has; None where it does not say, or where that would be a guess."""
+        """Seconds according to the file; None where it does not say, or where that would be a guess."""
         return self._decoder.promised
 
     def blocks(self) -> Iterator[Waveform]:
         """Checked blocks of shape (n, channels), float32 in [-1, 1].
 
-        All that can be read comes first; then AudioError for a file that is damaged, or shorter than it says. Raises it
-        at once for samples that are not numbers.
+        Everything readable comes first; then AudioError is raised for a file that is damaged or shorter than it says.
+        It is raised at once for samples that are NaN or infinite.
         """
         position, fault = 0, ""
         while True:
@@ -117,7 +117,7 @@ class AudioFile:
         self.close()
 
     def _stored(self, path: str | Path, stack: ExitStack) -> Path:
-        """A file that can be searched and holds the sound: the given one, or what was read from a pipe."""
+        """A file that can seek and holds the sound: the given one, or a copy of what was read from a pipe."""
         if str(path) == STANDARD_INPUT:
             if sys.stdin is None:
                 raise AudioError("standard input is closed; pipe a sound file into it")
@@ -127,7 +127,7 @@ class AudioFile:
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):
                 raise AudioError(f"{self.name} is a folder; name the files in it")
-            # Unbuffered, so that a pipe is not read from before it is spooled; opening tells about permissions.
+            # Unbuffered, so that nothing is read from a pipe before it is spooled; opening also checks permissions.
             with path.open("rb", buffering=0) as file:
                 if stat.S_ISFIFO(mode):
                     return _spool(file, self.name, stack)
@@ -142,7 +142,7 @@ class AudioFile:
         return path
 
     def _open(self, path: Path) -> Decoder:
-        """A decoder that takes the file: libsndfile, else FFmpeg where it is here."""
+        """A decoder that reads the file: libsndfile, else FFmpeg where it is installed."""
         try:
             return SndfileDecoder(path)
         except DecodeError as error:
@@ -157,7 +157,7 @@ class AudioFile:
         raise AudioError(self._unreadable(path, reason)) from reason
 
     def _unreadable(self, path: Path, reason: DecodeError) -> str:
-        """What a file that no decoder takes is, and what to type."""
+        """The message for a file that no decoder reads."""
         reader = ByteReader(path)
         try:
             pointer, codec = is_lfs_pointer(reader), codec_of(reader)
@@ -175,7 +175,7 @@ class AudioFile:
         )
 
     def _for_shell(self) -> str:
-        """The sound's name as it can be typed; standard input is a dash."""
+        """The name as it is typed in a shell."""
         return "-" if self.name == "standard input" else shlex.quote(self.name)
 
     def _check_header(self) -> None:
@@ -185,18 +185,18 @@ class AudioFile:
             raise AudioError(f"{self.name}: {error}") from error
         if self.channels > MOST_CHANNELS:
             raise AudioError(
-                f"{self.name} has {self.channels} channels and at most {MOST_CHANNELS} are taken; mix it down"
+                f"{self.name} has {self.channels} channels, and at most {MOST_CHANNELS} are supported; mix it down"
             )
 
 
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> Waveform:
-    """A whole sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
+    """A sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
 
     Raises AudioError for a file that cannot be used.
     """
     with AudioFile(path) as sound:
-        wanted = None if seconds is None else round(seconds * sound.sample_rate)
-        blocks = resampled(_first(sound.mono(), wanted), sound.sample_rate, sample_rate)
+        limit = None if seconds is None else round(seconds * sound.sample_rate)
+        blocks = resampled(_first(sound.mono(), limit), sound.sample_rate, sample_rate)
         samples = np.concatenate(list(blocks))
     return samples if seconds is None else samples[: round(seconds * sample_rate)]
 
@@ -211,28 +211,25 @@ def sound_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _first(blocks: Iterator[Waveform], wanted: int | None) -> Iterator[Waveform]:
-    """The first `wanted` samples of a stream; all of them for None."""
+def _first(blocks: Iterator[Waveform], limit: int | None) -> Iterator[Waveform]:
+    """The first `limit` samples of a stream; all of them for None."""
+    position = 0
     for block in blocks:
-        yield block if wanted is None else block[:wanted]
-        if wanted is not None:
-            wanted -= len(block)
-            if wanted <= 0:
-                return
+        yield block if limit is None else block[: limit - position]
+        position += len(block)
+        if limit is not None and position >= limit:
+            return
 
 
 def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:
-    """Copy a stream that cannot be searched into a file without a name.
-
-    Nothing is left of it when the stack, or this process, ends in whatever way.
-    """
+    """Copy a stream that cannot seek into a file without a name, which is gone when the stack or the process ends."""
     size = 0
     try:
         target = stack.enter_context(tempfile.TemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
         while block := source.read(1 << 20):
             size += len(block)
             if size > SPOOL_LIMIT:
-                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; give a file instead of a pipe")
+                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; use a file instead of a pipe")
             target.write(block)
         target.flush()
     except OSError as error:
@@ -250,6 +247,6 @@ def _reason(error: Exception) -> str:
 
 
 def _sentence(reason: DecodeError) -> str:
-    """A library's reason in brackets, without its own "Error :" and full stop."""
+    """A library's reason in brackets, without its "Error :" and full stop."""
     text = " ".join(str(reason).removeprefix("Error : ").split()).rstrip(". ")
     return f" ({text})" if text else ""

@@ -79,11 +79,11 @@ def check_values(block: Waveform, sample_rate: float, offset: int = 0) -> None:
 
 
 class Downmix:
-    """Blocks of a stream to one channel: the mean of the channels, each turned so that none takes another away.
+    """Blocks of a stream to one channel: the mean of the channels, with inverted channels turned back.
 
-    Balanced microphones and some recorders give the second channel with the opposite sign; their plain mean is silence.
-    So a channel whose correlation with the loudest one is below `OPPOSITE` goes in with the other sign. The correlation
-    is of the last half second or so, so that a moment of wide stereo turns nothing.
+    Balanced microphones and some recorders deliver the second channel with the opposite sign; their plain mean is
+    silence. So a channel whose correlation with the loudest one is below `OPPOSITE` changes its sign. The correlation
+    covers about the last half second, so that a moment of wide stereo changes nothing.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Downmix:
 
 
 def to_mono(block: Waveform) -> Waveform:
-    """A whole sound (n, channels) as `Downmix` makes it: (n,) float32."""
+    """A complete sound (n, channels) as `Downmix` makes it: (n,) float32."""
     return Downmix().push(block)
 
 

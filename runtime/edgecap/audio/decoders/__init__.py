@@ -1,1 +1,1 @@
-"""Behind `edgecap.audio.file`: one decoder for what libsndfile reads, one for what it cannot."""
+"""The decoders behind `edgecap.audio.file`: libsndfile, and FFmpeg for everything that libsndfile cannot read."""

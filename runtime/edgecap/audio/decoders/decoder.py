@@ -1,4 +1,4 @@
-"""What every decoder of a sound file offers."""
+"""The interface of the decoders of sound files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgecap.types import Waveform
 
 
 class DecodeError(Exception):
-    """The library's own reason why a file does not open or does not go on; never leaves `edgecap.audio`."""
+    """A library's reason why a file cannot be opened or read on; `edgecap.audio.file` makes an AudioError of it."""
 
 
 class Decoder(Protocol):
@@ -18,9 +18,9 @@ class Decoder(Protocol):
     """Samples per second of each channel."""
     channels: int
     promised: float | None
-    """Seconds that the file says it has, counted and not guessed; None where it does not say."""
+    """Seconds according to the file, counted and not guessed; None where it does not say."""
     tolerance: float
-    """Seconds that may be missing at the end without anything being lost, as of an encoder's padding."""
+    """Seconds that may be missing at the end although nothing is lost, such as an encoder's padding."""
 
     def read(self, frames: int) -> Waveform:
         """At most `frames` samples of each channel: float32, (n, channels); none at the end. Raises DecodeError."""

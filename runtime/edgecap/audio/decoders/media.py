@@ -1,6 +1,6 @@
-"""FFmpeg as a decoder, for what libsndfile cannot read: AAC, MP4, WebM, WMA, FLAC in Ogg and many more.
+"""FFmpeg as a decoder, for formats that libsndfile cannot read: AAC, MP4, WebM, WMA, FLAC in Ogg and many more.
 
-Through PyAV (the extra `media`) where it is installed, else through the program ffmpeg where it is on PATH. Only
+It is used through PyAV (the extra `media`) where that is installed, else through the program ffmpeg on PATH. Only
 containers of sound and video are accepted, so that a playlist cannot make it open other files or addresses.
 """
 
@@ -31,7 +31,7 @@ _EXTENSIBLE_FLOAT = (3, 0xFFFE)
 
 
 def media_available() -> bool:
-    """Whether PyAV or ffmpeg is here."""
+    """Whether PyAV or ffmpeg is installed."""
     return find_spec("av") is not None or shutil.which("ffmpeg") is not None
 
 
@@ -41,7 +41,7 @@ def open_media(path: Path) -> Decoder:
 
 
 class PyAvDecoder:
-    """See `Decoder`."""
+    """A `Decoder` of a file's first audio stream."""
 
     def __init__(self, path: Path) -> None:
         """Raises DecodeError."""
@@ -70,7 +70,7 @@ class PyAvDecoder:
         self._rest: Waveform = np.empty((0, self.channels), np.float32)
 
     def read(self, frames: int) -> Waveform:
-        """See `Decoder.read`."""
+        """The next samples; those before a fault come first. Raises DecodeError."""
         import av
 
         parts, size = [self._rest], len(self._rest)
@@ -87,7 +87,7 @@ class PyAvDecoder:
         return block[:frames]
 
     def close(self) -> None:
-        """See `Decoder.close`."""
+        """Close the container."""
         self._container.close()
 
     def _decode(self, stream: Any, resampler: Any) -> Iterator[Waveform]:  # noqa: ANN401 - PyAV's
@@ -104,7 +104,7 @@ class PyAvDecoder:
 
 
 class FfmpegDecoder:
-    """See `Decoder`. ffmpeg writes a wav of float samples into a pipe."""
+    """A `Decoder` that reads a wav of float samples, which ffmpeg writes into a pipe."""
 
     def __init__(self, path: Path) -> None:
         """Raises DecodeError."""
@@ -125,15 +125,15 @@ class FfmpegDecoder:
             raise
 
     def read(self, frames: int) -> Waveform:
-        """See `Decoder.read`."""
+        """The next samples. Raises DecodeError where ffmpeg failed."""
         data = self._output.read(frames * self.channels * 4)
         if not data and self._process.wait() != 0:
             raise DecodeError(self._fault())
-        whole = len(data) // (4 * self.channels) * 4 * self.channels
-        return np.frombuffer(data[:whole], "<f4").reshape(-1, self.channels).astype(np.float32)
+        complete = len(data) // (4 * self.channels) * 4 * self.channels
+        return np.frombuffer(data[:complete], "<f4").reshape(-1, self.channels).astype(np.float32)
 
     def close(self) -> None:
-        """See `Decoder.close`."""
+        """End ffmpeg and close its pipe."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(CLOSE_SECONDS)

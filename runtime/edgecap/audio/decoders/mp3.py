@@ -1,9 +1,9 @@
 """The frames of an mp3, counted.
 
-An mp3 has no length. A Xing or Info frame may say one, and is wrong for joined files; without it libsndfile 1.2.2
-(mpg123) takes the first frame's bit rate for that of all, and reads no further than the length that comes of it. So the
-frame headers are walked here, and where the count is not what libsndfile would believe, it is given the frames behind
-an Info frame that holds the true count.
+An mp3 does not store its length. A Xing or Info frame may declare one, which is wrong for joined files; without it
+libsndfile 1.2.2 (mpg123) assumes the first frame's bit rate for all, and reads no further than the length that follows
+from it. So the frame headers are counted here, and where libsndfile would assume another number, it gets the frames
+behind an Info frame with the true count.
 
 Frame layout: ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2), layer III; the Info frame's: as LAME writes it.
 """
@@ -103,11 +103,11 @@ def read_layout(reader: ByteReader) -> Mp3Layout | None:
     declared, count, start = None, 0, place
     while True:
         frame = parse_header(reader.at(place, HEADER))
-        whole = frame is not None and frame.kind == first.kind and place + frame.size <= reader.size
-        if frame is None or not whole or _is_tag(reader, place, frame):
+        complete = frame is not None and frame.kind == first.kind and place + frame.size <= reader.size
+        if frame is None or not complete or _is_tag(reader, place, frame):
             if place > start:
                 ranges.append(ByteRange(start, place - start))
-            if frame is not None and whole:
+            if frame is not None and complete:
                 if declared is None and not count:
                     declared = _declared(reader, place, frame)
                 following: int | None = place + frame.size

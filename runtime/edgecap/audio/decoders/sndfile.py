@@ -1,7 +1,7 @@
 """libsndfile as a decoder: wav, FLAC, Ogg Vorbis and Opus, mp3, AIFF, AU, CAF, W64.
 
-What it guesses about lengths is not believed: mp3 frames are counted (`mp3`), the links of a chained Ogg file are
-opened one after the other, and a wav that says it has no samples is read to its end.
+Its guesses about lengths are not trusted: mp3 frames are counted (`mp3`), the links of a chained Ogg file are opened
+one after the other, and a wav whose header says that it is empty is read to its end.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from edgecap.types import Waveform
 from edgecap.util.stderr import silent_descriptor
 
 UNKNOWN_FRAMES = 1 << 48
-"""A header that says more than this (9,000 years of 1 kHz) says that the length is not known."""
+"""A header with more frames than this (9,000 years at 1 kHz) means that the length is unknown."""
 MP3_TOLERANCE = 0.06
 """Seconds: an Info frame may count itself, and the encoder's delay and padding are cut off."""
 
 
 class SndfileDecoder:
-    """See `Decoder`."""
+    """A `Decoder` of everything that libsndfile reads."""
 
     def __init__(self, path: Path) -> None:
         """Raises DecodeError, MissingDependencyError without libsndfile."""
@@ -49,14 +49,14 @@ class SndfileDecoder:
         self._other_rate: Resampler | None = None
 
     def read(self, frames: int) -> Waveform:
-        """See `Decoder.read`."""
+        """The next samples, across the links of a chained file. Raises DecodeError."""
         block = self._read(frames)
         while not len(block) and self._next_link():
             block = self._read(frames)
         return block
 
     def close(self) -> None:
-        """See `Decoder.close`."""
+        """Close the file and its later links."""
         self._sound.close()
         for source in self._waiting:
             source.close()
@@ -126,7 +126,7 @@ class SndfileDecoder:
             with silent_descriptor() if self._sound.format == "MP3" else nullcontext():
                 block = self._sound.read(frames, dtype="float32", always_2d=True, out=block)
         except soundfile.SoundFileError as error:
-            # what was decoded before the damage stands in the array, and is given first
+            # the array holds what was decoded before the damage, which is returned first
             self._fault = str(getattr(error, "error_string", ""))
             missing = np.isnan(block).all(axis=1)
             block = block[: int(missing.argmax())] if missing.any() else block
@@ -147,9 +147,9 @@ class SndfileDecoder:
 
 
 def open_sound(source: Path | RangeFile) -> Any:  # noqa: ANN401
-    """A `soundfile.SoundFile` that reads on without seeking. Raises DecodeError, MissingDependencyError.
+    """A `soundfile.SoundFile` that reads without seeking. Raises DecodeError, MissingDependencyError.
 
-    python-soundfile 0.14 seeks after each read of a file that it can seek in, to keep a place for writing. In a FLAC of
+    After each read, python-soundfile 0.14 seeks in files that allow it, to keep a position for writing. In a FLAC of
     unknown length that fails, and elsewhere it costs time.
     """
     try:
@@ -164,7 +164,7 @@ def open_sound(source: Path | RangeFile) -> Any:  # noqa: ANN401
             return False
 
     try:
-        with silent_descriptor():  # what the mp3 decoder writes there
+        with silent_descriptor():  # the mp3 decoder writes there
             return Straight(os.fsencode(source) if isinstance(source, Path) else source)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         # libsndfile says "not a regular file" of anything called .mp3 that it cannot read
