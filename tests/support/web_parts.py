@@ -17,7 +17,7 @@ from edgecap.live.events.event import Change, Event, Kind
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap_bench.live.chromium import chromium
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 PATIENCE = 20.0
 
 
@@ -26,21 +26,21 @@ def browsing(profile: Path, *flags: str) -> Iterator[Chrome]:
     """A browser with a new profile; a test that needs it is skipped where there is none."""
     with ExitStack() as stack:
         try:
-            found = stack.enter_context(chromium(profile, *flags))
+            opened = stack.enter_context(chromium(profile, *flags))
         except MissingDependencyError as error:
             pytest.skip(str(error))
-        found.set_window_size(1100, 1400)
-        found.set_script_timeout(PATIENCE)
-        yield found
+        opened.set_window_size(1100, 1400)
+        opened.set_script_timeout(PATIENCE)
+        yield opened
 
 
-def until(look: Callable[[], Found], patience: float = PATIENCE) -> Found:
+def until(look: Callable[[], Value], patience: float = PATIENCE) -> Value:
     """What `look` gives as soon as it is something."""
     give_up = time.monotonic() + patience
-    while not (found := look()):
+    while not (value := look()):
         assert time.monotonic() < give_up, "what was waited for did not come"
         time.sleep(0.05)
-    return found
+    return value
 
 
 def text(browser: Chrome, selector: str) -> str:

@@ -45,7 +45,9 @@ class HttpServer(ThreadingHTTPServer):
 
     def start(self) -> None:
         """Begin to serve."""
-        self._thread = threading.Thread(target=self.serve_forever, name=f"edgecap {self._name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever, name=f"edgecap {self._name.removeprefix('the ')}", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

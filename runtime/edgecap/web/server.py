@@ -174,7 +174,7 @@ class WebServer(HttpServer):
         self, host: str, port: int, access: AccessPolicy, routes: Mapping[tuple[str, str], Route], notify: Notify
     ) -> None:
         """Bind to the port; `start` serves. Raises OutputError where it is taken or not permitted."""
-        self.access, self.routes, self.assets, self._notify = access, routes, load_assets(), notify
+        self.access, self.routes, self.assets, self._notify = access, dict(routes), load_assets(), notify
         super().__init__(host, port, Exchange, name="the page", most_requests=MOST_REQUESTS, option="--web")
 
     @property

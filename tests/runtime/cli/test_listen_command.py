@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -78,9 +79,9 @@ def test_a_file_is_listened_to_as_fast_as_can_be_and_everything_is_told_of_it(
         f'cat >> "{tmp_path}/a.jsonl"',
     )
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    ends = [line for line in found if line["kind"] == "end"]
-    assert found[0]["kind"] == "begin"
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    ends = [line for line in lines if line["kind"] == "end"]
+    assert lines[0]["kind"] == "begin"
     assert ends[0]["start"] == pytest.approx(3.0, abs=0.11)
     assert ends[-1]["end"] == pytest.approx(6.0, abs=0.11)
     assert (tmp_path / "a.srt").read_text().count("-->") == len(ends)
@@ -244,7 +245,7 @@ def test_a_configuration_does_everything_by_itself(
     assert json.loads(done.stdout.splitlines()[0])["kind"] == "begin"
 
 
-def options(tiny_folder: Path, sound: Path, **more: object) -> dict[str, object]:
+def options(tiny_folder: Path, sound: Path, **more: Any) -> dict[str, Any]:
     return {"model": str(tiny_folder), "file": str(sound), "speed": 0, "min_score": -99.0, **more}
 
 

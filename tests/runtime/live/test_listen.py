@@ -52,7 +52,12 @@ def test_a_full_ring_keeps_the_newest_and_counts_what_it_lost() -> None:
 
 def test_a_ring_may_be_written_and_read_at_once() -> None:
     ring, written = Ring(5_000, 1), 200_000
-    writer = threading.Thread(target=lambda: [ring.write(ramp(at, 64, 1)) for at in range(0, written, 64)])
+
+    def write() -> None:
+        for at in range(0, written, 64):
+            ring.write(ramp(at, 64, 1))
+
+    writer = threading.Thread(target=write)
     writer.start()
     position = 0
     while writer.is_alive() or position < written:

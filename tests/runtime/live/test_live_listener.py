@@ -174,7 +174,12 @@ def test_a_steady_sound_is_decoded_once_and_a_new_one_again(
     decoded: list[int] = []
 
     decode = captioner.decode
-    monkeypatch.setattr(captioner, "decode", lambda *given: decoded.append(1) or decode(*given))
+
+    def counted(*given: Any) -> Any:
+        decoded.append(1)
+        return decode(*given)
+
+    monkeypatch.setattr(captioner, "decode", counted)
     source, describe = FedSource(), Describer(captioner, novelty=0.999)
     listening = listener(source, describe=describe)
 
@@ -273,7 +278,7 @@ def test_lost_sound_is_counted_and_time_goes_on(listener: Listen) -> None:
 
 
 def test_a_hot_board_gets_longer_hops(listener: Listen) -> None:
-    clock, heats, messages = Clock(), [Heat(85.0, False, False), *[COOL] * COOL_IN_A_ROW], []
+    clock, heats, messages = Clock(), [Heat(85.0, False, False), *[COOL] * COOL_IN_A_ROW], Messages()
     listening = listener(FedSource(), messages, clock=clock, heat=lambda: heats.pop(0), describe=says())
     listening.step()
     assert listening.status.hop == 2.0

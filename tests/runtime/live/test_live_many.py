@@ -123,7 +123,7 @@ def test_a_model_that_fails_for_one_stream_ends_all_and_closes_their_events(capt
 
     with CaptionWorker() as worker:
         sources, listeners = several(captioner, 2, worker, describe)
-        stop, changes = threading.Event(), []
+        stop, changes = threading.Event(), list[Change]()
 
         def sleep(_seconds: float) -> None:
             for listener in listeners:
@@ -160,14 +160,14 @@ def test_the_end_is_asked_for_while_one_of_several_sleeps_in_the_model(captioner
         stop = threading.Event()
         for source in sources:
             source.feed(noise(1))
-        found: list[Change] = []
+        all_changes: list[Change] = []
         for step in steps(listeners, stop, sleep=lambda _: None):
             for listener in listeners:
                 listener.drain(20)
-            found += step.changes
-            if len([change for change in found if change.kind == "begin"]) == 3:
+            all_changes += step.changes
+            if len([change for change in all_changes if change.kind == "begin"]) == 3:
                 stop.set()
-    assert sorted(change.event.source for change in found if change.kind == "end") == ["mic 0", "mic 1", "mic 2"]
+    assert sorted(change.event.source for change in all_changes if change.kind == "end") == ["mic 0", "mic 1", "mic 2"]
 
 
 TOML = """
@@ -260,11 +260,11 @@ class Plugged:
 
 def test_a_microphone_is_found_again_though_its_number_is_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plain_name("USB PnP: Audio (hw:1,0)") == "USB PnP: Audio"
-    plugged, found = Plugged(monkeypatch, "USB PnP: Audio (hw:1,0)"), Microphones(2.0)
-    first = found.open("USB")
+    plugged, opener = Plugged(monkeypatch, "USB PnP: Audio (hw:1,0)"), Microphones(2.0)
+    first = opener.open("USB")
     first.close()
     plugged.devices = [device("HDMI (hw:1,0)", 0), device("USB PnP: Audio (hw:2,0)", 1)]
-    again = found.open_again(first.device.name, True)
+    again = opener.open_again(first.device.name, True)
     assert again.device.name == "USB PnP: Audio (hw:2,0)"
     assert plugged.rescans == 1
 
@@ -272,36 +272,36 @@ def test_a_microphone_is_found_again_though_its_number_is_in_its_name(monkeypatc
 def test_of_two_alike_the_one_at_its_plug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged = Plugged(monkeypatch, "USB: Audio (hw:1,0)", "USB: Audio (hw:2,0)")
     plugged.ports |= {"USB: Audio (hw:1,0)": "left", "USB: Audio (hw:2,0)": "right"}
-    found = Microphones(2.0)
-    left = found.open("hw:1")
+    opener = Microphones(2.0)
+    left = opener.open("hw:1")
     left.close()
     plugged.ports |= {"USB: Audio (hw:1,0)": "right", "USB: Audio (hw:2,0)": "left"}  # numbers were dealt anew
-    assert found.open_again(left.device.name, True).device.name == "USB: Audio (hw:2,0)"
+    assert opener.open_again(left.device.name, True).device.name == "USB: Audio (hw:2,0)"
 
 
 def test_the_others_are_closed_for_a_moment_only_once_the_lost_one_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)"), Clock()
-    found = Microphones(2.0, clock)
-    kitchen, attic = found.open("kitchen"), found.open("attic")
+    opener = Microphones(2.0, clock)
+    kitchen, attic = opener.open("kitchen"), opener.open("attic")
     attic.close()
     looks = Looks(monkeypatch, "0 kitchen (hw:1,0)")
     for _ in range(30):
         clock.sleep(1.0)
         with pytest.raises(DeviceError):
-            found.open_again(attic.device.name, True)
+            opener.open_again(attic.device.name, True)
     assert (plugged.rescans, kitchen.reopened) == (0, 0)  # type: ignore[attr-defined]
     looks.seen.append("1 attic (hw:3,0)")
     plugged.devices = [device("kitchen (hw:1,0)", 0), device("attic (hw:3,0)", 1)]
     for _ in range(80):
         clock.sleep(1.0)
         try:
-            again = found.open_again(attic.device.name, True)
+            again = opener.open_again(attic.device.name, True)
             break
         except DeviceError:
             continue
     assert again.device.name == "attic (hw:3,0)"
     assert (plugged.rescans, kitchen.reopened, kitchen.active) == (1, 1, True)  # type: ignore[attr-defined]
-    found.close()
+    opener.close()
 
 
 class Looks:
@@ -321,7 +321,7 @@ class Looks:
             def communicate(self) -> tuple[str, None]:
                 return "\n".join(looks.seen), None
 
-        monkeypatch.setattr(module.subprocess, "Popen", Look)
+        monkeypatch.setattr("edgecap.live.sources.microphones.subprocess.Popen", Look)
         monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
 
 
@@ -329,26 +329,26 @@ def test_one_that_is_gone_when_the_others_are_opened_again_takes_none_of_them_al
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "hall (hw:2,0)", "attic (hw:3,0)"), Clock()
-    found = Microphones(2.0, clock)
-    kitchen, hall, attic = (found.open(name) for name in ("kitchen", "hall", "attic"))
+    opener = Microphones(2.0, clock)
+    kitchen, hall, attic = (opener.open(name) for name in ("kitchen", "hall", "attic"))
     attic.close()
     Looks(monkeypatch, "0 hall (hw:2,0)", "1 attic (hw:3,0)")
     plugged.devices = [device("hall (hw:2,0)", 0), device("attic (hw:3,0)", 1)]  # and the kitchen's is pulled out
     with pytest.raises(DeviceError):
-        found.open_again(attic.device.name, True)
+        opener.open_again(attic.device.name, True)
     clock.sleep(1.0)
-    assert found.open_again(attic.device.name, True).device.name == "attic (hw:3,0)"
+    assert opener.open_again(attic.device.name, True).device.name == "attic (hw:3,0)"
     assert (kitchen.active, hall.active) == (False, True)
 
 
 def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)")
-    found, closed = Microphones(2.0), []
-    kitchen, attic = found.open("kitchen"), found.open("attic")
+    opener, closed = Microphones(2.0), []
+    kitchen, attic = opener.open("kitchen"), opener.open("attic")
     for microphone in (kitchen, attic):  # one hub was pulled out; only one source has noticed
         microphone.active = False  # type: ignore[misc]
         monkeypatch.setattr(microphone, "close", lambda name=microphone.device.name: closed.append(name))
-    assert found.open_again(kitchen.device.name, True).active
+    assert opener.open_again(kitchen.device.name, True).active
     assert sorted(closed) == ["attic (hw:2,0)", "kitchen (hw:1,0)"]
     assert plugged.rescans == 1
 
@@ -356,8 +356,8 @@ def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
     monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
-    found = Microphones(2.0, clock)
-    kitchen, plugged.devices = found.open("kitchen"), []
+    opener = Microphones(2.0, clock)
+    kitchen, plugged.devices = opener.open("kitchen"), []
     looks = []
     for _ in range(2):  # it is there for an hour, then away for two minutes, and again
         kitchen.close()
@@ -366,7 +366,7 @@ def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatc
         for _ in range(120):
             clock.sleep(1.0)
             with pytest.raises(DeviceError):
-                found.open_again(kitchen.device.name, True)
+                opener.open_again(kitchen.device.name, True)
         looks.append(plugged.rescans - before)
     assert looks == [7, 7]  # after 0, 2, 6, 14, 30, 60 and 90 s: never long after it was seen last
 
@@ -375,28 +375,28 @@ def test_one_that_is_seen_and_does_not_open_does_not_close_the_others_every_mome
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
-    found = Microphones(2.0, clock)
-    kitchen = found.open("kitchen")
+    opener = Microphones(2.0, clock)
+    kitchen = opener.open("kitchen")
     Looks(monkeypatch, "0 kitchen (hw:1,0)", "1 attic (hw:2,0)")  # there, and not to be opened
     for _ in range(120):
         clock.sleep(1.0)
         with pytest.raises(DeviceError):
-            found.open_again("attic", False)
+            opener.open_again("attic", False)
     assert 3 <= plugged.rescans <= 8
     assert kitchen.active
 
 
 def test_a_machine_without_a_free_process_looks_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     Plugged(monkeypatch, "kitchen (hw:1,0)")
-    found = Microphones(2.0, Clock())
-    found.open("kitchen")
+    opener = Microphones(2.0, Clock())
+    opener.open("kitchen")
 
     def none_left(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(module.subprocess, "Popen", none_left)
+    monkeypatch.setattr("edgecap.live.sources.microphones.subprocess.Popen", none_left)
     with pytest.raises(DeviceError):
-        found.open_again("attic", False)
+        opener.open_again("attic", False)
 
 
 def test_every_output_names_the_microphone_where_there_are_several(tmp_path: Path) -> None:

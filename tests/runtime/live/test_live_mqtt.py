@@ -78,7 +78,7 @@ class Reader:
         self._client.loop_start()
 
     def of(self, topic: str) -> list[str]:
-        return [payload for found, payload in self.messages if found == topic]
+        return [payload for name, payload in self.messages if name == topic]
 
     def captions(self) -> list[tuple[str, str]]:
         return [(line["kind"], line["state"]) for line in map(json.loads, self.of("home/attic/caption"))]
@@ -90,9 +90,9 @@ class Reader:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    found = Broker(tmp_path)
-    yield found
-    found.stop()
+    started = Broker(tmp_path)
+    yield started
+    started.stop()
 
 
 @pytest.fixture
@@ -117,17 +117,17 @@ def test_captions_availability_and_state_are_published_and_announced(broker: Bro
     state = json.loads(reader.of("home/attic/state")[0])
     assert (state["level_dbfs"], state["sound"]) == (-31.3, "ON")
     assert reader.of("home/attic/availability") == ["online"]
-    found = {topic: json.loads(text) for topic, text in reader.messages if topic.startswith("homeassistant/")}
-    assert sorted(found) == [
+    announced = {topic: json.loads(text) for topic, text in reader.messages if topic.startswith("homeassistant/")}
+    assert sorted(announced) == [
         "homeassistant/binary_sensor/edgecap-attic/sound/config",
         "homeassistant/sensor/edgecap-attic/caption/config",
         "homeassistant/sensor/edgecap-attic/level/config",
     ]
-    for payload in found.values():
+    for payload in announced.values():
         assert payload["availability_topic"] == "home/attic/availability"
         assert payload["state_topic"] in {"home/attic/caption", "home/attic/state"}
         assert payload["device"]["identifiers"] == ["edgecap-attic"]
-    assert len({payload["unique_id"] for payload in found.values()}) == 3
+    assert len({payload["unique_id"] for payload in announced.values()}) == 3
     mqtt.close()
     eventually(lambda: reader.of("home/attic/availability") == ["online", "offline"])
     reader.close()
@@ -153,7 +153,9 @@ def test_the_last_will_says_offline_when_the_listener_is_cut_off(broker: Broker,
     mqtt = sink(broker, messages)
     eventually(lambda: reader.of("home/attic/availability") == ["online"])
     mqtt._client.loop_stop()
-    mqtt._client.socket().close()  # as if the power had gone
+    connection = mqtt._client.socket()
+    assert connection is not None
+    connection.close()  # as if the power had gone
     eventually(lambda: reader.of("home/attic/availability") == ["online", "offline"])
     reader.close()
 
@@ -170,8 +172,8 @@ def test_captions_wait_for_a_broker_that_is_away_and_the_queue_is_bounded(broker
     eventually(lambda: mqtt._connected)
     mqtt.on_event(change("begin", 9, text="now"))
     eventually(lambda: reader.captions()[-1:] == [("begin", "now")])
-    found = [text for _, text in reader.captions()]
-    assert found in (["sound 2", "sound 3", "sound 4", "now"], ["sound 4", "now"], ["now"])  # the reader may be later
+    texts = [text for _, text in reader.captions()]
+    assert texts in (["sound 2", "sound 3", "sound 4", "now"], ["sound 4", "now"], ["now"])  # the reader may be later
     assert messages[-1][0] == "note"
     assert "2 captions were dropped meanwhile" in messages[-1][1]
     mqtt.close()
@@ -262,12 +264,12 @@ def test_several_microphones_have_topics_and_sensors_of_their_own(broker: Broker
     caption = json.loads(reader.of("home/attic/usb/caption")[0])
     assert (caption["source"], caption["audio_kept"]) == ("USB", True)
     eventually(lambda: len([topic for topic, _ in reader.messages if topic.startswith("homeassistant/")]) == 6)
-    found = [json.loads(text) for topic, text in reader.messages if topic.startswith("homeassistant/")]
-    assert len({payload["unique_id"] for payload in found}) == 6
-    assert {payload["state_topic"] for payload in found} == {
+    announced = [json.loads(text) for topic, text in reader.messages if topic.startswith("homeassistant/")]
+    assert len({payload["unique_id"] for payload in announced}) == 6
+    assert {payload["state_topic"] for payload in announced} == {
         f"home/attic/{name}/{kind}" for name in ("usb-mic", "kitchen") for kind in ("caption", "state")
     }
-    assert "kitchen Level" in {payload["name"] for payload in found}
+    assert "kitchen Level" in {payload["name"] for payload in announced}
     mqtt.close()
     reader.close()
     assert messages == []

@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +61,9 @@ def keeper(folder: Path, messages: Messages, wall: Clock | None = None, clock: C
     )
 
 
-def hear(kept: KeptAudio, sound: np.ndarray, source: str = "USB", heard: float = 0.0) -> None:
+def hear(kept: KeptAudio, sound: np.ndarray, source: str = "USB", before: float = 0.0) -> None:
     for number, block in enumerate(np.split(sound, len(sound) // 1600), start=1):
-        kept.on_audio(source, block, heard + number / 10)
+        kept.on_audio(source, block, before + number / 10)
 
 
 def test_the_sound_of_an_event_is_kept_from_a_little_before_it_to_its_end(tmp_path: Path) -> None:
@@ -71,15 +71,15 @@ def test_the_sound_of_an_event_is_kept_from_a_little_before_it_to_its_end(tmp_pa
     kept = keeper(tmp_path / "kept", messages)
     hear(kept, sound[: 5 * RATE])
     kept.on_event(event("begin"))
-    hear(kept, sound[5 * RATE : 6 * RATE], heard=5.0)
+    hear(kept, sound[5 * RATE : 6 * RATE], before=5.0)
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".part"]  # nothing half-written has its name
     kept.on_event(event("end"))
-    hear(kept, sound[6 * RATE :], heard=6.0)
+    hear(kept, sound[6 * RATE :], before=6.0)
     kept.close()
     (path,) = (tmp_path / "kept").iterdir()
-    found, rate = soundfile.read(path, dtype="float32")
+    kept_sound, rate = soundfile.read(path, dtype="float32")
     assert rate == RATE
-    assert np.allclose(found, sound[2 * RATE : 6 * RATE], atol=1e-4)
+    assert np.allclose(kept_sound, sound[2 * RATE : 6 * RATE], atol=1e-4)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert messages == []
@@ -92,15 +92,15 @@ def test_two_microphones_are_kept_apart(tmp_path: Path) -> None:
     kept.on_event(event("begin", 1, 1.0, "left"))
     kept.on_event(event("begin", 2, 1.0, "right"))
     kept.close()
-    found = {path.name.split("-")[1]: soundfile.read(path, dtype="float32")[0] for path in tmp_path.iterdir()}
-    assert np.allclose(found["1"], left, atol=1e-4)
-    assert np.allclose(found["2"], right, atol=1e-4)
+    sounds = {path.name.split("-")[1]: soundfile.read(path, dtype="float32")[0] for path in tmp_path.iterdir()}
+    assert np.allclose(sounds["1"], left, atol=1e-4)
+    assert np.allclose(sounds["2"], right, atol=1e-4)
 
 
 def test_what_is_held_in_memory_and_in_one_file_is_bounded(tmp_path: Path) -> None:
     kept = keeper(tmp_path, Messages())
     for minute in range(4):
-        hear(kept, noise(60, seed=minute), heard=60.0 * minute)
+        hear(kept, noise(60, seed=minute), before=60.0 * minute)
         if minute == 0:
             kept.on_event(event("begin", start=58.0))
     assert sum(samples.size for samples, _ in kept._held["USB"]) <= 12 * RATE
@@ -252,9 +252,24 @@ def test_what_is_it_hearing_is_told_window_by_window() -> None:
     people.on_status(status)
     assert lines[1].endswith("gate open   -0.40 a dog barks  |  -0.90 a wolf  |  -1.00 a fox")
     programs.on_status(status)
-    found = json.loads(lines[2])
-    assert found["kind"] == "window"
-    assert found["beams"][1] == {"text": "a wolf", "score": -0.9}
+    window = json.loads(lines[2])
+    assert window["kind"] == "window"
+    assert window["beams"][1] == {"text": "a wolf", "score": -0.9}
+
+
+@dataclass(frozen=True, eq=False)
+class Near:  # noqa: PLW1641 - compared, never hashed
+    """Equal to a jump but for rounding."""
+
+    clock_set: float
+    suspended: float
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Jump)
+            and other.clock_set == pytest.approx(self.clock_set)
+            and other.suspended == pytest.approx(self.suspended)
+        )
 
 
 class Three:
@@ -275,11 +290,11 @@ def test_clocks_that_are_set_and_machines_that_sleep_are_told_apart() -> None:
     three = Three()
     assert three.run(10.0) is None
     assert three.run(10.0, moved=0.4) is None  # NTP at its usual work
-    assert three.run(10.0, moved=1e8) == Jump(pytest.approx(1e8), 0.0)
+    assert three.run(10.0, moved=1e8) == Near(1e8, 0.0)
     assert three.run(10.0) is None
-    assert three.run(10.0, moved=-3600.0) == Jump(pytest.approx(-3600.0), 0.0)
-    assert three.run(10.0, slept=500.0) == Jump(0.0, pytest.approx(500.0))
-    assert three.run(10.0, moved=60.0, slept=500.0) == Jump(pytest.approx(60.0), pytest.approx(500.0))
+    assert three.run(10.0, moved=-3600.0) == Near(-3600.0, 0.0)
+    assert three.run(10.0, slept=500.0) == Near(0.0, 500.0)
+    assert three.run(10.0, moved=60.0, slept=500.0) == Near(60.0, 500.0)
 
 
 def test_the_journal_moves_with_the_clock_what_this_run_has_stored_and_nothing_else(tmp_path: Path) -> None:
@@ -305,7 +320,7 @@ def test_the_journal_moves_with_the_clock_what_this_run_has_stored_and_nothing_e
     running.sleep(10_000)  # and cleans up
     second.on_status(usb_status())
     second.on_event(at(wall.now, "begin", 2))
-    found = [row[0] for row in second._database.execute("SELECT began FROM events ORDER BY id")]
-    assert found == [2e9, 2e9 + 500, 2e9 + 500]
+    began = [row[0] for row in second._database.execute("SELECT began FROM events ORDER BY id")]
+    assert began == [2e9, 2e9 + 500, 2e9 + 500]
     second.close()
     assert messages == []

@@ -23,7 +23,7 @@ from edgecap.live import session as session_module
 from edgecap.live.clocks import Jump
 from edgecap.live.config.listen_config import ListenConfig, ModelConfig, SourceConfig
 from edgecap.live.events.describe import Described, WindowJob
-from edgecap.live.events.event import Change
+from edgecap.live.events.event import Change, Kind
 from edgecap.live.listener import Listener
 from edgecap.live.pipeline.gate import GateSettings
 from edgecap.live.pipeline.settings import ListenerSettings
@@ -37,6 +37,7 @@ from support.live_parts import Messages, change, ignore, notifier, says
 from support.signals import RATE, noise
 from support.virtual_microphone import listen, next_event, until
 
+KINDS: tuple[Kind, ...] = ("begin", "end")
 QUICK = """
 [source]
 lost_after = 1.5
@@ -210,15 +211,15 @@ def test_a_clock_that_is_set_and_a_sleep_reach_the_events(
     config = ListenConfig(
         source=SourceConfig(file=str(tmp_path / "a.wav"), speed=0.0), model=ModelConfig(name=str(tiny_folder))
     )
-    messages, found = Messages(), list[Change]()
+    messages, changes = Messages(), list[Change]()
     with ListenSession(config, notifier(messages)) as session:
         for item in session.changes(threading.Event()):
-            found.append(item)
-            if item.kind == "begin" and len(found) == 1:
+            changes.append(item)
+            if item.kind == "begin" and len(changes) == 1:
                 jumps.append(Jump(1e8, 0.0))
             elif item.kind == "update" and item.event.start < 1.0 and item.event.end > 9.0:
                 jumps.append(Jump(0.0, 600.0))
-    begin, end = found[0].event, next(item.event for item in found if item.kind == "end")
+    begin, end = changes[0].event, next(item.event for item in changes if item.kind == "end")
     assert end.began == pytest.approx(begin.began + 1e8)
     assert end.ended > end.began
     assert end.end < 19.0  # the sleep ended it
@@ -251,17 +252,17 @@ def test_a_disk_that_fills_loses_no_event_that_was_announced(small_disk: Path) -
                         pass
                 except OSError:
                     pass
-        for kind in ("begin", "end"):
-            journal.on_event(change(kind, number, f"event {number} {'x' * 2000}"))  # type: ignore[arg-type]
-            table.on_event(change(kind, number, f"event {number} {'x' * 200}"))  # type: ignore[arg-type]
+        for kind in KINDS:
+            journal.on_event(change(kind, number, f"event {number} {'x' * 2000}"))
+            table.on_event(change(kind, number, f"event {number} {'x' * 200}"))
     assert {text.split(" cannot")[0].rsplit("/", 1)[1] for kind, text in messages if kind == "warning"} == {
         "a.db",
         "a.csv",
     }
     filler.unlink()
-    for kind in ("begin", "end"):
-        journal.on_event(change(kind, 41, "event 41"))  # type: ignore[arg-type]
-        table.on_event(change(kind, 41, "event 41"))  # type: ignore[arg-type]
+    for kind in KINDS:
+        journal.on_event(change(kind, 41, "event 41"))
+        table.on_event(change(kind, 41, "event 41"))
     journal.close()
     database = sqlite3.connect(small_disk / "a.db")
     stored = [text.split()[1] for (text,) in database.execute("SELECT text FROM events ORDER BY id")]

@@ -22,14 +22,14 @@ from rich.console import Console
 
 from edgecap.cli.live_view import LiveView
 from edgecap.errors import ConfigError, OutputError
-from edgecap.live.events.event import Change
+from edgecap.live.events.event import Change, Kind
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks import files, hooks
 from edgecap.live.sinks.base import NotDeliveredError, Outbox
 from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
 from edgecap.live.sinks.metrics import Metrics, render
-from edgecap.util.parsing import parse_address, parse_duration
+from edgecap.util.parsing import host_of, parse_address, parse_duration
 from support.live_parts import Clock, Messages, change, ignore, notifier, story, usb_status
 
 
@@ -50,9 +50,10 @@ def test_people_get_one_line_for_each_event() -> None:
 def test_events_of_two_microphones_that_go_on_side_by_side_are_told_once_each() -> None:
     lines: list[str] = []
     sink = PeopleLines(lines.append, updates=True)
-    for kind in ("begin", "update", "update", "end"):
+    kinds: list[Kind] = ["begin", "update", "update", "end"]
+    for kind in kinds:
         for number, text in ((1, "a dog barks"), (2, "rain falls")):
-            sink.on_event(change(kind, number, text))  # type: ignore[arg-type]
+            sink.on_event(change(kind, number, text))
     assert [line.split(maxsplit=1)[1] for line in lines] == [
         "a dog barks",
         "rain falls",
@@ -67,9 +68,9 @@ def test_programs_get_json(updates: bool, kinds: list[str]) -> None:
     sink = JsonLines(lines.append, model="tiny", updates=updates)
     for item in story():
         sink.on_event(item)
-    found = [json.loads(line) for line in lines]
-    assert [line["kind"] for line in found] == kinds
-    assert (found[0]["source"], found[0]["model"], found[0]["text"]) == ("USB", "tiny", "a dog barks")
+    documents = [json.loads(line) for line in lines]
+    assert [line["kind"] for line in documents] == kinds
+    assert (documents[0]["source"], documents[0]["model"], documents[0]["text"]) == ("USB", "tiny", "a dog barks")
 
 
 def test_subtitles_and_tables_are_what_players_and_programs_read(tmp_path: Path, messages: Messages) -> None:
@@ -81,8 +82,8 @@ def test_subtitles_and_tables_are_what_players_and_programs_read(tmp_path: Path,
     for sink in sinks:
         for item in [*story(), *story(2, 'he says "a < b, c"')]:
             sink.on_event(item)
-    whole = (tmp_path / "a.srt").read_text()  # each event is there before the file is closed
-    assert whole == (
+    subtitles = (tmp_path / "a.srt").read_text()  # each event is there before the file is closed
+    assert subtitles == (
         '1\n01:01:01,500 --> 01:01:05,250\na dog barks\n\n2\n01:01:01,500 --> 01:01:05,250\nhe says "a < b, c"\n\n'
     )
     assert (tmp_path / "a.vtt").read_text().startswith("WEBVTT\n\n01:01:01.500 --> 01:01:05.250\na dog barks\n\n")
@@ -132,8 +133,8 @@ def test_a_program_gets_the_event_on_standard_input_and_in_its_environment(tmp_p
     hook.close()
     assert messages == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begin-1", "end-1", "more", "text"]
-    found = json.loads((tmp_path / "begin-1").read_text())
-    assert (found["source"], found["audio_kept"]) == ("USB", True)
+    document = json.loads((tmp_path / "begin-1").read_text())
+    assert (document["source"], document["audio_kept"]) == ("USB", True)
     assert (tmp_path / "more").read_text() == "0 1 tiny\n"
     assert (tmp_path / "text").read_text() == '"; touch /tmp/not-this; $(id) `id`'
 
@@ -164,7 +165,7 @@ def test_a_program_that_cannot_be_started_is_told_and_the_next_event_gets_its_ow
             raise failures.pop()
         return start(*arguments, **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(hooks.subprocess, "Popen", popen)
+    monkeypatch.setattr("edgecap.live.sinks.hooks.subprocess.Popen", popen)
     hook = hooks.program(f'echo > "{tmp_path}/$EDGECAP_ID"', "begin", notifier(messages), model="tiny")
     for number in (1, 2):
         hook.on_event(change("begin", number))
@@ -282,7 +283,7 @@ def test_a_password_in_a_web_address_is_refused_and_not_repeated(messages: Messa
 
 @pytest.mark.parametrize("url", ["http://[::1]:80/x", "https://my_house.lan/api/webhook/a%20b?c=d"])
 def test_web_addresses(url: str) -> None:
-    assert hooks.host_of(url) in url
+    assert host_of(url) in url
 
 
 @pytest.mark.parametrize(
@@ -303,12 +304,12 @@ def test_what_is_no_web_address_is_refused(url: str, messages: Messages) -> None
 
 
 def test_an_outbox_is_bounded_and_loses_the_oldest(messages: Messages) -> None:
-    begun, go, found = threading.Event(), threading.Event(), []
+    begun, go, delivered = threading.Event(), threading.Event(), []
 
     def deliver(item: int) -> None:
         begun.set()
         go.wait(20)
-        found.append(item)
+        delivered.append(item)
 
     outbox = Outbox("slow", deliver, notifier(messages), limit=3)
     outbox.put(0)
@@ -317,7 +318,7 @@ def test_an_outbox_is_bounded_and_loses_the_oldest(messages: Messages) -> None:
         outbox.put(item)
     go.set()
     outbox.close()
-    assert found == [0, 7, 8, 9]
+    assert delivered == [0, 7, 8, 9]
     assert outbox.lost == 6
 
 
@@ -336,9 +337,9 @@ def test_a_delivery_that_makes_no_sense_to_repeat_is_not_repeated(messages: Mess
 
 def rows(path: Path) -> list[tuple[str, int, int]]:
     database = sqlite3.connect(path)
-    found = database.execute("SELECT text, updates, open FROM events ORDER BY began").fetchall()
+    stored = database.execute("SELECT text, updates, open FROM events ORDER BY began").fetchall()
     database.close()
-    return found
+    return stored
 
 
 def journal(path: Path, messages: Messages, clock: Clock, keep: str = "30d") -> Journal:
@@ -376,8 +377,9 @@ def test_the_journal_forgets_what_is_older_than_it_is_kept(tmp_path: Path, messa
 
 def test_the_journal_is_written_from_whatever_thread_listens(tmp_path: Path, messages: Messages) -> None:
     sink = journal(tmp_path / "events.db", messages, Clock())
-    for kind in ("begin", "end"):
-        thread = threading.Thread(target=sink.on_event, args=(change(kind),))  # type: ignore[arg-type]
+    kinds: list[Kind] = ["begin", "end"]
+    for kind in kinds:
+        thread = threading.Thread(target=sink.on_event, args=(change(kind),))
         thread.start()
         thread.join()
     assert rows(tmp_path / "events.db") == [("a dog barks", 2, 0)]
@@ -424,7 +426,7 @@ def test_lengths_of_time(text: str, seconds: float) -> None:
 
 def get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
-        return answer.read().decode()
+        return str(answer.read().decode())
 
 
 def test_metrics_are_served_on_this_machine_and_follow_the_listener() -> None:
@@ -473,10 +475,10 @@ def test_every_metric_has_help_and_type_and_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("9100", ("127.0.0.1", 9100)), ("0.0.0.0:80", ("0.0.0.0", 80)), ("[::1]:80", ("::1", 80))]
+    ("text", "parsed"), [("9100", ("127.0.0.1", 9100)), ("0.0.0.0:80", ("0.0.0.0", 80)), ("[::1]:80", ("::1", 80))]
 )
-def test_addresses(text: str, found: tuple[str, int]) -> None:
-    assert parse_address(text) == found
+def test_addresses(text: str, parsed: tuple[str, int]) -> None:
+    assert parse_address(text) == parsed
 
 
 @pytest.mark.parametrize("text", ["", "host:", "70000", "a:b"])

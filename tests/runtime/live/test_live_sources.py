@@ -31,14 +31,14 @@ def everything(source: FileSource | PipeSource) -> Waveform:
 
 
 def test_a_file_without_a_clock_is_given_whole(sounds: Path) -> None:
-    found = everything(FileSource(sounds / "noise.wav", RATE, speed=0.0))
-    assert np.allclose(found, noise(3), atol=1e-4)
+    samples = everything(FileSource(sounds / "noise.wav", RATE, speed=0.0))
+    assert np.allclose(samples, noise(3), atol=1e-4)
 
 
 def test_a_file_of_another_rate_and_two_channels_is_converted(sounds: Path) -> None:
-    found = everything(FileSource(sounds / "tone.flac", RATE, speed=0.0))
-    assert found.size == pytest.approx(3 * RATE, abs=2)
-    assert np.abs(np.fft.rfft(found)).argmax() / 3 == pytest.approx(440, abs=1)
+    samples = everything(FileSource(sounds / "tone.flac", RATE, speed=0.0))
+    assert samples.size == pytest.approx(3 * RATE, abs=2)
+    assert np.abs(np.fft.rfft(samples)).argmax() / 3 == pytest.approx(440, abs=1)
 
 
 def test_a_file_is_played_at_its_speed(tmp_path: Path) -> None:
@@ -72,15 +72,15 @@ def pipe(data: bytes) -> int:
 @pytest.mark.parametrize("speed", [0.0, 1.0])
 def test_raw_samples_come_out_of_a_pipe_whatever_the_cuts(speed: float) -> None:
     sound = (noise(0.9) * 32_767).astype("<i2")
-    found = everything(PipeSource(pipe(sound.tobytes()), RATE, 1, RATE, speed=speed))
-    assert np.array_equal(found, as_float(sound)[:, 0])
+    samples = everything(PipeSource(pipe(sound.tobytes()), RATE, 1, RATE, speed=speed))
+    assert np.array_equal(samples, as_float(sound)[:, 0])
 
 
 def test_channels_of_a_pipe_are_mixed_and_half_a_frame_at_the_end_is_left_out() -> None:
     left = np.arange(100, dtype="<i2")
     frames = np.stack([left, left * 3], axis=1)
-    found = everything(PipeSource(pipe(frames.tobytes() + b"\1"), RATE, 2, RATE))
-    assert np.allclose(found * 32_768, left * 2)
+    samples = everything(PipeSource(pipe(frames.tobytes() + b"\1"), RATE, 2, RATE))
+    assert np.allclose(samples * 32_768, left * 2)
 
 
 def test_a_frame_cut_in_two_between_reads_is_put_together() -> None:
@@ -136,7 +136,12 @@ class Machine:
     """What is plugged in."""
 
     def __init__(self, *plugged: Fake) -> None:
-        self.plugged, self.clock, self.messages, self.asked = list(plugged), Clock(), Messages(), []
+        self.plugged, self.clock, self.messages, self.asked = (
+            list(plugged),
+            Clock(),
+            Messages(),
+            list[tuple[str | None, bool]](),
+        )
 
     def open(self, query: str | None) -> Fake:
         return self.open_again(query, False)
@@ -230,8 +235,11 @@ def test_overflows_are_counted_through_losses() -> None:
 
 
 def test_a_wrong_name_gets_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [InputDevice(0, "USB Audio Device", 1, 48e3, "ALSA", False), InputDevice(1, "HDMI", 1, 48e3, "ALSA", True)]
-    monkeypatch.setattr(microphone, "list_devices", lambda: found)
+    devices = [
+        InputDevice(0, "USB Audio Device", 1, 48e3, "ALSA", False),
+        InputDevice(1, "HDMI", 1, 48e3, "ALSA", True),
+    ]
+    monkeypatch.setattr(microphone, "list_devices", lambda: devices)
     with pytest.raises(DeviceError, match="'USB Adio Device'; similar: 'USB Audio Device'; type: edgecap devices"):
         find_device("USB Adio Device")
     with pytest.raises(DeviceError, match="'xyz'; type: edgecap devices"):

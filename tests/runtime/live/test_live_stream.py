@@ -48,9 +48,9 @@ def test_the_first_frame_of_a_stream_is_reflected_like_that_of_a_clip() -> None:
     sound, stream = noise(3), MelStream(FrontEnd(), 1001)
     for piece in pieces(sound):
         stream.push(piece)
-    whole = log_mel(sound, FrontEnd())
-    assert np.allclose(stream.window(), whole[:, : stream.frames], atol=1e-4)
-    assert whole.shape[1] - stream.frames == 2
+    expected = log_mel(sound, FrontEnd())
+    assert np.allclose(stream.window(), expected[:, : stream.frames], atol=1e-4)
+    assert expected.shape[1] - stream.frames == 2
 
 
 def test_no_frame_is_computed_twice() -> None:
@@ -134,7 +134,7 @@ def test_nothing_below_the_silence_of_the_model_opens_the_gate() -> None:
 
 def test_a_hop_is_due_once_and_missed_hops_are_counted() -> None:
     hops = HopControl(2.0)
-    assert [hops.due(heard) for heard in (1.9, 2.0, 2.1, 4.0, 5.9)] == [False, True, False, True, False]
+    assert [hops.due(seconds) for seconds in (1.9, 2.0, 2.1, 4.0, 5.9)] == [False, True, False, True, False]
     assert hops.due(11.0)
     assert hops.late == 2
     assert not hops.due(11.9)

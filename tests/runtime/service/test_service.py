@@ -193,9 +193,9 @@ class Manager:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    found = Manager(tmp_path)
-    yield found
-    found.close()
+    manager = Manager(tmp_path)
+    yield manager
+    manager.close()
 
 
 def statuses(*faults: str) -> list[StatusSnapshot]:
@@ -321,17 +321,17 @@ def test_a_real_systemd_starts_it_without_a_microphone_and_starts_it_again_when_
 
     def until(check: Callable[[dict[str, object]], bool]) -> dict[str, object]:
         deadline = time.monotonic() + 60
-        while not check(found := show()):
-            assert time.monotonic() < deadline, found
+        while not check(status := show()):
+            assert time.monotonic() < deadline, status
             time.sleep(0.3)
-        return found
+        return status
 
     done = real(sys.executable, "-m", "edgecap", "service", "install")
     assert done.returncode == 0, done.stderr
-    running = until(lambda found: bool(found["active"]) and "not there yet" in str(found["says"]))
+    running = until(lambda status: bool(status["active"]) and "not there yet" in str(status["says"]))
     assert (config / "edgecap/events.db").exists()  # in the state folder, which a user's systemd 252 puts here
     os.kill(int(str(running["process"])), signal.SIGSTOP)  # it hangs
-    again = until(lambda found: bool(found["active"]) and found["process"] != running["process"])
+    again = until(lambda status: bool(status["active"]) and status["process"] != running["process"])
     assert int(str(again["restarts"])) >= 1
     assert real(sys.executable, "-m", "edgecap", "service", "remove").returncode == 0
     assert real("systemctl", "--user", "is-active", NAME).returncode != 0

@@ -68,7 +68,8 @@ def test_a_listener_ends_cleanly_though_browsers_watch(tiny_folder: Path, tmp_pa
     soundfile.write(tmp_path / "noise.wav", noise(300), RATE)
     with running("listen", "--file", tmp_path / "noise.wav", "--model", tiny_folder, "--web", "0") as child:
         assert child.stderr
-        url = until(lambda: child.stderr.readline().rstrip().partition("the live page is at ")[2])
+        errors = child.stderr
+        url = until(lambda: errors.readline().rstrip().partition("the live page is at ")[2])
         watchers = [urllib.request.urlopen(f"{url}events", timeout=20) for _ in range(3)]
         assert all(watcher.readline().startswith(b"id: ") for watcher in watchers)
         child.terminate()
@@ -123,5 +124,5 @@ def test_python_serves_the_page_too(tiny_folder: Path, sounds: Path) -> None:
     ) as events:
         event = next(events)
         url = messages[0].rpartition(" ")[2]
-        found = get(f"{url}past")["events"]
-    assert [one["text"] for one in found] == [event.text]  # type: ignore[index, attr-defined]
+        past = get(f"{url}past")["events"]
+    assert [one["text"] for one in past] == [event.text]  # type: ignore[attr-defined]

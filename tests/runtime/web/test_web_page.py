@@ -37,22 +37,22 @@ const parse = (s) => s.match(/[\\d.]+/g).map(Number);
 const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
   if (c.length < 4 || c[3] > 0) return c.slice(0, 3); } return [255, 255, 255]; };
 const ratio = (a, b) => { const [x, y] = [lum(a), lum(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
-const found = [];
+const texts = [];
 for (const e of document.querySelectorAll("body *")) {
   if (!e.getClientRects().length) continue;
   const style = getComputedStyle(e), name = e.tagName + "#" + e.id + "." + e.className;
   if ([...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
-    found.push([name, "text", ratio(parse(style.color).slice(0, 3), behind(e))]);
+    texts.push([name, "text", ratio(parse(style.color).slice(0, 3), behind(e))]);
   if (["BUTTON", "INPUT", "SELECT"].includes(e.tagName))
-    found.push([name, "edge", ratio(parse(style.borderTopColor).slice(0, 3), behind(e.parentElement))]);
+    texts.push([name, "edge", ratio(parse(style.borderTopColor).slice(0, 3), behind(e.parentElement))]);
 }
 const style = getComputedStyle(document.documentElement);
 const hex = (name) => style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16));
 for (const [what, kind, over, under] of [["event", "text", "--on-accent", "--accent"],
     ["open event", "text", "--on-accent", "--faint"], ["axis", "text", "--soft", "--card"],
     ["level", "edge", "--accent", "--card"]])
-  found.push([what, kind, ratio(hex(over), hex(under))]);
-return found;
+  texts.push([what, kind, ratio(hex(over), hex(under))]);
+return texts;
 """
 
 
@@ -66,8 +66,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={folder / 'hum.wav'}",
-    ) as found:
-        yield found
+    ) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
@@ -127,11 +127,12 @@ def play(page: LivePage, first: int, count: int, source: str = "the test", numbe
 
 def canvas(browser: Chrome) -> list[int]:
     """How many pixels of the picture have each of some colours, by their lightness in 8 steps."""
-    return browser.execute_script("""
+    counts: list[int] = browser.execute_script("""
         const c = document.getElementById("canvas");
-        const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, found = new Array(8).fill(0);
-        for (let i = 0; i < data.length; i += 4) found[(data[i] + data[i + 1] + data[i + 2]) / 3 >> 5]++;
-        return found;""")
+        const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, counts = new Array(8).fill(0);
+        for (let i = 0; i < data.length; i += 4) counts[(data[i] + data[i + 1] + data[i + 2]) / 3 >> 5]++;
+        return counts;""")
+    return counts
 
 
 def test_a_real_event_reaches_the_page_from_end_to_end(browser: Chrome, tiny_folder: Path, tmp_path: Path) -> None:
@@ -154,7 +155,8 @@ def test_a_real_event_reaches_the_page_from_end_to_end(browser: Chrome, tiny_fol
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout
         assert child.stderr
-        url = until(lambda: child.stderr.readline().rstrip().partition("the live page is at ")[2])
+        errors = child.stderr
+        url = until(lambda: errors.readline().rstrip().partition("the live page is at ")[2])
         open_page(browser, url)
         event = json.loads(child.stdout.readline())
         assert until(lambda: text(browser, "#caption")) == event["text"]
@@ -181,7 +183,7 @@ def test_the_caption_is_in_a_live_region_that_speaks_once(browser: Chrome, show:
           .observe(document.getElementById("caption"), { childList: true, characterData: true, subtree: true });""")
     page.on_event(change("update", 2, "a dog barks"))
     page.on_event(change("end", 2, "a dog barks"))
-    until(lambda: "over" in browser.find_element("id", "caption").get_attribute("class"))
+    until(lambda: "over" in str(browser.find_element("id", "caption").get_attribute("class")))
     assert "until" in text(browser, "#since")
     page.on_event(change("begin", 3, "a cat meows"))
     until(lambda: text(browser, "#caption") == "a cat meows")
@@ -230,12 +232,12 @@ def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome
     reached: list[tuple[str, str, float]] = []
     for _ in range(12):
         ActionChains(browser).send_keys(Keys.TAB).perform()
-        found = browser.execute_script("""
+        measured = browser.execute_script("""
             const e = document.activeElement, style = getComputedStyle(e);
             return [e.id || e.className || e.tagName, style.outlineStyle, parseFloat(style.outlineWidth)];""")
-        if found[0] in {"BODY", "HTML"} or found[0] in [name for name, *_ in reached]:
+        if measured[0] in {"BODY", "HTML"} or measured[0] in [name for name, *_ in reached]:
             break
-        reached.append(tuple(found))
+        reached.append(tuple(measured))
     names = [name for name, *_ in reached]
     assert names == ["skip", "SUMMARY", "pause", "words", "BUTTON", "file", "record"]
     assert all(style != "none" and width >= 2 for _, style, width in reached)
@@ -255,7 +257,7 @@ def test_the_search_finds_past_events_and_says_how_many(browser: Chrome, show: O
     show(*(change("end", number, said) for number, said in enumerate(("a dog barks", "rain", "Dogs bark"), start=1)))
     words = browser.find_element("id", "words")
     words.send_keys("dog", Keys.ENTER)
-    until(lambda: text(browser, "#found") == "2 events with “dog”.")
+    until(lambda: text(browser, "#measured") == "2 events with “dog”.")
     assert [item.text for item in browser.find_elements("css selector", "#list .text")] == ["Dogs bark", "a dog barks"]
     assert text(browser, "#list mark") == "Dog"
     said = browser.find_element("id", "found")
@@ -352,10 +354,10 @@ def test_colours_follow_the_scheme_with_enough_contrast(browser: Chrome, show: O
     paper = browser.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
     lightness = sum(map(int, paper.strip("rgb()").split(",")))
     assert lightness > 600 if scheme == "light" else lightness < 150
-    found = browser.execute_script(CONTRAST)
-    assert len(found) > 40
+    contrasts = browser.execute_script(CONTRAST)
+    assert len(contrasts) > 40
     limits = {"text": 4.5, "edge": 3.0}
-    assert [item for item in found if item[2] < limits[item[1]]] == []
+    assert [item for item in contrasts if item[2] < limits[item[1]]] == []
 
 
 def test_the_picture_changes_its_colours_with_the_scheme(browser: Chrome, show: Open) -> None:

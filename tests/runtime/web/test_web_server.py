@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError, MissingDependencyError, OutputError
 from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
 from edgecap.live.events.event import Event
-from edgecap.live.listener import FOLLOWED_POLL, IDLE_POLL, Listener, ListenerSettings
+from edgecap.live.listener import FOLLOWED_POLL, IDLE_POLL, Listener
+from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sinks.journal import Journal
 from edgecap.types import LogMel
@@ -34,12 +36,15 @@ from edgecap.web.history import History
 from edgecap.web.page import LivePage
 from edgecap.web.server import MOST_REQUESTS
 from edgecap.web.spectrum import HIGHEST_DB, LOWEST_DB, Spectrum
-from support.live_parts import FedSource, Messages, ignore, says
+from support.live_parts import FedSource, Messages, ignore, notifier, says
 from support.signals import RATE, noise
 from support.web_parts import change, status, until
 
 TOKEN = "correct-horse-battery"
 Answer = tuple[int, dict[str, str], bytes]
+
+
+Serve = Callable[..., "tuple[LivePage, Visitor]"]
 
 
 class Visitor:
@@ -51,20 +56,21 @@ class Visitor:
 
     def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str | None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        sent = {"Host": self.host} | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent: dict[str, str | None] = {"Host": self.host}
         if method == "POST":
-            sent = {"Origin": self.origin, "Content-Type": "application/octet-stream"} | sent
+            sent |= {"Origin": self.origin, "Content-Type": "application/octet-stream"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {name: value for name, value in sent.items() if value is not None})
         answer = connection.getresponse()
-        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        headers_received = {name.lower(): value for name, value in answer.getheaders()}
+        body_received = answer.read()
         connection.close()
-        return found
+        return answer.status, headers_received, body_received
 
 
-def config(journal: Path | None = None, **web: object) -> ListenConfig:
+def config(journal: Path | None = None, **web: Any) -> ListenConfig:
     return ListenConfig(
-        web=WebConfig(**{"address": "0", **web}),  # type: ignore[arg-type]
-        output=OutputConfig(journal=str(journal) if journal else None),
+        web=WebConfig(**{"address": "0", **web}), output=OutputConfig(journal=str(journal) if journal else None)
     )
 
 
@@ -77,8 +83,8 @@ def messages() -> Messages:
 def serve(captioner: Captioner, messages: Messages) -> Iterator[Callable[..., tuple[LivePage, Visitor]]]:
     pages: list[LivePage] = []
 
-    def serve(journal: Path | None = None, **web: object) -> tuple[LivePage, Visitor]:
-        page = LivePage(config(journal, **web), captioner, lambda kind, text: messages.append((kind, text)))
+    def serve(journal: Path | None = None, **web: Any) -> tuple[LivePage, Visitor]:
+        page = LivePage(config(journal, **web), captioner, notifier(messages))
         pages.append(page)
         return page, Visitor(page._server.port)
 
@@ -95,7 +101,7 @@ class Follower:
         self.connection.request("GET", "/events", headers={"Last-Event-ID": last} if last else {})
         self.answer = self.connection.getresponse()
 
-    def next(self, kind: str = "") -> tuple[str, str, dict[str, object]]:
+    def next(self, kind: str = "") -> tuple[str, str, dict[str, Any]]:
         """Kind, identifier and data of the next message, of a kind where one is named."""
         fields: dict[str, str] = {}
         while True:
@@ -119,7 +125,7 @@ def wav(seconds: float = 1.0) -> bytes:
     return file.getvalue()
 
 
-def test_the_page_comes_with_headers_that_keep_it_to_itself(serve) -> None:
+def test_the_page_comes_with_headers_that_keep_it_to_itself(serve: Serve) -> None:
     _, ask = serve()
     code, headers, body = ask("GET", "/")
     assert code == 200
@@ -132,7 +138,7 @@ def test_the_page_comes_with_headers_that_keep_it_to_itself(serve) -> None:
     assert ask("GET", "/", If_None_Match=headers["etag"])[0] == 304
 
 
-def test_all_files_of_the_page_together_weigh_at_most_60_kb(serve) -> None:
+def test_all_files_of_the_page_together_weigh_at_most_60_kb(serve: Serve) -> None:
     page, ask = serve()
     sizes = {path: len(ask("GET", path)[2]) for path in page._server.assets}
     assert {"/", "/main.js", "/style.css"} <= sizes.keys()
@@ -142,7 +148,7 @@ def test_all_files_of_the_page_together_weigh_at_most_60_kb(serve) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "localhost.evil.example", "", "a@127.0.0.1", "127.0.0.1.evil.example"]
 )
-def test_a_foreign_name_that_points_here_gets_nothing(serve, host: str) -> None:
+def test_a_foreign_name_that_points_here_gets_nothing(serve: Serve, host: str) -> None:
     _, ask = serve()
     for path in ("/", "/about", "/events", "/past", "/style.css"):
         assert ask("GET", path, Host=host)[0] == 421
@@ -150,7 +156,7 @@ def test_a_foreign_name_that_points_here_gets_nothing(serve, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:80", "192.168.1.7", "box.example"])
-def test_addresses_and_names_of_this_machine_are_known(serve, host: str) -> None:
+def test_addresses_and_names_of_this_machine_are_known(serve: Serve, host: str) -> None:
     _, ask = serve(hosts=["Box.example"])
     assert ask("GET", "/about", Host=host)[0] == 200
 
@@ -168,12 +174,12 @@ def test_addresses_and_names_of_this_machine_are_known(serve, host: str) -> None
         "/%2e%2e/server.py",
     ],
 )
-def test_no_path_leads_out_of_the_page(serve, path: str) -> None:
+def test_no_path_leads_out_of_the_page(serve: Serve, path: str) -> None:
     _, ask = serve()
     assert ask("GET", path)[0] == 404
 
 
-def test_other_methods_are_refused(serve) -> None:
+def test_other_methods_are_refused(serve: Serve) -> None:
     _, ask = serve()
     for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
         assert ask(method, "/caption")[0] == 501
@@ -181,7 +187,7 @@ def test_other_methods_are_refused(serve) -> None:
     assert ask("GET", "/caption")[0] == 404
 
 
-def test_a_page_for_other_machines_needs_its_token(serve, messages: Messages) -> None:
+def test_a_page_for_other_machines_needs_its_token(serve: Serve, messages: Messages) -> None:
     page, ask = serve(address="0.0.0.0:0", token=TOKEN)
     assert page.url.endswith(f":{page._server.port}/?token={TOKEN}")
     assert page.url.partition("?")[0] in messages[0][1]
@@ -206,10 +212,10 @@ def test_a_page_for_other_machines_needs_its_token(serve, messages: Messages) ->
     assert ask("GET", "/about", Cookie=cookie[:-1])[0] == 401
 
 
-def test_a_wrong_token_is_refused_after_a_while(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_token_is_refused_after_a_while(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     _, ask = serve(address="0.0.0.0:0", token=TOKEN)
     waits: list[float] = []
-    monkeypatch.setattr(web_server.time, "sleep", waits.append)
+    monkeypatch.setattr("edgecap.web.server.time.sleep", waits.append)
     assert ask("GET", "/?token=correct-horse")[0] == 401
     assert ask("GET", "/about", Authorization="Bearer wrong")[0] == 401
     assert waits == [web_server.WRONG_TOKEN_SECONDS] * 2
@@ -240,12 +246,12 @@ def test_only_the_token_fits() -> None:
 @pytest.mark.parametrize(
     "origin", [None, "null", "http://evil.example", "http://127.0.0.1", "file://", "http://127.0.0.1.evil.example"]
 )
-def test_a_sound_from_another_site_is_refused(serve, origin: str | None) -> None:
+def test_a_sound_from_another_site_is_refused(serve: Serve, origin: str | None) -> None:
     _, ask = serve()
     assert ask("POST", "/caption", wav(), Origin=origin)[0] == 403
 
 
-def test_a_sound_is_captioned_with_its_beams(serve, captioner: Captioner) -> None:
+def test_a_sound_is_captioned_with_its_beams(serve: Serve, captioner: Captioner) -> None:
     _, ask = serve()
     code, headers, body = ask("POST", "/caption?name=a%0a%3Cb%3E.wav", wav(12.0))
     assert (code, headers["content-type"]) == (200, "application/x-ndjson")
@@ -260,7 +266,7 @@ def test_a_sound_is_captioned_with_its_beams(serve, captioner: Captioner) -> Non
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3"])
-def test_sounds_are_taken_as_they_are(serve, kind: str) -> None:
+def test_sounds_are_taken_as_they_are(serve: Serve, kind: str) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.stack([noise(2, 44_100)] * 2, axis=1), 44_100, format=kind)
     code, _, body = serve()[1]("POST", "/caption", file.getvalue())
@@ -268,7 +274,7 @@ def test_sounds_are_taken_as_they_are(serve, kind: str) -> None:
     assert json.loads(body)["end"] == pytest.approx(2.0, abs=0.1)
 
 
-def test_a_sound_leaves_nothing_on_disk(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sound_leaves_nothing_on_disk(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert serve()[1]("POST", "/caption", wav())[0] == 200
     assert list(tmp_path.iterdir()) == []
@@ -276,7 +282,7 @@ def test_a_sound_leaves_nothing_on_disk(serve, tmp_path: Path, monkeypatch: pyte
         assert Path(f"/proc/self/fd/{held.fileno()}").resolve() != tmp_path
 
 
-def test_what_is_no_sound_is_told_in_one_line_by_the_name_it_was_given(serve) -> None:
+def test_what_is_no_sound_is_told_in_one_line_by_the_name_it_was_given(serve: Serve) -> None:
     _, ask = serve()
     for body in (b"this is no sound", wav()[:30], b""):
         code, _, answer = ask("POST", "/caption?name=notes.txt", body)
@@ -285,7 +291,7 @@ def test_what_is_no_sound_is_told_in_one_line_by_the_name_it_was_given(serve) ->
         assert "/proc" not in answer.decode()
 
 
-def test_a_machine_that_cannot_read_sounds_says_so(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_cannot_read_sounds_says_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     _, ask = serve()
 
     def missing(*_: object, **__: object) -> None:
@@ -296,7 +302,7 @@ def test_a_machine_that_cannot_read_sounds_says_so(serve, monkeypatch: pytest.Mo
     assert (code, json.loads(answer)) == (500, {"error": "reading sound files needs libsndfile"})
 
 
-def test_a_damaged_sound_gives_the_captions_before_the_damage(serve) -> None:
+def test_a_damaged_sound_gives_the_captions_before_the_damage(serve: Serve) -> None:
     file = io.BytesIO()
     soundfile.write(file, noise(25), RATE, format="FLAC")
     damaged = file.getvalue()[: len(file.getvalue()) * 3 // 4]
@@ -307,7 +313,7 @@ def test_a_damaged_sound_gives_the_captions_before_the_damage(serve) -> None:
     assert lines[-1]["error"].startswith("walk.flac is ")
 
 
-def test_uploads_are_bounded(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     _, ask = serve()
     assert ask("POST", "/caption", wav(), Content_Type="text/plain")[0] == 415
     monkeypatch.setattr(uploads, "MOST_BYTES", 10_000)
@@ -336,7 +342,7 @@ def test_uploads_are_bounded(serve, monkeypatch: pytest.MonkeyPatch) -> None:
         b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
     ],
 )
-def test_nonsense_is_refused_and_is_no_news(serve, messages: Messages, request_: bytes) -> None:
+def test_nonsense_is_refused_and_is_no_news(serve: Serve, messages: Messages, request_: bytes) -> None:
     _, ask = serve()
     with socket.create_connection(("127.0.0.1", ask.port), timeout=20) as plain:
         plain.sendall(request_)
@@ -347,23 +353,23 @@ def test_nonsense_is_refused_and_is_no_news(serve, messages: Messages, request_:
     assert [kind for kind, _ in messages] == ["note"]  # the address, and nothing else
 
 
-def test_an_endless_last_event_is_no_event(serve) -> None:
+def test_an_endless_last_event_is_no_event(serve: Serve) -> None:
     page, ask = serve()
     follower = Follower(ask.port, f"{page._start}-" + "9" * 5000)
     assert follower.next("hello")[2]["anew"] is True
     follower.close()
 
 
-def test_a_fault_of_a_route_is_told_and_survived(serve, messages: Messages) -> None:
+def test_a_fault_of_a_route_is_told_and_survived(serve: Serve, messages: Messages) -> None:
     page, ask = serve()
-    page._server.routes["GET", "/about"] = lambda exchange: 1 / 0
+    page._server.routes["GET", "/about"] = lambda exchange: print(1 / 0)  # noqa: T201
     with pytest.raises(http.client.BadStatusLine):
         ask("GET", "/about")
     until(lambda: messages[-1] == ("warning", "a request to the page failed: ZeroDivisionError: division by zero"))
     assert ask("GET", "/past")[0] == 200
 
 
-def test_all_browsers_are_told_the_same(serve) -> None:
+def test_all_browsers_are_told_the_same(serve: Serve) -> None:
     page, ask = serve()
     followers = [Follower(ask.port) for _ in range(4)]
     for follower in followers:
@@ -374,7 +380,9 @@ def test_all_browsers_are_told_the_same(serve) -> None:
         follower.close()
 
 
-def test_a_sound_without_a_length_or_that_does_not_come_is_given_up(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sound_without_a_length_or_that_does_not_come_is_given_up(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page, ask = serve()
     head = (
         f"POST /caption HTTP/1.1\r\nHost: {ask.host}\r\nOrigin: {ask.origin}\r\nContent-Type: audio/wav\r\n"
@@ -390,17 +398,18 @@ def test_a_sound_without_a_length_or_that_does_not_come_is_given_up(serve, monke
             assert plain.recv(1000).split()[1] == code
 
 
-def test_sounds_wait_for_their_turn_and_not_forever(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sounds_wait_for_their_turn_and_not_forever(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     page, ask = serve()
     monkeypatch.setattr(uploads, "TURN_SECONDS", 0.05)
-    turn = page._server.routes["POST", "/caption"]._turn
-    with turn:
+    route = page._server.routes["POST", "/caption"]
+    assert isinstance(route, uploads.Uploads)
+    with route._turn:
         code, headers, _ = ask("POST", "/caption", wav())
     assert (code, "retry-after" in headers) == (503, True)
     assert ask("POST", "/caption", wav())[0] == 200
 
 
-def test_a_browser_is_told_of_events_and_of_what_went_before(serve) -> None:
+def test_a_browser_is_told_of_events_and_of_what_went_before(serve: Serve) -> None:
     page, ask = serve()
     page.on_event(change("begin", 1, "rain falls"))
     page.on_status(status())
@@ -416,7 +425,7 @@ def test_a_browser_is_told_of_events_and_of_what_went_before(serve) -> None:
     follower.close()
 
 
-def test_a_browser_that_comes_back_gets_just_what_it_missed(serve) -> None:
+def test_a_browser_that_comes_back_gets_just_what_it_missed(serve: Serve) -> None:
     page, ask = serve()
     first = Follower(ask.port)
     _, last, _ = first.next("hello")
@@ -435,7 +444,7 @@ def test_a_browser_that_comes_back_gets_just_what_it_missed(serve) -> None:
     nothing.close()
 
 
-def test_a_browser_that_was_away_for_longer_than_events_are_held_begins_anew(serve) -> None:
+def test_a_browser_that_was_away_for_longer_than_events_are_held_begins_anew(serve: Serve) -> None:
     page, ask = serve()
     page._history = History(most=2)
     for number in range(1, 5):
@@ -447,7 +456,7 @@ def test_a_browser_that_was_away_for_longer_than_events_are_held_begins_anew(ser
         follower.close()
 
 
-def test_a_browser_that_saw_an_earlier_run_begins_anew(serve) -> None:
+def test_a_browser_that_saw_an_earlier_run_begins_anew(serve: Serve) -> None:
     page, ask = serve()
     page.on_event(change("begin", 1, "rain falls"))
     follower = Follower(ask.port, "0badcafe-1")  # of another run
@@ -455,7 +464,7 @@ def test_a_browser_that_saw_an_earlier_run_begins_anew(serve) -> None:
     follower.close()
 
 
-def test_events_are_dated_anew_when_the_clock_is_set(serve) -> None:
+def test_events_are_dated_anew_when_the_clock_is_set(serve: Serve) -> None:
     page, ask = serve()
     page.on_event(change("begin", 1, "rain falls", began=1000.0))
     follower = Follower(ask.port)
@@ -467,7 +476,9 @@ def test_events_are_dated_anew_when_the_clock_is_set(serve) -> None:
     follower.close()
 
 
-def test_the_sound_is_told_at_most_thirty_times_a_second_and_only_while_someone_watches(captioner: Captioner) -> None:
+def test_the_sound_is_told_at_most_thirty_times_a_second_and_only_while_someone_watches(
+    captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [0.0]
     page = LivePage(config(), captioner, ignore, clock=lambda: now[0])
     frames = np.full((1, 64), -20.0, np.float32)
@@ -478,7 +489,7 @@ def test_the_sound_is_told_at_most_thirty_times_a_second_and_only_while_someone_
         assert until(lambda: page.wants_frames)
         (watcher,) = page.broadcast.watchers
         sent: list[bytes] = []
-        watcher.put = lambda message, keep: sent.append(message)  # type: ignore[method-assign]
+        monkeypatch.setattr(watcher, "put", lambda message, keep: sent.append(message))
         for step in range(1000):  # ten seconds of frames, a step for each
             now[0] = step * 0.01
             page.on_frames("the test", frames)
@@ -552,7 +563,7 @@ def test_a_browser_for_which_even_events_pile_up_is_sent_away_to_come_back() -> 
     assert list(watcher)
 
 
-def test_publishing_never_waits_for_browsers_that_do_not_read(serve) -> None:
+def test_publishing_never_waits_for_browsers_that_do_not_read(serve: Serve) -> None:
     page, ask = serve()
     plain = [socket.create_connection(("127.0.0.1", ask.port)) for _ in range(3)]
     for one in plain:
@@ -574,7 +585,7 @@ def test_publishing_never_waits_for_browsers_that_do_not_read(serve) -> None:
         one.close()
 
 
-def test_visits_are_bounded_and_more_are_turned_away(serve) -> None:
+def test_visits_are_bounded_and_more_are_turned_away(serve: Serve) -> None:
     _, ask = serve()
     idle = [socket.create_connection(("127.0.0.1", ask.port)) for _ in range(MOST_REQUESTS)]
 
@@ -611,15 +622,16 @@ def test_the_end_is_told_and_frees_the_port(captioner: Captioner) -> None:
     follower.close()
     again = LivePage(config(address=str(port)), captioner, ignore)
     again.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "edgecap web"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "edgecap page"]
 
 
 def test_a_busy_or_foreign_port_is_one_clear_line(captioner: Captioner) -> None:
     with Demo(WebConfig(address="0"), captioner, ignore) as demo:
-        for kind in (LivePage, Demo):
-            settings = WebConfig(address=str(demo._server.port))
-            with pytest.raises(OutputError, match=r"cannot be served at 127.0.0.1:\d+ .*choose another port"):
-                kind(ListenConfig(web=settings) if kind is LivePage else settings, captioner, ignore)
+        taken = WebConfig(address=str(demo._server.port))
+        with pytest.raises(OutputError, match=r"cannot be served at 127.0.0.1:\d+ .*choose another port"):
+            LivePage(ListenConfig(web=taken), captioner, ignore)
+        with pytest.raises(OutputError, match=r"cannot be served at 127.0.0.1:\d+ .*choose another port"):
+            Demo(taken, captioner, ignore)
     with pytest.raises(OutputError, match="an address of this machine"):
         Demo(WebConfig(address="192.0.2.1:0", token=TOKEN), captioner, ignore)
     with pytest.raises(ConfigError, match="use PORT or HOST:PORT"):
@@ -641,7 +653,7 @@ def past(ask: Visitor, query: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["memory", "journal"])
-def test_past_events_are_found_by_their_words_newest_first(serve, tmp_path: Path, kept: bool) -> None:
+def test_past_events_are_found_by_their_words_newest_first(serve: Serve, tmp_path: Path, kept: bool) -> None:
     path = tmp_path / "events.db" if kept else None
     sinks = [Journal(str(path), "30d", ignore, model="tiny")] if path else []
     page, ask = serve(path)
@@ -657,13 +669,13 @@ def test_past_events_are_found_by_their_words_newest_first(serve, tmp_path: Path
     assert past(ask, f"words=dog&before={now - 99.5}") == ["A dog barks"]
     assert past(ask, "words='%20OR%201=1%20--") == []
     assert ask("GET", "/past?before=yesterday")[0] == 400
-    found = json.loads(ask("GET", "/past?words=cat")[2])["events"][0]
-    assert found | {"id": 0} == change("begin", 0, "cat", began=now - 97, source="USB").event.document()
+    event = json.loads(ask("GET", "/past?words=cat")[2])["events"][0]
+    assert event | {"id": 0} == change("begin", 0, "cat", began=now - 97, source="USB").event.document()
     for sink in sinks:
         sink.close()
 
 
-def test_events_of_earlier_runs_are_found_in_the_journal(serve, tmp_path: Path) -> None:
+def test_events_of_earlier_runs_are_found_in_the_journal(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     journal = Journal(str(path), "30d", ignore, model="tiny")
     journal.on_event(change("begin", 1, "an owl hoots"))
@@ -672,7 +684,7 @@ def test_events_of_earlier_runs_are_found_in_the_journal(serve, tmp_path: Path) 
     assert past(ask, "words=owl") == ["an owl hoots"]
 
 
-def test_a_journal_that_cannot_be_searched_is_told_and_is_not_made(serve, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_searched_is_told_and_is_not_made(serve: Serve, tmp_path: Path) -> None:
     _, ask = serve(tmp_path / "missing.db")
     code, _, body = ask("GET", "/past?words=dog")
     assert code == 503
@@ -699,4 +711,4 @@ def test_memory_holds_the_newest_events_only() -> None:
         history.record(Event(number, 0, 1, number, number, f"event {number}", -0.5, -20.0, 0, True))
     assert [document["id"] for document in history.newest(10)] == [2, 3, 4]
     assert [document["id"] for document in history.search([], float("inf"))] == [4, 3, 2]
-    assert [document["id"] for document in history.since(4)] == [4]
+    assert [document["id"] for document in history.since(4) or []] == [4]
