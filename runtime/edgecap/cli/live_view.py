@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
 
 from edgecap.cli.console import clock
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import clock_time
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
 
 LOWEST, HIGHEST = -90.0, 0.0
 """Ends of the level meter, dBFS."""
@@ -26,14 +26,11 @@ class LiveView(Sink):
     """Redrawn eight times a second by a thread of rich; the newest events stay on the terminal at the end."""
 
     def __init__(self, console: Console | None = None) -> None:
-        from rich.console import Console as RichConsole
-        from rich.live import Live
-
         self._lock = threading.Lock()
         """Guards the two below, which the thread of rich reads."""
         self._statuses: dict[int, StatusSnapshot] = {}
         self._recent: deque[Event] = deque(maxlen=RECENT)
-        self._console = console or RichConsole()
+        self._console = console or Console()
         self._live = Live(
             console=self._console, get_renderable=self.render, refresh_per_second=PER_SECOND, transient=True
         )
@@ -56,8 +53,6 @@ class LiveView(Sink):
 
     def notify(self, kind: str, message: str) -> None:
         """Print a line above the view."""
-        from rich.text import Text
-
         style = "yellow" if kind == "warning" else "dim"
         self._console.print(Text(f"edgecap: {kind}: {' '.join(message.split())}", style))
 
@@ -69,9 +64,6 @@ class LiveView(Sink):
 
     def render(self) -> RenderableType:
         """The view as of now."""
-        from rich.console import Group
-        from rich.text import Text
-
         with self._lock:
             statuses = [self._statuses[number] for number in sorted(self._statuses)]
             recent = [*reversed(self._recent)]
@@ -90,8 +82,6 @@ class LiveView(Sink):
 
 def _stream(status: StatusSnapshot) -> list[RenderableType]:
     """One source: level, gate, fault, caption, beams."""
-    from rich.text import Text
-
     lines: list[RenderableType] = [
         Text.assemble(("listening to ", "dim"), status.source, ("  for ", "dim"), clock(round(status.heard))),
         _meter(status),
@@ -114,8 +104,6 @@ def _stream(status: StatusSnapshot) -> list[RenderableType]:
 
 def _meter(status: StatusSnapshot) -> RenderableType:
     """The level as a bar, with the floor's place marked."""
-    from rich.text import Text
-
     filled = round(METER * _share(status.level))
     bar = ["█" if column < filled else "·" for column in range(METER)]
     if status.floor is not None:
@@ -130,8 +118,6 @@ def _share(level: float) -> float:
 
 
 def _row(event: Event, *, named: bool) -> RenderableType:
-    from rich.text import Text
-
     length = f"{event.end - event.start:5.0f} s"
     name = f"{event.source}: " if named else ""
     return Text(

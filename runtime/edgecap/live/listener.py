@@ -28,22 +28,15 @@ from edgecap.live.sources.source import AudioSource, Chunk
 from edgecap.live.thermal import Heat, look
 from edgecap.types import LogMel, Notify
 
-IDLE_POLL = 0.25
-"""Longest wait for sound, seconds, while no caption is being made."""
-FOLLOWED_POLL = 1 / 30
-"""The same while someone follows the sound."""
-BUSY_POLL = 0.02
+IDLE_POLL, FOLLOWED_POLL, BUSY_POLL = 0.25, 1 / 30, 0.02
+"""Longest wait for sound, seconds: usually, while someone follows the sound, while a caption is being made."""
 HEAT_EVERY = 10.0
 LOUDEST_SECONDS = 10.0
 """The loudest block of this many seconds is in the status."""
-ONSET = 1.0
-"""Seconds of a new sound that are collected before it is captioned."""
-LEAD_IN = 0.5
-"""Quiet kept before a sound, seconds."""
-SHORTEST_WINDOW = 1.0
-"""Least that a window reaches back, seconds."""
-SHORTEST_TAIL = 0.5
-"""What is left when the sound ends is captioned where it is at least this long, seconds."""
+ONSET, LEAD_IN = 1.0, 0.5
+"""Seconds of a new sound that are collected before it is captioned, and of the quiet before it that are kept."""
+SHORTEST_WINDOW, SHORTEST_TAIL = 1.0, 0.5
+"""Least that a window reaches back, and least that is captioned when the sound ends, seconds."""
 
 
 class Listener:
@@ -64,9 +57,8 @@ class Listener:
         followed: Callable[[], bool] = lambda: False,
         ids: Iterator[int] | None = None,
         number: int = 0,
-        several: bool = False,
     ) -> None:
-        """`several` streams share a `worker` and the `ids` of events, and have a `number` each.
+        """Several streams share a `worker` and the `ids` of events, and have a `number` each.
 
         While `followed` is true, steps bring log-mel frames and come quickly. `describe` stands in for the model in
         tests of timing. Raises ValueError for a wrong window or hop.
@@ -75,8 +67,7 @@ class Listener:
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
         self._rate = front_end.sample_rate
         self._source, self._settings, self._notify = source, settings, notify
-        self._clock, self._wall, self._look, self._several = clock, wall, heat, several
-        self._followed = followed
+        self._clock, self._wall, self._look, self._followed = clock, wall, heat, followed
         frames = min(encoder.window_frames, front_end.frames(round(settings.window * self._rate)))
         self._mel = MelStream(front_end, frames)
         self._fewest = min(frames, encoder.frames_per_memory)
@@ -154,10 +145,9 @@ class Listener:
         try:
             if caption_rest and self.heard - self._considered >= SHORTEST_TAIL:
                 self._offer()
-            changes = []
             if drain is not None:
                 self.drain(drain)
-                changes = self._collect()
+            changes = [] if drain is None else self._collect()
             return self._end_step(changes + self._events.finish())
         finally:
             self.close()
@@ -252,9 +242,8 @@ class Listener:
                 latency=latency,
                 slowest=max(status.slowest, latency),
             )
-            message = self._hops.caption_took((described.waited + described.seconds) * self._source.speed)
-            if message:
-                self._notify("warning", f"{self._source.name}: {message}" if self._several else message)
+            if message := self._hops.caption_took((described.waited + described.seconds) * self._source.speed):
+                self._notify("warning", f"{self._source.name}: {message}")
             changes += self._events.add(described, self._onset)
         return changes
 

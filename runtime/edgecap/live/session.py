@@ -72,7 +72,6 @@ class ListenSession:
                     followed=self._followed,
                     ids=ids,
                     number=number,
-                    several=several > 1,
                 )
                 for number, (source, own_settings) in enumerate(each)
             ]

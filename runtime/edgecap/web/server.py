@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from edgecap.types import Notify
 from edgecap.util.http_server import HttpServer
 from edgecap.web.access import AccessPolicy
-from edgecap.web.assets import INDEX, SIGN_IN, load_assets
 
+FOLDER = Path(__file__).parent / "static"
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+INDEX = "/"
+SIGN_IN = "/sign-in.html"
 MOST_REQUESTS = 64
 """Requests and streams at once, of all browsers together; further ones are turned away."""
 STALLED_SECONDS = 15.0
@@ -40,6 +50,27 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of the page."""
+
+    body: bytes
+    content_type: str
+    tag: str
+    """Its ETag, by which browsers check whether it has changed."""
+
+
+def load_assets(folder: Path = FOLDER) -> dict[str, Asset]:
+    """Path to file; `index.html` is at "/"."""
+    assets = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in TYPES:
+            body = path.read_bytes()
+            tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+            assets[INDEX if path.name == "index.html" else f"/{path.name}"] = Asset(body, TYPES[path.suffix], tag)
+    return assets
 
 
 class Exchange(BaseHTTPRequestHandler):

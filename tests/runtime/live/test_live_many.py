@@ -452,7 +452,6 @@ def test_the_board_is_hot_for_all_and_told_once(captioner: Captioner) -> None:
                 heat=lambda: Heat(90.0, False, False),
                 describe=says(),
                 number=number,
-                several=True,
             )
             for number in range(3)
         ]

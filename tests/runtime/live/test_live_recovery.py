@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from edgecap.live.session import ListenSession
 from edgecap.live.sinks import files
 from edgecap.live.sinks.journal import Journal
 from edgecap.live.sources.microphone_source import MicrophoneSource
+from edgecap.live.sources.microphones import Microphones
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from support.live_parts import Messages, change, ignore, notifier, says
 from support.signals import RATE, noise
@@ -176,7 +178,7 @@ def test_no_callback_waits_while_the_model_hangs_and_its_buffer_is_bounded(
 
         open_again = open
 
-    source = MicrophoneSource(None, RATE, Opener(), ignore, sleep=lambda _: None)
+    source = MicrophoneSource(None, RATE, cast("Microphones", Opener()), ignore, sleep=lambda _: None)
     asleep, wake = threading.Event(), threading.Event()
 
     def describe(job: WindowJob) -> Described:

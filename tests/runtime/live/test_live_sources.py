@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from edgecap.audio.samples import as_float
 from edgecap.errors import AudioError, DeviceError
 from edgecap.live.sources.file_source import FileSource
 from edgecap.live.sources.microphone_source import MicrophoneSource
+from edgecap.live.sources.microphones import Microphones
 from edgecap.live.sources.pipe_source import PipeSource
 from edgecap.live.sources.source import Intake
 from edgecap.types import Waveform
-from support.live_parts import Clock, Messages
+from support.live_parts import Clock, Messages, notifier
 from support.signals import RATE, noise, tone
 
 
@@ -157,8 +159,8 @@ class Machine:
         return MicrophoneSource(
             query,
             RATE,
-            self,
-            lambda kind, text: self.messages.append((kind, text)),
+            cast("Microphones", self),
+            notifier(self.messages),
             wait=wait,
             clock=self.clock,
             sleep=self.clock.sleep,

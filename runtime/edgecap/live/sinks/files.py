@@ -114,19 +114,8 @@ def table(path: str, notify: Notify) -> TextFile:
     """Comma-separated values with a header; rows are appended."""
 
     def row(event: Event) -> str:
-        return _csv(
-            [
-                iso(event.began),
-                iso(event.ended),
-                f"{event.start:.3f}",
-                f"{event.end:.3f}",
-                event.text,
-                f"{event.score:.4f}",
-                f"{event.level_dbfs:.1f}",
-                event.updates,
-                event.source,
-            ]
-        )
+        times = [iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}"]
+        return _csv([*times, event.text, f"{event.score:.4f}", f"{event.level_dbfs:.1f}", event.updates, event.source])
 
     return TextFile(path, row, notify, header=_csv(COLUMNS), append=True)
 

@@ -35,6 +35,9 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_time ON events (began);
 """
+COLUMNS = ("began", "ended", "start", "stop", "text", "score", "level_dbfs", "updates", "open", "source", "model")
+INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+UPDATE = f"UPDATE events SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 
 
 class Journal(Sink):
@@ -149,35 +152,15 @@ class Journal(Sink):
         database.execute("UPDATE events SET open = 0 WHERE open = 1")
 
     def _store(self, event: Event) -> None:
-        values = (
-            event.began,
-            event.ended,
-            event.start,
-            event.end,
-            event.text,
-            event.score,
-            event.level_dbfs,
-            event.updates,
-            int(event.open),
-            event.source,
-            self._model,
-        )
+        times, words = (event.began, event.ended, event.start, event.end), (event.text, event.score, event.level_dbfs)
+        values = (*times, *words, event.updates, int(event.open), event.source, self._model)
         row = self._rows.get(event.id)
         if row is None:
-            cursor = self._database.execute(
-                "INSERT INTO events (began, ended, start, stop, text, score, level_dbfs, updates, open, source, model) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
-            row = int(cursor.lastrowid or 0)
+            row = int(self._database.execute(INSERT, values).lastrowid or 0)
             self._first_row = self._first_row or row
             self._rows[event.id] = row
         else:
-            self._database.execute(
-                "UPDATE events SET began = ?, ended = ?, start = ?, stop = ?, text = ?, score = ?, level_dbfs = ?, "
-                "updates = ?, open = ?, source = ?, model = ? WHERE id = ?",
-                (*values, row),
-            )
+            self._database.execute(UPDATE, (*values, row))
         self._stored[event.id] = self._clock()
         if not event.open:  # nothing more will come of it
             del self._rows[event.id], self._stored[event.id]

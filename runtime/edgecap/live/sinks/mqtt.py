@@ -174,35 +174,32 @@ class Mqtt(Sink):
             "sw_version": __version__,
         }
         common = {"availability_topic": f"{self._base}/availability", "device": device}
-        caption = {
-            "name": f"{name}Caption",
-            "unique_id": f"{own}-caption",
-            "icon": "mdi:ear-hearing",
-            "state_topic": f"{self._base}/{below}caption",
-            "value_template": "{{ value_json.state }}",
-            "json_attributes_topic": f"{self._base}/{below}caption",
-        }
-        level = {
-            "name": f"{name}Level",
-            "unique_id": f"{own}-level",
-            "state_topic": f"{self._base}/{below}state",
-            "value_template": "{{ value_json.level_dbfs }}",
-            "unit_of_measurement": "dBFS",
-            "state_class": "measurement",
-            "icon": "mdi:volume-high",
-            "json_attributes_topic": f"{self._base}/{below}state",
-        }
-        sound = {
-            "name": f"{name}Sound",
-            "unique_id": f"{own}-sound",
-            "state_topic": f"{self._base}/{below}state",
-            "value_template": "{{ value_json.sound }}",
-            "device_class": "sound",
-        }
+        state, events = f"{self._base}/{below}state", f"{self._base}/{below}caption"
+
+        def entity(kind: str, **fields: str) -> dict[str, Any]:
+            names = {"name": f"{name}{kind.capitalize()}", "unique_id": f"{own}-{kind}"}
+            return {**common, **names, "state_topic": state, **fields}
+
+        caption = entity(
+            "caption",
+            icon="mdi:ear-hearing",
+            state_topic=events,
+            value_template="{{ value_json.state }}",
+            json_attributes_topic=events,
+        )
+        level = entity(
+            "level",
+            value_template="{{ value_json.level_dbfs }}",
+            unit_of_measurement="dBFS",
+            state_class="measurement",
+            icon="mdi:volume-high",
+            json_attributes_topic=state,
+        )
+        sound = entity("sound", value_template="{{ value_json.sound }}", device_class="sound")
         return {
-            f"{prefix}/sensor/{own}/caption/config": {**common, **caption},
-            f"{prefix}/sensor/{own}/level/config": {**common, **level},
-            f"{prefix}/binary_sensor/{own}/sound/config": {**common, **sound},
+            f"{prefix}/sensor/{own}/caption/config": caption,
+            f"{prefix}/sensor/{own}/level/config": level,
+            f"{prefix}/binary_sensor/{own}/sound/config": sound,
         }
 
     def _below(self, source: str) -> str:

@@ -9,51 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from edgecap.audio.microphone import InputDevice
+from edgecap.audio.microphone import Microphone
 from edgecap.audio.sound_cards import plain_name
 from edgecap.errors import DeviceError
+from edgecap.live.sources.microphones import Microphones
 from edgecap.live.sources.source import NOTHING, Chunk, Intake
-from edgecap.types import Notify, Waveform
-
-
-class _Ring(Protocol):
-    def read(self) -> tuple[Waveform, int]: ...
-
-
-class OpenMicrophone(Protocol):
-    """What a source needs of an open microphone."""
-
-    sample_rate: float
-    device: InputDevice
-    overflows: int
-
-    @property
-    def ring(self) -> _Ring:
-        """The buffer that its callback fills."""
-        ...
-
-    @property
-    def active(self) -> bool:
-        """Whether the stream runs."""
-        ...
-
-    def close(self) -> None:
-        """Stop listening."""
-        ...
-
-
-class Opener(Protocol):
-    """Opens microphones (`edgecap.live.sources.microphones.Microphones`)."""
-
-    def open(self, query: str | None) -> OpenMicrophone:
-        """Open the microphone that the user named. Raises DeviceError."""
-        ...
-
-    def open_again(self, query: str | None, known: bool) -> OpenMicrophone:
-        """Search for a missing one; `known`: `query` is its full name. Raises DeviceError where it is not there."""
-        ...
+from edgecap.types import Notify
 
 
 class MicrophoneSource:
@@ -67,7 +29,7 @@ class MicrophoneSource:
         self,
         query: str | None,
         target_rate: int,
-        opener: Opener,
+        opener: Microphones,
         notify: Notify,
         *,
         wait: bool = False,
@@ -88,7 +50,7 @@ class MicrophoneSource:
         self._target_rate, self._opener, self._notify = target_rate, opener, notify
         self._clock, self._sleep = clock, sleep
         self._query, self._known = query, False
-        self._microphone: OpenMicrophone | None = None
+        self._microphone: Microphone | None = None
         self._overflows = 0
         self._retry_at = self._last = clock()
         self._fresh = False
@@ -138,7 +100,7 @@ class MicrophoneSource:
             self._microphone.close()
             self._microphone = None
 
-    def _start(self, microphone: OpenMicrophone) -> None:
+    def _start(self, microphone: Microphone) -> None:
         """Take an open microphone and remember its name."""
         self._microphone = microphone
         self._query, self._known = microphone.device.name, True
