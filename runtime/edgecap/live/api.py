@@ -103,7 +103,7 @@ def listen(
     the model's name and `web` for the address of the page; they override those of the file `config`. The keys that only
     choose how the command prints (`json`, `updates`, `plain`, `hearing`) have no effect here. `tell` takes messages for
     the user, a kind and one line; without it they go to the logger "edgecap.listen". The device is opened at once,
-    so its errors come from this call: DeviceError, AudioError, BundleError, OutputError, ConfigError,
+    so this call raises its errors: DeviceError, AudioError, BundleError, OutputError, ConfigError,
     MissingDependencyError.
     """
     if on not in {"begin", "end", "all"}:

@@ -140,7 +140,7 @@ class Listener:
         """Close the open event.
 
         `caption_rest` captions the sound since the last window; a caption that is being made may take `drain` seconds
-        more, and is not taken where that is None. Raises BundleError from the model.
+        more, and is ignored where that is None. Raises BundleError from the model.
         """
         try:
             if caption_rest and self.heard - self._considered >= SHORTEST_TAIL:
@@ -248,7 +248,7 @@ class Listener:
         return changes
 
     def _dated(self, described: Described) -> Described:
-        """The answer, dated by the clock as it is now even if it was set while the model was at work."""
+        """The answer, dated by the clock as it is now even if it was set while the model ran."""
         if described.job.asked >= self._clock_set_at:
             return described
         return replace(described, job=replace(described.job, wall=described.job.wall + self._clock_set_by))

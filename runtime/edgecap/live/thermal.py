@@ -1,4 +1,4 @@
-"""How hot the board is and whether it is throttled, from the files of the kernel alone."""
+"""The temperature of the board and whether it is throttled, from files of the kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path("/sys")
 
 @dataclass(frozen=True)
 class Heat:
-    """A look at the board."""
+    """A reading of the board."""
 
     celsius: float | None
     """The hottest thermal zone; None where there is none."""
@@ -30,7 +30,7 @@ class Heat:
 
 
 def look(root: Path = ROOT) -> Heat:
-    """Read the temperature and the throttle word; what cannot be read counts as unknown and fine."""
+    """Read the temperature and the throttle word; unreadable values count as unknown and not hot."""
     zones = [_number(path, 10) for path in root.glob("class/thermal/thermal_zone*/temp")]
     known = [zone / 1000.0 for zone in zones if zone is not None]
     word = _number(root / "devices/platform/soc/soc:firmware/get_throttled", 16) or 0
@@ -38,9 +38,9 @@ def look(root: Path = ROOT) -> Heat:
 
 
 def vcgencmd() -> int | None:
-    """The throttle word from the firmware's own tool, with what was since the start in its upper half.
+    """The throttle word from the firmware's tool; its upper half is what happened since the start.
 
-    None where there is no such tool or it does not answer: on a machine that is no Raspberry Pi.
+    None where the tool is missing or does not answer, as on other machines than a Raspberry Pi.
     """
     tool = shutil.which("vcgencmd")
     if tool is None:

@@ -1,1 +1,1 @@
-"""edgecap as a service of systemd: the unit file, and the few calls of systemctl that put it to work."""
+"""edgecap as a systemd service: the unit file, and the systemctl calls that install it."""

@@ -104,7 +104,7 @@ def remove(scope: Scope) -> list[str]:
     """Stop the service and remove its unit; the configuration and its recordings stay. Returns what was done."""
     paths = service_paths(scope)
     if not paths.unit.exists():
-        return [f"there is no unit {paths.unit}, so there is nothing to remove"]
+        return [f"the unit {paths.unit} does not exist; nothing to remove"]
     if RUNNING.is_dir():
         _systemctl(scope, "disable", "--now", NAME)
     try:
@@ -135,8 +135,8 @@ def _systemctl(scope: Scope, *arguments: str) -> str:
     """Run systemctl. Raises ServiceError with its last line where it fails, MissingDependencyError without it."""
     if not shutil.which("systemctl"):
         raise MissingDependencyError(
-            "a service needs systemd, and systemctl was not found; let whatever starts your "
-            "programs run edgecap listen --wait"
+            "a service needs systemd, and systemctl was not found; start "
+            "edgecap listen --wait with the tool that starts your programs"
         )
     see = f"see: journalctl {'--user ' if scope == 'user' else ''}-u edgecap -n 20"
     try:

@@ -13,7 +13,7 @@ from edgecap.errors import OutputError
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves in a thread of its own from `start` to `close`, each request in another."""
+    """Serves in a separate thread from `start` to `close`, each request in another."""
 
     daemon_threads = True
     request_queue_size = 32

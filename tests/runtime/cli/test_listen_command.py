@@ -202,7 +202,7 @@ def test_every_key_of_the_configuration_survives_being_written_and_read(tmp_path
         ('[stream]\nwindow = 5\nhop = "fast"\n', r"a\.toml:3: stream\.hop: Expected `float`, got `str`"),
         ("[stream]\nhop = -1\n", r"a\.toml:2: stream\.hop"),
         ('[events]\nonly = ["dog", 3]\n', r"a\.toml:2: events\.only"),
-        ("[output]\njson = tru\n", r"not TOML: .*line 2"),
+        ("[output]\njson = tru\n", r"not valid TOML: .*line 2"),
         ("stream = 3\n", r"a\.toml:1: stream is a section"),
         ('[source]\nfile = "a.wav"\nstdin = true\n', "not from both"),
     ],
@@ -336,6 +336,26 @@ def test_stopping_from_another_thread_gives_the_end_of_the_open_event(tiny_folde
     *_, last = events
     assert first.open
     assert not last.open
+
+
+def test_closing_from_another_thread_ends_the_loop_there(tiny_folder: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", noise(60), RATE)
+    events = package.listen(on="end", **options(tiny_folder, tmp_path / "long.wav", speed=1))
+    ended: list[package.Event] = []
+    began = threading.Event()
+
+    def walk() -> None:
+        began.set()
+        ended.extend(events)
+
+    thread = threading.Thread(target=walk)
+    thread.start()
+    assert began.wait(20)
+    events.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    with pytest.raises(StopIteration):
+        next(events)
 
 
 def test_wrong_options_of_listen_are_told(tiny_folder: Path, sound: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_rate_that_is_refused_is_followed_by_others(monkeypatch: pytest.Monkey
     assert (opened.sample_rate, opened.active) == (44_100.0, True)
     assert [rate for rate, _ in dict.fromkeys(asked)] == [16_000.0, 48_000.0, 44_100.0]
     refusing(monkeypatch, set())
-    with pytest.raises(DeviceError, match=r"'USB' cannot be opened \(Invalid sample rate .*\); see whether another"):
+    with pytest.raises(DeviceError, match=r"'USB' cannot be opened \(Invalid sample rate .*\); close other programs"):
         Microphone(device, 1.0)
 
 

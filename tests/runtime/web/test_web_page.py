@@ -257,7 +257,7 @@ def test_the_search_finds_past_events_and_says_how_many(browser: Chrome, show: O
     show(*(change("end", number, said) for number, said in enumerate(("a dog barks", "rain", "Dogs bark"), start=1)))
     words = browser.find_element("id", "words")
     words.send_keys("dog", Keys.ENTER)
-    until(lambda: text(browser, "#measured") == "2 events with “dog”.")
+    until(lambda: text(browser, "#found") == "2 events with “dog”.")
     assert [item.text for item in browser.find_elements("css selector", "#list .text")] == ["Dogs bark", "a dog barks"]
     assert text(browser, "#list mark") == "Dog"
     said = browser.find_element("id", "found")

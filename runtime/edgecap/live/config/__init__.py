@@ -1,1 +1,1 @@
-"""What `edgecap listen` can be told, as dataclasses and as a TOML file."""
+"""The configuration of `edgecap listen`, as dataclasses and as a TOML file."""

@@ -1,4 +1,4 @@
-"""The configuration of listening as a TOML file: read strictly, written so that it is read back to the same.
+"""The configuration of listening as a TOML file: read strictly; writing and reading it gives the same configuration.
 
 An unknown section or key, a value of another type or out of range is refused with its key and its line.
 """
@@ -28,7 +28,7 @@ LISTED = "microphones"
 
 
 def load_config(path: str | Path | None = None, over: Values | None = None) -> ListenConfig:
-    """The configuration of a TOML file (all defaults for None) with the values of `over` on top; None there is not set.
+    """The configuration of a TOML file (defaults for None), overridden by the values of `over` that are not None.
 
     Raises ConfigError.
     """
@@ -42,7 +42,9 @@ def load_config(path: str | Path | None = None, over: Values | None = None) -> L
     try:
         document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}; edgecap listen --print-config shows how it looks") from error
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}; for an example type: edgecap listen --print-config"
+        ) from error
     _refuse_unknown(document, text, path)
     merged: dict[str, Any] = {
         section: list(values) if section == LISTED else dict(values) for section, values in document.items()
@@ -50,23 +52,23 @@ def load_config(path: str | Path | None = None, over: Values | None = None) -> L
     for section, values in (over or {}).items():
         merged.setdefault(section, {}).update({key: value for key, value in values.items() if value is not None})
     if (over or {}).get("source", {}).get("device") is not None:
-        merged.pop(LISTED, None)  # the microphones of the file give way to the one of the command line
+        merged.pop(LISTED, None)  # --device overrides the microphones of the file
     try:
         config = msgspec.convert(merged, ListenConfig)
     except msgspec.ValidationError as error:
         raise _explained(str(error), document, over or {}, text, path) from error
     if config.source.file is not None and config.source.stdin:
-        raise ConfigError("the sound comes from a file or from standard input, not from both; leave one out")
+        raise ConfigError("the sound comes from a file or from standard input, not from both; remove one")
     if config.microphones and config.source.device is not None:
         raise ConfigError(
             f"{_place(text, path, LISTED, None)}: microphones are named by [[{LISTED}]] or by "
-            "source.device, not by both; leave one out"
+            "source.device, not by both; remove one"
         )
     return config
 
 
 def render_config(config: ListenConfig) -> str:
-    """The configuration as TOML that `load_config` reads back to the same; what is not set is a comment."""
+    """The configuration as TOML for `load_config`; keys that are not set are comments."""
     lines = []
     for section in fields(config):
         if section.name == LISTED:
@@ -166,7 +168,7 @@ def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
 
 
 def _check_listed(tables: object, text: str, path: object) -> None:
-    """Refuse what is no list of microphones, and keys that none has."""
+    """Refuse anything but a list of tables, and unknown keys."""
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(
             f"{_place(text, path, LISTED, None)}: write [[{LISTED}]], with two brackets, for each microphone"
@@ -181,7 +183,7 @@ def _check_listed(tables: object, text: str, path: object) -> None:
 
 
 def _explained(message: str, document: dict[str, Any], over: Values, text: str, path: object) -> ConfigError:
-    """msgspec's message with its place: a line of the file, or an option, which won over the file."""
+    """msgspec's message with its place: a line of the file, or an option, which overrides the file."""
     what, _, place = message.partition(" - at `$.")
     listed = re.match(rf"{LISTED}\[(\d+)\](?:\.(\w+))?", place)
     if listed:

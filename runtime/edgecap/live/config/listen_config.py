@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edgecap.live.config.options import ANY_HOST, broker_address, gate_level, option, served_host, syslog_host
+from edgecap.live.config.options import ANY_HOST, address_host, broker_address, gate_level, option
 from edgecap.util.parsing import host_of
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -151,14 +151,14 @@ class OutputConfig:
         "--metrics [HOST:]PORT",
         "Serve Prometheus metrics, to this machine alone unless a host is named.",
         sink="metrics:open_metrics",
-        host=served_host,
+        host=address_host,
     )
     syslog: str | None = option(
         None,
         "--syslog HOST:PORT|SOCKET",
         "Send a line for the beginning and the end of each event to syslog: by UDP, or to a socket as /dev/log.",
         sink="syslog:open_syslog",
-        host=syslog_host,
+        host=address_host,
     )
     exec: str | None = option(
         None,
@@ -213,7 +213,7 @@ class WebConfig:
         "--web [HOST:]PORT",
         "Serve the live page: to this machine alone, or with a token where a host such as 0.0.0.0 is named.",
         sink="edgecap.web.page:open_page",
-        host=served_host,
+        host=address_host,
     )
     token: Annotated[str, Meta(pattern=TOKEN)] | None = None
     """What visitors must present. A new one at each start where none is set and other machines may visit."""

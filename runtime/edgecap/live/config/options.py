@@ -63,11 +63,6 @@ def broker_address(text: str) -> Mapping[str, object]:
     return {"host": host.strip("[]"), "user": user, "port": int(port) if port else None}
 
 
-def served_host(address: str) -> str:
-    """The host of "[HOST:]PORT". Raises ConfigError."""
-    return parse_address(address)[0]
-
-
-def syslog_host(address: str) -> str | None:
-    """The host of "HOST:PORT"; None for the path of a socket. Raises ConfigError."""
-    return None if address.startswith("/") else served_host(address)
+def address_host(address: str) -> str | None:
+    """The host of "[HOST:]PORT"; None for the path of a socket. Raises ConfigError."""
+    return None if address.startswith("/") else parse_address(address)[0]

@@ -1,10 +1,10 @@
 """Captions to events: what stays the same is one event, and every event ends.
 
 Two windows say the same where their words overlap by `same_words` or more (`edgecap.live.events.similarity`), or
-where the encoder's embeddings have a cosine of `same_sound` or more: the decoder may put one sound into different
-words from window to window, and the sound itself tells. With the tiny model windows of one steady sound have 0.985 to
+where the encoder's embeddings have a cosine of `same_sound` or more, since the decoder may describe one sound in
+different words from window to window. With the tiny model windows of one steady sound have 0.985 to
 1.000, of different example sounds 0.17 to 0.68. Both are compared with the caption that the event shows, never with
-the window before, so that one thing cannot fade into another under the same name.
+the previous window, so that one sound cannot change into another within an event.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from edgecap.live.events.similarity import overlap, stems
 
 @dataclass(frozen=True)
 class Event:
-    """Something that was heard for a while."""
+    """A sound with a beginning and an end."""
 
     id: int
     """1 for the first since listening began, of all microphones together."""
     start: float
     """Seconds of sound before it."""
     end: float
-    """Seconds of sound up to where it was heard last."""
+    """Seconds of sound up to where it was detected last."""
     began: float
-    """Unix time of `start`, by the clock at the time it was heard."""
+    """Unix time of `start`, by the clock at that time."""
     ended: float
     """Unix time of `end`."""
     text: str
@@ -45,14 +45,14 @@ class Event:
     level_dbfs: float
     """Its loudest 100 ms, dB relative to full scale."""
     updates: int
-    """Windows that said the same after the first."""
+    """Windows with the same sound after the first."""
     open: bool
-    """Whether it may still go on."""
+    """Whether it may still be updated."""
     source: str = ""
     """Name of the microphone, file or pipe."""
 
     def document(self, **more: object) -> dict[str, object]:
-        """The event as JSON takes it: times as ISO 8601 with offset beside the seconds of sound."""
+        """The event for JSON: times as ISO 8601 with offset beside the seconds of sound."""
         fields = asdict(self)
         for key in ("start", "end"):
             fields[key] = round(fields[key], 3)
@@ -84,7 +84,7 @@ def iso(unix: float) -> str:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What captions are compared with."""
+    """What captions are compared by."""
 
     words: frozenset[str]
     embedding: NDArray[np.float32]
@@ -92,14 +92,14 @@ class _Meaning:
 
 
 class EventBuilder:
-    """Takes captions in the order of time, gives the changes of events. Knows no clock but the sound's."""
+    """Takes captions in the order of time, gives the changes of events. Driven by the sound alone; reads no clock."""
 
     def __init__(
         self, settings: EventsConfig, source: Callable[[], str] = lambda: "", ids: Iterator[int] | None = None
     ) -> None:
         """`source` names the stream; builders of several streams share their `ids`."""
         self.suppressed = 0
-        """Captions that began no event: filtered, too unsure, or said just before."""
+        """Captions that began no event: filtered, too unsure, or a repetition."""
         self._settings, self._source, self._ids = settings, source, ids or count(1)
         self._only = frozenset().union(*(stems(word) for word in settings.only))
         self._ignore = frozenset().union(*(stems(word) for word in settings.ignore))
@@ -118,7 +118,7 @@ class EventBuilder:
         job, best = described.job, described.beams[0]
         meaning = _Meaning(stems(best.text), described.embedding)
         start, self._heard = max(job.start, min(onset, job.sounded), min(self._heard, job.sounded)), job.end
-        changes = self.quiet_until(start)  # what this window adds begins here, so until here nothing was heard
+        changes = self.quiet_until(start)  # this window's new part begins here, so until here there was quiet
         if self._event is not None and self._same(meaning, self._meaning):
             return [*changes, *self._go_on(described, meaning)]
         if not self._wanted(best.text, best.score, meaning):
@@ -133,13 +133,13 @@ class EventBuilder:
         return [*changes, self._begin(described, meaning, start)]
 
     def quiet_until(self, heard: float) -> list[Change]:
-        """So many seconds are known to bring nothing more to the open event: closes it where that is long enough."""
+        """The open event got nothing new up to `heard` seconds: closes it where that is long enough."""
         if self._event is not None and heard - self._event.end >= self._settings.close_after:
             return self.finish()
         return []
 
     def shift(self, seconds: float) -> None:
-        """The clock was set `seconds` forward: the open event gets the time that it would have had by the new one."""
+        """The clock was set `seconds` forward: date the open event by the new time."""
         if self._event is not None:
             self._event = replace(self._event, began=self._event.began + seconds, ended=self._event.ended + seconds)
 
@@ -170,7 +170,7 @@ class EventBuilder:
         return Change("begin", self._event)
 
     def _go_on(self, described: Described, meaning: _Meaning) -> list[Change]:
-        """The open event was heard again."""
+        """The open event continues."""
         event, job, best = self._event, described.job, described.beams[0]
         assert event is not None
         if job.sounded - event.start > self._settings.longest:

@@ -1,8 +1,8 @@
-"""Whether there is anything to caption: a gate over a running noise floor, with hysteresis.
+"""Whether there is a sound to caption: a gate over a running noise floor, with hysteresis.
 
-The floor follows the quietest of what is heard: down within a second, up by half a decibel a second, so a fan
-that starts becomes floor and a dog that barks does not. It never rises above `highest_floor_dbfs`, so that rain
-which lasts all day stays a sound. The gate opens `open_db` above the floor, but never below the level that the
+The floor follows the quietest level: down within a second, up by half a decibel a second, so that a fan becomes part
+of the floor and a barking dog does not. It never rises above `highest_floor_dbfs`, so that rain which lasts all day
+stays a sound. The gate opens `open_db` above the floor, but never below the level that the
 model calls silence, closes at `close_db` above it, and stays open for `hold` seconds after the last loud block.
 """
 
@@ -25,7 +25,7 @@ class GateSettings:
     lowest_dbfs: float = -65.0
     """Nothing below this level opens the gate; the model's silence threshold."""
     highest_floor_dbfs: float = -56.0
-    """The floor never rises above this, so what is louder by `open_db` is always heard."""
+    """The floor never rises above this, so a sound louder by `open_db` always opens the gate."""
     open_db: float = 8.0
     """Decibels above the floor at which it opens."""
     close_db: float = 5.0

@@ -1,1 +1,1 @@
-"""Where events go. Each module is one kind of place; `base` says what all of them can do."""
+"""Where events go: a module for each kind of sink; `base` has their interface."""

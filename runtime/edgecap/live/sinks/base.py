@@ -44,7 +44,7 @@ class Sink:
         """New samples (n,) float32 at the model's rate, which end after `end` seconds of sound."""
 
     def on_clock_set(self, seconds: float) -> None:
-        """The system's clock was set forward by `seconds`, back where that is negative."""
+        """The system's clock was set forward by `seconds`, or back if negative."""
 
     def close(self) -> None:
         """Deliver what waits within a few seconds, then release everything."""
@@ -83,7 +83,7 @@ class NotDeliveredError(Exception):
 
 
 class Outbox(Generic[Item]):
-    """Delivers items in a thread of its own, in order, with a bounded number of tries and a bounded queue."""
+    """Delivers items in a separate thread, in order, with a bounded number of tries and a bounded queue."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Outbox(Generic[Item]):
 
     @property
     def lost(self) -> int:
-        """Items that were not delivered: dropped from a full queue, given up after their tries, or left at the end."""
+        """Items that were not delivered: dropped from a full queue, failed at every try, or left at the end."""
         with self._change:
             return self._lost
 
@@ -177,7 +177,7 @@ class Outbox(Generic[Item]):
         raise AssertionError("the last try returns")
 
     def _report(self, reason: str, last: bool) -> None:
-        """Report the first of several failures, and each item that is given up."""
+        """Report the first of several failures, and each item that is dropped."""
         if last:
             self._notify("warning", f"{self._name}: an event was not delivered ({reason})")
         elif not self._failing:

@@ -1,4 +1,4 @@
-"""Events to a program (`--exec`) and to a web address (`--webhook`), each in a thread of its own."""
+"""Events to a program (`--exec`) and to a URL (`--webhook`), each in a separate thread."""
 
 from __future__ import annotations
 

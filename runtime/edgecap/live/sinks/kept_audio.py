@@ -31,8 +31,7 @@ LEAD_IN = 1.0
 MOST_SECONDS = 120.0
 CLEAN_SECONDS = 600.0
 UNFINISHED_SECONDS = 3600.0
-"""A file under its hidden name that nobody wrote to for so long was left by a killed listener; a newer one may be that
-of another listener."""
+"""A hidden file without writes for this long was left by a killed listener; a newer one may be another listener's."""
 NAME = re.compile(r"^\.?\d{8}T\d{6}-\d+-[0-9a-f]{8}\.flac(\.part)?$")
 
 

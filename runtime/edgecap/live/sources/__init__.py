@@ -1,1 +1,1 @@
-"""Where live sound comes from: microphones, files, pipes."""
+"""Sources of live sound: microphones, files, pipes."""
