@@ -39,7 +39,8 @@ SOUND_SUFFIXES = frozenset(
 """Suffixes, in lower case, of the files in a folder that count as sounds; a single file may have any suffix."""
 SPOOL_LIMIT = 4 << 30
 """Most bytes taken from standard input: the largest size of a WAV file."""
-BLOCK_FRAMES = 1 << 16
+BLOCK_FRAMES = 1 << 14
+"""Samples read at once: few enough that their memory is reused and not mapped again."""
 LOSS_SECONDS = 0.05
 """A file that ends more than this before the end that its header gives is reported as cut short."""
 

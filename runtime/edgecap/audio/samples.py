@@ -21,8 +21,8 @@ LARGEST_SAMPLE = 16.0
 MOST_CHANNELS = 64
 OPPOSITE = -0.9
 """Correlation of two channels below which they are the same sound with opposite signs."""
-CORRELATED_SAMPLES = 1 << 14
-"""Samples over which the correlation of two channels is taken in a stream: a third of a second at 48 kHz."""
+CORRELATED_SAMPLES = 1 << 15
+"""Samples over which the correlation of two channels is taken in a stream: two thirds of a second at 48 kHz."""
 _FULL_SCALE = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 2.0**7)}
 
 

@@ -25,6 +25,8 @@ from edgecap.util.stderr import silent_descriptor
 
 UNKNOWN_FRAMES = 1 << 48
 """A header with more frames than this (9,000 years at 1 kHz) means that the length is unknown."""
+DAMAGEABLE = ("FLAC", "OGG", "CAF")
+"""Formats in which libsndfile may fail in the middle; its mp3 decoder continues after damage."""
 MP3_TOLERANCE = 0.06
 """Seconds: an Info frame may count itself, and the encoder's delay and padding are cut off."""
 
@@ -121,17 +123,20 @@ class SndfileDecoder:
 
         if self._fault is not None:
             raise DecodeError(self._fault)
-        block = np.full((frames, self._sound.channels), np.nan, np.float32)
+        block: Waveform | None = None
+        if self._sound.format in DAMAGEABLE:
+            block = np.full((frames, self._sound.channels), np.nan, np.float32)
         try:
             with silent_descriptor() if self._sound.format == "MP3" else nullcontext():
                 block = self._sound.read(frames, dtype="float32", always_2d=True, out=block)
         except soundfile.SoundFileError as error:
             # the array holds what was decoded before the damage, which is returned first
             self._fault = str(getattr(error, "error_string", ""))
-            missing = np.isnan(block).all(axis=1)
-            block = block[: int(missing.argmax())] if missing.any() else block
-            if not len(block):
+            good = 0 if block is None else int((~np.isnan(block[:, 0])).sum())
+            if block is None or not good:
                 raise DecodeError(self._fault) from error
+            block = block[:good]
+        assert block is not None
         return self._as_first_link(block)
 
     def _as_first_link(self, block: Waveform) -> Waveform:
