@@ -1,7 +1,7 @@
 """Python on an emulated Arm processor, as if it were a program of this machine.
 
-A small script starts the emulator, and it is what the emulated Python believes itself to be (`sys.executable`), so
-that programs which start Python again are emulated too, without a kernel that knows foreign programs (binfmt_misc).
+A small script starts the emulator. It is the `sys.executable` of the emulated Python, so programs that start Python
+again are emulated too, without kernel support for foreign programs (binfmt_misc).
 """
 
 from __future__ import annotations
@@ -24,19 +24,15 @@ class Board:
 
     name: str
     processor: str
-    """As the emulator calls it."""
-    lacks: str
-    """Instructions for neural networks that it has not; empty for none."""
+    """Its name in the emulator."""
 
 
 BOARDS = (
-    Board("Raspberry Pi 4", "cortex-a72", "no int8 dot product, no float16 arithmetic"),
-    Board("Raspberry Pi 5", "cortex-a76", ""),
+    Board("Raspberry Pi 4", "cortex-a72"),  # without int8 dot products and float16 arithmetic
+    Board("Raspberry Pi 5", "cortex-a76"),
 )
-
-
 FOREIGN_SETTINGS = ("PYTHON", "QEMU_", "LD_")
-"""Variables that are meant for this machine's own Python, emulator or loader."""
+"""Prefixes of variables that configure this machine's Python, emulator or loader."""
 
 
 class InterruptedRunError(ArmLabError):
@@ -49,28 +45,24 @@ class EmulatedPython:
     def __init__(self, root: ArmRoot, board: Board, paths: Sequence[Path]) -> None:
         """Write the starting script. `paths` are folders that Python finds packages in, besides the root's wheels.
 
-        Nothing of this machine's own Python is seen: home and path are the root's.
+        This machine's own Python is out of reach: home and path are the root's.
         """
         self.board = board
         self.program = root.folder / f"python-{board.processor}"
         places = ":".join(map(str, (root.wheels, *paths)))
-        python = root.system / "usr" / "bin" / f"python{PYTHON}"
-        self.program.write_text(
-            "\n".join(
-                [
-                    "#!/bin/sh",
-                    "# Written by edgecap's Arm lab.",
-                    f"export PYTHONHOME={shlex.quote(str(root.system / 'usr'))} PYTHONNOUSERSITE=1",
-                    # a program that sets its own path finds that first
-                    f"export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}{shlex.quote(places)}",
-                    f"exec {shlex.quote(str(root.emulator))} -cpu {board.processor} \\",
-                    f"    -L {shlex.quote(str(root.system))} \\",
-                    f'    -0 {shlex.quote(str(self.program))} {shlex.quote(str(python))} "$@"',
-                    "",
-                ]
-            ),
-            encoding="utf-8",
+        executable = root.system / "usr" / "bin" / f"python{PYTHON}"
+        home, system, emulator, program, path, python = map(
+            shlex.quote, map(str, (root.system / "usr", root.system, root.emulator, self.program, places, executable))
         )
+        lines = [
+            "#!/bin/sh",
+            "# Written by edgecap's Arm lab.",
+            f"export PYTHONHOME={home} PYTHONNOUSERSITE=1",
+            # a program that sets its own path finds that first
+            f"export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}{path}",
+            f'exec {emulator} -cpu {board.processor} -L {system} -0 {program} {python} "$@"',
+        ]
+        self.program.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self.program.chmod(0o755)
 
     def run(self, *arguments: str, folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:

@@ -22,6 +22,7 @@ from edgecap_bench.arm.packages import ArmLabError
 from edgecap_bench.arm.results import ArmLab, BoardRun, TestRun
 from edgecap_bench.arm.root import Say, make_root
 from edgecap_bench.arm.tests import QUICK, run_tests, runtime_tests
+from edgecap_bench.harness.process import last_line
 from edgecap_bench.reports.measurement import Measurement, MeasurementStart
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -71,8 +72,8 @@ def export_bundles(folder: Path, runtimes: Sequence[str], precisions: Sequence[s
         check=False,
     )
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise ArmLabError(f"the default model could not be exported: {last[0].removeprefix('edgecap: error: ')}")
+        reason = last_line(done.stderr, done.returncode)
+        raise ArmLabError(f"the default model could not be exported: {reason}")
     return tuple(Path(export["bundle"]) for export in json.loads(done.stdout)["exports"])
 
 
@@ -141,8 +142,7 @@ def _answered(bundle: Path, done: subprocess.CompletedProcess[str]) -> BundleRun
     runs = read_answer(done.stdout)
     if runs:
         return runs[0]
-    words = [line for line in done.stderr.splitlines() if line.strip()] or ["it printed nothing"]
-    return _failed(bundle, f"exit code {done.returncode}: {words[-1].strip()}")
+    return _failed(bundle, f"exit code {done.returncode}: {last_line(done.stderr, done.returncode)}")
 
 
 def _failed(bundle: Path, fault: str) -> BundleRun:

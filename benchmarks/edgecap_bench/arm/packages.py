@@ -1,4 +1,4 @@
-"""Debian packages and wheels for a folder of their own: nothing is installed into this system.
+"""Debian packages and wheels, unpacked into a folder: nothing is installed into this system.
 
 apt works with a private configuration (its own sources, lists and cache) on the mirror that this system's apt uses,
 packages are unpacked by `dpkg -x`, wheels by `pip install --target`. No root rights are needed.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecap.errors import MissingDependencyError, RunError
+from edgecap_bench.harness.process import last_line
 
 RELEASE, BACKPORTS = "bookworm", "bookworm-backports"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -76,46 +77,34 @@ class PrivateApt:
             encoding="utf-8",
         )
         self._configuration = folder / "apt.conf"
-        self._configuration.write_text(
-            "\n".join(
-                [
-                    f'Dir::Etc::SourceList "{folder}/sources.list";',
-                    'Dir::Etc::SourceParts "/dev/null";',
-                    'Dir::Etc::Preferences "/dev/null";',
-                    'Dir::Etc::PreferencesParts "/dev/null";',
-                    f'Dir::State "{folder}";',
-                    f'Dir::State::Lists "{folder}/lists";',
-                    f'Dir::Cache "{folder}";',
-                    'Dir::State::Status "/dev/null";',
-                    'APT::Sandbox::User "";',
-                    'Debug::NoLocking "1";',
-                    'Acquire::Retries "3";',
-                    f'APT::Architectures {{ "{native}"; "{FOREIGN}"; }};',
-                ]
-            )
-            + "\n",
-            encoding="utf-8",
-        )
+        lines = [
+            f'Dir::Etc::SourceList "{folder}/sources.list";',
+            'Dir::Etc::SourceParts "/dev/null";',
+            'Dir::Etc::Preferences "/dev/null";',
+            'Dir::Etc::PreferencesParts "/dev/null";',
+            f'Dir::State "{folder}";',
+            f'Dir::State::Lists "{folder}/lists";',
+            f'Dir::Cache "{folder}";',
+            'Dir::State::Status "/dev/null";',
+            'APT::Sandbox::User "";',
+            'Debug::NoLocking "1";',
+            'Acquire::Retries "3";',
+            f'APT::Architectures {{ "{native}"; "{FOREIGN}"; }};',
+        ]
+        self._configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def update(self) -> None:
         """Fetch the lists of packages. Raises ArmLabError."""
         self._run("update", "-q", "-o", "APT::Update::Error-Mode=any")
 
     def with_dependencies(self, packages: Sequence[str], architecture: str) -> list[Path]:
-        """Fetch packages and all they need into the cache, as for an empty system; the .deb files."""
-        self._run(
-            "install",
-            "-qy",
-            "--no-install-recommends",
-            "--download-only",
-            "-o",
-            f"APT::Architecture={architecture}",
-            *packages,
-        )
+        """Fetch packages and their dependencies into the cache, as for an empty system; the .deb files."""
+        options = ("-qy", "--no-install-recommends", "--download-only", "-o", f"APT::Architecture={architecture}")
+        self._run("install", *options, *packages)
         return sorted((self._folder / "archives").glob("*.deb"))
 
     def alone(self, packages: Sequence[str], folder: Path) -> list[Path]:
-        """Fetch the newest versions of packages for this machine, without what they need, into `folder`."""
+        """Fetch the newest versions of packages for this machine, without dependencies, into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self._run("download", "-q", *packages, folder=folder)
         return sorted(folder.glob("*.deb"))
@@ -132,34 +121,20 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
 
 
 def install_wheels(requirements: Sequence[str], folder: Path, *, alone: bool = False) -> None:
-    """Unpack wheels for aarch64 into `folder`, with what they need unless they are to be `alone`. Raises ArmLabError.
+    """Unpack wheels for aarch64 into `folder`, with their dependencies unless `alone`. Raises ArmLabError.
 
-    Nothing is compiled: of a large package little is ever imported, and this Python may be another release.
+    Nothing is compiled: little of a large package is ever imported, and this Python may be another release.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--no-compile",
-        "--target",
-        str(folder),
-        "--only-binary=:all:",
-        "--implementation",
-        "cp",
-        "--python-version",
-        PYTHON,
-    ]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--no-compile", "--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON]
+    command += ["--target", str(folder)]
     for platform in PLATFORMS:
         command += ["--platform", platform]
     called([*command, *(["--no-deps"] if alone else []), *requirements])
 
 
 def called(command: Sequence[str], *, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
-    """Run a program of this system; what it printed. Raises ArmLabError with its last words where it fails."""
+    """Run a program of this system; what it printed. Raises ArmLabError with its last line where it fails."""
     try:
         done = subprocess.run(
             command,
@@ -172,11 +147,10 @@ def called(command: Sequence[str], *, environment: Mapping[str, str] | None = No
             timeout=DOWNLOAD_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ArmLabError(f"{command[0]} could not be run to its end ({error}); try again") from error
+        raise ArmLabError(f"{command[0]} did not finish ({error}); try again") from error
     if done.returncode:
-        words = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        reason = last_line(done.stderr, done.returncode)
         raise ArmLabError(
-            f"{' '.join(command[:4])} … failed: {words[-1].strip()}; the Arm lab needs the package "
-            "archives of Debian and PyPI"
+            f"{' '.join(command[:4])} … failed: {reason}; the Arm lab needs the package archives of Debian and PyPI"
         )
     return done.stdout

@@ -55,18 +55,9 @@ def run_tests(python: EmulatedPython, files: Sequence[Path], seconds: float) -> 
     with tempfile.TemporaryDirectory(prefix="edgecap-arm-") as place:
         report = Path(place) / "report.xml"
         begin = time.monotonic()
-        done = python.run(
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            f"--basetemp={place}/tests",
-            f"--junitxml={report}",
-            *(str(path.relative_to(checkout)) for path in files),
-            folder=checkout,
-            seconds=seconds,
-        )
+        options = ("-q", "-p", "no:cacheprovider", f"--basetemp={place}/tests", f"--junitxml={report}")
+        paths = [str(path.relative_to(checkout)) for path in files]
+        done = python.run("-m", "pytest", *options, *paths, folder=checkout, seconds=seconds)
         taken = time.monotonic() - begin
         if not report.is_file():
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no output"]

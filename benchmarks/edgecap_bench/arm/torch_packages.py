@@ -59,19 +59,9 @@ def install_torch(pins: Iterable[str], folder: Path, tools: Path, system: Path) 
     assembly.write_text(stand_in(missing), encoding="utf-8")
     versions.write_text(version_script(missing), encoding="utf-8")
     binutils.run("as", "-o", f"{work}/nocuda.o", str(assembly))
-    binutils.run(
-        "ld",
-        "-shared",
-        "-soname",
-        STAND_IN,
-        "--version-script",
-        str(versions),
-        "--allow-shlib-undefined",
-        "-o",
-        str(library / STAND_IN),
-        f"{work}/nocuda.o",
-        str(next(system.rglob("libstdc++.so.6"))),
-    )
+    options = ("-shared", "-soname", STAND_IN, "--version-script", str(versions), "--allow-shlib-undefined")
+    standard_library = str(next(system.rglob("libstdc++.so.6")))
+    binutils.run("ld", *options, "-o", str(library / STAND_IN), f"{work}/nocuda.o", standard_library)
     there = {path.name for path in (*users, *libraries)}
     for name in sorted({name for user in users for name in binutils.needed(user)} - there):
         (library / name).symlink_to(STAND_IN)

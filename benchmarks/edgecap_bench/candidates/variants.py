@@ -19,6 +19,7 @@ from edgecap.bundle.models import home, list_models
 from edgecap.errors import BundleError
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.progress import Progress
+from edgecap_bench.harness.process import last_line
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -109,5 +110,4 @@ def _export(family: Family, runtime: str, precision: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode == 0 and target.is_dir():
         return ""
-    last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-    return f"edgecap export failed: {last[0].removeprefix('edgecap: error: ')}"
+    return f"edgecap export failed: {last_line(done.stderr, done.returncode)}"

@@ -93,8 +93,7 @@ class MeasurementProcess:
                 part(message["part"])
         code = self._process.wait()
         self._stderr.seek(0)
-        last = self._stderr.read().strip().splitlines()[-1:] or [f"exit code {code}"]
-        raise MeasurementError(f"a measuring process ended: {last[0].removeprefix('edgecap: error: ')}")
+        raise MeasurementError(f"a measuring process ended: {last_line(self._stderr.read(), code)}")
 
     def wait(self) -> None:
         """Wait for the end of the child, which has given its result."""
@@ -129,6 +128,12 @@ def run_measurement(
         result: dict[str, Any] = process.result(progress, part)
         process.wait()
         return {**result, "wall_seconds": time.perf_counter() - begin}
+
+
+def last_line(stderr: str, code: int) -> str:
+    """Why a program failed, by the last line that it printed, or its exit code where it printed none."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"exit code {code}"]
+    return lines[-1].removeprefix("edgecap: error: ")
 
 
 def labelled(progress: Progress, label: str) -> Progress:
