@@ -68,7 +68,7 @@ def test_what_needs_an_extra_names_it(
     assert "Traceback" not in done.stderr
 
 
-def test_all_runtimes_are_those_that_are_here_and_the_rest_is_told(
+def test_all_runtimes_are_the_installed_ones_and_the_rest_is_listed(
     edgecap: Run, tiny_folder: Path, tmp_path: Path, plain: dict[str, str]
 ) -> None:
     home = tmp_path / "home"

@@ -37,12 +37,15 @@ REPOSITORY = Path(__file__).parents[3]
 TESTS = TestRun(files=["test_windows.py"], passed=12, failed=[], skipped=1, seconds=1.0)
 
 
-def said(clip: str, text: str, tokens: list[int], score: float = -1.0) -> ClipCaption:
+def caption(clip: str, text: str, tokens: list[int], score: float = -1.0) -> ClipCaption:
     return ClipCaption(clip=clip, text=text, tokens=tokens, score=score, seconds=0.5)
 
 
 def run(precision: str = "fp32", fault: str = "", **other: ClipCaption) -> BundleRun:
-    captions = {"dog": said("dog", "a dog barks", [5, 6, 2]), "rain": said("rain", "rain falls", [7, 8, 2])} | other
+    captions = {
+        "dog": caption("dog", "a dog barks", [5, 6, 2]),
+        "rain": caption("rain", "rain falls", [7, 8, 2]),
+    } | other
     return BundleRun(bundle="tiny", runtime="onnx", precision=precision, captions=list(captions.values()), fault=fault)
 
 
@@ -54,36 +57,36 @@ def lab(there: BundleRun, precision: str = "fp32", tests: TestRun = TESTS) -> Ar
 @pytest.fixture
 def root(tmp_path: Path) -> ArmRoot:
     """A root whose emulator starts this machine's Python."""
-    found = ArmRoot(tmp_path / "lab", {"numpy": "2"}, {"libc6": "2.36"}, "10.0.2")
-    found.emulator.parent.mkdir(parents=True)
-    found.wheels.mkdir()
-    found.emulator.write_text(
+    made = ArmRoot(tmp_path / "lab", {"numpy": "2"}, {"libc6": "2.36"}, "10.0.2")
+    made.emulator.parent.mkdir(parents=True)
+    made.wheels.mkdir()
+    made.emulator.write_text(
         f'#!/bin/sh\nwhile [ "$1" != -0 ]; do shift; done\nshift 3\nunset PYTHONHOME\nexec \'{sys.executable}\' "$@"\n'
     )
-    found.emulator.chmod(0o755)
-    return found
+    made.emulator.chmod(0o755)
+    return made
 
 
 def test_equal_captions_keep_float32s_promise() -> None:
-    found = lab(run(dog=said("dog", "a dog barks", [5, 6, 2], -1.25)))
-    comparison = found.comparisons(found.boards[0])[0]
+    result = lab(run(dog=caption("dog", "a dog barks", [5, 6, 2], -1.25)))
+    comparison = result.comparisons(result.boards[0])[0]
     assert comparison.kept
     assert comparison.different == []
     assert comparison.largest_score_change == 0.25
-    assert list(found.faults()) == []
+    assert list(result.faults()) == []
 
 
 def test_another_caption_of_a_float32_bundle_is_a_fault_on_each_board_where_it_occurs() -> None:
-    found = lab(run(rain=said("rain", "water runs", [9, 9, 2])))
-    faults = list(found.faults())
+    result = lab(run(rain=caption("rain", "water runs", [9, 9, 2])))
+    faults = list(result.faults())
     assert len(faults) == len(BOARDS)
     assert "Raspberry Pi 4: tiny (onnx fp32) captions rain as 'water runs' and this machine as 'rain falls'" in faults
 
 
 def test_other_captions_of_int8_are_counted_and_shown_and_no_fault() -> None:
-    found = lab(run("int8", rain=said("rain", "water runs", [9, 9, 2])), "int8")
-    assert list(found.faults()) == []
-    sheets = {sheet.title.split(",")[0]: sheet for sheet in lab_page(measured(found)).sheets}
+    result = lab(run("int8", rain=caption("rain", "water runs", [9, 9, 2])), "int8")
+    assert list(result.faults()) == []
+    sheets = {sheet.title.split(",")[0]: sheet for sheet in lab_page(measured(result)).sheets}
     assert {row[5:7] for row in sheets["Captions"].rows} == {("1", "counted")}
     assert sheets["Captions that differ"].rows[0] == ("Raspberry Pi 4", "tiny", "rain", "rain falls", "water runs")
 
@@ -147,13 +150,13 @@ def test_the_lab_runs_tests_and_bundles_on_every_board(
     )
     messages: list[str] = []
     measurement = arm_lab.run_lab(plan, "the command", messages.append)
-    found = measurement.body
-    assert [board.processor for board in found.boards] == ["cortex-a72", "cortex-a76"]
-    for board in found.boards:
+    result = measurement.body
+    assert [board.processor for board in result.boards] == ["cortex-a72", "cortex-a76"]
+    for board in result.boards:
         assert board.tests is not None
         assert board.tests.passed > 5
         assert [caption.clip for caption in board.bundles[0].captions] == ["long.wav", "noise.wav"]
-    assert list(found.faults()) == []
+    assert list(result.faults()) == []
     assert not measurement.header.partial
     assert [line.partition(":")[0] for line in messages if " of " in line] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
 
@@ -171,7 +174,7 @@ def test_a_bundle_that_does_not_run_here_ends_the_lab_before_anything_is_emulate
         arm_lab.run_lab(replace(plan, patience=0.01), "the command", lambda message: None)
 
 
-def test_a_program_that_crashes_or_never_ends_on_the_emulated_processor_is_told(
+def test_a_program_that_crashes_or_never_ends_on_the_emulated_processor_is_a_fault(
     root: ArmRoot, tiny_folder: Path, tmp_path: Path
 ) -> None:
     python = EmulatedPython(root, BOARDS[0], [])
@@ -220,8 +223,8 @@ def test_tests_are_counted_and_a_run_without_any_is_refused() -> None:
         '<testcase classname="a" name="worse"><error/></testcase><testcase classname="a" name="not"><skipped/>'
         "</testcase>"
     )
-    found = read_report(f"<testsuites><testsuite>{cases}</testsuite></testsuites>", ["test_a.py"], 3.0)
-    assert (found.passed, found.failed, found.skipped) == (1, ["a::bad", "a::worse"], 1)
+    report = read_report(f"<testsuites><testsuite>{cases}</testsuite></testsuites>", ["test_a.py"], 3.0)
+    assert (report.passed, report.failed, report.skipped) == (1, ["a::bad", "a::worse"], 1)
     with pytest.raises(ArmLabError, match="contains no test"):
         read_report("<testsuites/>", [], 0.0)
 
@@ -247,7 +250,7 @@ def test_the_mirror_is_the_one_of_this_system() -> None:
         pick_mirror("http://c.example/ubuntu/|\n")
 
 
-def test_a_system_without_apt_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_system_without_apt_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match="needs apt-get"):
         arm_packages.debian_mirror()
@@ -286,7 +289,7 @@ def test_an_answer_is_found_between_the_lines_of_libraries(tiny_folder: Path) ->
     assert read_answer("nothing\n") is None
 
 
-def test_the_command_tells_faults_and_keeps_the_result(
+def test_the_command_reports_faults_and_keeps_the_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(arm_command, "run_lab", lambda *_: measured(lab(run(fault="it crashed"))))
@@ -311,7 +314,7 @@ def test_a_wrong_command_line_is_refused(options: list[str], word: str, capfd: p
     assert word in " ".join(capfd.readouterr().err.split())
 
 
-def test_sounds_that_are_not_there_are_told_before_the_work(
+def test_missing_sounds_are_reported_before_the_work(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(arm_command, "export_bundles", lambda *_: pytest.fail("exported"))
@@ -324,7 +327,7 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_work(capfd: py
     assert "cannot be written" in capfd.readouterr().err
 
 
-def test_ctrl_c_keeps_what_was_found_and_marks_it(
+def test_ctrl_c_keeps_the_results_so_far_and_marks_them(
     root: ArmRoot, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arm_lab, "make_root", lambda folder, say, runtimes: root)

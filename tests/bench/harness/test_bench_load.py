@@ -17,7 +17,7 @@ def meter(busy: list[float | None], own: list[float], clock: list[float]) -> Loa
     return LoadMeter(iter(busy).__next__, iter(own).__next__, iter(clock).__next__)
 
 
-def test_what_others_take_is_the_whole_less_ones_own() -> None:
+def test_what_others_take_is_all_load_less_ones_own() -> None:
     assert meter([100.0, 103.0], [10.0, 11.0], [0.0, 2.0]).others() == 1.0
 
 

@@ -93,7 +93,7 @@ def test_a_soak_too_short_to_tell_of_memory_misses_it() -> None:
     assert missed(result(samples=result().samples[:1])) == {"resident memory"}
 
 
-def test_a_clip_that_is_heard_in_several_words_counts_once() -> None:
+def test_a_clip_with_several_events_counts_once() -> None:
     stamps = result().stamps
     twice = [Stamp(played=stamp.played, start=stamp.start + 2.5, began=stamp.began) for stamp in stamps[:600]]
     assert missed(result(stamps=[*stamps, *twice])) == set()
