@@ -136,6 +136,7 @@ class MeasurementError(RunError):
     """A measuring process failed, or did not answer."""
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of a library's error, or its type where it says nothing."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def reason_of(error: BaseException) -> str:
+    """Why the system or a library refused, in one line; the error's type where it says nothing."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text.splitlines()[0] if text else type(error).__name__

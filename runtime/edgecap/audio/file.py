@@ -26,7 +26,7 @@ from edgecap.audio.decoders.ranges import ByteReader
 from edgecap.audio.decoders.sndfile import SndfileDecoder
 from edgecap.audio.resample import check_rate, resampled
 from edgecap.audio.samples import MOST_CHANNELS, Downmix, check_values
-from edgecap.errors import AudioError, OutputError
+from edgecap.errors import AudioError, OutputError, reason_of
 from edgecap.types import Waveform
 
 STANDARD_INPUT = "-"
@@ -139,7 +139,7 @@ class AudioFile:
         except FileNotFoundError as error:
             raise AudioError(f"{self.name} does not exist; check the name") from error
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-            raise AudioError(f"{self.name} cannot be read ({_reason(error)}); check its permissions") from error
+            raise AudioError(f"{self.name} cannot be read ({reason_of(error)}); check its permissions") from error
         return path
 
     def _open(self, path: Path) -> Decoder:
@@ -149,7 +149,7 @@ class AudioFile:
         except DecodeError as error:
             reason = error
         except OSError as error:
-            raise AudioError(f"{self.name} cannot be read ({_reason(error)}); check its permissions") from error
+            raise AudioError(f"{self.name} cannot be read ({reason_of(error)}); check its permissions") from error
         if media_available():
             try:
                 return open_media(path)
@@ -235,16 +235,12 @@ def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Pat
         target.flush()
     except OSError as error:
         raise OutputError(
-            f"{name} cannot be stored in {tempfile.gettempdir()} ({_reason(error)}); free space or set "
+            f"{name} cannot be stored in {tempfile.gettempdir()} ({reason_of(error)}); free space or set "
             "TMPDIR to a folder with more"
         ) from error
     if size == 0:
         raise AudioError(f"{name} is empty; pipe a sound file into it")
     return Path(f"/proc/self/fd/{target.fileno()}")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _sentence(reason: DecodeError) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from edgecap.audio.sound_cards import GROUP, card_of, forbidden, holders, plain_name
-from edgecap.errors import DeviceError, MissingDependencyError, first_line
+from edgecap.errors import DeviceError, MissingDependencyError, reason_of
 from edgecap.types import Waveform
 
 FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
@@ -98,7 +98,7 @@ class Microphone:
             try:
                 self._start(settings)
             except (_portaudio().PortAudioError, ValueError) as error:
-                refusals.append(first_line(error))
+                refusals.append(reason_of(error))
                 continue
             return
         raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); {_why_refused(device)}")
@@ -168,7 +168,7 @@ def list_devices() -> list[InputDevice]:
         devices = list(portaudio.query_devices())
         default = portaudio.default.device[0]
     except portaudio.PortAudioError as error:
-        raise DeviceError(f"the sound system does not answer ({first_line(error)}); check that it runs") from error
+        raise DeviceError(f"the sound system does not answer ({reason_of(error)}); check that it runs") from error
     return [
         InputDevice(
             index,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import get_args
 
 from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
-from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError
+from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
 from edgecap.runtimes import GraphRole
 from edgecap.util.files import atomic_folder
 
@@ -67,8 +67,7 @@ def read_manifest(folder: Path) -> Manifest:
         with path.open("rb") as file:
             text = file.read(MANIFEST_LIMIT + 1)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ManifestError(f"{path} cannot be read ({reason}); name a folder that holds a bundle") from error
+        raise ManifestError(f"{path} cannot be read ({reason_of(error)}); name a folder that holds a bundle") from error
     if len(text) > MANIFEST_LIMIT:
         raise ManifestError(f"{path} is larger than {MANIFEST_LIMIT} bytes, so it is not a manifest; {COPY_AGAIN}")
     try:
@@ -152,7 +151,7 @@ def _check_file(folder: Path, entry: BundleFile) -> None:
     except RuntimeError as error:  # pathlib's, up to Python 3.12
         raise IntegrityError(f"{path} is a link that leads to itself; {COPY_AGAIN}") from error
     except OSError as error:
-        raise IntegrityError(f"{path} cannot be read ({error.strerror or error}); {COPY_AGAIN}") from error
+        raise IntegrityError(f"{path} cannot be read ({reason_of(error)}); {COPY_AGAIN}") from error
     if digest != entry.sha256:
         raise IntegrityError(
             f"{path} was changed: its SHA-256 is {digest[:12]}… and the manifest says "

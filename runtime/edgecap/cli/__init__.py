@@ -59,20 +59,11 @@ def stop_on_signals() -> threading.Event:
 def report(error: EdgecapError) -> int:
     """Print an error as one line; its exit code."""
     say("error", str(error))
-    _trace()
+    if os.environ.get("EDGECAP_DEBUG"):
+        traceback.print_exc()
     return error.exit_code
 
 
 def _report_unexpected(error: Exception) -> int:
-    name = type(error).__name__
-    say(
-        "error",
-        f"unexpected {name}: {error}; this is a bug in edgecap: set EDGECAP_DEBUG=1 and run it again for the traceback",
-    )
-    _trace()
-    return 1
-
-
-def _trace() -> None:
-    if os.environ.get("EDGECAP_DEBUG"):
-        traceback.print_exc()
+    name, advice = type(error).__name__, "set EDGECAP_DEBUG=1 and run it again for the traceback"
+    return report(EdgecapError(f"unexpected {name}: {error}; this is a bug in edgecap: {advice}"))

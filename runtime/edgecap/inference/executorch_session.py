@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle
 from edgecap.bundle.manifest import Manifest
-from edgecap.errors import BundleError, first_line
+from edgecap.errors import BundleError, reason_of
 from edgecap.inference.graph_session import GraphSession, RunGraph
 from edgecap.inference.signatures import Signature, check_signature, signatures
 from edgecap.runtimes import RUNTIMES
@@ -72,7 +72,7 @@ def _load(library: Untyped, path: Path) -> Untyped:
         return library._load_program(str(path), program_verification=library.Verification.InternalConsistency)
     except RuntimeError as error:
         raise BundleError(
-            f"{path} does not load in ExecuTorch ({first_line(error)}); export the model again, or type: "
+            f"{path} does not load in ExecuTorch ({reason_of(error)}); export the model again, or type: "
             f"{RUNTIMES['executorch'].install_command} --upgrade"
         ) from error
 
@@ -86,7 +86,7 @@ def _method(program: Untyped, path: Path, manifest: Manifest, name: str, lock: L
         method = program.load_method(name)
     except RuntimeError as error:
         raise BundleError(
-            f"{path}: ExecuTorch does not take its method {name!r} ({first_line(error)}); export the "
+            f"{path}: ExecuTorch does not take its method {name!r} ({reason_of(error)}); export the "
             "model again for this processor"
         ) from error
     meta = method.method_meta()

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from edgecap.bundle.bundle import Bundle
 from edgecap.bundle.manifest import Manifest
-from edgecap.errors import BundleError, first_line
+from edgecap.errors import BundleError, reason_of
 from edgecap.inference.graph_session import GraphSession, RunGraph
 from edgecap.inference.signatures import check_signature, signatures
 from edgecap.runtimes import RUNTIMES
@@ -67,7 +67,7 @@ def _load(path: Path, threads: int) -> Untyped:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise BundleError(
-            f"{path} does not load in LiteRT ({first_line(error)}); export the model again, or type: pip install "
+            f"{path} does not load in LiteRT ({reason_of(error)}); export the model again, or type: pip install "
             "--upgrade ai-edge-litert"
         ) from error
     return interpreter

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecap.bundle.bundle import Bundle
-from edgecap.errors import BundleError, first_line
+from edgecap.errors import BundleError, reason_of
 from edgecap.inference.graph_session import GraphSession, RunGraph
 from edgecap.inference.signatures import Signature, check_signature, signatures
 from edgecap.runtimes import RUNTIMES
@@ -73,7 +73,7 @@ def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, 
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise BundleError(
-            f"{name} does not load in ONNX Runtime ({first_line(error)}); export the model again"
+            f"{name} does not load in ONNX Runtime ({reason_of(error)}); export the model again"
         ) from error
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from edgecap.errors import OutputError
+from edgecap.errors import OutputError, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +133,7 @@ def _sync(path: Path) -> None:
 
 
 def _refused(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path} cannot be written ({error.strerror or error}); free space or name another place")
+    return OutputError(f"{path} cannot be written ({reason_of(error)}); free space or name another place")
 
 
 class _PlainWriter:

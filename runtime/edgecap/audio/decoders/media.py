@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from edgecap.audio.decoders.decoder import DecodeError, Decoder
+from edgecap.errors import reason_of
 from edgecap.types import Waveform
 
 CONTAINERS = (
@@ -52,7 +53,7 @@ class PyAvDecoder:
         try:
             self._container: Any = av.open(str(path), options=dict(OPTIONS), metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
-            raise DecodeError(_reason(error)) from error
+            raise DecodeError(reason_of(error)) from error
         try:
             streams = self._container.streams.audio
             if not streams:
@@ -80,8 +81,8 @@ class PyAvDecoder:
                 size += len(part)
         except (av.FFmpegError, ValueError) as error:
             if size == 0:
-                raise DecodeError(_reason(error)) from error
-            self._frames = _failing(_reason(error))
+                raise DecodeError(reason_of(error)) from error
+            self._frames = _failing(reason_of(error))
         block = np.concatenate(parts)
         self._rest = block[frames:]
         return block[:frames]
@@ -175,7 +176,3 @@ def _failing(reason: str) -> Iterator[Waveform]:
     """Nothing more, and then the reason."""
     raise DecodeError(reason)
     yield  # makes it a generator
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
