@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from edgecap.audio import file as file_module
-from edgecap.audio.decoders import media
+from edgecap.audio.decoders import containers, media
 from edgecap.audio.decoders.media import FfmpegDecoder
 from edgecap.audio.file import AudioFile, decode
 from edgecap.audio.samples import to_mono
@@ -155,6 +155,22 @@ def test_every_link_of_a_chained_ogg_file_is_heard(make: Make, tmp_path: Path, k
     seconds, fault = heard(chained)
     assert fault == ""
     assert seconds == pytest.approx(3 * SECONDS, abs=0.05)
+
+
+@needs_ffmpeg
+def test_an_opus_file_that_does_not_name_its_input_rate_keeps_its_treble(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "treble.wav", tone(3, 48_000, 7_000.0), 48_000)
+    path = tmp_path / "treble.opus"
+    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "treble.wav"), "-c:a", "libopus", "-b:a", "96k", str(path)]
+    subprocess.run(command, check=True)
+    data = bytearray(path.read_bytes())
+    rate = data.index(b"OpusHead") + 12
+    data[rate : rate + 4] = bytes(4)
+    data[22:26] = bytes(4)
+    data[22:26] = struct.pack("<I", containers.ogg_crc(data[: rate + 7]))
+    path.write_bytes(data)
+    samples = decode(path, 48_000)
+    assert int(np.abs(np.fft.rfft(samples[: 2 * 48_000])).argmax()) == pytest.approx(14_000, abs=20)
 
 
 def test_a_wav_whose_recorder_lost_power_is_heard(base: Path, tmp_path: Path) -> None:

@@ -90,6 +90,35 @@ def ogg_links(reader: ByteReader) -> list[ByteRange]:
     return [ByteRange(start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
+def opus_head(reader: ByteReader, link: ByteRange) -> bytes | None:
+    """A corrected first page of an Opus link whose "input sample rate" is 0; None where nothing has to be corrected.
+
+    0 means "unspecified" (RFC 7845, section 5.1), and libsndfile 1.2.2 takes it for 8 kHz, which drops everything above
+    4 kHz. So 48 kHz, the rate that Opus decodes at, is written in its place.
+    """
+    header = reader.at(link.start, 27)
+    size = 27 + header[26] + sum(reader.at(link.start + 27, header[26])) if len(header) == 27 else 0
+    page = bytearray(reader.at(link.start, size))
+    body = page.find(b"OpusHead")
+    rate = slice(body + 12, body + 16)
+    if body < 0 or bytes(page[rate]) != bytes(4):
+        return None
+    page[rate] = struct.pack("<I", 48_000)
+    page[22:26] = bytes(4)
+    page[22:26] = struct.pack("<I", ogg_crc(page))
+    return bytes(page)
+
+
+def ogg_crc(page: bytes | bytearray) -> int:
+    """Checksum of an Ogg page whose own field is 0: CRC-32, polynomial 0x04C11DB7, not reflected (RFC 3533)."""
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 1 << 31 else crc << 1) & 0xFFFFFFFF
+    return crc
+
+
 def _read_chunks(reader: ByteReader, order: str, wanted: bytes) -> Uncompressed | None:
     place = 12
     while len(chunk := reader.at(place, _ID_LENGTH)) == _ID_LENGTH:

@@ -7,14 +7,13 @@ one after the other, and a wav whose header says that it is empty is read to its
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecap.audio.decoders.containers import ogg_links, read_uncompressed
+from edgecap.audio.decoders.containers import ogg_links, opus_head, read_uncompressed
 from edgecap.audio.decoders.decoder import DecodeError
 from edgecap.audio.decoders.mp3 import read_layout
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader, RangeFile
@@ -66,7 +65,7 @@ class SndfileDecoder:
     def _open(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401 - soundfile has no types
         head = reader.at(0, 12)
         if head[:4] == b"OggS":
-            return self._open_links(path, ogg_links(reader))
+            return self._open_links(path, reader)
         if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):
             sound = self._open_mp3(path, reader)
             if sound is not None:
@@ -99,13 +98,21 @@ class SndfileDecoder:
         sound.close()
         return open_sound(RangeFile(path, layout.info_frame(), layout.ranges))
 
-    def _open_links(self, path: Path, links: Sequence[ByteRange]) -> Any:  # noqa: ANN401
-        if len(links) == 1:
-            sound = open_sound(path)
-            self.promised = sound.frames / sound.samplerate if sound.frames < UNKNOWN_FRAMES else None
-            return sound
-        self._waiting = [RangeFile(path, b"", [link]) for link in links]
-        return open_sound(self._waiting.pop(0))
+    def _open_links(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401
+        sources: list[RangeFile | Path] = []
+        links = ogg_links(reader)
+        for link in links:
+            head = opus_head(reader, link)
+            if head is not None:
+                rest = ByteRange(link.start + len(head), link.size - len(head))
+                sources.append(RangeFile(path, head, [rest]))
+            else:
+                sources.append(path if len(links) == 1 else RangeFile(path, b"", [link]))
+        self._waiting = sources[1:]
+        sound = open_sound(sources[0])
+        if len(links) == 1 and sound.frames < UNKNOWN_FRAMES:
+            self.promised = sound.frames / sound.samplerate
+        return sound
 
     def _next_link(self) -> bool:
         """Open the next link of a chained file; whether there was one."""
