@@ -78,12 +78,10 @@ class Listener:
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
             describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
         )
-        self._samples = 0
-        self._loud = False
+        self._samples, self._loud, self._constant = 0, False, False
         self._onset = self._last_loud = self._considered = 0.0
         self._offered = -settings.hop
         self._next_heat, self._began, self._last_sound = clock(), wall(), clock()
-        self._constant = False
         self._clock_set_at, self._clock_set_by = float("-inf"), 0.0
         self._status = StatusSnapshot(
             source=source.name, hop=settings.hop, asked_hop=settings.hop, number=number, audio_kept=settings.audio_kept
@@ -167,7 +165,8 @@ class Listener:
             self._meter.restart()
             self._hops.restart(self.heard)
         self._samples += round(chunk.lost * self._rate)
-        self._update(overflows=self._source.overflows, lost=self._status.lost + chunk.lost)
+        if chunk.lost:
+            self._update(lost=self._status.lost + chunk.lost)
         if not chunk.samples.size:
             return None
         self._last_sound = self._clock()
@@ -292,6 +291,7 @@ class Listener:
             gate_open=self._gate is None or self._gate.open,
             floor=None if self._gate is None else self._gate.floor,
             dropped=self._mailbox.dropped + self._hops.late,
+            overflows=self._source.overflows,
             suppressed=self._events.suppressed,
             events=status.events + sum(change.kind == "begin" for change in changes),
             event=self._events.event,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -225,14 +225,14 @@ def _sources(
     if source.file is not None:
         from edgecap.live.sources.file_source import FileSource
 
-        yield _closing(stack, FileSource(source.file, rate, speed=source.speed, window=window))
+        yield stack.enter_context(closing(FileSource(source.file, rate, speed=source.speed, window=window)))
         return
     if source.stdin:
         from edgecap.live.sources.pipe_source import PipeSource
 
         if sys.stdin is None:
             raise AudioError("standard input is closed; pipe raw samples into it")
-        yield _closing(stack, PipeSource(sys.stdin.fileno(), source.rate, source.channels, rate, speed=source.speed))
+        yield PipeSource(sys.stdin.fileno(), source.rate, source.channels, rate, speed=source.speed)
         return
     from edgecap.live.sources.microphone_source import MicrophoneSource
     from edgecap.live.sources.microphones import Microphones
@@ -254,9 +254,4 @@ def _sources(
         if opened.name in names:
             opened.label = f"{opened.name} {number}"
         names.add(opened.name)
-        yield _closing(stack, opened)
-
-
-def _closing(stack: ExitStack, source: AudioSource) -> AudioSource:
-    stack.callback(source.close)
-    return source
+        yield stack.enter_context(closing(opened))

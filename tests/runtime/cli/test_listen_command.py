@@ -203,7 +203,7 @@ def test_every_key_of_the_configuration_survives_being_written_and_read(tmp_path
         ("[stream]\nhop = -1\n", r"a\.toml:2: stream\.hop"),
         ('[events]\nonly = ["dog", 3]\n', r"a\.toml:2: events\.only"),
         ("[output]\njson = tru\n", r"not valid TOML: .*line 2"),
-        ("stream = 3\n", r"a\.toml:1: stream is a section"),
+        ("stream = 3\n", r"a\.toml:1: stream must be written as \[stream\]"),
         ('[source]\nfile = "a.wav"\nstdin = true\n', "not from both"),
     ],
 )

@@ -42,7 +42,7 @@ from support.virtual_microphone import listen, next_event, until
 KINDS: tuple[Kind, ...] = ("begin", "end")
 QUICK = """
 [source]
-lost_after = 1.5
+lost_after = 2.5
 retry = 0.5
 longest_retry = 1.0
 

@@ -147,39 +147,24 @@ def _toml(value: object) -> str:
 
 
 def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
-    known = {section: {key.name for key in fields(kind)} for section, kind in _classes().items()}
+    """Raise ConfigError for sections and keys that do not exist, and for a section that is not one."""
+    classes = {**_classes(), LISTED: MicrophoneConfig}
     for section, values in document.items():
-        if section == LISTED:
-            _check_listed(values, text, path)
-            continue
-        if section not in known:
-            raise ConfigError(
-                f"{_place(text, path, section, None)}: there is no section [{section}]; there are "
-                f"{', '.join(known)} and [[{LISTED}]]"
-            )
-        if not isinstance(values, dict):
-            raise ConfigError(f"{_place(text, path, None, section)}: {section} is a section; write [{section}]")
-        for key in values:
-            if key not in known[section]:
+        if section not in classes:
+            names = ", ".join(name for name in classes if name != LISTED)
+            place = _place(text, path, section, None)
+            raise ConfigError(f"{place}: there is no section [{section}]; there are {names} and [[{LISTED}]]")
+        tables, title = (values, f"[[{LISTED}]]") if section == LISTED else ([values], f"[{section}]")
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            place = _place(text, path, *((section, None) if section == LISTED else (None, section)))
+            raise ConfigError(f"{place}: {section} must be written as {title}, with the keys on lines below")
+        known = {key.name for key in fields(classes[section])}
+        for number, table in enumerate(tables):
+            for key in sorted(table.keys() - known):
                 raise ConfigError(
-                    f"{_place(text, path, section, key)}: [{section}] has no key {key!r}; it has "
-                    f"{', '.join(sorted(known[section]))}"
+                    f"{_place(text, path, section, key, number)}: {title} has no key {key!r}; it has "
+                    f"{', '.join(sorted(known))}"
                 )
-
-
-def _check_listed(tables: object, text: str, path: object) -> None:
-    """Refuse anything but a list of tables, and unknown keys."""
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError(
-            f"{_place(text, path, LISTED, None)}: write [[{LISTED}]], with two brackets, for each microphone"
-        )
-    known = {key.name for key in fields(MicrophoneConfig)}
-    for number, table in enumerate(tables):
-        for key in table.keys() - known:
-            raise ConfigError(
-                f"{_place(text, path, LISTED, key, number)}: [[{LISTED}]] has no key {key!r}; it has "
-                f"{', '.join(sorted(known))}"
-            )
 
 
 def _explained(message: str, document: dict[str, Any], over: Values, text: str, path: object) -> ConfigError:
