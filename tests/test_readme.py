@@ -28,9 +28,11 @@ README = REPOSITORY / "README.md"
 DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "SECURITY.md",
     "examples/SOURCES.md",
     "runtime/edgecap/bundle/BUNDLE.md",
+    "docs/architecture.md",
     "docs/listening.md",
     "docs/export.md",
     "docs/training.md",

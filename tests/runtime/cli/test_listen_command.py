@@ -321,8 +321,10 @@ def test_a_model_that_cannot_caption_a_stream_is_told_before_anything_is_opened(
     tiny_folder: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = load_bundle(tiny_folder)
-    whole = replace(plain, manifest=replace(plain.manifest, encoder=replace(plain.manifest.encoder, input="waveform")))
-    monkeypatch.setattr(Captioner, "load", lambda *_, **__: Captioner(whole, open_session(plain, 1)))
+    waveform = replace(
+        plain, manifest=replace(plain.manifest, encoder=replace(plain.manifest.encoder, input="waveform"))
+    )
+    monkeypatch.setattr(Captioner, "load", lambda *_, **__: Captioner(waveform, open_session(plain, 1)))
     with pytest.raises(BundleError, match="takes samples, not log-mel frames"):
         package.listen(**options(tiny_folder, sound, journal=str(tmp_path / "a.db")))
     assert not (tmp_path / "a.db").exists()

@@ -37,8 +37,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pitch = tone(1.0, frequency=300.0 * (number + 1))
         soundfile.write(folder / "recordings" / f"clip__id{number}.wav", pitch, 16_000)
     (folder / "recordings" / "clip__id2.wav").write_bytes(b"nothing")
-    told = [f"clip__id{number}.wav,a tone sounds,a whistle blows" for number in range(3)]
-    (folder / "recordings" / "table.csv").write_text("\n".join(["file,caption_1,caption_2", *told]) + "\n")
+    rows = [f"clip__id{number}.wav,a tone sounds,a whistle blows" for number in range(3)]
+    (folder / "recordings" / "table.csv").write_text("\n".join(["file,caption_1,caption_2", *rows]) + "\n")
     for table, names in (("captions.csv", ("other",)), ("labels.csv", ("id0", "id1", "id2"))):
         with (folder / table).open("w", newline="") as file:
             writer = csv.writer(file)

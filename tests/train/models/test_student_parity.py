@@ -243,8 +243,8 @@ def test_a_clip_too_short_for_one_memory_frame_is_padded_with_zeros(tiny: Studen
     samples = torch.randn(800, generator=torch.Generator().manual_seed(6)) * 0.1
     padded = nn.functional.pad(samples, (0, 4_960 - 800))
     for beam in (1, 3):
-        short, whole = (search_samples(tiny, clip, beam=beam) for clip in (samples, padded))
-        assert short == whole
+        short, full = (search_samples(tiny, clip, beam=beam) for clip in (samples, padded))
+        assert short == full
         assert np.isfinite(short[0].score)
 
 
