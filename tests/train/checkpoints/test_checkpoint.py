@@ -94,10 +94,10 @@ def test_safetensors_and_both_pickles_give_the_same_student(tensors: Tensors, vo
 def test_the_tied_classifier_and_the_training_heads_may_be_missing(
     tensors: Tensors, vocabulary: Path, tmp_path: Path
 ) -> None:
-    prefixed = load_checkpoint(write_checkpoint(tmp_path / "whole.safetensors", tensors), vocabulary)
+    complete = load_checkpoint(write_checkpoint(tmp_path / "whole.safetensors", tensors), vocabulary)
     bare = without(tensors, DEC + "classifier", *HEADS)
     assert same_weights(
-        load_checkpoint(write_checkpoint(tmp_path / "bare.safetensors", bare), vocabulary).student, prefixed.student
+        load_checkpoint(write_checkpoint(tmp_path / "bare.safetensors", bare), vocabulary).student, complete.student
     )
 
 

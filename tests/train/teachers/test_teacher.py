@@ -224,9 +224,9 @@ def test_both_teachers_embed_and_caption_a_clip(small: HtsatBart) -> None:
         samples = noise(0.4, teacher.sample_rate)
         assert teacher.embedding(samples).shape == (teacher.embedding_dim,)
         assert np.isfinite(teacher.embedding(samples)).all()
-        captions = teacher.captions(samples, most=1)
-        assert len(captions) == 1
-        assert isinstance(captions[0], str)
+        texts = teacher.captions(samples, most=1)
+        assert len(texts) == 1
+        assert isinstance(texts[0], str)
         for bad in (np.zeros((2, 100), np.float32), np.zeros(0, np.float32), np.full(100, np.nan, np.float32)):
             with pytest.raises(AudioError, match="one channel"):
                 teacher.embedding(bad)
