@@ -26,7 +26,7 @@ from edgecap_bench.commands import (
 from edgecap_bench.harness import load
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import write_measurement
-from edgecap_bench.reports.options import Clips, EvenBusy, JsonFile
+from edgecap_bench.reports.output import Clips, EvenBusy, JsonFile
 from edgecap_bench.reports.registry import page_of, plot_of
 
 

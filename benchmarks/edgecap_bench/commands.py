@@ -72,6 +72,12 @@ class Request:
         return Cores(tuple(load.cores(self.threads)), self.threads)
 
 
+def all_cores() -> Cores:
+    """All cores that this process may use, a thread each; no threads where the system cannot pin."""
+    numbers = tuple(load.all_cores())
+    return Cores(numbers, len(numbers))
+
+
 def option_of(field: str) -> str:
     """The option that sets a field of `Request`."""
     names = {"models": "model", "runtimes": "runtime"}
@@ -113,7 +119,6 @@ def comparison(request: Request, watch: load.Watch, progress: Progress) -> Measu
 def _compare(
     request: Request, models: Sequence[str | None], recorded: Sequence[CandidateResult], progress: Progress
 ) -> tuple[Comparison, bool]:
-    numbers = tuple(load.all_cores())
     plan = ComparisonPlan(
         models=tuple(models),
         teacher="teacher" in request.compare and not recorded,
@@ -124,7 +129,7 @@ def _compare(
         tokens=request.tokens,
         beam=request.beam or BEAM,
         cores=request.cores,
-        all_cores=Cores(numbers, len(numbers)) if numbers else None,
+        all_cores=all_cores(),
     )
     return compare(plan, progress, recorded)
 
@@ -133,14 +138,13 @@ def growth(request: Request, watch: load.Watch, progress: Progress) -> Measureme
     """Cost as work grows. Raises EdgecapError."""
     from edgecap_bench.scaling.growth import GrowthPlan, measure_growth
 
-    numbers = tuple(load.all_cores())
     plan = GrowthPlan(
         model=request.models[0] if request.models else None,
         clips=request.clips,
         rounds=request.rounds or GROWTH_ROUNDS,
         tokens=request.tokens,
         cores=request.cores,
-        all_cores=Cores(numbers, len(numbers)),
+        all_cores=all_cores(),
         hour_seconds=request.long,
     )
     start = MeasurementStart(request.command("--growth"), watch)

@@ -51,7 +51,7 @@ class BundleRun:
 
     @property
     def seconds(self) -> float:
-        """Of all clips together but the first, where there are more: an emulator translates code when it first runs."""
+        """Of all clips but the first, where there are more: an emulator translates code when it first runs."""
         return sum(caption.seconds for caption in self.captions[1:] or self.captions)
 
 

@@ -20,7 +20,7 @@ from edgecap_bench.arm.report import lab_page
 from edgecap_bench.harness.clips import check_clips
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import write_measurement
-from edgecap_bench.reports.options import JsonFile
+from edgecap_bench.reports.output import JsonFile
 
 QUICK_PRECISIONS, PRECISIONS = ("fp32", "int8"), ("fp32", "fp16", "int8")
 QUICK_CLIPS, CLIPS = 2, 6

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgecap_bench.arm.captions import BundleRun
 from edgecap_bench.arm.results import EXACT, ArmLab, BoardRun, CaptionComparison
 from edgecap_bench.reports.measurement import Measurement
-from edgecap_bench.reports.tables import Page, Sheet, measured_page
+from edgecap_bench.reports.tables import Page, Sheet, measured_page, verdict
 
 NOTES = (
     "Emulated: a program on another processor runs the processor's instructions. They compute what a board computes, "
@@ -47,7 +47,7 @@ def _tests(lab: ArmLab) -> Sheet:
             str(board.tests.passed),
             str(len(board.tests.failed)),
             str(board.tests.skipped),
-            "NO" if board.tests.failed else "yes",
+            verdict(not board.tests.failed),
         )
         for board in lab.boards
         if board.tests
@@ -89,7 +89,7 @@ def _caption_row(board: BoardRun, comparison: CaptionComparison) -> tuple[str, .
         comparison.fault or str(len(comparison.different)),
         "0" if exact else "counted",
         f"{comparison.largest_score_change:.1e}",
-        "NO" if not comparison.kept else "yes" if exact else "",
+        verdict(comparison.kept if exact or not comparison.kept else None),
     )
 
 

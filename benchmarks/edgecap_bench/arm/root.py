@@ -33,10 +33,10 @@ EMULATOR = (f"qemu-user/{BACKPORTS}", f"qemu-user-static/{BACKPORTS}")
 OLDEST_EMULATOR = 10
 """The 7.2 of Debian 12 itself crashes in ONNX Runtime and in XNNPACK."""
 TEST_WHEELS = ("pytest", "onnx", "paho-mqtt")
-"""What the runtime's tests need besides: onnx writes their tiny models."""
+"""What the runtime's tests need in addition: onnx writes their tiny models."""
 STAMP = "made.json"
 LAYOUT = 1
-"""Raised when a root that an older edgecap made can no longer be used."""
+"""To be raised when roots of an older edgecap can no longer be used."""
 Say = Callable[[str], None]
 
 
@@ -103,7 +103,7 @@ def pinned(names: Iterable[str]) -> list[str]:
 
 
 def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
-    """The root in `folder`, made there unless one is there that has all that is wanted in the versions of here.
+    """The root in `folder`; it is made unless there is one with all packages in the versions of this machine.
 
     Raises ArmLabError.
     """
@@ -134,7 +134,7 @@ def make_root(folder: Path, say: Say, runtimes: Collection[str]) -> ArmRoot:
     say(f"fetching Debian's {', '.join(DEBIAN)} for {FOREIGN}")
     debs = apt.with_dependencies(DEBIAN, FOREIGN)
     unpack(debs, folder / "root")
-    say(f"fetching {len(wheels)} wheels for aarch64 and what they need")
+    say(f"fetching {len(wheels)} wheels for aarch64 and their dependencies")
     install_wheels(wheels, folder / "wheels")
     if torch:
         say("fetching ExecuTorch and PyTorch for aarch64, and leaving CUDA out")

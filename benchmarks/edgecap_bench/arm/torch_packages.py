@@ -18,7 +18,7 @@ TOOLS = "binutils-aarch64-linux-gnu"
 """Debian's package of the assembler and the linker for aarch64."""
 WITHOUT_DEPENDENCIES = ("executorch", "torch")
 NEEDED = ("filelock", "fsspec", "jinja2", "networkx", "pyyaml", "sympy", "typing-extensions")
-"""What the two import where nothing is exported: of CUDA, TorchAO and data frames they need nothing to run programs."""
+"""Dependencies of the two that running programs needs; CUDA, TorchAO and data frames are not among them."""
 CUDA_PARTS = re.compile(r"lib(torch_cuda|c10_cuda|caffe2_nvrtc|torch_nvshmem|torch_cuda_linalg)")
 STAND_IN = "libnocuda.so"
 START = "        _load_global_deps()\n    from torch._C import *"
@@ -152,7 +152,7 @@ class _Binutils:
         )
 
     def symbols(self, library: Path, kind: str) -> dict[str, str]:
-        """Dynamic symbols of a library → version; weak ones that are not defined are not wanted either."""
+        """Dynamic symbols of a library → version; of the undefined ones only those that are not weak."""
         versions = {}
         for line in self.run("nm", "-D", kind, str(library)).splitlines():
             letter, symbol = line.split()[-2:]
@@ -162,5 +162,5 @@ class _Binutils:
         return versions
 
     def needed(self, library: Path) -> list[str]:
-        """Libraries that a library wants to be loaded with it."""
+        """Libraries that a library is linked with."""
         return re.findall(r"\(NEEDED\).*\[(.*)\]", self.run("readelf", "-d", str(library)))

@@ -40,8 +40,8 @@ class ComparisonPlan:
     tokens: int
     beam: int
     cores: Cores
-    all_cores: Cores | None = None
-    """For the throughput with all threads; None leaves it out."""
+    all_cores: Cores
+    """For the throughput with all threads."""
 
 
 @dataclass

@@ -148,7 +148,6 @@ def _after_rounds(plan: ComparisonPlan, running: list[Running], meter: EnergyMet
         each.size = each.process.request("size")
 
     def throughput_all(each: Running) -> None:
-        assert plan.all_cores is not None
         each.process.end()
         with start_candidate(
             each.candidate, plan.all_cores, beam=plan.beam, tokens=plan.tokens, clips=plan.clips
@@ -162,7 +161,7 @@ def _after_rounds(plan: ComparisonPlan, running: list[Running], meter: EnergyMet
         ("profile", profile),
         ("counting", count),
     ]
-    if plan.all_cores is not None and plan.all_cores.threads > plan.cores.threads:
+    if plan.all_cores.threads > plan.cores.threads:
         phases.append((f"throughput with {plan.all_cores.threads} threads", throughput_all))
     for label, phase in phases:
         for number, each in enumerate(running):

@@ -8,7 +8,7 @@ from edgecap_bench.comparison.report import comparison_page, name, shown
 from edgecap_bench.comparison.results import STAGES, Comparison
 from edgecap_bench.harness.timing import summarise
 from edgecap_bench.reports.measurement import Measurement
-from edgecap_bench.reports.plots import panels
+from edgecap_bench.reports.plots import error_bars, panels
 
 
 def draw(measurement: Measurement[Comparison], path: Path) -> None:
@@ -20,14 +20,10 @@ def draw(measurement: Measurement[Comparison], path: Path) -> None:
     height = max(3.4, 0.32 * len(candidates) + 1.2)
     with panels(path, 3, comparison_page(measurement).title, (5.0, height)) as (times, stages, sizes):
         summaries = [each.caption for each in candidates]
-        errors = [
-            [1e3 * (each.median - each.low) for each in summaries],
-            [1e3 * (each.high - each.median) for each in summaries],
-        ]
         times.barh(
             places,
             [1e3 * each.median for each in summaries],
-            xerr=errors,
+            xerr=error_bars(summaries),
             capsize=2,
             color=["0.75" if each.recorded else "C0" for each in candidates],
         )

@@ -18,7 +18,7 @@ from edgecap_bench.comparison.targets import (
 )
 from edgecap_bench.harness.timing import summarise
 from edgecap_bench.reports.measurement import Header, Measurement
-from edgecap_bench.reports.tables import Page, Sheet, amount, count, measured_page, place, spread, threads
+from edgecap_bench.reports.tables import Page, Sheet, amount, count, measured_page, place, spread, threads, verdict
 
 SHOWN_OPERATORS = 6
 
@@ -194,7 +194,6 @@ def _ratio(comparison: Comparison, baseline: CandidateResult, candidate: Candida
         return (candidate.key, name(baseline), f"{median:.1f}", "", "another machine: not a result", "", "")
     ratio = candidate.times_faster_than(baseline)
     least = wanted(baseline, candidate, comparison.threads)
-    kept = "" if least is None else "yes" if ratio.median >= least else "NO"
     digits = 1 if ratio.median >= 1 else 2
     return (
         candidate.key,
@@ -203,7 +202,7 @@ def _ratio(comparison: Comparison, baseline: CandidateResult, candidate: Candida
         f"{ratio.low:.{digits}f} to {ratio.high:.{digits}f}",
         confidence(ratio),
         "" if least is None else f"at least {least:g}",
-        kept,
+        verdict(None if least is None else ratio.median >= least),
     )
 
 
@@ -230,12 +229,15 @@ def _shares(comparison: Comparison, candidate: CandidateResult) -> list[tuple[st
         rows.append(("parameters, as published", candidate.parameters / TEACHER_PARAMETERS, MOST_PARAMETERS))
     if candidate.multiply_adds and teacher.multiply_adds:
         rows.append(("multiply-adds", candidate.multiply_adds / teacher.multiply_adds, None))
-    targets = [
-        ("", "") if most is None else (f"at most {most:.1%}", "yes" if share <= most else "NO")
-        for _, share, most in rows
-    ]
     return [
-        (candidate.key, what, f"{share:.2%}", *target) for (what, share, _), target in zip(rows, targets, strict=True)
+        (
+            candidate.key,
+            what,
+            f"{share:.2%}",
+            "" if most is None else f"at most {most:.1%}",
+            verdict(None if most is None else share <= most),
+        )
+        for what, share, most in rows
     ]
 
 

@@ -23,7 +23,7 @@ from edgecap.errors import OutputError
 from edgecap.types import Waveform
 from edgecap.util.progress import Progress
 from edgecap_bench.figures.results import Figure, Figures, Settings, Subject, figure
-from edgecap_bench.harness.clips import load_clips
+from edgecap_bench.harness.clips import window_clips
 from edgecap_bench.harness.process import Cores, labelled, run_measurement
 from edgecap_bench.reports.tables import Unit
 
@@ -55,7 +55,7 @@ def measure_figures(plan: FiguresPlan, progress: Progress) -> tuple[Figures, boo
     bundle = load_bundle(find_model(plan.model))
     manifest = bundle.manifest
     rate = manifest.front_end.sample_rate
-    sounds = load_clips(plan.clips, rate, (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length)
+    sounds = window_clips(plan.clips, manifest)
     spec = {
         "model": plan.model,
         "clips": plan.clips and str(plan.clips),

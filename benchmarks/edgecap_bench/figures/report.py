@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edgecap_bench.figures.results import EXPLANATIONS, Figure, Figures
 from edgecap_bench.reports.measurement import Measurement
-from edgecap_bench.reports.plots import panels
-from edgecap_bench.reports.tables import Page, Sheet, Unit, amount, measured_page, spread, threads
+from edgecap_bench.reports.plots import error_bars, panels
+from edgecap_bench.reports.tables import Page, Sheet, Unit, amount, measured_page, spread, threads, verdict
 
 HEADER = ("Figure", "Median", "95 % interval", "p95", "Wanted", "Kept", "What it is")
 
@@ -39,8 +39,7 @@ def draw(measurement: Measurement[Figures], path: Path) -> None:
         for axis, (figures, factor, name) in zip(axes, drawn, strict=True):
             for place, figure in enumerate(figures):
                 summary = figure.summary
-                error = [[factor * (summary.median - summary.low)], [factor * (summary.high - summary.median)]]
-                axis.barh(place, factor * summary.median, xerr=error, capsize=2, color="C0")
+                axis.barh(place, factor * summary.median, xerr=error_bars([summary], factor), capsize=2, color="C0")
                 if figure.target is not None:
                     axis.plot([factor * figure.target] * 2, [place - 0.4, place + 0.4], color="C3")
             axis.set_yticks(range(len(figures)), [figure.name for figure in figures], fontsize=7)
@@ -53,6 +52,13 @@ def _row(figure: Figure) -> tuple[str, ...]:
     several = summary.count > 1
     interval = spread(summary.low, summary.high, figure.unit) if several else "one run"
     wanted = "" if figure.target is None else f"at most {amount(figure.target, figure.unit)}"
-    verdict = {True: "yes", False: "NO", None: ""}[figure.reached]
     p95 = amount(summary.p95, figure.unit) if several else ""
-    return figure.name, amount(summary.median, figure.unit), interval, p95, wanted, verdict, EXPLANATIONS[figure.name]
+    return (
+        figure.name,
+        amount(summary.median, figure.unit),
+        interval,
+        p95,
+        wanted,
+        verdict(figure.reached),
+        EXPLANATIONS[figure.name],
+    )

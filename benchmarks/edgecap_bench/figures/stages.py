@@ -18,7 +18,7 @@ from edgecap.inference.decoding import DecodeStep, beam_search
 from edgecap.inference.session import Encoded, open_session
 from edgecap.util.progress import Progress, no_progress
 from edgecap_bench.harness.child import Channel
-from edgecap_bench.harness.clips import load_clips
+from edgecap_bench.harness.clips import window_clips
 from edgecap_bench.harness.timing import interleave
 
 
@@ -64,7 +64,7 @@ def measure_stages(
     captioner, manifest = Captioner(bundle, session), bundle.manifest
     size = beam or manifest.decoder.default_beam
     rate = manifest.front_end.sample_rate
-    sounds = load_clips(clips, rate, round(captioner.window * rate))
+    sounds = window_clips(clips, manifest)
     # A clip of the whole window has exactly as many frames as the encoder takes.
     outside = manifest.encoder.input == "log_mel"
     frames = [log_mel(sound.samples, manifest.front_end) if outside else sound.samples for sound in sounds]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecap.audio.file import decode, sound_files
+from edgecap.bundle.manifest import Manifest
 from edgecap.types import Waveform
 
 MADE = ("hum", "hiss", "ticks", "glide")
@@ -31,6 +32,12 @@ def load_clips(folder: Path | None, rate: int, length: int) -> list[Clip]:
     if folder is None:
         return made_clips(rate, length)
     return [Clip(path.name, np.resize(decode(path, rate, length / rate), length)) for path in sound_files(folder)]
+
+
+def window_clips(folder: Path | None, manifest: Manifest) -> list[Clip]:
+    """The clips of `load_clips` for a model: at its rate, as long as its window. Raises AudioError."""
+    length = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length
+    return load_clips(folder, manifest.front_end.sample_rate, length)
 
 
 def check_clips(folder: Path | None) -> None:

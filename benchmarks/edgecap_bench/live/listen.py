@@ -38,7 +38,7 @@ from edgecap_bench.live.listen_result import ListenFigure, Listening
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
-from edgecap_bench.reports.options import Clips, EvenBusy, JsonFile
+from edgecap_bench.reports.output import Clips, EvenBusy, JsonFile
 
 RATE = 48_000
 HOP = 2.0

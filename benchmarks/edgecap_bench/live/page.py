@@ -34,7 +34,7 @@ from edgecap_bench.live.chromium import chromium, evaluate
 from edgecap_bench.live.page_result import PageUpdates, criteria
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
-from edgecap_bench.reports.options import JsonFile
+from edgecap_bench.reports.output import JsonFile
 
 UPDATES = 30
 """Updates a second."""

@@ -23,7 +23,7 @@ from edgecap_bench.live.soak_result import Sample, Soak, Stamp, criteria
 from edgecap_bench.live.soak_sound import Day
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
-from edgecap_bench.reports.options import Clips, JsonFile
+from edgecap_bench.reports.output import Clips, JsonFile
 
 KEEP_EVERY = 300.0
 """Seconds after which what is known so far is written, as partial."""

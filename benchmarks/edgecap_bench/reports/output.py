@@ -1,4 +1,4 @@
-"""Where a result goes: to the terminal, to a file for programs, to a report for people, to a plot."""
+"""What the commands of measurements share: their options, and where a result goes: terminal, file, report, plot."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from edgecap.cli.console import say, write
 from edgecap.errors import EdgecapError, MissingDependencyError, OutputError
@@ -14,6 +17,15 @@ from edgecap.util.files import check_writable, write_atomically
 from edgecap_bench.reports.registry import Plot
 from edgecap_bench.reports.tables import Criterion, Page, html, markdown
 
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result, with every single value, to FILE.")
+]
+Clips = Annotated[
+    Path | None, typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four computed ones]")
+]
+EvenBusy = Annotated[
+    bool, typer.Option("--even-busy", help="Measure on a busy machine too; the outcome is marked as not a result.")
+]
 REPORTS = (".md", ".html")
 WIDTH = 170
 """Columns of the tables where they do not go to a terminal."""
@@ -65,8 +77,6 @@ def keep(page: Page, report: Path | None, plot: Path | None, draw: Plot) -> None
 
 def finish(criteria: Sequence[Criterion]) -> None:
     """Print what was measured and wanted, a line each, and end the command with 1 where something is missed."""
-    import typer
-
     for criterion in criteria:
         write("  ".join(filter(None, (*criterion.row, criterion.how))))
     if not all(criterion.kept for criterion in criteria):
@@ -75,8 +85,6 @@ def finish(criteria: Sequence[Criterion]) -> None:
 
 def run_command(command: Callable[..., None]) -> None:
     """Run a function as the command line of its module: errors are one line, with their exit code."""
-    import typer
-
     try:
         typer.run(command)
     except EdgecapError as error:

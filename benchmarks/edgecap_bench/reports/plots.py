@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgecap.errors import MissingDependencyError
+from edgecap_bench.harness.timing import Summary
 
 DPI = 110
 COLUMNS = 3
+
+
+def error_bars(summaries: Sequence[Summary], factor: float = 1e3) -> list[list[float]]:
+    """How far the 95 % intervals reach below and above the medians, each times `factor` (by default ms of seconds)."""
+    below = [factor * (summary.median - summary.low) for summary in summaries]
+    return [below, [factor * (summary.high - summary.median) for summary in summaries]]
 
 
 @contextmanager

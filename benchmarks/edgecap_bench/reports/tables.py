@@ -44,8 +44,7 @@ class Criterion:
     @property
     def row(self) -> tuple[str, str, str, str]:
         """A line of a table under "What", "Measured", "Wanted", "Kept"."""
-        verdict = ("yes" if self.kept else "NO") if self.wanted else ""
-        return self.name, self.measured, self.wanted, verdict
+        return self.name, self.measured, self.wanted, verdict(self.kept if self.wanted else None)
 
 
 CRITERIA_HEADER = ("What", "Measured", "Wanted", "Kept")
@@ -63,6 +62,11 @@ class Page:
     """Date, command, machine and versions, a line each."""
     fault: bool = False
     """Whether it is not a result: of a busy machine, or cut short."""
+
+
+def verdict(kept: bool | None) -> str:
+    """Whether a target is kept, for a cell; empty for None, where there is none."""
+    return {True: "yes", False: "NO", None: ""}[kept]
 
 
 def amount(value: float, unit: Unit) -> str:

@@ -32,7 +32,7 @@ from edgecap_bench.figures.figures import TASKS, growth, long_file_spec, write_l
 from edgecap_bench.figures.results import Subject
 from edgecap_bench.harness.board_state import read_state
 from edgecap_bench.harness.child import Channel, memory
-from edgecap_bench.harness.clips import load_clips
+from edgecap_bench.harness.clips import window_clips
 from edgecap_bench.harness.energy import find_meter
 from edgecap_bench.harness.process import Cores, labelled, run_measurement
 from edgecap_bench.scaling.results import Curve, CurveName, Growth, Hour, Point
@@ -66,8 +66,7 @@ def measure_growth(plan: GrowthPlan, progress: Progress) -> tuple[Growth, bool]:
     """
     bundle = load_bundle(find_model(plan.model))
     manifest = bundle.manifest
-    window = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length
-    sounds = load_clips(plan.clips, manifest.front_end.sample_rate, window)
+    sounds = window_clips(plan.clips, manifest)
     most = manifest.decoder.beams or BEAMS[-1]
     tokens = min(plan.tokens, manifest.decoder.max_tokens)
     left_out = []
@@ -202,7 +201,7 @@ def _of_length(model: str | None, clips: Path | None, threads: int, _: int, valu
     """Files of each length, captioned as `edgecap caption` does."""
     captioner = Captioner.load(model, threads=threads)
     rate = captioner.manifest.front_end.sample_rate
-    sounds = load_clips(clips, rate, round(captioner.window * rate))
+    sounds = window_clips(clips, captioner.manifest)
     joined = np.concatenate([sound.samples for sound in sounds])
     for seconds in values:
         soundfile.write(folder / f"{seconds}.wav", np.resize(joined, seconds * rate), rate, subtype="PCM_16")
@@ -221,7 +220,7 @@ def _of_length(model: str | None, clips: Path | None, threads: int, _: int, valu
 def _of_beams(model: str | None, clips: Path | None, threads: int, tokens: int, values: list[int], _: Path) -> Runs:
     """One clip, each number of beams, the same number of tokens."""
     runner = BundleRunner(find_model(model), threads)
-    samples = load_clips(clips, runner.rate, runner.length)[0].samples
+    samples = window_clips(clips, runner.manifest)[0].samples
 
     def caption(beam: int) -> Callable[[], object]:
         return lambda: runner.decode(runner.encode(runner.front_end(samples)), beam, tokens)
@@ -234,7 +233,7 @@ def _of_streams(model: str | None, clips: Path | None, threads: int, _: int, val
     captioner = Captioner.load(model, threads=threads)
     manifest = captioner.manifest
     rate = manifest.front_end.sample_rate
-    sounds = [sound.samples for sound in load_clips(clips, rate, round(captioner.window * rate))]
+    sounds = [sound.samples for sound in window_clips(clips, manifest)]
     step = round(HOP_SECONDS * rate)
 
     streams: list[MelStream] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecap_bench.reports.measurement import Measurement
-from edgecap_bench.reports.plots import panels
-from edgecap_bench.reports.tables import Page, Sheet, amount, measured_page, spread, threads
+from edgecap_bench.reports.plots import error_bars, panels
+from edgecap_bench.reports.tables import Page, Sheet, amount, measured_page, spread, threads, verdict
 from edgecap_bench.scaling.results import FITTED_FROM, MOST_GROWTH_BYTES, UNITS, Curve, Growth
 
 TITLES = {
@@ -32,10 +32,8 @@ def draw(measurement: Measurement[Growth], path: Path) -> None:
         for axis, curve in zip(axes, growth.curves, strict=False):
             medians = [point.summary for point in curve.points]
             x = [point.x for point in curve.points]
-            below = [1e3 * (each.median - each.low) for each in medians]
-            above = [1e3 * (each.high - each.median) for each in medians]
             y = [1e3 * each.median for each in medians]
-            axis.errorbar(x, y, [below, above], fmt="o", capsize=2, label="measured")
+            axis.errorbar(x, y, error_bars(medians), fmt="o", capsize=2, label="measured")
             line = curve.line()
             if line and curve.name != "threads":
                 fitted = [value for value in x if value >= FITTED_FROM.get(curve.name, 0.0)]
@@ -112,7 +110,7 @@ def _hour(growth: Growth) -> list[Sheet]:
             "growth of memory",
             amount(hour.growth_bytes, "B"),
             f"at most {amount(MOST_GROWTH_BYTES, 'B')}",
-            "yes" if flat else "NO",
+            verdict(flat),
         ),
     ]
     title = f"{hour.audio_seconds / 3600:g} h of audio from a file"
