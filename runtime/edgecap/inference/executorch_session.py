@@ -2,7 +2,7 @@
 
 ExecuTorch's Python package passes inputs and outputs as PyTorch tensors and is linked against PyTorch, so this module
 is the one place of the runtime that loads torch, and only when a session is opened: about a second and 200 MB once a
-process, whatever the model. Its own C++ runtime, on a phone, needs neither.
+process, for every model. Its C++ runtime, on a phone, needs neither.
 """
 
 from __future__ import annotations

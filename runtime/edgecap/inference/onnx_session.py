@@ -35,11 +35,10 @@ class OnnxSession(GraphSession):
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """The module onnxruntime, told to send nothing home. All of edgecap imports it through here.
+    """The module onnxruntime with its telemetry switched off. All of edgecap imports it through here.
 
-    From 1.29 on, the official Linux packages report each process, session and model to Microsoft and keep
-    an identifier on disk unless the environment says otherwise before the library starts. Raises
-    MissingDependencyError.
+    From 1.29 on, the official Linux packages report each process, session and model to Microsoft and keep an identifier
+    on disk unless the environment forbids it before the library starts. Raises MissingDependencyError.
     """
     os.environ.update(dict.fromkeys(_NO_TELEMETRY, "1"))
     try:

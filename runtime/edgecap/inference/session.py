@@ -1,4 +1,4 @@
-"""What a session does, whatever runs the graphs, and how the one for a bundle is opened.
+"""The interface of sessions, and how the one for a bundle is opened.
 
 An `InferenceSession` runs the two graphs of a bundle; `edgecap.runtimes` names the class for `manifest.runtime`.
 Search, text, windows and silence lie above it and know no runtime.

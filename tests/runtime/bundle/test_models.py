@@ -41,7 +41,7 @@ def test_a_file_names_the_default_among_several(places: tuple[Path, Path]) -> No
 
 
 def test_a_package_without_models_says_so(places: tuple[Path, Path]) -> None:
-    with pytest.raises(BundleError, match="holds no model"):
+    with pytest.raises(BundleError, match="contains no model"):
         find_model()
 
 

@@ -44,7 +44,7 @@ def codec_of(reader: ByteReader) -> str:
         b"MAC ": "Monkey's Audio",
         b"FLV": "a Flash video",
         b"caff": "a CAF file",
-        b"MThd": "MIDI, which holds notes and no sound",
+        b"MThd": "MIDI, which contains notes, not sound",
     }
     return next((name for magic, name in names.items() if head.startswith(magic)), "")
 
@@ -68,7 +68,7 @@ def read_uncompressed(reader: ByteReader) -> Uncompressed | None:
 
 
 def ogg_links(reader: ByteReader) -> list[ByteRange]:
-    """The links of a chained Ogg file, each a file of its own; one for a file that is not chained.
+    """The links of a chained Ogg file, each a complete Ogg file; one for a file that is not chained.
 
     A link begins with the pages that begin its streams (RFC 3533, header type 2), a chained one behind other pages.
     """
