@@ -85,8 +85,8 @@ def test_the_stem_hears_what_it_saw_in_grey(package: Path, state: dict[str, Tens
     load_lite2_weights(network, package)
     grey = torch.randn(1, 1, 8, 8).expand(1, 3, 8, 8)
     seen = torch.nn.functional.conv2d(grey, state["_conv_stem.weight"])
-    heard = torch.nn.functional.conv2d(grey[:, :1] * 30.0, network.stem.weight)
-    torch.testing.assert_close(heard, seen, atol=1e-4, rtol=1e-4)
+    ours = torch.nn.functional.conv2d(grey[:, :1] * 30.0, network.stem.weight)
+    torch.testing.assert_close(ours, seen, atol=1e-4, rtol=1e-4)
 
 
 def test_statistics_are_those_of_the_sounds_given(package: Path) -> None:

@@ -28,10 +28,11 @@ from edgecap_train.distill.run_student import (
     train_student,
 )
 from edgecap_train.evaluation.evaluated import open_model
-from edgecap_train.models.encoder import build_encoder, encoder_class
+from edgecap_train.models.encoder import build_encoder, encoder_class, load_pretrained
 from edgecap_train.models.yamnet import YamNet
 from edgecap_train.text.captions import SPECIALS
 from support.signals import noise, tone
+from support.small_student import SmallEncoder as OtherEncoder
 from support.training_run import VOCABULARY, SmallEncoder, recipe, small_task, small_trainer, write_shards
 
 MODEL = ModelRecipe(encoder="small", d_model=16, heads=2, layers=1, feed_forward=16, dropout=0.1)
@@ -132,6 +133,11 @@ def test_the_weights_of_another_encoder_are_refused_with_what_to_download(tmp_pa
                 start=Start(weights=tmp_path),
                 tagger=trained.data,
             )
+
+
+def test_an_encoder_without_published_weights_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no published weights; leave --encoder-weights out"):
+        load_pretrained(OtherEncoder(), tmp_path)
 
 
 def test_a_run_is_resumed_where_it_was_saved(trained: Trained, tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def test_only_labels_that_can_be_trusted_are_captions_and_the_fifth_fold_is_kept_for_judging() -> None:
     sounds = pool()
-    learnt, judged = (trusted_clips(sounds, held_out=held_out) for held_out in (False, True))
-    assert (len(learnt), len(judged)) == (40, 4)
+    learnt, held = (trusted_clips(sounds, held_out=held_out) for held_out in (False, True))
+    assert (len(learnt), len(held)) == (40, 4)
     assert trusted.sound_of("game/0.opus", "game", "dog") is None
     assert trusted.is_held_out("esc50/car-horn-5-204114-a.opus")
     assert not trusted.is_held_out("esc50/car-horn-4-5-a.opus")
@@ -90,20 +90,20 @@ def test_captions_are_true_to_how_a_scene_was_made() -> None:
 
 
 def test_scarce_scenes_come_from_a_tenth_of_the_clips_and_audio_only_ones_from_no_trusted_clip() -> None:
-    sounds, heard = pool(), {}
+    sounds, clips_used = pool(), {}
     for kind in KINDS:
         used: set[int] = set()
         watched = Pool(sounds.clips, sounds.samples)
         object.__setattr__(watched, "read", lambda index, used=used: (used.add(int(index)), sounds.read(index))[1])
         maker = scene_maker(watched, kind, np.random.default_rng(0))
         scenes = [next(maker) for _ in range(60)]
-        heard[kind] = used
+        clips_used[kind] = used
         assert all(scene.samples.shape == (160_000,) for scene in scenes)
         assert all(bool(scene.human) == (kind != "audio_only") for scene in scenes)
-    assert len(heard["scarce"]) == 4
-    assert len(heard["full"]) > 30
-    assert not heard["full"] & heard["judged"]
-    assert heard["audio_only"] == {44, 45}
+    assert len(clips_used["scarce"]) == 4
+    assert len(clips_used["full"]) > 30
+    assert not clips_used["full"] & clips_used["judged"]
+    assert clips_used["audio_only"] == {44, 45}
     with pytest.raises(TrainingDataError, match="no clips for the study's audio_only"):
         next(scene_maker(Pool(sounds.clips[:44], sounds.samples), "audio_only", np.random.default_rng(0)))
 
@@ -133,8 +133,8 @@ def test_every_row_runs_once_and_its_result_makes_the_table(
     assert set(results.scores) == {row.key for row in rows}
     assert results.scores["sup-full"]["judged"].shape == (2, 4)
     assert results.scores["sup-full"]["recordings"].shape == (2, 2)
-    heard = {str(run["row"]): run["clips"] for run in results.runs}
-    assert set(heard.values()) == {SMALL.steps * SMALL.batch}, "every row hears as many clips"
+    clips = {str(run["row"]): run["clips"] for run in results.runs}
+    assert set(clips.values()) == {SMALL.steps * SMALL.batch}, "every row has as many clips"
     losses = {str(run["row"]): set(run["loss"]) for run in results.runs}  # type: ignore[call-overload]
     assert "sequence" not in losses["sup-full"]
     assert {"supervised", "sequence", "clip"} <= losses["con-scarce"]
