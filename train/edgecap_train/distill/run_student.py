@@ -110,8 +110,9 @@ def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary
 
 def mix_encoder(student: Student, untrained: dict[str, torch.Tensor], share: float) -> None:
     """Make the encoder `share` of itself and the rest of the `untrained` weights it started from."""
-    trained = student.encoder.state_dict()
-    student.encoder.load_state_dict({name: untrained[name].lerp(trained[name], share) for name in trained})
+    state = student.encoder.state_dict()
+    mixed = {name: untrained[name].lerp(tensor, share) for name, tensor in state.items() if tensor.is_floating_point()}
+    student.encoder.load_state_dict(state | mixed)
 
 
 class DevelopmentSet:
