@@ -19,6 +19,16 @@ from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from support.signals import noise
 
 PATIENCE = 60.0
+QUICK = """
+[source]
+lost_after = 2.0
+retry = 0.5
+longest_retry = 1.0
+
+[stream]
+constant_after = 1.0
+"""
+"""A listener that finds faults sooner than by default."""
 
 
 @pytest.fixture
@@ -40,8 +50,10 @@ def long_noise(tmp_path: Path) -> Path:
 
 
 def listen(microphone: VirtualMicrophone, model: Path, *arguments: object) -> subprocess.Popen[str]:
-    """`edgecap listen` with this microphone."""
-    command = [sys.executable, "-m", "edgecap", "listen", "--model", str(model), *map(str, arguments)]
+    """`edgecap listen` with this microphone and `QUICK`."""
+    (microphone.home / "quick.toml").write_text(QUICK)
+    quick = ["--config", str(microphone.home / "quick.toml")]
+    command = [sys.executable, "-m", "edgecap", "listen", "--model", str(model), *quick, *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=microphone.environment, stdout=pipe, stderr=pipe, text=True)
 

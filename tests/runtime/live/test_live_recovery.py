@@ -40,27 +40,8 @@ from support.signals import RATE, noise
 from support.virtual_microphone import listen, next_event, until
 
 KINDS: tuple[Kind, ...] = ("begin", "end")
-QUICK = """
-[source]
-lost_after = 2.5
-retry = 0.5
-longest_retry = 1.0
-
-[stream]
-constant_after = 1.0
-
-[events]
-min_score = -99
-cooldown = 0
-close_after = 1
-"""
-"""A listener that finds faults sooner than by default."""
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Path:
-    (tmp_path / "quick.toml").write_text(QUICK)
-    return tmp_path / "quick.toml"
+EVERY_WINDOW = ("--json", "--min-score", -99, "--cooldown", 0, "--close-after", 1)
+"""A new event for each window that has another caption."""
 
 
 def ended(listening: subprocess.Popen[str]) -> str:
@@ -72,9 +53,9 @@ def ended(listening: subprocess.Popen[str]) -> str:
 
 
 def test_a_suspended_microphone_is_reported_once_and_heard_again(
-    microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path, quick: Path
+    microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path
 ) -> None:
-    listening = listen(microphone, tiny_folder, "--hop", 0.5, "--json", "--config", quick)
+    listening = listen(microphone, tiny_folder, "--hop", 0.5, *EVERY_WINDOW)
     until(listening, "listening to default")
     microphone.control("suspend-sink", "room", "1")
     until(listening, "the microphone 'default' gives no more sound; waiting for it to come back")
@@ -88,9 +69,9 @@ def test_a_suspended_microphone_is_reported_once_and_heard_again(
 
 
 def test_a_microphone_that_gives_nothing_but_zeros_is_faulty(
-    microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path, quick: Path
+    microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path
 ) -> None:
-    listening = listen(microphone, tiny_folder, "--hop", 1, "--json", "--config", quick)
+    listening = listen(microphone, tiny_folder, "--hop", 1, *EVERY_WINDOW)
     until(listening, "has given nothing but one constant value for 1 s")
     microphone.play(long_noise)
     until(listening, "default gives sound again")
@@ -99,12 +80,12 @@ def test_a_microphone_that_gives_nothing_but_zeros_is_faulty(
 
 
 def test_two_microphones_at_once_and_one_is_lost_and_comes_back(
-    microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path, quick: Path
+    microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path
 ) -> None:
     with VirtualMicrophone(rate=44_100) as attic:
         microphone.show(kitchen=microphone, attic=attic)
         listening = listen(
-            microphone, tiny_folder, "--device", "kitchen", "--device", "attic", "--hop", 0.5, "--json", "-c", quick
+            microphone, tiny_folder, "--device", "kitchen", "--device", "attic", "--hop", 0.5, *EVERY_WINDOW
         )
         try:
             assert "listening to kitchen, attic" in until(listening, "listening to")
