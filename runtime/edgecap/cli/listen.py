@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,6 +123,8 @@ class _Console(Sink):
 
     def __init__(self) -> None:
         self._events = self._windows = Sink()
+        self._lock = threading.Lock()
+        """Guards the view, for messages from any thread."""
         self._view: LiveView | None = None
 
     def open(self, config: ListenConfig, session: ListenSession) -> None:
@@ -139,11 +142,13 @@ class _Console(Sink):
         else:
             from edgecap.cli.live_view import LiveView
 
-            self._events = self._view = LiveView()
+            with self._lock:
+                self._events = self._view = LiveView()
 
     def notify(self, kind: str, message: str) -> None:
         """Print a message, above the view where there is one."""
-        (self._view.notify if self._view else say)(kind, message)
+        with self._lock:
+            (self._view.notify if self._view else say)(kind, message)
 
     def on_event(self, change: Change) -> None:
         """Print it."""
@@ -156,8 +161,9 @@ class _Console(Sink):
 
     def close(self) -> None:
         """Take the view off the terminal."""
-        self._events.close()
-        self._view = None
+        with self._lock:
+            self._events.close()
+            self._view = None
 
 
 def summary(statuses: Sequence[StatusSnapshot], share: float) -> str:

@@ -282,7 +282,7 @@ def test_older_events_are_shown_on_request(browser: Chrome, show: Open) -> None:
 
 
 def test_events_of_earlier_runs_come_from_the_journal(browser: Chrome, show: Open, tmp_path: Path) -> None:
-    journal = Journal(str(tmp_path / "events.db"), "30d", lambda *_: None, model="tiny")
+    journal = Journal(str(tmp_path / "events.db"), "30d", ignore, model="tiny")
     journal.on_event(change("end", 7, "an owl hoots", began=time.time() - 3000))
     now = change("begin", 1, "a dog barks")
     journal.on_event(now)
@@ -448,7 +448,7 @@ def test_the_page_comes_back_when_the_listener_does(browser: Chrome, show: Open,
     port = page._server.port
     page.close()
     until(lambda: text(browser, "#connection") != "live")
-    again = LivePage(ListenConfig(web=WebConfig(address=str(port))), captioner, lambda *_: None)
+    again = LivePage(ListenConfig(web=WebConfig(address=str(port))), captioner, ignore)
     try:
         again.on_event(change("begin", 1, "thunder"))
         until(lambda: text(browser, "#caption") == "thunder", 40)
@@ -459,7 +459,7 @@ def test_the_page_comes_back_when_the_listener_does(browser: Chrome, show: Open,
 
 
 def test_a_chosen_file_is_captioned_with_its_beams(browser: Chrome, captioner: Captioner, sounds: Path) -> None:
-    with Demo(WebConfig(address="0"), captioner, lambda *_: None) as demo:
+    with Demo(WebConfig(address="0"), captioner, ignore) as demo:
         open_page(browser, demo.url)
         assert browser.title == "edgecap: demo"
         assert not browser.find_element("id", "now").is_displayed()
@@ -491,7 +491,7 @@ def test_a_dropped_file_is_captioned_wherever_it_falls(browser: Chrome, show: Op
 
 
 def test_the_browsers_microphone_is_recorded_and_captioned(browser: Chrome, captioner: Captioner) -> None:
-    with Demo(WebConfig(address="0"), captioner, lambda *_: None) as demo:
+    with Demo(WebConfig(address="0"), captioner, ignore) as demo:
         open_page(browser, demo.url)
         button = browser.find_element("id", "record")
         button.click()
@@ -509,7 +509,7 @@ def test_without_a_secure_page_the_microphone_is_explained(browser: Chrome, capt
     address = own_address()
     if address.startswith("127."):
         pytest.skip("this machine has no address but its own")
-    with Demo(WebConfig(address="0.0.0.0:0"), captioner, lambda *_: None) as demo:
+    with Demo(WebConfig(address="0.0.0.0:0"), captioner, ignore) as demo:
         open_page(browser, demo.url)
         assert browser.current_url == demo.url.partition("?")[0]
         assert not browser.find_element("id", "record").is_enabled()
@@ -517,7 +517,7 @@ def test_without_a_secure_page_the_microphone_is_explained(browser: Chrome, capt
 
 
 def test_the_token_is_typed_where_it_is_not_in_the_address(browser: Chrome, captioner: Captioner) -> None:
-    with Demo(WebConfig(address="0", token="correct-horse-battery"), captioner, lambda *_: None) as demo:
+    with Demo(WebConfig(address="0", token="correct-horse-battery"), captioner, ignore) as demo:
         url = demo.url.partition("?")[0]
         browser.get(url)
         assert [node["name"] for node in tree(browser) if node["role"] == "textbox"] == ["Token"]
