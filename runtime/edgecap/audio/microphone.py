@@ -192,7 +192,7 @@ def find_device(query: str | None = None) -> InputDevice:
     if not devices:
         if forbidden():
             raise DeviceError(f"there is a microphone, but you are not permitted to use it; {JOIN_GROUP}")
-        raise DeviceError("no microphone is connected; plug one in, then type: edgecap devices")
+        raise DeviceError("no microphone is connected; plug one in; type: edgecap devices")
     if query is None:
         return next((device for device in devices if device.default), devices[0])
     for fits in (

@@ -62,7 +62,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of the bundle in `folder`, without checking its other files. Raises ManifestError."""
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
-        raise ManifestError(f"there is no bundle at {folder}: not a folder; for a list type: edgecap models")
+        raise ManifestError(f"there is no bundle at {folder}: not a folder; type: edgecap models")
     try:
         with path.open("rb") as file:
             text = file.read(MANIFEST_LIMIT + 1)
