@@ -69,13 +69,16 @@ def test_bench_measures_and_writes_every_figure(edgecap: Run, tiny_folder: Path,
     assert by_name["cold start"][0] > by_name["import edgecap"][0]
 
 
-def test_bench_can_leave_the_long_file_out(edgecap: Run, tiny_folder: Path, tmp_path: Path) -> None:
+def test_bench_can_leave_the_long_file_out(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, tmp_path: Path
+) -> None:
     plot = tmp_path / "figures.png"
-    done = edgecap("bench", "--model", tiny_folder, *QUICK, "--long", 0, "--even-busy", "--beam", 1, "--plot", plot)
-    assert done.returncode == 0
+    arguments = ("--model", tiny_folder, *QUICK, "--long", 0, "--even-busy", "--beam", 1)
+    done = bench(capsys, *arguments, "--plot", plot)
+    assert done.code == 0
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert "cold start" in done.stdout
-    assert "long file" not in done.stdout
+    assert "cold start" in done.out
+    assert "long file" not in done.out
 
 
 @pytest.mark.parametrize(
@@ -122,41 +125,49 @@ def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not any(tmp_path.iterdir())
 
 
-def test_a_run_that_was_disturbed_is_kept_but_marked_as_not_a_result(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(load, "others_now", lambda: 0.0)
-    monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.7)
-    with pytest.raises(BusyMachineError, match=r"take 0\.70 processor cores"):
-        cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
-    assert read_measurement(tmp_path / "result.json", Figures).header.noisy
-    assert "NOT A RESULT" in capsys.readouterr().out
-
-
-def test_a_result_that_cannot_be_written_is_shown_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(path: Path, measurement: Measurement[Figures]) -> None:
-        raise OutputError(f"{path} cannot be written (No space left on device)")
-
+@pytest.fixture
+def figures_of_a_model(monkeypatch: pytest.MonkeyPatch) -> Figures:
+    """What every measurement of one model gives while the test runs."""
     result = Figures(
         subject=Subject(name="what took minutes", runtime="onnx", precision="fp32", size_bytes=1, sha256={}),
         settings=Settings(rounds=1, starts=1, threads=1, beam=3, clips=[], steps=[]),
         figures=[],
     )
     monkeypatch.setattr(commands, "measure_figures", lambda *_: (result, False))
+    return result
+
+
+def test_a_run_that_was_disturbed_is_kept_but_marked_as_not_a_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures_of_a_model: Figures, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load, "others_now", lambda: 0.0)
+    monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.7)
+    with pytest.raises(BusyMachineError, match=r"take 0\.70 processor cores"):
+        cli.bench(json=tmp_path / "result.json")
+    measurement = read_measurement(tmp_path / "result.json", Figures)
+    assert (measurement.header.noisy, measurement.body) == (True, figures_of_a_model)
+    assert "NOT A RESULT" in capsys.readouterr().out
+
+
+def test_a_quiet_run_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures_of_a_model: Figures) -> None:
+    monkeypatch.setattr(load, "others_now", lambda: 0.0)
+    monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.01)
+    cli.bench(json=tmp_path / "result.json")
+    header = read_measurement(tmp_path / "result.json", Figures).header
+    assert (header.noisy, header.others_before, header.others_during) == (False, 0.0, 0.01)
+
+
+@pytest.mark.usefixtures("figures_of_a_model")
+def test_a_result_that_cannot_be_written_is_shown_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, measurement: Measurement[Figures]) -> None:
+        raise OutputError(f"{path} cannot be written (No space left on device)")
+
     monkeypatch.setattr(cli, "write_measurement", full)
     with pytest.raises(OutputError, match="No space left"):
         cli.bench(even_busy=True, json=tmp_path / "result.json")
     assert "what took minutes" in capsys.readouterr().out
-
-
-def test_a_quiet_run_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_folder: Path) -> None:
-    monkeypatch.setattr(load, "others_now", lambda: 0.0)
-    monkeypatch.setattr(load.LoadMeter, "others", lambda self: 0.01)
-    cli.bench(model=[str(tiny_folder)], rounds=1, starts=1, long=0, json=tmp_path / "result.json")
-    header = read_measurement(tmp_path / "result.json", Figures).header
-    assert (header.noisy, header.others_before, header.others_during) == (False, 0.0, 0.01)
 
 
 def test_control_c_keeps_the_figures_so_far(
