@@ -6,15 +6,17 @@ are compared at the same number of generated tokens; long sounds and streams get
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import soundfile
 
@@ -77,7 +79,7 @@ def measure_growth(plan: GrowthPlan, progress: Progress) -> tuple[Growth, bool]:
         left_out.append("streams: the front end is part of this model's graph, so no frame can be kept")
     if most < BEAMS[-1]:
         left_out.append(f"more than {most} beams: this model's decoder is fixed to them")
-    before, curves, hour, energy, partial = read_state(), [], None, "", False
+    before, curves, hour, energy, interrupted = read_state(), [], None, "", False
     try:
         for name, values in wanted:
             curves.append(_curve(plan, name, values, tokens, labelled(progress, name)))
@@ -87,7 +89,7 @@ def measure_growth(plan: GrowthPlan, progress: Progress) -> tuple[Growth, bool]:
     except KeyboardInterrupt:
         if not curves:
             raise
-        partial = True
+        interrupted = True
     result = Growth(
         subject=Subject.of(bundle),
         threads=plan.cores.threads,
@@ -101,21 +103,39 @@ def measure_growth(plan: GrowthPlan, progress: Progress) -> tuple[Growth, bool]:
         energy=energy,
         left_out=left_out,
     )
-    return result, partial
+    return result, interrupted
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveSpec:
+    """What a child measures for one curve."""
+
+    curve: CurveName
+    values: Sequence[int]
+    model: str | None
+    clips: str | None
+    rounds: int
+    threads: int
+    tokens: int
+
+    def sounds(self, manifest: Manifest) -> list[Waveform]:
+        """The clips for a model."""
+        return [clip.samples for clip in window_clips(Path(self.clips) if self.clips else None, manifest)]
 
 
 def _curve(plan: GrowthPlan, name: CurveName, values: Sequence[int], tokens: int, progress: Progress) -> Curve:
     """One curve, in a separate process."""
-    spec = {
-        "model": plan.model,
-        "clips": plan.clips and str(plan.clips),
-        "rounds": plan.rounds,
-        "threads": plan.cores.threads,
-        "tokens": tokens,
-        "curve": name,
-        "values": values,
-    }
-    answer = run_measurement("edgecap_bench.scaling.growth:curve", spec, cores=plan.cores, progress=progress)
+    spec = CurveSpec(
+        curve=name,
+        values=values,
+        model=plan.model,
+        clips=str(plan.clips) if plan.clips else None,
+        rounds=plan.rounds,
+        threads=plan.cores.threads,
+        tokens=tokens,
+    )
+    target = "edgecap_bench.scaling.growth:curve"
+    answer = run_measurement(target, asdict(spec), cores=plan.cores, progress=progress)
     return Curve(name=name, points=[Point(**point) for point in answer["points"]])
 
 
@@ -172,16 +192,14 @@ def _threads(plan: GrowthPlan, beam: int, tokens: int, progress: Progress) -> Cu
 def curve(channel: Channel, spec: str) -> dict[str, Any]:
     """One curve in a child: every value once a round, in turns; the points as `Point` has them.
 
-    `spec` is JSON: model, clips, rounds, threads, tokens, curve (its name), values.
+    `spec` is a `CurveSpec` in JSON.
     """
-    options = json.loads(spec)
-    values, rounds = options["values"], options["rounds"]
-    make = {"length": _of_length, "beams": _of_beams, "streams": _of_streams}[options["curve"]]
-    clips = options["clips"] and Path(options["clips"])
-    points: list[dict[str, Any]] = [{"x": value, "seconds": [], "resident_bytes": 0} for value in values]
+    options = msgspec.json.decode(spec, type=CurveSpec)
+    make = {"length": _of_length, "beams": _of_beams, "streams": _of_streams}[options.curve]
+    points: list[dict[str, Any]] = [{"x": value, "seconds": [], "resident_bytes": 0} for value in options.values]
     with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
-        runs = make(options["model"], clips, options["threads"], options["tokens"], values, Path(folder))
-        for turn in range(-1, rounds):  # the first turn warms up
+        runs = make(options, Path(folder))
+        for turn in range(-1, options.rounds):  # the first turn warms up
             for point, run in zip(points, runs, strict=True):
                 begin = time.perf_counter()
                 run()
@@ -190,68 +208,56 @@ def curve(channel: Channel, spec: str) -> dict[str, Any]:
                     point["seconds"].append(seconds)
                 else:  # the least work comes first, so this is what more work adds
                     point["resident_bytes"] = memory("VmRSS")
-            channel.progress(turn + 2, rounds + 1)
+            channel.progress(turn + 2, options.rounds + 1)
     return {"points": points}
 
 
 Runs = list[Callable[[], object]]
 
 
-def _of_length(model: str | None, clips: Path | None, threads: int, _: int, values: list[int], folder: Path) -> Runs:
+def _of_length(spec: CurveSpec, folder: Path) -> Runs:
     """Files of each length, captioned as `edgecap caption` does."""
-    captioner = Captioner.load(model, threads=threads)
+    captioner = Captioner.load(spec.model, threads=spec.threads)
     rate = captioner.manifest.front_end.sample_rate
-    sounds = window_clips(clips, captioner.manifest)
-    joined = np.concatenate([sound.samples for sound in sounds])
-    for seconds in values:
+    joined = np.concatenate(spec.sounds(captioner.manifest))
+    for seconds in spec.values:
         soundfile.write(folder / f"{seconds}.wav", np.resize(joined, seconds * rate), rate, subtype="PCM_16")
-    del joined, sounds
 
-    def walk(seconds: int) -> Callable[[], object]:
-        def run() -> None:
-            for _ in captioner.caption_file(folder / f"{seconds}.wav"):
-                pass
+    def caption(seconds: int) -> None:
+        for _ in captioner.caption_file(folder / f"{seconds}.wav"):
+            pass
 
-        return run
-
-    return [walk(seconds) for seconds in values]
+    return [partial(caption, seconds) for seconds in spec.values]
 
 
-def _of_beams(model: str | None, clips: Path | None, threads: int, tokens: int, values: list[int], _: Path) -> Runs:
+def _of_beams(spec: CurveSpec, folder: Path) -> Runs:
     """One clip, each number of beams, the same number of tokens."""
-    runner = BundleRunner(find_model(model), threads)
-    samples = window_clips(clips, runner.manifest)[0].samples
+    runner = BundleRunner(find_model(spec.model), spec.threads)
+    samples = spec.sounds(runner.manifest)[0]
 
-    def caption(beam: int) -> Callable[[], object]:
-        return lambda: runner.decode(runner.encode(runner.front_end(samples)), beam, tokens)
+    def caption(beam: int) -> None:
+        runner.decode(runner.encode(runner.front_end(samples)), beam, spec.tokens)
 
-    return [caption(beam) for beam in values]
+    return [partial(caption, beam) for beam in spec.values]
 
 
-def _of_streams(model: str | None, clips: Path | None, threads: int, _: int, values: list[int], __: Path) -> Runs:
+def _of_streams(spec: CurveSpec, folder: Path) -> Runs:
     """So many streams in one process, one model for all: a hop of each."""
-    captioner = Captioner.load(model, threads=threads)
+    captioner = Captioner.load(spec.model, threads=spec.threads)
     manifest = captioner.manifest
-    rate = manifest.front_end.sample_rate
-    sounds = [sound.samples for sound in window_clips(clips, manifest)]
-    step = round(HOP_SECONDS * rate)
-
+    sounds = spec.sounds(manifest)
+    step = round(HOP_SECONDS * manifest.front_end.sample_rate)
     streams: list[MelStream] = []
+    turns: Counter[int] = Counter()
 
-    def hop_of_all(count: int) -> Callable[[], object]:
-        turn = 0
+    def hop_of_all(count: int) -> None:
+        while len(streams) < count:  # no earlier: a point has the memory of its own streams
+            streams.append(MelStream(manifest.front_end, manifest.encoder.window_frames))
+            streams[-1].push(sounds[len(streams) % len(sounds)])
+        turns[count] += 1
+        new = np.arange(turns[count] * step, (turns[count] + 1) * step)
+        for number, stream in enumerate(streams[:count]):
+            stream.push(np.take(sounds[number % len(sounds)], new, mode="wrap"))
+            captioner.decode(captioner.encode(stream.window()))
 
-        def run() -> None:
-            nonlocal turn
-            while len(streams) < count:  # no earlier: a point has the memory of its own streams
-                streams.append(MelStream(manifest.front_end, manifest.encoder.window_frames))
-                streams[-1].push(sounds[len(streams) % len(sounds)])
-            turn += 1
-            for number, stream in enumerate(streams[:count]):
-                new = np.arange(turn * step, (turn + 1) * step)
-                stream.push(np.take(sounds[number % len(sounds)], new, mode="wrap"))
-                captioner.decode(captioner.encode(stream.window()))
-
-        return run
-
-    return [hop_of_all(count) for count in values]
+    return [partial(hop_of_all, count) for count in spec.values]
