@@ -13,9 +13,9 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable
-from pathlib import Path
 
 from edgecap.errors import ConfigError
+from edgecap.live.config.config_file import read_secret
 from edgecap.live.config.listen_config import TOKEN, WebConfig
 
 COOKIE_SECONDS = 180 * 86_400
@@ -39,12 +39,7 @@ def web_token(config: WebConfig, host: str) -> str | None:
     Raises ConfigError for a token file that cannot be read or holds an invalid token.
     """
     if config.token_file is not None:
-        try:
-            token = Path(config.token_file).expanduser().read_text(encoding="ascii").split("\n", 1)[0].strip()
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"the token file {config.token_file} cannot be read; check its name and permissions"
-            ) from error
+        token = read_secret(config.token_file, "token").strip()
         if not re.match(TOKEN, token):
             raise ConfigError(
                 f"the token in {config.token_file} is not 12 to 128 letters, digits or . _ ~ - ; type: "

@@ -79,6 +79,14 @@ def render_config(config: ListenConfig) -> str:
     return "\n".join(lines)
 
 
+def read_secret(path: str, what: str) -> str:
+    """The first line of a file with a password or token, named `what` in the error. Raises ConfigError."""
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the {what} file {path} cannot be read; check its name and permissions") from error
+
+
 @dataclass(frozen=True)
 class ConfigKey:
     """A key of a section."""

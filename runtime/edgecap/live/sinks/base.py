@@ -74,6 +74,30 @@ class SinkContext:
         return self.config.output.keep_audio is not None
 
 
+class Attempts:
+    """Work that may fail for a while, as on a full disk: only the first failure in a row is reported, and its end."""
+
+    def __init__(
+        self, notify: Notify, errors: tuple[type[Exception], ...], report: Callable[[Exception], str], end: str = ""
+    ) -> None:
+        """`report` makes the message of an error; `end` is that of the first success after errors, none if empty."""
+        self._notify, self._errors, self._report, self._end = notify, errors, report, end
+        self._failing = False
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        """Do it; what is not one of the errors is raised."""
+        try:
+            work()
+        except self._errors as error:
+            if not self._failing:
+                self._notify("warning", self._report(error))
+            self._failing = True
+        else:
+            if self._failing and self._end:
+                self._notify("note", self._end)
+            self._failing = False
+
+
 class NotDeliveredError(Exception):
     """A delivery failed; `again` says whether trying once more may help."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event, iso
-from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 
 MOST_WAITING = 1000
@@ -30,7 +30,8 @@ class TextFile(Sink):
         self, path: str, render: Callable[[Event], str], notify: Notify, *, header: str = "", append: bool = False
     ) -> None:
         """Open it. Raises OutputError."""
-        self._path, self._render, self._notify, self._failing = path, render, notify, False
+        self._path, self._render, self._notify = path, render, notify
+        self._attempt = Attempts(notify, (OSError,), self._explain)
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         try:
             self._file = Path(path).expanduser().open("ab" if append else "wb", buffering=0)
@@ -46,12 +47,12 @@ class TextFile(Sink):
         """Write an event that ended. A full disk is reported; what it refused is tried again with the next event."""
         if change.kind == "end":
             self._waiting.append(self._render(change.event).encode())
-            self._try()
+            self._attempt(self._write)
 
     def close(self) -> None:
         """Write what waits and close the file."""
         if self._waiting:
-            self._try()
+            self._attempt(self._write)
         if self._waiting:
             self._notify("warning", f"{self._path} lacks its last {len(self._waiting)} events")
         self._file.close()
@@ -64,19 +65,9 @@ class TextFile(Sink):
         elif append and header and not _begins_with(self._path, header):
             raise OutputError(f"{self._path} has other columns than {header.strip()}; name another file")
 
-    def _try(self) -> None:
-        """Write what waits; a failure is reported once."""
-        try:
-            self._write()
-        except OSError as error:
-            if not self._failing:
-                self._notify(
-                    "warning",
-                    f"{self._path} cannot be written ({error.strerror}); free space: until then events wait in memory",
-                )
-            self._failing = True
-        else:
-            self._failing = False
+    def _explain(self, error: Exception) -> str:
+        reason = getattr(error, "strerror", error)
+        return f"{self._path} cannot be written ({reason}); free space: until then events wait in memory"
 
     def _write(self) -> None:
         """Write what waits, the oldest first; a full disk may take a part of one event."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
-from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.parsing import parse_duration
 
@@ -60,7 +60,14 @@ class Journal(Sink):
         self._stored: dict[int, float] = {}
         self._waiting: dict[int, Event] = {}
         self._first_row: int | None = None
-        self._failing = False
+        self._try = Attempts(
+            notify,
+            (sqlite3.Error,),
+            lambda error: (
+                f"the journal {path} cannot be written ({error}); free space: until then events wait in memory"
+            ),
+            f"the journal {path} is written again",
+        )
         self._cleaned = float("-inf")
         try:
             # Steps of an asynchronous listener come from one thread after the other, never from two at once.
@@ -105,23 +112,6 @@ class Journal(Sink):
         if self._waiting:
             self._notify("warning", f"the journal {self._path} lacks {len(self._waiting)} events")
         self._database.close()
-
-    def _try(self, work: Callable[[], None]) -> None:
-        """Use the database; a failure is reported once, and the work waits for the next time."""
-        try:
-            work()
-        except sqlite3.Error as error:
-            if not self._failing:
-                self._notify(
-                    "warning",
-                    f"the journal {self._path} cannot be written ({error}); free space: until then "
-                    "events wait in memory",
-                )
-            self._failing = True
-        else:
-            if self._failing:
-                self._notify("note", f"the journal {self._path} is written again")
-            self._failing = False
 
     def _store_waiting(self) -> None:
         """Store what waits, the oldest first; what was stored waits no more."""

@@ -22,7 +22,7 @@ import numpy as np
 from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
-from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify, Waveform
 from edgecap.util.parsing import parse_duration
 
@@ -55,13 +55,17 @@ class KeptAudio(Sink):
 
         Raises OutputError where the folder cannot be used, ConfigError for an invalid duration.
         """
-        self._folder, self._keep, self._notify = Path(folder).expanduser(), parse_duration(keep), notify
+        self._folder, self._keep = Path(folder).expanduser(), parse_duration(keep)
         self._rate, self._hold = sample_rate, window + LEAD_IN
         self._wall, self._clock = wall, clock
         self._held: dict[str, deque[tuple[Waveform, float]]] = {}
         self._files: dict[str, _File] = {}
         self._cleaned, self._since = clock(), self._wall()
-        self._failing = False
+        self._attempt = Attempts(
+            notify,
+            (OSError, RuntimeError),  # soundfile's own errors are RuntimeErrors
+            lambda error: f"no sound can be kept in {folder} ({error}); free space, and later events will be kept",
+        )
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self._folder / f".{secrets.token_hex(4)}"
@@ -113,20 +117,6 @@ class KeptAudio(Sink):
         for samples, end in self._held.get(event.source, ()):
             late = event.start - LEAD_IN - (end - samples.size / self._rate)
             file.add(samples[max(0, round(late * self._rate)) :])
-
-    def _attempt(self, work: Callable[[], None]) -> None:
-        """Work on files; a failure is reported once."""
-        try:
-            work()
-        except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
-            if not self._failing:
-                self._notify(
-                    "warning",
-                    f"no sound can be kept in {self._folder} ({error}); free space, and later events will be kept",
-                )
-            self._failing = True
-        else:
-            self._failing = False
 
     def _clean(self) -> None:
         """Delete what is too old, and what a killed listener left unfinished."""

@@ -16,12 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from edgecap._version import __version__
-from edgecap.errors import ConfigError, MissingDependencyError, OutputError
+from edgecap.errors import MissingDependencyError, OutputError
+from edgecap.live.config.config_file import read_secret
 from edgecap.live.config.listen_config import MqttConfig
 from edgecap.live.events.event import Change
 from edgecap.live.pipeline.status import StatusSnapshot
@@ -85,7 +85,10 @@ class Mqtt(Sink):
         self._client.will_set(f"{self._base}/availability", "offline", qos=1, retain=True)
         self._client.reconnect_delay_set(1, 60)
         if config.user is not None:
-            self._client.username_pw_set(config.user, _password(config))
+            password = (
+                config.password if config.password_file is None else read_secret(config.password_file, "password")
+            )
+            self._client.username_pw_set(config.user, password)
         if config.tls:
             self._client.tls_set()
         self._client.on_connect = self._on_connect
@@ -265,18 +268,6 @@ class Mqtt(Sink):
             self._notify(
                 "warning", f"the MQTT broker {self._where} {what}; captions wait for it, at most {self._config.queue}"
             )
-
-
-def _password(config: MqttConfig) -> str | None:
-    """The password, from its file where one is named. Raises ConfigError."""
-    if config.password_file is None:
-        return config.password
-    try:
-        return Path(config.password_file).expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the password file {config.password_file} cannot be read; check its name and permissions"
-        ) from error
 
 
 def open_mqtt(context: SinkContext) -> Sink:
