@@ -22,8 +22,8 @@ import pytest
 import edgecap.errors
 from edgecap.cli.app import ENTRY_POINTS, OWN
 from edgecap.errors import BusyMachineError
+from support.source_tree import REPOSITORY, ROOTS
 
-REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 DOCUMENTS = (
     "README.md",
@@ -42,6 +42,7 @@ DOCUMENTS = (
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 PYTHON = re.compile(r"```python\n(.*?)```\n```text\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)\)|^\[[^]]+\]: (\S+)", re.MULTILINE)
+TABLE = re.compile(r"`(\w+)`, `(edgecap\w*/[\w/]+\.py)`")
 LAST_DIGITS = re.compile(r"(-?\d+\.\d\d)\d+")
 """Another processor may compute them otherwise."""
 
@@ -133,6 +134,14 @@ def test_links_inside_the_repository_lead_somewhere(document: str) -> None:
     targets = [a or b for a, b in LINK.findall(path.read_text(encoding="utf-8"))]
     missing = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
     assert missing == []
+
+
+def test_the_tables_that_contributing_names_are_there() -> None:
+    named = TABLE.findall((REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) >= 6
+    for table, file in named:
+        path = REPOSITORY / ROOTS[file.split("/")[0]] / file
+        assert re.search(rf"^(class )?{table}\b", path.read_text(encoding="utf-8"), re.MULTILINE), (table, file)
 
 
 def test_every_command_and_exit_code_is_in_the_readme() -> None:
