@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,9 +78,7 @@ class Selection:
         self.left_out += missing
 
 
-def select_candidates(
-    plan: ComparisonPlan, folder: Path, progress: Progress, clock: Callable[[], float] = time.monotonic
-) -> Selection:
+def select_candidates(plan: ComparisonPlan, folder: Path, progress: Progress) -> Selection:
     """The candidates; the published models are made in `folder` first, up to 1.5 GB. Raises EdgecapError."""
     bundles = [find_model(model) for model in plan.models]
     for bundle in bundles:  # a broken one is reported before minutes are spent on the others
@@ -110,11 +108,11 @@ def select_candidates(
     for bundle in bundles:
         selection.add_bundle(bundle)
     if plan.runtimes:
-        begin = clock()
+        begin = time.monotonic()
         families += [(family_of(bundle), False) for bundle in bundles]
         for family, random_weights in families:
             selection.add_variants(family, plan.runtimes, progress, random_weights=random_weights)
-        selection.export_seconds = clock() - begin
+        selection.export_seconds = time.monotonic() - begin
     return selection
 
 
