@@ -28,7 +28,7 @@ from edgecap_export.graphs.onnx_export import OnnxGraphs, onnx_graphs
 from edgecap_export.graphs.verify import TOLERANCES, Tolerances, sounds
 from edgecap_export.recipes import INT8, render_recipe
 from edgecap_train.checkpoints.checkpoint import save_student
-from edgecap_train.evaluation.held_out import Score
+from edgecap_train.evaluation.metrics import Metric
 from edgecap_train.models.student import Student
 from support.published_layout import words
 from support.small_student import SIZE, small_student, small_yamnet
@@ -219,7 +219,7 @@ def test_captions_are_scored_on_recordings_and_what_loses_too_much_is_not_writte
     low, high = report["score_interval"]
     assert low <= report["score_after"] == report["score_before"] <= high
     assert load_bundle(tmp_path / "new").manifest.metrics["cider_d"] == report["score_after"]
-    scores = iter([Score(0.5, 0.4, 0.6, 3), Score(0.52, 0.4, 0.6, 3)] * 2)  # this one's, and float32's
+    scores = iter([Metric(0.5, 0.4, 0.6, ()), Metric(0.52, 0.4, 0.6, ())] * 2)  # this one's, and float32's
     monkeypatch.setattr(exporter, "cider_d", lambda texts, references: next(scores))
     monkeypatch.setitem(report_module.LEAST_SAME_TOKENS, "fp32", 1.01)
     assert run([*arguments[:-1], str(tmp_path / "worse")]) == 9

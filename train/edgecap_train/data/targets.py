@@ -84,7 +84,7 @@ class TargetMaker:
         return np.asarray(torch.sigmoid(self.tagger(torch.from_numpy(samples)[None]).logits[0]).numpy())
 
     def _of(self, scores: NDArray[np.float32], valid: NDArray[np.bool_], most: int) -> list[tuple[str, ...]]:
-        return [self.index.captions[i].words for i in self.index.pick(scores, most, valid).captions]
+        return [self.index.captions[i].words for i in self.index.pick(scores, most, valid)]
 
 
 def _is_simple(caption: LabelledCaption) -> bool:

@@ -133,8 +133,8 @@ class DevelopmentSet:
         five = [index for index, r in enumerate(self.references) if _decides(r)] or list(range(len(captions)))
         decisive = cider_d([captions[i] for i in five], [self.references[i].captions for i in five])
         every = cider_d(captions, [r.captions for r in self.references])
-        distinct = len(set(captions)) / len(captions)
-        return decisive.document() | {"clips": decisive.clips, "cider_d_all": every.mean, "distinct": distinct}
+        more = {"clips": len(five), "cider_d_all": every.mean, "distinct": len(set(captions)) / len(captions)}
+        return decisive.document("cider_d") | more
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,4 @@
-"""How good captions are: CIDEr-D against what people wrote, with an interval.
-
-The metric is aac-metrics' own implementation. Document frequencies come from the references given, so
-a score depends on the set of clips and compares only within it.
-"""
+"""Tables of recordings with human captions that are held out of training, and a student's captions of them."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgecap.errors import TableError
 from edgecap_train.evaluation.lexical import cider_d as compute_cider_d
-from edgecap_train.evaluation.metrics import Clips
+from edgecap_train.evaluation.metrics import Clips, Metric
 from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
 from edgecap_train.text.captions import read_table
@@ -30,20 +26,6 @@ class Reference:
     group: str
     """Data set it comes from."""
     captions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A mean over clips with its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-    clips: int
-
-    def document(self, name: str = "cider_d") -> dict[str, float]:
-        """Mean and interval as a line of metrics holds them."""
-        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 def read_references(path: Path) -> list[Reference]:
@@ -71,14 +53,9 @@ def held_out(table: Path) -> frozenset[str]:
     return frozenset(clip_id(reference.file) for reference in read_references(table))
 
 
-def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0) -> Score:
-    """CIDEr-D (Vedantam et al. 2015; 0 to 10) of one candidate for each clip, with a bootstrap over clips.
-
-    Raises MissingDependencyError where aac-metrics is not installed. `edgecap_train.evaluation.metrics` has the other
-    metrics.
-    """
-    metric = compute_cider_d(Clips(candidates, references, seed))
-    return Score(metric.mean, metric.low, metric.high, len(metric.clips))
+def cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Metric:
+    """CIDEr-D of one caption for each clip. Raises MissingDependencyError without aac-metrics."""
+    return compute_cider_d(Clips(captions, references))
 
 
 @torch.inference_mode()

@@ -33,6 +33,10 @@ class Metric:
     clips: tuple[float, ...]
     """Score of each clip alone."""
 
+    def document(self, name: str) -> dict[str, float]:
+        """Mean and interval as a line of a run's metrics holds them."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 @dataclass(frozen=True)
 class MetricSpec:

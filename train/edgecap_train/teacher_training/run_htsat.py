@@ -66,7 +66,7 @@ def train_htsat_bart(
     def evaluate(candidate: HtsatBart) -> dict[str, float]:
         teacher = HtsatBartTeacher(candidate, bart_words)
         captions = [teacher.captions(samples)[0] for samples in sounds]
-        return cider_d(captions, [reference.captions for reference in held_out]).document()
+        return cider_d(captions, [reference.captions for reference in held_out]).document("cider_d")
 
     def save(best: HtsatBart, scores: dict[str, float]) -> None:
         save_htsat_bart(run / CHECKPOINT, best, tuple(notes))

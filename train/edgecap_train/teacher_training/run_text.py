@@ -96,6 +96,6 @@ def train_text_teacher(  # noqa: PLR0917
     def evaluate(captioner: ScoreCaptioner) -> dict[str, float]:
         best = [captioner.captions(clip, BEAM)[0] for clip in logits]
         texts = [" ".join(stream.vocabulary[token] for token in tokens) for tokens in best]
-        return cider_d(texts, [reference.captions for reference in readable]).document()
+        return cider_d(texts, [reference.captions for reference in readable]).document("cider_d")
 
     Trainer(TextTask(recipe, stream, run / CHECKPOINT, evaluate), recipe, run).run()

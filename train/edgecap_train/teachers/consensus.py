@@ -30,22 +30,10 @@ class ConsensusConfig:
     """Weight of a neighbour is exp(sharpness x (its fit - the best fit))."""
     rarity: float = 0.5
     """Power of a label's inverse document frequency in the fit."""
-    length_bonus: float = 0.0
-    """Added to the centrality for each word, to keep the consensus from being terse."""
 
 
 CONSENSUS = ConsensusConfig(neighbours=150, exponent=0.7, sharpness=4.0, rarity=0.5)
 """What the teachers and the scenes are made with."""
-
-
-@dataclass(frozen=True)
-class Pseudo:
-    """Captions picked for one clip, the most central first."""
-
-    captions: tuple[int, ...]
-    """Indices into the captions that the index was built on."""
-    centrality: NDArray[np.float32]
-    """Weighted mean similarity to the other neighbours, one for each caption."""
 
 
 class ConsensusIndex:
@@ -63,7 +51,6 @@ class ConsensusIndex:
         norms = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)).ravel())
         self._unit = sp.diags(1.0 / np.maximum(norms, 1e-6)) @ weighted
         self._ngrams = _tfidf([caption.words for caption in captions])
-        self._lengths = np.array([len(caption.words) for caption in captions], np.float32)
 
     def fits(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cosine between tag scores (classes,) and each caption's labels: (captions,)."""
@@ -74,8 +61,10 @@ class ConsensusIndex:
         """Captions whose words claim something that these scores (classes,) do not support: (captions,)."""
         return np.asarray(self._claims[:, self._check.unsupported(scores)].any(axis=1))
 
-    def pick(self, scores: NDArray[np.float32], most: int = 8, valid: NDArray[np.bool_] | None = None) -> Pseudo:
-        """The `most` most central of the neighbours of `scores` (classes,), sigmoids in [0, 1].
+    def pick(
+        self, scores: NDArray[np.float32], most: int = 8, valid: NDArray[np.bool_] | None = None
+    ) -> tuple[int, ...]:
+        """Indices of the `most` most central neighbours of `scores` (classes,), sigmoids in [0, 1]; the best first.
 
         Where `valid` (captions,) is given, a caption outside it votes and is not picked.
         """
@@ -87,7 +76,7 @@ class ConsensusIndex:
         rows = self._ngrams[near]
         similarity = (rows @ rows.T).toarray()
         np.fill_diagonal(similarity, 0.0)
-        centrality = similarity @ weight / weight.sum() + self.config.length_bonus * self._lengths[near]
+        centrality = similarity @ weight / weight.sum()
         centrality *= weight**0.25  # between captions as central, the better fit
         if valid is not None:
             allowed &= valid
@@ -101,7 +90,7 @@ class ConsensusIndex:
                 picked.append(index)
             if len(picked) == most:
                 break
-        return Pseudo(tuple(int(near[index]) for index in picked), centrality[picked].astype(np.float32))
+        return tuple(int(near[index]) for index in picked)
 
 
 def _label_matrix(captions: list[LabelledCaption], classes: list[str]) -> sp.csr_matrix:

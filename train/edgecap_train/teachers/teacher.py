@@ -36,19 +36,18 @@ class Teacher(Protocol):
     name: str
     sample_rate: int
     """Of the samples it takes, in hertz."""
-    embedding_dim: int
     notes: tuple[str, ...]
     """Conditions of use (licences), in sentences for people."""
 
     def embedding(self, samples: Waveform) -> NDArray[np.float32]:
-        """`samples` (n,) float32 in [-1, 1] → (embedding_dim,).
+        """`samples` (n,) float32 in [-1, 1] → its embedding (width,).
 
         Raises AudioError for samples that are empty, not mono or not finite.
         """
         ...
 
     def frames(self, samples: Waveform) -> NDArray[np.float32]:
-        """`samples` as for `embedding` → what the embedding is the mean of, (S, embedding_dim)."""
+        """`samples` as for `embedding` → what the embedding is the mean of, (S, width)."""
         ...
 
     def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
@@ -65,7 +64,6 @@ class HtsatBartTeacher:
     def __init__(self, model: HtsatBart, words: BartWords | None = None, notes: tuple[str, ...] = ()) -> None:
         """`model` in eval mode. Without `words` it embeds and cannot caption."""
         self._model, self._words, self.notes = model, words, notes
-        self.embedding_dim = model.config.embedding_dim
 
     @classmethod
     def load(cls, checkpoint: Path, vocabulary: Path | None = None) -> HtsatBartTeacher:
@@ -108,7 +106,6 @@ class TaggingTeacher:
     """What both teachers on top of the AudioSet tagger share."""
 
     sample_rate = TAGGER_RATE
-    embedding_dim = 384
     notes: tuple[str, ...] = ()
 
     def __init__(self, tagger: Tagger) -> None:
@@ -170,7 +167,7 @@ class ConsensusTeacher(TaggingTeacher):
     def captions(self, samples: Waveform, *, most: int = 1) -> tuple[str, ...]:
         """Consensus captions; no beams are searched, the candidates are sentences."""
         scores = torch.sigmoid(self.tags(samples).logits[0]).cpu().numpy()
-        picked = self._index.pick(scores, most).captions
+        picked = self._index.pick(scores, most)
         return tuple(" ".join(self._index.captions[caption].words) for caption in picked)
 
 
