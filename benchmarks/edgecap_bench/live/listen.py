@@ -83,7 +83,7 @@ def listen(
     watch = load.Watch(even_busy)
     start = MeasurementStart(" ".join(command), watch)
     with tempfile.TemporaryDirectory(prefix="edgecap-listen-") as folder:
-        bench = Bench(Path(folder), model=model, clips=clips, seconds=seconds, minutes=minutes)
+        bench = ListenBench(Path(folder), model=model, clips=clips, seconds=seconds, minutes=minutes)
         figures = [figure for name in names for figure in bench.measure(name)]
     measurement = start.end(Listening(model=bench.model, precision=bench.precision, measured=figures))
     if json:
@@ -92,7 +92,7 @@ def listen(
     watch.refuse_if_disturbed()
 
 
-class Bench:
+class ListenBench:
     """The measurements; each listener is a separate process, kept on the last core."""
 
     def __init__(self, folder: Path, *, model: str | None, clips: Path | None, seconds: float, minutes: float) -> None:

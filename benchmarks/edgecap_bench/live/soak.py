@@ -20,7 +20,7 @@ from edgecap.cli.options import Model
 from edgecap.util.files import check_writable
 from edgecap_bench.live.soak_listener import SoakListener
 from edgecap_bench.live.soak_result import Sample, Soak, Stamp, criteria
-from edgecap_bench.live.soak_sound import Day
+from edgecap_bench.live.soak_sound import SoakSound
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import MeasurementStart, write_measurement
 from edgecap_bench.reports.output import Clips, JsonFile
@@ -46,23 +46,23 @@ def soak(
         check_writable(json)
     command = f"python -m edgecap_bench.live.soak --speed {speed:g} --hours {hours:g}"
     start = MeasurementStart(command + (f" --clips {clips.name}" if clips else ""))
-    day = Day(clips)
+    sound = SoakSound(clips)
     samples: list[Sample] = []
     stamps: list[Stamp] = []
     with (
         tempfile.TemporaryDirectory(prefix="edgecap-soak-") as folder,
-        SoakListener(Path(folder), rate=day.rate, speed=speed, model=model) as listener,
+        SoakListener(Path(folder), rate=sound.rate, speed=speed, model=model) as listener,
     ):
 
         def so_far() -> Soak:
-            stamps.extend(_new_stamps(listener, day))
+            stamps.extend(_new_stamps(listener, sound))
             return Soak(
                 model=listener.model,
                 hours=hours,
                 speed=speed,
                 samples=list(samples),
                 stamps=list(stamps),
-                played=len(day.played),
+                played=len(sound.played),
                 events=listener.events,
                 beats=listener.beats,
                 longest_beat=listener.longest_beat,
@@ -70,22 +70,22 @@ def soak(
                 summary=listener.summary,
             )
 
-        for position in listener.feed(day, seconds=3600.0 * hours, every=every, at_most=at_most and 60.0 * at_most):
+        for position in listener.feed(sound, seconds=3600.0 * hours, every=every, at_most=at_most and 60.0 * at_most):
             samples.append(listener.sample(position))
             if json and len(samples) % max(1, round(KEEP_EVERY / every)) == 0:
                 write_measurement(json, start.end(so_far(), partial=True))
         listener.finish()
-        measurement = start.end(so_far(), partial=day.position < 3600.0 * hours)
+        measurement = start.end(so_far(), partial=sound.position < 3600.0 * hours)
     if json:
         write_measurement(json, measurement)
     output.finish(criteria(measurement.body))
 
 
-def _new_stamps(listener: SoakListener, day: Day) -> list[Stamp]:
+def _new_stamps(listener: SoakListener, sound: SoakSound) -> list[Stamp]:
     """Events since the last call that begin where a clip does."""
     stamps = []
     for event in listener.take_events():
-        played = day.clip_at(event["start"])
+        played = sound.clip_at(event["start"])
         if played is not None:
             began = datetime.fromisoformat(event["began"]).timestamp()
             stamps.append(Stamp(played=round(played, 3), start=event["start"], began=began))

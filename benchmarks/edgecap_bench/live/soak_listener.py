@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 from edgecap.errors import MeasurementError
 from edgecap_bench.harness.load import processor_seconds
 from edgecap_bench.live.soak_result import Sample
-from edgecap_bench.live.soak_sound import Day
+from edgecap_bench.live.soak_sound import SoakSound
 
 BLOCK_SECONDS = 0.5
 """Sound written at once."""
@@ -62,7 +62,7 @@ class SoakListener:
         for thread in self._threads:
             thread.start()
 
-    def feed(self, day: Day, *, seconds: float, every: float, at_most: float | None) -> Iterator[float]:
+    def feed(self, sound: SoakSound, *, seconds: float, every: float, at_most: float | None) -> Iterator[float]:
         """Write `seconds` of sound at its pace; the seconds written, after each `every` seconds of time.
 
         Raises MeasurementError where the listener ends early.
@@ -70,20 +70,20 @@ class SoakListener:
         assert self._process.stdin is not None
         began = time.monotonic()
         due = every
-        while day.position < seconds and (at_most is None or time.monotonic() - began < at_most):
-            early = day.position / self._speed - (time.monotonic() - began)
+        while sound.position < seconds and (at_most is None or time.monotonic() - began < at_most):
+            early = sound.position / self._speed - (time.monotonic() - began)
             if early > 0:
                 time.sleep(early)
             try:
-                self._process.stdin.write(day.block(BLOCK_SECONDS))
+                self._process.stdin.write(sound.block(BLOCK_SECONDS))
                 self._process.stdin.flush()
             except BrokenPipeError:
                 self.finish()
                 raise MeasurementError(f"the listener ended early with code {self.exit_code}: {self.summary}") from None
             if time.monotonic() - began >= due:
                 due += every
-                yield day.position
-        yield day.position
+                yield sound.position
+        yield sound.position
 
     def sample(self, sound_seconds: float) -> Sample:
         """What /proc reports of the process now."""

@@ -21,7 +21,7 @@ EARLY, LATE = 0.5, 3.0
 """Seconds before and after a clip's beginning within which an event belongs to it."""
 
 
-class Day:
+class SoakSound:
     """A stream of blocks; the same each time."""
 
     rate = RATE

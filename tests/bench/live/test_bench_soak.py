@@ -13,7 +13,7 @@ from edgecap.errors import ResultError
 from edgecap_bench.live.listen_result import ListenFigure, Listening
 from edgecap_bench.live.soak import soak
 from edgecap_bench.live.soak_result import Sample, Soak, Stamp, criteria, drift, slope
-from edgecap_bench.live.soak_sound import Day
+from edgecap_bench.live.soak_sound import SoakSound
 from edgecap_bench.reports.measurement import read_measurement, write_measurement
 from edgecap_bench.reports.registry import format_of
 from support.bench_parts import measured
@@ -112,7 +112,7 @@ def test_a_soak_becomes_a_section_and_an_interrupted_one_does_not(tmp_path: Path
 
 
 def test_the_day_is_the_same_each_time_and_says_where_clips_began() -> None:
-    first, second = Day(None), Day(None)
+    first, second = SoakSound(None), SoakSound(None)
     assert b"".join(first.block(0.5) for _ in range(60)) == second.block(30.0)
     assert first.played == second.played
     began = first.played[0]
