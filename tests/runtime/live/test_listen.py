@@ -103,7 +103,7 @@ with Microphone(find_device("default"), ring_seconds=2.0) as microphone:
 
 def test_a_microphone_is_captioned_each_hop(microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path) -> None:
     microphone.play(long_noise)
-    listening = listen(microphone, tiny_folder, "--json", "--updates", "--hop", 1, "--window", 2, "--duration", 4)
+    listening = listen(microphone, tiny_folder, "--json", "--updates", "--hop", 0.5, "--window", 1, "--duration", 2)
     out, error = listening.communicate(timeout=60)
     assert listening.returncode == 0, error
     lines = [json.loads(line) for line in out.splitlines()]
@@ -111,7 +111,7 @@ def test_a_microphone_is_captioned_each_hop(microphone: VirtualMicrophone, tiny_
     assert 3 <= len(captions) <= 5  # the gate may open within a hop
     assert lines[0]["kind"] == "begin"
     assert lines[-1]["kind"] == "end"
-    assert lines[-1]["end"] == pytest.approx(4.0, abs=0.5)
+    assert lines[-1]["end"] == pytest.approx(2.0, abs=0.5)
     assert not lines[-1]["open"]
     assert lines[-1]["text"]
     assert lines[0]["source"] == "default"
@@ -121,7 +121,7 @@ def test_a_microphone_is_captioned_each_hop(microphone: VirtualMicrophone, tiny_
 
 
 def test_silence_gives_no_events_and_does_not_run_the_model(microphone: VirtualMicrophone, tiny_folder: Path) -> None:
-    listening = listen(microphone, tiny_folder, "--hop", 1, "--duration", 2)
+    listening = listen(microphone, tiny_folder, "--hop", 0.5, "--duration", 1)
     out, error = listening.communicate(timeout=60)
     assert out == ""
     assert "stopped after 0 events, 0 captions, 2 hops quiet" in error
