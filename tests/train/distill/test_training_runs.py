@@ -206,6 +206,16 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
         RunFolder(tmp_path).load()
 
 
+def test_a_run_of_another_shape_or_version_cannot_be_resumed_in_one_line(shards: Path, tmp_path: Path) -> None:
+    trainer = small_trainer(recipe(tmp_path, "loss.clip=0"), shards, tmp_path / "run")
+    trainer.folder.begin(trainer.recipe, torch.device("cpu"), 1)
+    for state in ({"step": 4, "student": {}}, {"step": 4, "network": {"encoder.conv.bias": torch.zeros(3)}}):
+        trainer.folder.save(state)
+        with pytest.raises(TrainingError, match=r"cannot be resumed.*name another folder") as error:
+            small_trainer(recipe(tmp_path), shards, tmp_path / "run").run()
+        assert "\n" not in str(error.value)
+
+
 def test_every_clip_is_met_once_a_pass_and_a_stream_goes_on_anywhere(shards: Path) -> None:
     stream = ShardStream(shards, Tokenizer(VOCABULARY), 20, 5, 4)
     first = batches(stream, 3 * CLIPS // 4)

@@ -109,7 +109,8 @@ class Trainer(Generic[Item, Network]):
     def run(self) -> None:
         """Train to the recipe's last step, evaluating and saving on the way.
 
-        Raises TrainingError for a loss that is not a number, OutputError for a full disk; the last checkpoint stays.
+        Raises TrainingError for a loss that is not a number or a run that cannot be resumed, OutputError for a full
+        disk; the last checkpoint stays.
         """
         recipe, steps = self.recipe, self.recipe.optimizer.steps
         self.folder.begin(recipe, self.accelerator.device, self.accelerator.num_processes)
@@ -174,17 +175,27 @@ class Trainer(Generic[Item, Network]):
         return counted | {"norm": norm}
 
     def resume(self) -> None:
-        """Take up the state that the folder holds, if any. Raises CheckpointError for a damaged one."""
+        """Take up the state that the folder holds, if any.
+
+        Raises CheckpointError for a damaged one, TrainingError for one of another shape or version.
+        """
         state = self.folder.load(self.accelerator.device)
         self.accelerator.wait_for_everyone()
         if state is None:
             return
-        self.step, self.best = state["step"], state["best"]
-        self.place, self._sums = state["place"], state["sums"]
-        self.task.network.load_state_dict(state["network"])
-        self.task.heads.load_state_dict(state["heads"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.task.network.load_state_dict(state["network"])
+            self.task.heads.load_state_dict(state["heads"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.best = state["step"], state["best"]
+            self.place, self._sums = state["place"], state["sums"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise TrainingError(
+                f"the run in {self.folder.path} cannot be resumed, its checkpoint is of another shape or version "
+                f"({reason}); name another folder with --out"
+            ) from error
         log.info("resumed at step %d", self.step)
 
     def _progress(self) -> AbstractContextManager[Progress]:
