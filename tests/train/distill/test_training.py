@@ -27,6 +27,7 @@ from edgecap_train.distill.run_student import (
     start_from_run,
     train_student,
 )
+from edgecap_train.distill.throughput import measure
 from edgecap_train.evaluation.evaluated import open_model
 from edgecap_train.models.encoder import build_encoder, encoder_class, load_pretrained
 from edgecap_train.models.yamnet import YamNet
@@ -241,6 +242,13 @@ def test_a_run_without_a_checkpoint_or_of_another_shape_cannot_be_started_from(
     other = build_student(wider, VOCABULARY)
     with pytest.raises(CheckpointError, match="another shape"):
         start_from_run(other, teaching_heads(other, wider.loss), trained.run, VOCABULARY)
+
+
+def test_the_rate_of_training_is_measured_with_and_without_loading_data(trained: Trained) -> None:
+    rates = measure(trained.recipe, trained.data, blocks=1, steps=1)
+    assert set(rates) == {"clips_per_second", "pure_clips_per_second", "share", "waiting"}
+    assert rates["share"] == pytest.approx(rates["clips_per_second"] / rates["pure_clips_per_second"])
+    assert 0.0 <= rates["waiting"] <= 1.0
 
 
 def test_a_development_recording_that_cannot_be_read_is_left_out_and_named(
