@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from edgecap.bundle.manifest import Precision
 from edgecap.cli.console import table
+from edgecap.runtimes import RUNTIMES
 from edgecap_export.bundle.bundles import created_by
 from edgecap_export.bundle.comparison import StageTime
 from edgecap_export.quantisation.layers import LayerError
@@ -91,10 +92,10 @@ class Report:
             f"{BASELINE}, {round(self.same_tokens * self.compared)} the same tokens as from PyTorch"
         ]
         if self.score_before is None or self.score_after is None or self.score_interval is None:
-            lines.append(
-                f"the {self.compared} generated sounds test that the bundle works, not how good its captions are; "
-                "to measure that, add --verify CSV with 50 or more recordings and their captions"
-            )
+            lines += [
+                f"The {self.compared} generated sounds test that the bundle works, not how good its captions are.",
+                "To measure that, add --verify CSV with 50 or more recordings and their captions.",
+            ]
         else:
             low, high = self.score_interval
             lines.append(
@@ -105,9 +106,11 @@ class Report:
 
     def lines(self) -> list[str]:
         """The report for the console."""
+        times = [f", {stage.ratio:.2f} of the time for a caption" for stage in self.stages if stage.name == "caption"]
         lines = [
-            f"{self.name} for {self.runtime}, {self.recipe.name}: {self.size_after / 1e6:.1f} MB, "
-            f"{self.size_after / self.size_before:.2f} of float32's {self.size_before / 1e6:.1f} MB",
+            f"{self.name} in {self.recipe.precision} for {RUNTIMES[self.runtime].title}: "
+            f"{self.size_after / 1e6:.1f} MB where float32 has {self.size_before / 1e6:.1f} MB{''.join(times)}",
+            f"recipe: {self.recipe.name}",
             "",
         ]
         lines += table(
