@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,24 @@ if TYPE_CHECKING:
 # interrupts. With a handler here, children start with the default again.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTEST_ADDOPTS", None)  # options of this run, such as --cov, are not for the runs that tests start
+
+
+UNTRACED = (Path("export"), Path("runtime/inference"))
+"""Folders of tests that run converters, which take up to twice as long under coverage's tracer."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Stop measuring coverage (`--cov`) for the tests of UNTRACED, with their fixtures."""
+    tracer = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+    folder = item.path.relative_to(Path(__file__).parent)
+    if tracer is None or not any(folder.is_relative_to(untraced) for untraced in UNTRACED):
+        return (yield)
+    tracer.stop()
+    try:
+        return (yield)
+    finally:
+        tracer.start()
 
 
 @pytest.fixture(scope="session")
