@@ -71,8 +71,8 @@ class AudioFile:
     def blocks(self) -> Iterator[Waveform]:
         """Checked blocks of shape (n, channels), float32 in [-1, 1].
 
-        Everything readable comes first; then AudioError is raised for a file that is damaged or shorter than it says.
-        It is raised at once for samples that are NaN or infinite.
+        Everything usable comes first; then AudioError is raised for a file that is damaged or shorter than it says, and
+        for a block that holds samples that are NaN or infinite.
         """
         position, fault = 0, ""
         while True:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgecap.audio.file import AudioFile, sound_files
 from edgecap.audio.resample import resampled
-from edgecap.audio.samples import to_int16, to_mono
+from edgecap.audio.samples import to_int16
 from edgecap.audio.windows import WindowPlan
 from edgecap.errors import AudioError, ConfigError
 from edgecap.types import Waveform
@@ -105,7 +105,7 @@ def pseudo_caption(teacher: Teacher, folder: Path, out: Path, recipe: PseudoReci
 def windows(file: Path, rate: int) -> Iterator[tuple[float, Waveform]]:
     """First second and samples (n,) at `rate` of each window of a file. Raises AudioError where it cannot be read."""
     with AudioFile(file) as sound:
-        blocks = resampled((to_mono(block) for block in sound.blocks()), sound.sample_rate, rate)
+        blocks = resampled(sound.mono(), sound.sample_rate, rate)
         length = round(SECONDS * rate)
         plan = WindowPlan(length=length, hop=length, shortest_tail=round(SHORTEST_SECONDS * rate))
         for window in plan.cut(blocks):
