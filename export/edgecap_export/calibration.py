@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgecap.audio.file import decode, sound_files
 from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.audio.samples import loudest_level
+from edgecap.errors import AudioError
 from edgecap.types import Waveform
 
 GAINS_DB = (0.0, -12.0, -24.0, -36.0)
@@ -36,33 +37,46 @@ class CalibrationSet:
     clips: int
     """Recordings they come from."""
     warnings: tuple[str, ...]
-    """What is wrong with them, in sentences that say what it does to ranges."""
+    """What is wrong with them, in sentences that say what it does to ranges; recordings that cannot be read first."""
 
 
 def read_calibration(folder: Path, front_end: FrontEnd, window_frames: int) -> CalibrationSet:
-    """The recordings in `folder` and below. Raises AudioError where there are none or one cannot be read."""
+    """The recordings in `folder` and below; those that cannot be read are left out and named in the warnings.
+
+    Raises AudioError where there are none or none can be read.
+    """
     paths = sound_files(folder)
     if len(paths) > MOST_WINDOWS:
         paths = [paths[index] for index in np.linspace(0, len(paths) - 1, MOST_WINDOWS).astype(int)]
     length = (window_frames - 1) * front_end.hop_length
-    windows = [(number, window) for number, path in enumerate(paths) for window in _windows(path, front_end, length)]
+    windows: list[tuple[int, Waveform]] = []
+    warnings: list[str] = []
+    for number, path in enumerate(paths):
+        try:
+            windows += [(number, window) for window in _windows(path, front_end, length)]
+        except AudioError as error:
+            warnings.append(f"skipped: {error}")
+    if not windows:
+        raise AudioError(f"none of the {len(paths)} recordings in {folder} can be read; the first: {warnings[0]}")
+    clips = len(paths) - len(warnings)
+    if warnings:
+        warnings.append(f"{len(warnings)} of {len(paths)} recordings in {folder} could not be read")
     levelled = [(number, window, gain) for number, window in windows for gain in GAINS_DB]
     if len(levelled) > MOST_WINDOWS:
         levelled = [levelled[index] for index in _spread_choice([number for number, _, _ in levelled])]
-    warnings = []
     if all(loudest_level(window, front_end.sample_rate) < SILENT_DBFS for _, window in windows):
         warnings.append(
             f"all recordings in {folder} are silent: the ranges fit silence, and anything louder will be clipped"
         )
-    elif len(paths) < ENOUGH_CLIPS:
+    elif clips < ENOUGH_CLIPS:
         warnings.append(
-            f"{len(paths)} recordings in {folder} are few: the ranges fit these sounds, and others may be "
+            f"{clips} recordings in {folder} are few: the ranges fit these sounds, and others may be "
             f"clipped; use at least {ENOUGH_CLIPS}, better 200"
         )
     log_mels = tuple(
         window_of(window * np.float32(10 ** (gain / 20)), front_end, window_frames) for _, window, gain in levelled
     )
-    return CalibrationSet(log_mels, len(paths), tuple(warnings))
+    return CalibrationSet(log_mels, clips, tuple(warnings))
 
 
 def window_of(samples: Waveform, front_end: FrontEnd, window_frames: int) -> NDArray[np.float32]:

@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgecap.audio.file import decode
 from edgecap.bundle.bundle import Bundle, BundleContent, write_bundle
 from edgecap.bundle.manifest import EncoderInput, Manifest, Precision
 from edgecap.captioner import Captioner
@@ -44,7 +43,9 @@ from edgecap_export.quantisation.quantise import simplified
 from edgecap_export.quantisation.ranges import student_ranges
 from edgecap_export.recipes import render_recipe
 from edgecap_export.runtimes import Calibration, Lowered, LoweringRequest, open_lowering
-from edgecap_train.evaluation.held_out import Reference, cider_d, read_references
+from edgecap_train.evaluation.evaluated import readable_windows
+from edgecap_train.evaluation.held_out import Reference, cider_d, read_scored_references
+from edgecap_train.evaluation.metrics import LEAST_CLIPS
 from edgecap_train.models.student import Student
 
 ROUNDS = 20
@@ -65,19 +66,23 @@ class Exporter:
     ) -> None:
         """`references` is a CSV of recordings with captions, `rounds` the repetitions of each timing.
 
-        `notify` gets the name of each step as it begins. The recordings are read at once, which may raise EdgecapError.
+        `notify` gets the name of each step as it begins. The recordings are read at once, which may raise EdgecapError;
+        `skipped` has the reasons for those that cannot be read.
         """
         self.source, self.encoder_input, self.rounds, self.notify = source, encoder_input, rounds, notify
         self.window = window_frames(source.student)
         self._equalised: tuple[Student, OnnxGraphs] | None = None
-        self._references: list[Reference] = read_references(references) if references is not None else []
         front_end = source.student.config.front_end
         seconds = (self.window - 1) * front_end.hop_length / front_end.sample_rate
         self.made_sounds: tuple[Waveform, ...] = tuple(sounds(front_end.sample_rate, seconds))
         """Three generated sounds of a whole window."""
-        self._clips = (
-            tuple(decode(row.file, front_end.sample_rate, seconds) for row in self._references) or self.made_sounds
-        )
+        self._references: list[Reference] = []
+        self._clips, self.skipped = self.made_sounds, tuple[str, ...]()
+        if references is not None:
+            self._references, clips, skipped = readable_windows(
+                read_scored_references(references), front_end.sample_rate, seconds=seconds, least=LEAST_CLIPS
+            )
+            self._clips, self.skipped = tuple(clips), tuple(one.reason for one in skipped)
 
     @cached_property
     def float_graphs(self) -> OnnxGraphs:

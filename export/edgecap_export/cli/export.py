@@ -4,6 +4,7 @@ list the command where it cannot run."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,6 +142,7 @@ def export(
     exporter = Exporter(
         source, references=verify, encoder_input=encoder_input, notify=lambda step: say("note", f"{step} …")
     )
+    _report_skipped(exporter.skipped)
     if "int8" in precisions and calibration is not None:
         for warning in exporter.calibrate(calibration):
             say("warning", warning)
@@ -148,6 +150,14 @@ def export(
         _explain(exporter, runtimes[0], json)
     else:
         _export(exporter, folders, force, report, json)
+
+
+def _report_skipped(reasons: Sequence[str]) -> None:
+    """Name the recordings of --verify that could not be read."""
+    for reason in reasons:
+        say("skipped", reason)
+    if reasons:
+        say("note", f"{len(reasons)} recordings of --verify could not be read; the scores are of the others")
 
 
 def _export(

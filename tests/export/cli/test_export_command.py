@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -204,6 +205,38 @@ def references(made: Path, folder: Path) -> Path:
     ]
     (folder / "said.csv").write_text("\n".join(["file,caption_1,caption_2", *rows]) + "\n")
     return folder / "said.csv"
+
+
+def test_a_recording_that_cannot_be_read_is_left_out_of_calibration_and_verification(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aac_metrics")
+    table = references(made, tmp_path)
+    with table.open("a") as file:
+        file.write(f"{tmp_path / 'broken.wav'},a dog,\n")
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    shutil.copytree(made / "recordings", tmp_path / "recordings")
+    (tmp_path / "recordings" / "torn.wav").write_bytes(b"no sound either")
+    arguments = ["export", str(made / "full"), "--int8", "--verify", str(table), "-o", str(tmp_path / "new")]
+    assert run([*arguments, "--calibration", str(tmp_path / "recordings"), "--force"]) == 0
+    errors = capsys.readouterr().err
+    for text in ("broken.wav", "1 recordings of --verify", "torn.wav", "1 of 4 recordings in"):
+        assert text in errors
+    for path in (tmp_path / "recordings").glob("[0-9]*"):
+        path.write_bytes(b"nothing")
+    again = ["export", str(made / "full"), "--int8", "-o", str(tmp_path / "newer")]
+    assert run([*again, "--calibration", str(tmp_path / "recordings")]) == 3
+    assert "none of the 4 recordings" in capsys.readouterr().err
+
+
+def test_a_table_with_one_recording_is_refused_before_the_export(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aac_metrics")
+    (tmp_path / "one.csv").write_text(f"file,caption_1\n{made / 'recordings' / '0.wav'},a dog\n")
+    arguments = ["export", str(made / "full"), "--verify", str(tmp_path / "one.csv"), "-o", str(tmp_path / "new")]
+    assert run(arguments) == 12
+    assert "needs at least 2" in capsys.readouterr().err
 
 
 def test_captions_are_scored_on_recordings_and_what_loses_too_much_is_not_written(

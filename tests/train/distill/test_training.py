@@ -30,7 +30,7 @@ from edgecap_train.distill.run_student import (
 from edgecap_train.distill.throughput import measure
 from edgecap_train.evaluation.evaluated import open_model
 from edgecap_train.models.encoder import build_encoder, encoder_class, load_pretrained
-from edgecap_train.models.yamnet import YamNet
+from edgecap_train.models.yamnet import FRONT_END, YamNet
 from edgecap_train.text.captions import SPECIALS
 from support.signals import noise, tone
 from support.small_student import SmallEncoder as OtherEncoder
@@ -256,8 +256,15 @@ def test_a_development_recording_that_cannot_be_read_is_left_out_and_named(
 ) -> None:
     soundfile.write(tmp_path / "tone.wav", tone(1.0), 16_000)
     (tmp_path / "broken.wav").write_bytes(b"nothing")
-    (tmp_path / "table.csv").write_text("file,caption_1\nbroken.wav,a tone\ntone.wav,a low tone\n")
-    recordings = DevelopmentSet(tmp_path / "table.csv", build_student(trained.recipe, VOCABULARY), VOCABULARY)
-    assert [reference.file.name for reference in recordings.references] == ["tone.wav"]
-    assert len(recordings.log_mels) == 1
+    soundfile.write(tmp_path / "other.wav", tone(1.0, 8_000), 8_000)
+    rows = ["broken.wav,AudioCaps,a tone,b,c,d,e", "tone.wav,AudioCaps,a low tone,b,c,d,e", "other.wav,Other,a tone"]
+    (tmp_path / "table.csv").write_text(
+        "\n".join(["file,dataset,caption_1,caption_2,caption_3,caption_4,caption_5", *rows])
+    )
+    recordings = DevelopmentSet(tmp_path / "table.csv", FRONT_END, VOCABULARY)
+    assert [reference.file.name for reference in recordings.references] == ["tone.wav", "other.wav"]
+    assert len(recordings.log_mels) == 2
+    scores = recordings.scores(["a low tone", "a tone"])  # AudioCaps' one clip alone has no CIDEr-D
+    assert scores["clips"] == 2
+    assert scores["cider_d"] == scores["cider_d_all"]
     assert "broken.wav" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import importlib
 import io
 import json
 import math
@@ -27,7 +28,7 @@ from edgecap_train.checkpoints.checkpoint import save_student
 from edgecap_train.evaluation import held_out as evaluation
 from edgecap_train.evaluation import lexical, metrics
 from edgecap_train.evaluation.evaluated import EvaluatedBundle, EvaluatedCheckpoint, first_windows, open_model
-from edgecap_train.evaluation.held_out import caption_all, cider_d, read_references
+from edgecap_train.evaluation.held_out import caption_all, cider_d, read_references, read_scored_references
 from edgecap_train.evaluation.metrics import METRICS, Clips, MetricSpec, MetricUnavailableError
 from edgecap_train.evaluation.page import spectrogram_png
 from edgecap_train.evaluation.sentence_metrics import similarity, spice
@@ -165,6 +166,72 @@ def test_what_needs_files_that_are_not_here_is_named_with_the_reason(
 def test_scoring_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="0 captions"):
         metrics.score([], [])
+
+
+def test_one_clip_has_no_cider_d_and_all_other_scores() -> None:
+    scores = metrics.score(CAPTIONS[:1], REFERENCES[:1])
+    assert scores.metrics["bleu_1"].mean == pytest.approx(1.0)
+    assert scores.metrics["rouge_l"].mean == scores.metrics["distinct"].mean == 1.0
+    assert scores.missing["cider_d"] == scores.missing["spider"] == "it needs at least 2 clips, and there is 1"
+
+
+def test_references_without_a_word_are_left_out() -> None:
+    blanks = [(*clip, "...", "  ", "-") for clip in REFERENCES]
+    scores = metrics.score(CAPTIONS, blanks)
+    plain = metrics.score(CAPTIONS, REFERENCES)
+    assert {name: metric.mean for name, metric in scores.metrics.items()} == {
+        name: metric.mean for name, metric in plain.metrics.items()
+    }
+    with pytest.raises(ValueError, match="clip 1 has no reference with a word"):
+        Clips(CAPTIONS[:2], [("a dog",), ("...",)])
+
+
+def test_captions_with_accents_have_the_cider_d_that_aac_metrics_gives_their_words() -> None:
+    captions = ["un chien aboie près d'un café", "une forêt naïve", "le vent à 10:30"]
+    human = [
+        ["un chien aboie au café", "un chien près du cafe\u0301"],
+        ["la forêt est naïve", "une forêt"],
+        ["le vent à 10:30", "du vent"],
+    ]
+    spaced = [[text.replace("\u0301", "").replace("cafe", "café") for text in clip] for clip in human]
+    module = importlib.import_module("aac_metrics.functional.cider_d")
+    expected, _ = module.cider_d(captions, spaced)
+    assert cider_d(captions, human).mean == pytest.approx(float(expected["cider_d"]), abs=1e-9)
+
+
+@pytest.mark.parametrize("rows", ["noise.wav,A,rain", "noise.wav,A,rain\nbroken.ogg,A,a dog", "tone.flac,B,...,a tone"])
+def test_a_table_with_one_usable_clip_is_scored_by_what_one_clip_has(
+    rows: str, tiny_folder: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = table.parent / "one.csv"
+    one.write_text(f"file,dataset,caption_1,caption_2\n{rows}\n")
+    page = table.parent / "page.html"
+    assert run(["evaluate", str(tiny_folder), "--data", str(one), "--html", str(page)]) == 0
+    output = capsys.readouterr()
+    assert "CIDEr-D was not computed: it needs at least 2 clips, and there is 1" in output.err
+    assert re.search(r"^ROUGE-L +\d", output.out, re.MULTILINE)
+    assert "CIDEr-D" not in output.out
+    assert "the worst by ROUGE-L first" in page.read_text()
+
+
+def test_a_data_set_that_leaves_one_clip_is_scored_likewise(
+    tiny_folder: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", str(tiny_folder), "--data", str(table), "--dataset", "B", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert "at least 2 clips" in document["missing"]["cider_d"]
+    assert "rouge_l" in document["metrics"]
+
+
+def test_what_is_to_be_scored_by_cider_d_needs_two_recordings_that_can_be_read(table: Path) -> None:
+    assert len(read_scored_references(table)) == 4
+    one = table.parent / "one.csv"
+    one.write_text("file,caption_1\nnoise.wav,rain\n")
+    with pytest.raises(TableError, match=r"one.csv names 1 recording, and a score needs at least 2"):
+        read_scored_references(one)
+    one.write_text("file,caption_1\nnoise.wav,rain\nbroken.ogg,a dog\n")
+    with pytest.raises(AudioError, match="1 of 2 recordings can be read, and a score needs at least 2"):
+        first_windows(read_scored_references(one), 16_000, least=2)
 
 
 def test_a_bundle_is_scored_and_a_broken_recording_is_left_out_and_named(

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgecap.cli import run
-from edgecap.errors import AudioError, CheckpointError, ConfigError, RecipeError, TrainingDataError
+from edgecap.errors import AudioError, CheckpointError, ConfigError, RecipeError, TableError, TrainingDataError
 from edgecap.util.progress import Progress, no_progress
 from edgecap_train.data.batches import ShardStream
 from edgecap_train.data.pseudo import PseudoRecipe, pseudo_caption, windows
@@ -95,6 +95,15 @@ def test_a_teacher_learns_from_nothing_and_captions_sounds(trained: Path) -> Non
     assert teacher.embedding(tone(1.0, 32_000)).shape == (128,)
     assert teacher.frames(tone(1.0, 32_000)).shape == (32, 128)
     assert isinstance(teacher.captions(tone(1.0, 32_000))[0], str)
+
+
+def test_a_development_set_of_one_recording_is_refused_before_anything_is_learnt(data: Path, tmp_path: Path) -> None:
+    recipe = read_document(data / "recipe.toml", TeacherRecipe)
+    one = data / "one.csv"
+    one.write_text("file,caption_1\ntone.wav,a tone\n")
+    with pytest.raises(TableError, match="names 1 recording, and a score needs at least 2"):
+        train_htsat_bart(recipe, data / "train.csv", tmp_path / "run", development=one)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_of_a_teacher_that_has_ended_is_left_as_it_is(data: Path, trained: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def _write_page(path: Path, model: EvaluatedModel, captioned: list[Captioned], s
             decode(j.reference.file, model.front_end.sample_rate, WINDOW_SECONDS),
             j.reference.captions,
             {model.name: j.caption},
-            {n: scores.metrics[n].clips[i] for n in ("cider_d", "rouge_l")},
+            {n: scores.metrics[n].clips[i] for n in ("cider_d", "rouge_l") if n in scores.metrics},
         )
         for i, j in enumerate(captioned)
     ]

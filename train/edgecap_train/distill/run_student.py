@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgecap.audio.frontend import log_mel
+from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.errors import CheckpointError, RecipeError, TrainingDataError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.checkpoints.lite2 import measure_statistics
@@ -25,7 +25,8 @@ from edgecap_train.distill.losses import TeachingHeads, teaching_heads
 from edgecap_train.distill.recipe import TrainingRecipe
 from edgecap_train.distill.task import Prepare, StudentTask, augmenting, best_student
 from edgecap_train.evaluation.evaluated import first_windows
-from edgecap_train.evaluation.held_out import Reference, caption_all, cider_d, read_references
+from edgecap_train.evaluation.held_out import Reference, caption_all, cider_d, read_scored_references
+from edgecap_train.evaluation.metrics import LEAST_CLIPS
 from edgecap_train.models.encoder import Encoder, encoder_class, load_pretrained
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.student import Student, StudentConfig
@@ -118,9 +119,10 @@ def mix_encoder(student: Student, untrained: dict[str, torch.Tensor], share: flo
 class DevelopmentSet:
     """Scores a student on recordings with human captions; the spectrograms are computed once."""
 
-    def __init__(self, table: Path, student: Student, vocabulary: tuple[str, ...]) -> None:
-        front_end = student.config.front_end
-        self.references, sounds = first_windows(read_references(table), front_end.sample_rate)
+    def __init__(self, table: Path, front_end: FrontEnd, vocabulary: tuple[str, ...]) -> None:
+        """Raises TableError and AudioError, also where fewer recordings can be read than a score needs."""
+        references = read_scored_references(table)
+        self.references, sounds = first_windows(references, front_end.sample_rate, least=LEAST_CLIPS)
         self.log_mels = [log_mel(samples, front_end) for samples in sounds]
         self.vocabulary = vocabulary
 
@@ -130,7 +132,9 @@ class DevelopmentSet:
 
     def scores(self, captions: list[str]) -> dict[str, float]:
         """CIDEr-D over all clips, and over AudioCaps' clips with five captions ("cider_d", the one that decides)."""
-        five = [index for index, r in enumerate(self.references) if _decides(r)] or list(range(len(captions)))
+        five = [index for index, r in enumerate(self.references) if _decides(r)]
+        if len(five) < LEAST_CLIPS:
+            five = list(range(len(captions)))
         decisive = cider_d([captions[i] for i in five], [self.references[i].captions for i in five])
         every = cider_d(captions, [r.captions for r in self.references])
         more = {"clips": len(five), "cider_d_all": every.mean, "distinct": len(set(captions)) / len(captions)}
@@ -166,6 +170,7 @@ def train_student(
     torch.manual_seed(recipe.seed)
     vocabulary = data_vocabulary(data)
     student = build_student(recipe, vocabulary)
+    development_set = DevelopmentSet(development, student.config.front_end, vocabulary)
     first = _first_shard(recipe, data, audio_only)
     heads = teaching_heads(student, recipe.loss, first.frames.shape[2])
     if recipe.loss.tags:
@@ -179,7 +184,6 @@ def train_student(
         start_from_run(student, heads, start.run, vocabulary)
         if start.weights is not None:
             mix_encoder(student, untrained, recipe.model.encoder_share)
-    development_set = DevelopmentSet(development, student, vocabulary)
     tokenizer, encoder = Tokenizer(vocabulary), student.encoder
     write_best = best_student(run / "student.safetensors", vocabulary, recipe.name)
     frozen = recipe.model.freeze_encoder

@@ -132,20 +132,40 @@ def caption_recordings(
     return captioned, skipped
 
 
-def first_windows(references: Sequence[Reference], rate: int) -> tuple[list[Reference], list[Waveform]]:
-    """The recordings that can be read and the first ten seconds of each, (n,) at `rate`; the log names the others.
+def readable_windows(
+    references: Sequence[Reference], rate: int, *, seconds: float = WINDOW_SECONDS, least: int = 1
+) -> tuple[list[Reference], list[Waveform], list[Skipped]]:
+    """The recordings that can be read, the first `seconds` of each, (n,) at `rate`, and the recordings left out.
 
-    Raises AudioError where none can be read.
+    Raises AudioError where fewer than `least` can be read.
     """
-    readable, sounds = [], []
+    readable, sounds, skipped = [], [], []
     for reference in references:
         try:
-            sounds.append(decode(reference.file, rate, WINDOW_SECONDS))
+            sounds.append(decode(reference.file, rate, seconds))
             readable.append(reference)
         except AudioError as error:
-            log.warning("left out: %s", error)
-    if len(readable) < len(references):
-        log.warning("%d of %d recordings cannot be read", len(references) - len(readable), len(references))
+            skipped.append(Skipped(reference.file, str(error)))
     if not readable:
-        raise AudioError(f"none of the {len(references)} recordings can be read; is the table beside its audio?")
+        raise AudioError(
+            f"none of the {len(references)} recordings can be read; is the table beside its audio? "
+            f"The first: {skipped[0].reason}"
+        )
+    if len(readable) < least:
+        raise AudioError(
+            f"{len(readable)} of {len(references)} recordings can be read, and a score needs at least {least}; "
+            "name a table with more recordings"
+        )
+    return readable, sounds, skipped
+
+
+def first_windows(
+    references: Sequence[Reference], rate: int, *, least: int = 1
+) -> tuple[list[Reference], list[Waveform]]:
+    """As `readable_windows`; the log names the recordings that were left out."""
+    readable, sounds, skipped = readable_windows(references, rate, least=least)
+    for one in skipped:
+        log.warning("left out: %s", one.reason)
+    if skipped:
+        log.warning("%d of %d recordings cannot be read", len(skipped), len(references))
     return readable, sounds

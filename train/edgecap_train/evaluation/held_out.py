@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgecap.errors import TableError
 from edgecap_train.evaluation.lexical import cider_d as compute_cider_d
-from edgecap_train.evaluation.metrics import Clips, Metric
+from edgecap_train.evaluation.metrics import LEAST_CLIPS, Clips, Metric
 from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
 from edgecap_train.text.captions import read_table
@@ -43,6 +43,17 @@ def read_references(path: Path) -> list[Reference]:
     return references
 
 
+def read_scored_references(path: Path) -> list[Reference]:
+    """The same of a table whose recordings are to be scored. Raises TableError, also for fewer than CIDEr-D needs."""
+    references = read_references(path)
+    if len(references) < LEAST_CLIPS:
+        raise TableError(
+            f"{path.name} names {len(references)} recording, and a score needs at least {LEAST_CLIPS}; "
+            "name a table with more recordings"
+        )
+    return references
+
+
 def clip_id(file: Path) -> str:
     """The YouTube id in the name of a development recording: all after the first two underscores."""
     return file.stem.split("__", 1)[-1]
@@ -54,7 +65,7 @@ def held_out(table: Path) -> frozenset[str]:
 
 
 def cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Metric:
-    """CIDEr-D of one caption for each clip. Raises MissingDependencyError without aac-metrics."""
+    """CIDEr-D of one caption for each of at least two clips. Raises MissingDependencyError without aac-metrics."""
     return compute_cider_d(Clips(captions, references))
 
 

@@ -15,10 +15,12 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap_train.text.captions import tokenize
+from edgecap_train.text.treebank import treebank_words
 
 DRAWS = 2_000
 """Bootstrap samples of the clips."""
+LEAST_CLIPS = 2
+"""Clips that CIDEr-D needs: it weighs words by the share of the clips that have them."""
 Floats = NDArray[np.float64]
 
 
@@ -50,10 +52,12 @@ class MetricSpec:
     """"module:function" below `edgecap_train.evaluation`: `Clips` → `Metric`."""
     needs: str = "aac-metrics"
     """What is missing where its imports fail."""
+    least_clips: int = 1
+    """With fewer clips it has no meaning."""
 
 
 METRICS = (
-    MetricSpec("cider_d", "CIDEr-D", "lexical:cider_d"),
+    MetricSpec("cider_d", "CIDEr-D", "lexical:cider_d", least_clips=LEAST_CLIPS),
     MetricSpec("bleu_1", "BLEU-1", "lexical:bleu_1"),
     MetricSpec("bleu_2", "BLEU-2", "lexical:bleu_2"),
     MetricSpec("bleu_3", "BLEU-3", "lexical:bleu_3"),
@@ -66,7 +70,7 @@ METRICS = (
     MetricSpec("meteor", "METEOR", "sentence_metrics:meteor"),
     MetricSpec("spice", "SPICE", "sentence_metrics:spice"),
     MetricSpec("fense", "FENSE", "sentence_metrics:fense"),
-    MetricSpec("spider", "SPIDEr", "sentence_metrics:spider"),
+    MetricSpec("spider", "SPIDEr", "sentence_metrics:spider", least_clips=LEAST_CLIPS),
 )
 TITLES = {spec.name: spec.title for spec in METRICS}
 
@@ -81,20 +85,26 @@ class Scores:
 
 
 class MetricUnavailableError(Exception):
-    """A metric cannot be computed on this machine; the message gives the reason."""
+    """A metric cannot be computed of these clips or on this machine; the message gives the reason."""
 
 
 class Clips:
     """Captions and references of a set of clips, in the forms that metrics take."""
 
     def __init__(self, captions: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0) -> None:
-        """`references` has at least one human caption for each clip; `seed` draws the bootstrap."""
+        """`references` has at least one human caption with a word for each clip; `seed` draws the bootstrap.
+
+        References without a word ("...") are left out. Raises ValueError for a clip that has no others.
+        """
         if not captions or len(captions) != len(references):
             raise ValueError(f"{len(captions)} captions cannot be scored against {len(references)} clips")
-        self.captions, self.references = list(captions), [list(clip) for clip in references]
-        self.words = [" ".join(tokenize(text)) for text in captions]
-        """Lower-case captions without punctuation, as the vocabulary is."""
-        self.reference_words = [[" ".join(tokenize(text)) for text in clip] for clip in references]
+        pairs = [[(text, words) for text in clip if (words := treebank_words(text))] for clip in references]
+        if not all(pairs):
+            raise ValueError(f"clip {pairs.index([])} has no reference with a word")
+        self.captions, self.references = list(captions), [[text for text, _ in clip] for clip in pairs]
+        self.words = [" ".join(treebank_words(text)) for text in captions]
+        """Lower-case captions without punctuation, as pycocoevalcap counts words."""
+        self.reference_words = [[" ".join(words) for _, words in clip] for clip in pairs]
         self.draws = np.random.default_rng(seed).integers(0, len(captions), (DRAWS, len(captions)))
         """Clips of each bootstrap sample, (draws, clips)."""
         self._metrics: dict[str, Metric] = {}
@@ -107,6 +117,8 @@ class Clips:
 
     def metric(self, spec: MetricSpec) -> Metric:
         """One metric of the table, computed once. Raises MetricUnavailableError, MissingDependencyError."""
+        if len(self.captions) < spec.least_clips:
+            raise MetricUnavailableError(f"it needs at least {spec.least_clips} clips, and there is 1")
         if spec.name not in self._metrics:
             module, _, name = spec.function.partition(":")
             try:

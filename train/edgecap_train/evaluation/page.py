@@ -66,19 +66,20 @@ def page(
     notes: Sequence[str] = (),
     audio: Literal["embed", "link"] = "embed",
 ) -> str:
-    """The whole page as HTML, the worst clips (by CIDEr-D) first."""
+    """The whole page as HTML, the worst clips first: by CIDEr-D, or by ROUGE-L where there is none."""
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{m.mean:.3f}</td><td>[{m.low:.3f}, {m.high:.3f}]</td></tr>"
         for name, m in metrics.items()
     )
-    ordered = sorted(entries, key=lambda entry: entry.scores.get("cider_d", 0.0))
+    decisive, name_of_it = ("cider_d", "CIDEr-D") if "CIDEr-D" in metrics else ("rouge_l", "ROUGE-L")
+    ordered = sorted(entries, key=lambda entry: entry.scores.get(decisive, 0.0))
     articles = "".join(_article(entry, front_end, audio) for entry in ordered)
     remarks = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         f"<h1>{html.escape(title)}</h1><table><tr><th>metric</th><th>mean</th><th>95 % interval</th></tr>{rows}</table>"
-        f"{remarks}<p>{len(entries)} recordings, the worst by CIDEr-D first.</p>{articles}</body></html>\n"
+        f"{remarks}<p>{len(entries)} recordings, the worst by {name_of_it} first.</p>{articles}</body></html>\n"
     )
 
 

@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgecap.audio.file import decode
 from edgecap.errors import TrainingDataError
 from edgecap.types import Waveform
 from edgecap.util.progress import Progress
 from edgecap_train.data.pool import SAMPLE_RATE, Pool, PoolClip
 from edgecap_train.data.scenes import to_student_rate
 from edgecap_train.data.shards import write_shard
+from edgecap_train.evaluation.evaluated import first_windows
 from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.yamnet import FRONT_END
@@ -165,8 +165,8 @@ def _mixed(parts: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
 
 
 def _recordings(references: Sequence[Reference]) -> Iterator[StudyScene]:
-    for reference in references:
-        samples = decode(reference.file, SAMPLE_RATE, RECORDING_SECONDS)
+    readable, sounds = first_windows(references, SAMPLE_RATE)
+    for reference, samples in zip(readable, sounds, strict=True):
         yield StudyScene(samples, [tokenize(text) for text in reference.captions])
 
 

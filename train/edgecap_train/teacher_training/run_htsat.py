@@ -10,7 +10,8 @@ import torch
 
 from edgecap.util.files import write_atomically
 from edgecap_train.evaluation.evaluated import first_windows
-from edgecap_train.evaluation.held_out import cider_d, read_references
+from edgecap_train.evaluation.held_out import cider_d, read_references, read_scored_references
+from edgecap_train.evaluation.metrics import LEAST_CLIPS
 from edgecap_train.teacher_training.htsat_training import RecordingStream, TeacherRecipe, TeacherTask
 from edgecap_train.teachers.bart_tokenizer import (
     MERGES_FILE,
@@ -44,6 +45,7 @@ def train_htsat_bart(
     `weights`: checkpoints to start from, whole or partial, the later ones over the earlier. `words`: folder
     with BART's tokenizer; without it pieces are learnt from the captions of `data`.
     """
+    held_out, sounds = first_windows(read_scored_references(development), SAMPLE_RATE, least=LEAST_CLIPS)
     references = read_references(data)
     with accelerator().main_process_first():
         pieces = _pieces(recipe, [text for r in references for text in r.captions], run, words)
@@ -61,7 +63,6 @@ def train_htsat_bart(
     model.to(accelerator().device)
     stream = RecordingStream(references, pieces, recipe.seed, recipe.optimizer.batch, part=process_part())
     bart_words = read_bart_words(run / VOCABULARY_FILE, pieces.size)
-    held_out, sounds = first_windows(read_references(development), SAMPLE_RATE)
 
     def evaluate(candidate: HtsatBart) -> dict[str, float]:
         teacher = HtsatBartTeacher(candidate, bart_words)

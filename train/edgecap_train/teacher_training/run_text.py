@@ -15,7 +15,8 @@ from edgecap_train.data.pool import decode_pool
 from edgecap_train.data.prepare import Sources
 from edgecap_train.data.targets import score_pool
 from edgecap_train.evaluation.evaluated import first_windows
-from edgecap_train.evaluation.held_out import Reference, cider_d, clip_id, held_out, read_references
+from edgecap_train.evaluation.held_out import Reference, cider_d, clip_id, held_out, read_scored_references
+from edgecap_train.evaluation.metrics import LEAST_CLIPS
 from edgecap_train.teacher_training.score_noise import ScoreSimulator
 from edgecap_train.teacher_training.text_teacher import TextRecipe, TextStream, TextTask, examples
 from edgecap_train.teachers.htsat_bart import BEAM
@@ -84,11 +85,11 @@ def train_text_teacher(  # noqa: PLR0917
     `labels` as in `text_stream`; the captions of the development set are not learnt. Raises TableError, AudioError,
     CheckpointError, TrainingDataError, and TrainingError for a run that diverges.
     """
-    references = read_references(development)
+    references = read_scored_references(development)
+    readable, sounds = first_windows(references, SAMPLE_RATE, least=LEAST_CLIPS)
     with accelerator().main_process_first():
         sources = replace(sources, held_out=held_out(development))
         stream = text_stream(recipe, sources, run / "cache", labels, references, least_count)
-    readable, sounds = first_windows(references, SAMPLE_RATE)
     tagger = load_tagger(sources.tagger)
     with torch.inference_mode():
         logits = [tagger(torch.from_numpy(samples)[None]).logits[0] for samples in sounds]
