@@ -121,6 +121,9 @@ def _run(config: ListenConfig) -> str:
 class _Console(Sink):
     """The output on the terminal: lines, JSON or the live view. Opened last, so that no error appears in a view."""
 
+    fatal = (typer.Exit,)
+    """Nobody reads the output any more."""
+
     def __init__(self) -> None:
         self._events = self._windows = Sink()
         self._lock = threading.Lock()

@@ -31,7 +31,10 @@ class Heat:
 
 def look(root: Path = ROOT) -> Heat:
     """Read the temperature and the throttle word; unreadable values count as unknown and not hot."""
-    zones = [_number(path, 10) for path in root.glob("class/thermal/thermal_zone*/temp")]
+    try:
+        zones = [_number(path, 10) for path in root.glob("class/thermal/thermal_zone*/temp")]
+    except OSError:  # as where no more files can be opened
+        zones = []
     known = [zone / 1000.0 for zone in zones if zone is not None]
     word = _number(root / "devices/platform/soc/soc:firmware/get_throttled", 16) or 0
     return Heat(max(known, default=None), bool(word & THROTTLED_NOW), bool(word & 1))

@@ -1,15 +1,63 @@
-"""A small HTTP server of the standard library: starts at once, is silent, and holds a bounded number of requests."""
+"""A small HTTP server of the standard library: starts at once, is silent, and holds a bounded number of requests.
+
+A visitor has a limited time for its whole request, not for each read. Where all places are taken, the visitor that has
+been sending its request for the longest time loses its place, so slow ones cannot keep others out.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import socket
 import sys
 import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
 from edgecap.errors import OutputError
+
+CUT_SECONDS = 0.5
+"""Longest wait for the place of a visitor that was cut off."""
+NO_FILES_SECONDS = 0.1
+"""Pause where a connection cannot be accepted because no more files can be opened."""
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\\\[\]]+)(?::\d{1,5})?")
+"""A name or address, and the port where there is one."""
+
+
+def own_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
+    """Host names, in lower case, under which a server at `host` may be requested; `more` are further ones."""
+    machine = socket.gethostname().lower()
+    short = machine.partition(".")[0]
+    return frozenset({"localhost", host.lower(), machine, short, f"{short}.local", *(name.lower() for name in more)})
+
+
+def names_this_machine(header: str | None, names: Iterable[str]) -> bool:
+    """Whether a Host header is one of `names` or an address: only names can be pointed elsewhere (DNS rebinding)."""
+    match = HOST.fullmatch((header or "").lower())
+    if match is None:
+        return False
+    name = match[1].strip("[]")
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in names
+    return True
+
+
+class TimedRequest(BaseHTTPRequestHandler):
+    """A request of which only the head is limited in time: what is uploaded or streamed after it may take longer."""
+
+    server: HttpServer
+
+    def parse_request(self) -> bool:
+        """Read the head; then the time limit no longer applies."""
+        complete = super().parse_request()
+        self.server.forget(self.connection)
+        return complete
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -19,16 +67,30 @@ class HttpServer(ThreadingHTTPServer):
     request_queue_size = 32
 
     def __init__(
-        self, host: str, port: int, handler: type[BaseHTTPRequestHandler], *, name: str, most_requests: int, option: str
+        self,
+        host: str,
+        port: int,
+        handler: type[BaseHTTPRequestHandler],
+        *,
+        name: str,
+        most_requests: int,
+        option: str,
+        request_seconds: float | None = None,
     ) -> None:
-        """Bind to the port; requests beyond `most_requests` at once are turned away.
+        """Bind to the port; at most `most_requests` are served at once.
 
+        `request_seconds` limits the whole of a request and its answer, or its head if `handler` is a `TimedRequest`.
         `name` is what is served, as "metrics"; `option` is the command-line option that chooses the address. Raises
         OutputError where the port is taken or not permitted.
         """
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.host, self._name = host, name
         self._slots = threading.BoundedSemaphore(most_requests)
+        self._seconds = request_seconds
+        self._lock = threading.Lock()
+        """Guards the deadlines."""
+        self._deadlines: dict[socket.socket, float] = {}
+        """Connections with a time limit, the oldest first."""
         self._thread: threading.Thread | None = None
         try:
             super().__init__((host, port), handler)
@@ -65,14 +127,28 @@ class HttpServer(ThreadingHTTPServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.host, self.port
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. Raises OSError, after a pause: without one a lack of files would keep this loop busy."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(NO_FILES_SECONDS)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
-        """Give the request a thread where a slot is free."""
-        if not self._slots.acquire(blocking=False):
+        """Give the request a thread where a slot is free, or becomes free by cutting off the slowest visitor."""
+        if not self._slots.acquire(blocking=False) and not (
+            self._cut_oldest() and self._slots.acquire(timeout=CUT_SECONDS)
+        ):
             self.shutdown_request(request)
             return
+        if self._seconds is not None:
+            with self._lock:
+                self._deadlines[request] = time.monotonic() + self._seconds
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread could be started
+            self.forget(request)
             self._slots.release()
             raise
 
@@ -81,7 +157,34 @@ class HttpServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.forget(request)
             self._slots.release()
+
+    def service_actions(self) -> None:
+        """Cut off visitors whose time is over; called twice a second."""
+        now = time.monotonic()
+        with self._lock:
+            late = [connection for connection, deadline in self._deadlines.items() if deadline <= now]
+        for connection in late:
+            self._cut(connection)
+
+    def forget(self, connection: socket.socket) -> None:
+        """The time limit of a connection no longer applies."""
+        with self._lock:
+            self._deadlines.pop(connection, None)
+
+    def _cut_oldest(self) -> bool:
+        with self._lock:
+            oldest = next(iter(self._deadlines), None)
+        if oldest is not None:
+            self._cut(oldest)
+        return oldest is not None
+
+    def _cut(self, connection: socket.socket) -> None:
+        """End a connection; its thread then reads an end of file, or fails to write."""
+        self.forget(connection)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """Ignore a client that left; report anything else."""

@@ -32,7 +32,7 @@ def test_sinks_that_store_are_opened_first_then_views_then_the_others(captioner:
     output = OutputConfig(csv=str(tmp_path / "a.csv"), journal=str(tmp_path / "a.db"))
     view = Sink()
     sinks = list(open_sinks(SinkContext(ListenConfig(output=output), captioner, ignore), [view]))
-    assert [type(sink).__name__ for sink in sinks] == ["Journal", "Sink", "TextFile"]
+    assert [sink.name for sink in sinks] == ["--journal", "the view", "--csv"]
     for sink in sinks:
         sink.close()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from edgecap.captioner import Captioner
+from edgecap.errors import reason_of
 from edgecap.live.config.listen_config import ListenConfig, microphones
 from edgecap.live.events.event import Change
 from edgecap.live.pipeline.status import StatusSnapshot
@@ -30,9 +31,11 @@ class Sink:
 
     wants_audio = False
     """Whether `on_audio` is called."""
+    fatal: tuple[type[Exception], ...] = ()
+    """Exceptions that end the listener; after any other the sink is closed and opened again later."""
 
     def on_event(self, change: Change) -> None:
-        """An event began, was updated or ended. Raises OutputError where listening on makes no sense."""
+        """An event began, was updated or ended."""
 
     def on_status(self, status: StatusSnapshot) -> None:
         """The status of a source after a step, some four times a second or more."""
@@ -185,9 +188,11 @@ class Outbox(Generic[Item]):
         for attempt in range(1, self._tries + 1):
             try:
                 self._deliver(item)
-            except NotDeliveredError as error:
-                last = not error.again or attempt == self._tries
-                self._report(str(error), last)
+            except Exception as error:  # an unexpected one must not end the thread
+                again = isinstance(error, NotDeliveredError) and error.again
+                last = not again or attempt == self._tries
+                known = isinstance(error, NotDeliveredError)
+                self._report(str(error) if known else f"{type(error).__name__}: {reason_of(error)}", last)
                 if last:
                     return False
                 if not self._pause(delay):

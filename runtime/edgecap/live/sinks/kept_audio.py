@@ -12,7 +12,8 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class KeptAudio(Sink):
         self._cleaned, self._since = clock(), self._wall()
         self._attempt = Attempts(
             notify,
-            (OSError, RuntimeError),  # soundfile's own errors are RuntimeErrors
+            (OSError, RuntimeError),
             lambda error: f"no sound can be kept in {folder} ({error}); free space, and later events will be kept",
         )
         try:
@@ -82,7 +83,7 @@ class KeptAudio(Sink):
         while held and held[0][1] < end - self._hold:
             held.popleft()
         if source in self._files:
-            self._attempt(lambda: self._files[source].add(samples))
+            self._attempt(lambda: self._add(source, samples))
 
     def on_event(self, change: Change) -> None:
         """Begin or finish a file. A full disk is reported, and the next event tried again."""
@@ -106,17 +107,24 @@ class KeptAudio(Sink):
         while self._files:
             self._attempt(self._files.popitem()[1].close)
 
+    def _add(self, source: str, samples: Waveform) -> None:
+        """Append to a file; one that cannot be written further is given up."""
+        try:
+            self._files[source].add(samples)
+        except BaseException:
+            self._files.pop(source).discard()
+            raise
+
     def _begin(self, event: Event) -> None:
         """Open the file of an event with the sound from a little before it on."""
         if event.source in self._files:
             self._files.pop(event.source).close()
         stamp = datetime.fromtimestamp(event.began).strftime("%Y%m%dT%H%M%S")
         name = f"{stamp}-{event.id}-{secrets.token_hex(4)}.flac"
-        file = _File(self._folder, name, self._rate)
-        self._files[event.source] = file
+        self._files[event.source] = _File(self._folder, name, self._rate)
         for samples, end in self._held.get(event.source, ()):
             late = event.start - LEAD_IN - (end - samples.size / self._rate)
-            file.add(samples[max(0, round(late * self._rate)) :])
+            self._add(event.source, samples[max(0, round(late * self._rate)) :])
 
     def _clean(self) -> None:
         """Delete what is too old, and what a killed listener left unfinished."""
@@ -138,27 +146,95 @@ class KeptAudio(Sink):
 
 
 class _File:
-    """A sound file that grows."""
+    """A sound file that grows. It gets its name only if everything was written; else it is removed."""
 
     def __init__(self, folder: Path, name: str, sample_rate: int) -> None:
         import soundfile
 
         self.path, self._complete = folder / f".{name}.part", folder / name
         self.path.touch(mode=0o600, exist_ok=False)
-        self._sound: Any = soundfile.SoundFile(self.path, "w", sample_rate, 1, format="FLAC", subtype="PCM_16")
+        self._disk = _Disk(self.path)
+        try:
+            self._sound: Any = soundfile.SoundFile(self._disk, "w", sample_rate, 1, format="FLAC", subtype="PCM_16")
+            self._disk.check()
+        except BaseException:
+            self._disk.close()
+            self.path.unlink(missing_ok=True)
+            raise
         self._left = round(MOST_SECONDS * sample_rate)
 
     def add(self, samples: Waveform) -> None:
-        """Append samples, as long as the file may still grow."""
+        """Append samples, as long as the file may still grow. Raises OSError."""
         samples = samples[: self._left]
         self._left -= samples.size
         if samples.size:
-            self._sound.write(np.clip(samples, -1.0, 1.0))
+            with self._disk.checked():
+                self._sound.write(np.clip(samples, -1.0, 1.0))
 
     def close(self) -> None:
-        """Finish it and give it its name."""
-        self._sound.close()
-        self.path.rename(self._complete)
+        """Finish it and give it its name. Raises OSError; then it is removed."""
+        try:
+            with self._disk.checked():
+                self._sound.close()
+            self._disk.close()
+            self.path.rename(self._complete)
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Close and remove it."""
+        with suppress(Exception):  # the disk refuses the rest too
+            self._sound.close()
+        self._disk.close()
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+class _Disk:
+    """A file for libsndfile, which has no word for the system's reason of a failure: it is kept here."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("r+b", buffering=0)
+        self._error: OSError | None = None
+        self.tell = self._file.tell
+
+    def write(self, data: bytes) -> int:
+        """Write all of it; 0 after a failure, since an exception cannot pass through the library."""
+        left = memoryview(data)
+        try:
+            while left and self._error is None:
+                left = left[self._file.write(left) or 0 :]
+        except OSError as error:
+            self._error = error
+        return len(data) - len(left)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of any file."""
+        return self._file.seek(offset, whence)
+
+    def read(self, count: int) -> bytes:
+        """As of any file."""
+        return self._file.read(count) or b""
+
+    def check(self) -> None:
+        """Raise the OSError of a write that failed."""
+        if self._error is not None:
+            raise self._error
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """A block of calls to the library, whose own error (an AssertionError of soundfile) is the disk's."""
+        try:
+            yield
+        except (AssertionError, RuntimeError):
+            self.check()
+            raise
+        self.check()
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
 
 
 def open_kept_audio(context: SinkContext) -> Sink:

@@ -10,10 +10,12 @@ from http.server import BaseHTTPRequestHandler
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.types import Notify
-from edgecap.util.http_server import HttpServer
+from edgecap.util.http_server import HttpServer, names_this_machine, own_names
 from edgecap.util.parsing import parse_address
 
 MOST_REQUESTS = 16
+REQUEST_SECONDS = 10.0
+"""A visitor that takes longer for its request and its answer is cut off."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _COUNTERS = {
     "heard_seconds": ("heard", "Sound received."),
@@ -43,13 +45,18 @@ _GAUGES = {
 class Metrics(Sink):
     """A web server with one page."""
 
-    def __init__(self, address: str, notify: Notify) -> None:
-        """Serve at "PORT" or "HOST:PORT". Raises ConfigError, OutputError where the port is taken."""
+    def __init__(
+        self, address: str, notify: Notify, *, hosts: Sequence[str] = (), request_seconds: float = REQUEST_SECONDS
+    ) -> None:
+        """Serve at "PORT" or "HOST:PORT"; `hosts` are further names under which it may be requested.
+
+        Raises ConfigError, OutputError where the port is taken.
+        """
         host, port = parse_address(address)
         self._lock = threading.Lock()
         """Guards the statuses, which requests read in threads of their own."""
         self._statuses: dict[int, StatusSnapshot] = {}
-        self._server = _Server(host, port, self.page, notify)
+        self._server = _Server(host, port, self.page, notify, own_names(host, hosts), request_seconds)
         self.port = self._server.port
         """The port, also where 0 asked for a free one."""
         self._server.start()
@@ -71,9 +78,25 @@ class Metrics(Sink):
 
 
 class _Server(HttpServer):
-    def __init__(self, host: str, port: int, page: Callable[[], str], notify: Notify) -> None:
-        super().__init__(host, port, _Request, name="metrics", most_requests=MOST_REQUESTS, option="--metrics")
-        self.page, self._notify = page, notify
+    def __init__(  # noqa: PLR0917 - private
+        self,
+        host: str,
+        port: int,
+        page: Callable[[], str],
+        notify: Notify,
+        names: frozenset[str],
+        request_seconds: float,
+    ) -> None:
+        super().__init__(
+            host,
+            port,
+            _Request,
+            name="metrics",
+            most_requests=MOST_REQUESTS,
+            option="--metrics",
+            request_seconds=request_seconds,
+        )
+        self.page, self._notify, self.names = page, notify, names
 
     def unexpected(self, error: BaseException) -> None:
         self._notify("warning", f"a request for metrics failed: {type(error).__name__}: {error}")
@@ -84,10 +107,17 @@ class _Request(BaseHTTPRequestHandler):
     timeout = 10.0
 
     def do_GET(self) -> None:
-        known = self.path.partition("?")[0] == "/metrics"
-        body = (self.server.page() if known else "see /metrics\n").encode()
-        self.send_response(HTTPStatus.OK if known else HTTPStatus.NOT_FOUND)
-        self.send_header("Content-Type", CONTENT_TYPE if known else "text/plain")
+        if not names_this_machine(self.headers.get("Host"), self.server.names):
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, "not served under this name; add it to web.hosts\n")
+        elif self.path.partition("?")[0] == "/metrics":
+            self._answer(HTTPStatus.OK, self.server.page(), CONTENT_TYPE)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "see /metrics\n")
+
+    def _answer(self, status: HTTPStatus, text: str, content_type: str = "text/plain") -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -98,7 +128,8 @@ class _Request(BaseHTTPRequestHandler):
 
 def open_metrics(context: SinkContext) -> Sink:
     """As configured by output.metrics. Raises ConfigError, OutputError."""
-    return Metrics(str(context.config.output.metrics), context.notify)
+    config = context.config
+    return Metrics(str(config.output.metrics), context.notify, hosts=config.web.hosts)
 
 
 def render(statuses: Sequence[StatusSnapshot]) -> str:

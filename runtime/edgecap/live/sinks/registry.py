@@ -7,12 +7,15 @@ the function to that table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import import_module
 
+from edgecap.errors import OutputError
 from edgecap.live.config.config_file import config_keys
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.config.options import Option
 from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.live.sinks.guard import GuardedSink
 
 
 def configured(config: ListenConfig) -> list[tuple[Option, str]]:
@@ -25,15 +28,25 @@ def configured(config: ListenConfig) -> list[tuple[Option, str]]:
     return sorted(options, key=lambda pair: not pair[0].stores)
 
 
-def open_sinks(context: SinkContext, views: Sequence[Sink]) -> Iterator[Sink]:
-    """Open them one by one; `views` come after those that store, so that nothing is shown that is not stored.
+def open_sinks(context: SinkContext, views: Sequence[Sink]) -> Iterator[GuardedSink]:
+    """Open them one by one, guarded; `views` come after those that store, so that nothing is shown unless stored.
 
-    Raises OutputError, ConfigError, MissingDependencyError.
+    An OutputError of a view ends the listener: it is what the user looks at. Raises OutputError, ConfigError,
+    MissingDependencyError.
     """
     options = [option for option, _ in configured(context.config)]
-    yield from (_open(option, context) for option in options if option.stores)
-    yield from views
-    yield from (_open(option, context) for option in options if not option.stores)
+    yield from (_guarded(option, context) for option in options if option.stores)
+    for view in views:
+        yield GuardedSink("the view", partial(_opened, view), context.notify, fatal=(OutputError,), again=False)
+    yield from (_guarded(option, context) for option in options if not option.stores)
+
+
+def _opened(view: Sink) -> Sink:
+    return view
+
+
+def _guarded(option: Option, context: SinkContext) -> GuardedSink:
+    return GuardedSink(option.flags[0], lambda: _open(option, context), context.notify)
 
 
 def _open(option: Option, context: SinkContext) -> Sink:

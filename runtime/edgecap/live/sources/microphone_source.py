@@ -114,7 +114,7 @@ class MicrophoneSource:
         self._retry_at = self._clock() + self._retry
         try:
             self._start(self._opener.open_again(self._query, self._known))
-        except DeviceError:
+        except (DeviceError, OSError):  # OSError as where no more files can be opened
             return False
         return True
 
