@@ -56,8 +56,8 @@ class AudioFile:
         self.name = name or ("standard input" if str(path) == STANDARD_INPUT else str(path))
         with ExitStack() as stack:
             stored = self._stored(path, stack)
-            self._decoder = self._open(stored)
-            stack.callback(self._decoder.close)
+            self._decoder, self._stored_at = self._open(stored), stored
+            stack.callback(self._close_decoder)
             self.sample_rate = self._decoder.sample_rate
             self.channels = self._decoder.channels
             self._check_header()
@@ -82,6 +82,8 @@ class AudioFile:
                 fault = f"is damaged or cut short{_sentence(error)}"
                 break
             if not len(block):
+                if position == 0 and self._other_decoder():
+                    continue
                 break
             try:
                 check_values(block, self.sample_rate, position)
@@ -90,13 +92,17 @@ class AudioFile:
             position += len(block)
             yield block
         seconds, promised = position / self.sample_rate, self.duration
+        missing = None if promised is None else promised - seconds
+        tolerance = max(self._decoder.tolerance, LOSS_SECONDS)
+        if position and missing is not None and missing <= tolerance:
+            return  # what a decoder stumbles over behind the promised end is not sound
         if fault and position:
             raise AudioError(f"{self.name} {fault}: it could be read up to {seconds:.3f} s; copy it again")
         if fault:
             raise AudioError(f"{self.name} {fault}; copy it again")
         if position == 0:
             raise AudioError(f"{self.name} contains no audio; choose another file")
-        if promised is not None and promised - seconds > max(self._decoder.tolerance, LOSS_SECONDS):
+        if promised is not None:
             raise AudioError(
                 f"{self.name} is cut short: it ends after {seconds:.3f} s and its header says {promised:.3f} s; "
                 "copy it again"
@@ -156,6 +162,21 @@ class AudioFile:
             except DecodeError as error:
                 reason = error if str(error) else reason
         raise AudioError(self._unreadable(path, reason)) from reason
+
+    def _close_decoder(self) -> None:
+        self._decoder.close()
+
+    def _other_decoder(self) -> bool:
+        """Let FFmpeg try an mp3 of so few frames that libsndfile finds no sample in them; whether it takes it."""
+        if not isinstance(self._decoder, SndfileDecoder) or self._decoder.format != "MP3" or not media_available():
+            return False
+        try:
+            other = open_media(self._stored_at)
+        except DecodeError:
+            return False
+        self._decoder.close()
+        self._decoder, self.sample_rate, self.channels = other, other.sample_rate, other.channels
+        return True
 
     def _unreadable(self, path: Path, reason: DecodeError) -> str:
         """The message for a file that no decoder reads."""

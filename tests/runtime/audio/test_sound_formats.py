@@ -235,3 +235,14 @@ def test_a_playlist_opens_no_other_file(base: Path, tmp_path: Path) -> None:
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:12\n#EXTINF:12,\n{base}\n#EXT-X-ENDLIST\n")
     with pytest.raises(AudioError, match="not a readable sound file"):
         AudioFile(playlist)
+
+
+@needs_ffmpeg
+def test_a_damaged_packet_costs_only_itself(make: Make, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    data = bytearray(make("whole.webm", "-c:a", "libopus").read_bytes())
+    place = len(data) // 2
+    data[place : place + 40] = bytes(40)
+    (tmp_path / "hurt.webm").write_bytes(data)
+    seconds, _ = heard(tmp_path / "hurt.webm")
+    assert seconds == pytest.approx(decoded_by_ffmpeg(tmp_path / "hurt.webm"), abs=0.1)

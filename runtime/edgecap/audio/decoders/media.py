@@ -92,9 +92,28 @@ class PyAvDecoder:
         self._container.close()
 
     def _decode(self, stream: Any, resampler: Any) -> Iterator[Waveform]:  # noqa: ANN401 - PyAV's
-        for frame in self._container.decode(stream):
-            yield from map(self._samples, resampler.resample(frame))
+        """All frames that can be decoded, damaged packets left out as ffmpeg does; then the first damage is raised."""
+        import av
+
+        damage: Exception | None = None
+        packets = self._container.demux(stream)
+        ended = False
+        while not ended:
+            try:
+                packet = next(packets, None)
+                ended = packet is None
+                frames = stream.codec_context.decode(None) if packet is None and damage else []
+                frames = packet.decode() if packet is not None else frames
+            except av.EOFError:
+                continue  # the decoder was emptied already
+            except (av.FFmpegError, ValueError) as error:
+                damage = damage or error
+                continue
+            for frame in frames:
+                yield from map(self._samples, resampler.resample(frame))
         yield from map(self._samples, resampler.resample(None))
+        if damage is not None:
+            raise damage
 
     def _samples(self, frame: Any) -> Waveform:  # noqa: ANN401
         samples = frame.to_ndarray().T

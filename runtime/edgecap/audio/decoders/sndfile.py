@@ -47,6 +47,8 @@ class SndfileDecoder:
             reader.close()
         self.sample_rate: int = self._sound.samplerate
         self.channels: int = self._sound.channels
+        self.format: str = self._sound.format
+        """libsndfile's name of the container."""
         self._other_rate: Resampler | None = None
 
     def read(self, frames: int) -> Waveform:
