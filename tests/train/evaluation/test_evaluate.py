@@ -275,6 +275,17 @@ def test_a_bundle_is_scored_and_a_broken_recording_is_left_out_and_named(
     assert "http" not in page
 
 
+def test_recordings_of_one_name_in_two_folders_stay_apart_in_the_csv(tiny_folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "1.wav", noise(1.0), 16_000)
+    table = tmp_path / "table.csv"
+    table.write_text("file,caption\na/1.wav,rain falls\nb/1.wav,wind blows\n")
+    assert run(["evaluate", str(tiny_folder), "--data", str(table), "--csv", str(tmp_path / "clips.csv")]) == 0
+    with (tmp_path / "clips.csv").open(newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["a/1.wav", "b/1.wav"]
+
+
 def test_figures_for_people_and_linked_sounds(
     tiny_folder: Path, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -310,8 +321,8 @@ def test_ten_seconds_of_a_recording_are_decoded_at_the_models_rate(table: Path) 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("path,caption_1\nx.wav,rain\n", "file"),
-        ("file,caption\nx.wav,rain\n", "caption_1"),
+        ("place,caption_1\nx.wav,rain\n", "has the columns place, caption_1; understood are file"),
+        ("file,label\nx.wav,rain\n", "caption_1"),
         ("file,caption_1\nx.wav,\n", "x.wav"),
     ],
 )

@@ -30,7 +30,14 @@ def evaluate(
         ),
     ],
     *,
-    data: Annotated[Path, typer.Option("--data", help="CSV with file, caption_1 … caption_5 (and dataset).")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            help="Recordings with captions: CSV with file, caption_1 … (and dataset), or as AudioCaps, Clotho and "
+            "WavCaps write them.",
+        ),
+    ],
     dataset: Annotated[str | None, typer.Option(help="Only rows whose dataset column starts with this.")] = None,
     references: Annotated[int, typer.Option(min=1, help="Only rows with at least this many captions.")] = 1,
     beam: Annotated[int | None, typer.Option(min=1, max=32, help="1 is greedy. [default: the model's, 3]")] = None,
@@ -75,7 +82,7 @@ def evaluate(
         )
     scores = score([j.caption for j in captioned], [j.reference.captions for j in captioned])
     if csv is not None:
-        _write_csv(csv, captioned, scores)
+        _write_csv(csv, captioned, scores, data.parent)
     if html is not None:
         _write_page(html, evaluated, captioned, scores, link_audio)
     if json:
@@ -130,7 +137,8 @@ def _document(name: str, captioned: list[Captioned], skipped: list[Skipped], sco
     }
 
 
-def _write_csv(path: Path, captioned: list[Captioned], scores: Scores) -> None:
+def _write_csv(path: Path, captioned: list[Captioned], scores: Scores, folder: Path) -> None:
+    """A row for each clip; files are named from the `folder` of the table, as the table names them."""
     import csv
     import io
 
@@ -141,7 +149,9 @@ def _write_csv(path: Path, captioned: list[Captioned], scores: Scores) -> None:
     writer.writerow(["file", "caption", *scores.metrics, "references"])
     for index, one in enumerate(captioned):
         figures = [f"{metric.clips[index]:.4f}" for metric in scores.metrics.values()]
-        writer.writerow([one.reference.file.name, one.caption, *figures, " | ".join(one.reference.captions)])
+        file = one.reference.file
+        name = file.relative_to(folder) if file.is_relative_to(folder) else file
+        writer.writerow([name, one.caption, *figures, " | ".join(one.reference.captions)])
     write_atomically(path, text.getvalue())
 
 

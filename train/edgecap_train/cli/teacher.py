@@ -33,7 +33,7 @@ teacher = typer.Typer(help="Train a teacher: HTSAT-BART on captioned sounds, or 
 def htsat_bart(
     recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; edgecap_train/recipes/htsat-bart.toml.")],
     *,
-    data: Annotated[Path, typer.Option("--data", help="CSV with file, caption_1 … caption_5.")],
+    data: Annotated[Path, typer.Option("--data", help="Recordings with captions: CSV with file, caption_1 …")],
     development: Annotated[Path, typer.Option("--development", help="The same, for choosing the best weights.")],
     out: RunFolder,
     weights: Annotated[

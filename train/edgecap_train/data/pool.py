@@ -19,7 +19,7 @@ from edgecap.audio.file import decode
 from edgecap.audio.samples import as_float, to_int16
 from edgecap.errors import AudioError
 from edgecap.util.files import to_json, write_atomically
-from edgecap_train.text.captions import read_table
+from edgecap_train.text.table_file import read_table
 
 SAMPLE_RATE = 32_000
 """Samples per second of a decoded pool: the tagger's rate; the student's front end halves it."""

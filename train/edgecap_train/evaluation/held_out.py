@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +14,18 @@ from edgecap_train.evaluation.lexical import cider_d as compute_cider_d
 from edgecap_train.evaluation.metrics import LEAST_CLIPS, Clips, Metric
 from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
-from edgecap_train.text.captions import read_table
+from edgecap_train.text.captioned_files import CaptionedFile, read_captioned_files
 
-
-@dataclass(frozen=True)
-class Reference:
-    """One recording with human captions."""
-
-    file: Path
-    group: str
-    """Data set it comes from."""
-    captions: tuple[str, ...]
+Reference = CaptionedFile
+"""A recording with human captions."""
 
 
 def read_references(path: Path) -> list[Reference]:
-    """A CSV with columns `file` and `caption_1` … `caption_5` (and `dataset`, where there is one).
+    """The recordings of a table in any layout of `edgecap_train.text.captioned_files`; files lie beside the table.
 
-    Raises TableError, also for a row without captions.
+    Raises TableError, also for a recording without captions.
     """
-    rows = read_table(path, ("file", "caption_1"))
-    references = []
-    for row in rows:
-        captions = tuple(row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}"))
-        if not captions:
-            raise TableError(f"{path.name}: the row of {row['file']} has no caption; fill in caption_1")
-        references.append(Reference(path.parent / row["file"], row.get("dataset", ""), captions))
-    return references
+    return read_captioned_files(path)
 
 
 def read_scored_references(path: Path) -> list[Reference]:
@@ -61,7 +46,7 @@ def clip_id(file: Path) -> str:
 
 def held_out(table: Path) -> frozenset[str]:
     """The YouTube ids of a table of development recordings, whose captions must not be learnt. Raises TableError."""
-    return frozenset(clip_id(reference.file) for reference in read_references(table))
+    return frozenset(reference.clip or clip_id(reference.file) for reference in read_references(table))
 
 
 def cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Metric:

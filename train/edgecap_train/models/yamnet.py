@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import CheckpointError
 from edgecap_train.models.encoder import Classifier, Encoder, Pretrained
-from edgecap_train.text.captions import read_table
+from edgecap_train.text.table_file import read_table
 
 FRONT_END = FrontEnd(
     win_length=400, power=1, f_min=125.0, f_max=7_500.0, mel_slopes="mel", compression="log", log_offset=1e-3

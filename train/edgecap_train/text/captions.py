@@ -1,19 +1,20 @@
 """Captions: reading them, their words, and vocabularies of them.
 
-Words are lower-case Penn-Treebank tokens without punctuation, as the published students use.
+Words are lower-case Penn-Treebank tokens of ASCII letters and digits without punctuation, as the vocabularies of the
+published students and of the bundled models have them. Metrics count words in any alphabet, with
+`edgecap_train.text.treebank.treebank_words`.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecap.errors import TableError
 from edgecap_train.text.lexicon import LIGHT, PROOF, SPEAKERS
+from edgecap_train.text.table_file import read_table
 
 PAD, START, END, UNK = range(4)
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
@@ -35,7 +36,7 @@ class LabelledCaption:
 
 
 def tokenize(text: str) -> tuple[str, ...]:
-    """Lower-case tokens of a sentence: clitics split off, punctuation dropped.
+    """Lower-case tokens of a sentence for a model's vocabulary: clitics split off, punctuation and non-ASCII dropped.
 
     "A man's dog, barking." → ("a", "man", "'s", "dog", "barking")
     """
@@ -53,22 +54,6 @@ def read_audiocaps(path: Path, without: Collection[str] = ()) -> list[LabelledCa
         for row in rows
         if row["youtube_id"] not in without
     ]
-
-
-def read_table(path: Path, columns: Collection[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header. Raises TableError for one that is missing, not text, or lacks a column."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte-order mark
-            reader = csv.DictReader(file, restval="")
-            rows = list(reader)
-    except (OSError, ValueError, csv.Error) as error:
-        raise TableError(
-            f"the table {path} cannot be read ({error}); name a CSV file with the columns {', '.join(columns)}"
-        ) from error
-    for column in columns:
-        if column not in (reader.fieldnames or ()):
-            raise TableError(f"{path.name} has no column {column!r}; it needs {', '.join(columns)}")
-    return rows
 
 
 def build_vocabulary(captions: Iterable[tuple[str, ...]], least: int) -> tuple[str, ...]:
