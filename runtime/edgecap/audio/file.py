@@ -41,6 +41,11 @@ SPOOL_LIMIT = 4 << 30
 """Most bytes taken from standard input: the largest size of a WAV file."""
 BLOCK_FRAMES = 1 << 14
 """Samples read at once: few enough that their memory is reused and not mapped again."""
+COMPRESSED = {"MP3", "FLAC", "OGG"}
+"""Formats of libsndfile in which FFmpeg may get further."""
+RESUMED_SECONDS = 0.25
+"""FFmpeg has to bring so much more sound for a fault of libsndfile to be its own and not the file's."""
+NOTHING: Waveform = np.empty((0, 1), np.float32)
 LOSS_SECONDS = 0.05
 """A file that ends more than this before the end that its header gives is reported as cut short."""
 
@@ -56,17 +61,15 @@ class AudioFile:
         self.name = name or ("standard input" if str(path) == STANDARD_INPUT else str(path))
         with ExitStack() as stack:
             stored = self._stored(path, stack)
-            self._decoder, self._stored_at = self._open(stored), stored
+            self._decoder, self._path = self._open(stored), stored
             stack.callback(self._close_decoder)
             self.sample_rate = self._decoder.sample_rate
             self.channels = self._decoder.channels
+            self.duration = self._decoder.promised
+            """Seconds that the file says it has; None where it does not say, or where that would be a guess."""
+            self._tolerance = max(self._decoder.tolerance, LOSS_SECONDS)
             self._check_header()
             self._resources = stack.pop_all()
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds according to the file; None where it does not say, or where that would be a guess."""
-        return self._decoder.promised
 
     def blocks(self) -> Iterator[Waveform]:
         """Checked blocks of shape (n, channels), float32 in [-1, 1].
@@ -75,15 +78,18 @@ class AudioFile:
         for a block that holds samples that are NaN or infinite.
         """
         position, fault = 0, ""
+        resumed: tuple[int, str] | None = None
         while True:
             try:
                 block = self._decoder.read(BLOCK_FRAMES)
             except DecodeError as error:
-                fault = f"is damaged or cut short{_sentence(error)}"
-                break
+                block, fault = NOTHING, f"is damaged or cut short{_sentence(error)}"
             if not len(block):
-                if position == 0 and self._other_decoder():
+                if self._ends_early(position, fault) and self._continue_with_ffmpeg(position):
+                    resumed, fault = (position, fault), ""
                     continue
+                if resumed is not None and position - resumed[0] < RESUMED_SECONDS * self.sample_rate:
+                    fault = resumed[1]  # FFmpeg did not get past the fault either
                 break
             try:
                 check_values(block, self.sample_rate, position)
@@ -91,22 +97,43 @@ class AudioFile:
                 raise AudioError(f"{self.name}: {error}") from error
             position += len(block)
             yield block
-        seconds, promised = position / self.sample_rate, self.duration
-        missing = None if promised is None else promised - seconds
-        tolerance = max(self._decoder.tolerance, LOSS_SECONDS)
-        if position and missing is not None and missing <= tolerance:
-            return  # what a decoder stumbles over behind the promised end is not sound
-        if fault and position:
-            raise AudioError(f"{self.name} {fault}: it could be read up to {seconds:.3f} s; copy it again")
-        if fault:
-            raise AudioError(f"{self.name} {fault}; copy it again")
         if position == 0:
-            raise AudioError(f"{self.name} contains no audio; choose another file")
-        if promised is not None:
-            raise AudioError(
-                f"{self.name} is cut short: it ends after {seconds:.3f} s and its header says {promised:.3f} s; "
-                "copy it again"
-            )
+            raise AudioError(f"{self.name} {fault or 'contains no audio'}; choose another file, or copy it again")
+        if self._ends_early(position, fault):
+            seconds = position / self.sample_rate
+            fault = fault or f"is cut short: its header says {self.duration:.3f} s"
+            raise AudioError(f"{self.name} {fault}; it could be read up to {seconds:.3f} s, copy it again")
+
+    def _ends_early(self, position: int, fault: str) -> bool:
+        """Whether sound is missing behind `position`; a fault behind the promised end is none."""
+        if position and self.duration is not None:
+            return self.duration - position / self.sample_rate > self._tolerance
+        return bool(fault) or position == 0
+
+    def _continue_with_ffmpeg(self, position: int) -> bool:
+        """Let FFmpeg go on behind `position` where libsndfile cannot; whether it can."""
+        decoder = self._decoder
+        if not isinstance(decoder, SndfileDecoder) or decoder.format not in COMPRESSED or not media_available():
+            return False
+        try:
+            other = open_media(self._path)
+        except DecodeError:
+            return False
+        left = position
+        try:
+            while left and (other.sample_rate, other.channels) == (self.sample_rate, self.channels):
+                passed = len(other.read(min(left, BLOCK_FRAMES)))
+                left -= passed
+                if not passed:
+                    break
+        except DecodeError:
+            pass
+        if left or (not position and not other.sample_rate):
+            other.close()
+            return False
+        decoder.close()
+        self._decoder, self.sample_rate, self.channels = other, other.sample_rate, other.channels
+        return True
 
     def mono(self) -> Iterator[Waveform]:
         """`blocks` as one channel, shape (n,). Raises as `blocks` does."""
@@ -165,18 +192,6 @@ class AudioFile:
 
     def _close_decoder(self) -> None:
         self._decoder.close()
-
-    def _other_decoder(self) -> bool:
-        """Let FFmpeg try an mp3 of so few frames that libsndfile finds no sample in them; whether it takes it."""
-        if not isinstance(self._decoder, SndfileDecoder) or self._decoder.format != "MP3" or not media_available():
-            return False
-        try:
-            other = open_media(self._stored_at)
-        except DecodeError:
-            return False
-        self._decoder.close()
-        self._decoder, self.sample_rate, self.channels = other, other.sample_rate, other.channels
-        return True
 
     def _unreadable(self, path: Path, reason: DecodeError) -> str:
         """The message for a file that no decoder reads."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_STREAMED = (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFF00)
-"""Sizes that programs write into a wav's header when they do not know them: ffmpeg, sox, arecord."""
+_STREAMED_MARGIN = 1 << 12
+"""Programs that do not know a size (ffmpeg, sox, arecord) write one that is about so far below 2 or 4 GiB."""
 _ID_LENGTH = 8
 
 
@@ -24,6 +24,10 @@ class Uncompressed:
     head: bytes | None = None
     """A corrected header, for one that says that there are none; `start` is where its samples begin."""
     start: int = 0
+
+
+def _is_streamed(size: int) -> bool:
+    return any(0 <= limit - size <= _STREAMED_MARGIN for limit in (1 << 31, 1 << 32))
 
 
 def codec_of(reader: ByteReader) -> str:
@@ -63,7 +67,7 @@ def read_uncompressed(reader: ByteReader) -> Uncompressed | None:
         return _read_chunks(reader, ">", b"SSND")
     if head[:4] == b".snd" and len(head) == 24:
         start, size = struct.unpack(">II", head[4:12])
-        return Uncompressed(None if size in _STREAMED else size, max(0, reader.size - start))
+        return Uncompressed(None if _is_streamed(size) else size, max(0, reader.size - start))
     return None
 
 
@@ -88,6 +92,19 @@ def ogg_links(reader: ByteReader) -> list[ByteRange]:
     starts = starts or [0]
     ends = [*starts[1:], reader.size]
     return [ByteRange(start, end - start) for start, end in zip(starts, ends, strict=True)]
+
+
+def flac_head(reader: ByteReader) -> tuple[bytes, float | None]:
+    """The beginning of a FLAC file with its number of samples made unknown, and the seconds that it declared.
+
+    libsndfile reads no further than that number, which is wrong in a file that was appended to. It is the last 36 bits
+    of bytes 10 to 17 of the STREAMINFO block (RFC 9639, section 8.2); 0 means unknown.
+    """
+    head = bytearray(reader.at(0, 26))
+    fields = int.from_bytes(head[18:26], "big")
+    rate, samples = fields >> 44, fields & (1 << 36) - 1
+    head[18:26] = (fields - samples).to_bytes(8, "big")
+    return bytes(head), samples / rate if samples and rate else None
 
 
 def opus_head(reader: ByteReader, link: ByteRange) -> bytes | None:
@@ -128,7 +145,7 @@ def _read_chunks(reader: ByteReader, order: str, wanted: bytes) -> Uncompressed 
             present = reader.size - start
             if wanted == b"data" and size == 0 and present > 0 and not _chunks_end_at(reader, start):
                 return Uncompressed(None, present, _with_sizes(reader, place), start)
-            return Uncompressed(None if size in _STREAMED else size, present)
+            return Uncompressed(None if _is_streamed(size) else size, present)
         place = start + size + (size & 1)
     return None
 

@@ -23,10 +23,13 @@ from edgecap.types import Waveform
 
 CONTAINERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,loas,m4v,matroska,mov,mp3,mpc,mpc8,"
-    "mpeg,mpegts,nut,ogg,oma,qcp,rm,rso,shn,sox,spdif,tta,truehd,voc,w64,wav,webm,wsvqa,wv,xwma"
+    "aea,g722,gsm,iff,ircam,nistsphere,mpeg,mpegts,nut,ogg,oma,qcp,rm,rso,shn,sox,spdif,tta,truehd,voc,w64,wav,webm,wsvqa,wv,xwma"
 )
 """Names of FFmpeg's demuxers that are accepted; none of them follows references to other files."""
 OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file,pipe"}
+STATING = {"mov", "matroska", "asf", "flac", "wav", "wv", "tta", "caf", "w64"}
+"""Demuxers whose duration is what the file states, and not an estimate from its bit rate."""
+LOSS_SECONDS = 0.05
 CLOSE_SECONDS = 5.0
 _EXTENSIBLE_FLOAT = (3, 0xFFFE)
 
@@ -37,8 +40,17 @@ def media_available() -> bool:
 
 
 def open_media(path: Path) -> Decoder:
-    """A decoder of a file's first stream of sound. Raises DecodeError."""
-    return PyAvDecoder(path) if find_spec("av") is not None else FfmpegDecoder(path)
+    """A decoder of a file's first audio stream: PyAV's, else ffmpeg's, which may be of another version. Raises
+    DecodeError.
+    """
+    if find_spec("av") is None:
+        return FfmpegDecoder(path)
+    try:
+        return PyAvDecoder(path)
+    except DecodeError:
+        if shutil.which("ffmpeg") is None:
+            raise
+        return FfmpegDecoder(path)
 
 
 class PyAvDecoder:
@@ -59,8 +71,9 @@ class PyAvDecoder:
             if not streams:
                 raise DecodeError("it holds no sound")
             stream = streams[0]
-            self.sample_rate: int = stream.rate or 0
-            self.channels: int = stream.channels or 0
+            context = stream.codec_context  # None for a codec that is not known
+            self.sample_rate: int = context.sample_rate if context is not None else 0
+            self.channels: int = context.channels if context is not None else 0
             if not self.sample_rate or not self.channels:
                 raise DecodeError("its codec is not known")
             resampler = av.AudioResampler(format="fltp", rate=self.sample_rate)
@@ -96,6 +109,7 @@ class PyAvDecoder:
         import av
 
         damage: Exception | None = None
+        decoded, inside = 0, False
         packets = self._container.demux(stream)
         ended = False
         while not ended:
@@ -110,10 +124,18 @@ class PyAvDecoder:
                 damage = damage or error
                 continue
             for frame in frames:
+                decoded += frame.samples
+                inside = inside or (damage is not None and not ended)
                 yield from map(self._samples, resampler.resample(frame))
         yield from map(self._samples, resampler.resample(None))
-        if damage is not None:
+        if damage is not None and (inside or self._ends_early(decoded / self.sample_rate)):
             raise damage
+
+    def _ends_early(self, seconds: float) -> bool:
+        """Whether a container that states its duration promises more; tags behind the end are not sound."""
+        states = not STATING.isdisjoint(self._container.format.name.split(","))
+        duration = (self._container.duration or 0) / 1_000_000
+        return seconds == 0 or (states and duration - seconds > LOSS_SECONDS)
 
     def _samples(self, frame: Any) -> Waveform:  # noqa: ANN401
         samples = frame.to_ndarray().T

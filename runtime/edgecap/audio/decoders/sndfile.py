@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecap.audio.decoders.containers import ogg_links, opus_head, read_uncompressed
+from edgecap.audio.decoders.containers import flac_head, ogg_links, opus_head, read_uncompressed
 from edgecap.audio.decoders.decoder import DecodeError
 from edgecap.audio.decoders.mp3 import read_layout
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader, RangeFile
@@ -72,6 +72,9 @@ class SndfileDecoder:
             sound = self._open_mp3(path, reader)
             if sound is not None:
                 return sound
+        if head[:5] == b"fLaC\0":
+            start, self.promised = flac_head(reader)
+            return open_sound(RangeFile(path, start, [ByteRange(len(start), reader.size - len(start))]))
         header = read_uncompressed(reader)
         if header is not None and header.head is not None:
             return open_sound(RangeFile(path, header.head, [ByteRange(header.start, header.present)]))
