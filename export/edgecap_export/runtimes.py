@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
-from edgecap.errors import MissingDependencyError
+from edgecap.errors import MissingDependencyError, install_extra
 from edgecap_export.recipes import ExportRecipe
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def untested_packages(runtime: str) -> tuple[str, ...]:
         except importlib.metadata.PackageNotFoundError as error:
             raise MissingDependencyError(
                 f"exporting for {runtime} needs the package {package}, which is not installed; "
-                f'type: pip install "edgecap[{spec.extra}]"'
+                f"type: {install_extra(spec.extra)}"
             ) from error
         if not f"{version}.".startswith(f"{tested}."):
             untested.append(f"{package} is {version} and edgecap was tested with {tested}")

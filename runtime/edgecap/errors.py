@@ -73,7 +73,7 @@ class MissingDependencyError(EdgecapError, exit_code=5):
     @classmethod
     def for_extra(cls, what: str, extra: str) -> MissingDependencyError:
         """The error for `what` needing the extra `extra`; its message says what to type."""
-        return cls(f'{what} needs packages that are not installed; type: pip install "edgecap[{extra}]"')
+        return cls(f"{what} needs packages that are not installed; type: {install_extra(extra)}")
 
 
 class DeviceError(EdgecapError, exit_code=6):
@@ -134,6 +134,11 @@ class TrainingError(RunError):
 
 class MeasurementError(RunError):
     """A measuring process failed, or did not answer."""
+
+
+def install_extra(extra: str) -> str:
+    """What to type for the extra `extra`: edgecap is on no package index, so pip is given a checkout or a wheel."""
+    return f'pip install ".[{extra}]" in a checkout of edgecap, or pip install "WHEEL[{extra}]" for a wheel'
 
 
 def reason_of(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from edgecap.errors import MissingDependencyError
+from edgecap.errors import MissingDependencyError, install_extra
 
 GraphRole = Literal["encode", "decode", "program"]
 
@@ -40,7 +40,7 @@ class RuntimeSpec:
     @property
     def install_command(self) -> str:
         """The command that installs it."""
-        return f'pip install "edgecap[{self.extra}]"' if self.extra else f"pip install {self.packages[0]}"
+        return install_extra(self.extra) if self.extra else f"pip install {self.packages[0]}"
 
     def missing(self, reason: object) -> MissingDependencyError:
         """The error for an import that failed with `reason`; its message says what to type."""

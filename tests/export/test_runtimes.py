@@ -36,6 +36,6 @@ def test_a_new_lowering_is_a_class_and_an_entry(
     finally:
         sys.modules.pop("parrot_lowering", None)
     assert run(["export", "--runtime", "absent"]) == 5
-    assert 'pip install "edgecap[absent]"' in capsys.readouterr().err
+    assert 'pip install ".[absent]"' in capsys.readouterr().err
     assert run(["export", "--runtime", "tpu"]) == 2
     assert "parrot, absent or all" in capsys.readouterr().err.replace("\n", " ")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from edgecap.errors import install_extra
 from edgecap.util.files import write_atomically
 from edgecap_bench.arm.packages import (
     BACKPORTS,
@@ -97,7 +98,7 @@ def pinned(names: Iterable[str]) -> list[str]:
         except PackageNotFoundError as error:
             raise ArmLabError(
                 f"{name} is not installed here, and the Arm lab compares both sides with the same "
-                'versions; type: pip install "edgecap[dev]"'
+                f"versions; type: {install_extra('dev')}"
             ) from error
     return pins
 

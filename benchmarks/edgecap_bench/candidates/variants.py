@@ -16,7 +16,7 @@ from pathlib import Path
 from edgecap.bundle.bundle import load_bundle, read_manifest
 from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import home, list_models
-from edgecap.errors import BundleError
+from edgecap.errors import BundleError, install_extra
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.progress import Progress
 from edgecap_bench.harness.process import last_line
@@ -101,7 +101,7 @@ def _existing(family: Family) -> dict[tuple[str, str], Path]:
 def _export(family: Family, runtime: str, precision: str) -> str:
     """Export one bundle by `edgecap export` in a separate process; why it failed, or nothing."""
     if find_spec("torch") is None:
-        return 'there is no such bundle, and exporting it needs PyTorch; type: pip install "edgecap[export]"'
+        return f"there is no such bundle, and exporting it needs PyTorch; type: {install_extra('export')}"
     target = family.export_folder(runtime, precision)
     command = [sys.executable, "-P", "-m", "edgecap", "export", str(family.source.absolute()), "--force"]
     command += ["--runtime", runtime, f"--{precision}", "-o", str(target)]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgecap.errors import MissingDependencyError
+from edgecap.errors import MissingDependencyError, install_extra
 from edgecap_bench.candidates.runner import Kind
 from edgecap_bench.comparison.results import CandidateResult, Comparison, Recorded
 from edgecap_bench.reports.measurement import Measurement, read_measurement, write_measurement
@@ -54,7 +54,7 @@ def recorded_for(compare: Sequence[str], path: Path = BASELINE) -> list[Candidat
         if not kinds.intersection(PUBLISHED[name]):
             raise MissingDependencyError(
                 f"--compare {name} needs {', '.join(missing)}, which are not installed, and its figures are not "
-                'recorded; type: pip install "edgecap[bench]", or leave it out'
+                f"recorded; leave it out, or type: {install_extra('bench')}"
             )
     return candidates
 

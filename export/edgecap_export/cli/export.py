@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecap.cli.console import say, table, write
-from edgecap.errors import MissingDependencyError, OutputError, VerificationError
+from edgecap.errors import MissingDependencyError, OutputError, VerificationError, install_extra
 from edgecap.util.files import to_json, write_atomically
 from edgecap_export.output_paths import check_free, check_writable
 from edgecap_export.runtimes import LOWERINGS, untested_packages
@@ -235,8 +235,7 @@ def _check_toolchain(runtime: str, force: bool) -> None:
     untested = untested_packages(runtime)
     if untested and not force:
         raise MissingDependencyError(
-            f'{"; ".join(untested)}; type: pip install "edgecap[{LOWERINGS[runtime].extra}]", '
-            "or add --force to try it anyway"
+            f"{'; '.join(untested)}; add --force to try it anyway, or type: {install_extra(LOWERINGS[runtime].extra)}"
         )
     for warning in untested:
         say("warning", warning)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edgecap.errors import EdgecapError
+from edgecap.errors import EdgecapError, install_extra
 from edgecap.util.stderr import silent_library
 from edgecap_export.graphs.onnx_export import (
     DECODE_INPUTS,
@@ -66,8 +66,8 @@ def refused(what: str, error: Exception) -> EdgecapError:
     """The error, of one line, for a tool that refuses a model."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return EdgecapError(
-        f'{what} this model ({reason}); type: pip install "edgecap[export-litert]" for the versions '
-        "that edgecap was tested with"
+        f"{what} this model ({reason}); for the versions that edgecap was tested with type: "
+        f"{install_extra('export-litert')}"
     )
 
 

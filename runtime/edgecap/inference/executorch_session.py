@@ -73,7 +73,7 @@ def _load(library: Untyped, path: Path) -> Untyped:
     except RuntimeError as error:
         raise BundleError(
             f"{path} does not load in ExecuTorch ({reason_of(error)}); export the model again, or type: "
-            f"{RUNTIMES['executorch'].install_command} --upgrade"
+            f"pip with --upgrade: {RUNTIMES['executorch'].install_command}"
         ) from error
 
 

@@ -391,6 +391,6 @@ def test_without_torch_the_command_says_what_to_install(edgecap: Edgecap, tmp_pa
     paths = [str(tmp_path / "lacking"), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = edgecap("export", "--int8", "-o", tmp_path / "new", env={"PYTHONPATH": os.pathsep.join(paths)})
     assert done.returncode == 5
-    assert 'pip install "edgecap[export]"' in done.stderr
+    assert 'pip install ".[export]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "new").exists()

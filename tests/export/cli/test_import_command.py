@@ -232,5 +232,5 @@ def test_without_torch_the_command_is_listed_and_says_what_to_install(
     assert edgecap("import", "--help", env=environment).returncode == 0
     done = edgecap("import", checkpoint, "-o", tmp_path / "new", env=environment)
     assert done.returncode == 5
-    assert 'pip install "edgecap[export]"' in done.stderr
+    assert 'pip install ".[export]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1

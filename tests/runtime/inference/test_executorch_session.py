@@ -174,7 +174,7 @@ def test_the_first_session_of_a_process_says_how_many_threads_there_are(made: Pa
 
 def test_without_executorch_the_error_names_the_extra(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "executorch.extension.pybindings", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "edgecap\[executorch\]"'):
+    with pytest.raises(MissingDependencyError, match=r'pip install "\.\[executorch\]"'):
         open_session(load_bundle(made), 1)
 
 

@@ -109,7 +109,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 
 def test_without_a_runtime_the_error_names_the_extra(litert: Litert, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "ai_edge_litert", "tflite_runtime")
-    with pytest.raises(MissingDependencyError, match=r'pip install "edgecap\[litert\]"') as caught:
+    with pytest.raises(MissingDependencyError, match=r'pip install "\.\[litert\]"') as caught:
         open_session(litert("fp32").bundle, 1)
     assert caught.value.exit_code == 5
 

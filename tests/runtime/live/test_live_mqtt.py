@@ -323,5 +323,5 @@ def test_the_command_sends_its_events_to_the_broker(
 
 def test_a_missing_library_names_the_extra(messages: Messages, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "paho.mqtt", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "edgecap\[mqtt\]"'):
+    with pytest.raises(MissingDependencyError, match=r'pip install "\.\[mqtt\]"'):
         sink(broker, messages)

@@ -220,6 +220,14 @@ def test_the_teacher_puts_the_taggers_scores_into_words(run: Path) -> None:
     assert all(word in VOCABULARY for caption in captions for word in caption.split())
 
 
+def test_evaluating_its_run_says_that_it_needs_the_tagger(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "table.csv").write_text("file,caption\na.wav,a dog\n")
+    assert command(["evaluate", str(run), "--data", str(tmp_path / "table.csv")]) == 2
+    assert "add --tagger FOLDER" in capsys.readouterr().err
+
+
 def test_claims_without_support_come_last(run: Path) -> None:
     writer = ScoreWriter.load(run / "teacher.safetensors", CLASS_NAMES)
     quiet = np.full(CLASSES, -9.0, np.float32)

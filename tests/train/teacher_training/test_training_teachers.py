@@ -106,6 +106,18 @@ def test_a_development_set_of_one_recording_is_refused_before_anything_is_learnt
     assert not (tmp_path / "run").exists()
 
 
+def test_the_run_of_a_teacher_is_evaluated_by_its_folder(
+    data: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = data / "page.html"
+    arguments = ["evaluate", str(trained), "--data", str(data / "development.csv"), "--json", "--html", str(page)]
+    assert run(arguments) == 0
+    clips = json.loads(capsys.readouterr().out)["clips"]
+    teacher = HtsatBartTeacher.load(trained / "teacher.safetensors", trained / "vocab.json")
+    assert clips[0]["caption"] == teacher.captions(tone(1.5, 32_000))[0]
+    assert page.read_text().count("<article>") == 2
+
+
 def test_a_run_of_a_teacher_that_has_ended_is_left_as_it_is(data: Path, trained: Path, tmp_path: Path) -> None:
     again = shutil.copytree(trained, tmp_path / "run")
     before = (again / "last.pt").read_bytes()

@@ -198,7 +198,7 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
 
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingDependencyError, match=r"edgecap\[teacher\]"):
+    with pytest.raises(MissingDependencyError, match=r"\.\[teacher\]"):
         HtsatBart(SMALL)
 
 

@@ -42,6 +42,9 @@ def evaluate(
     references: Annotated[int, typer.Option(min=1, help="Only rows with at least this many captions.")] = 1,
     beam: Annotated[int | None, typer.Option(min=1, max=32, help="1 is greedy. [default: the model's, 3]")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Of a published checkpoint without one.")] = None,
+    tagger: Annotated[
+        Path | None, typer.Option("--tagger", help="Folder of mn04_as_mAP_432.pt, for a teacher that needs it.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, with every clip's caption.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write captions and scores of every clip there.")] = None,
@@ -70,7 +73,7 @@ def evaluate(
     rows = [row for row in rows if len(row.captions) >= references]
     if not rows:
         raise TableError(f"{data.name} has no row that fits; leave out --dataset or lower --references")
-    evaluated = open_model(model, threads=threads, vocabulary=vocabulary)
+    evaluated = open_model(model, threads=threads, vocabulary=vocabulary, tagger=tagger)
     with progress_bar() as progress:
         captioned, skipped = caption_recordings(
             evaluated, rows, beam, lambda done, total, name="": progress(done, total, printable(name))

@@ -1,4 +1,4 @@
-"""The models that `edgecap evaluate` scores, a bundle of any runtime or a checkpoint in PyTorch, behind one interface.
+"""The models that `edgecap evaluate` scores, behind one interface: bundles of any runtime, students and teachers.
 
 Also how recordings are captioned: the first window of each; a recording that cannot be read is left out and named.
 """
@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgecap import Captioner
 from edgecap.audio.file import decode
@@ -18,17 +18,20 @@ from edgecap.audio.samples import loudest_level
 from edgecap.bundle.bundle import MANIFEST_NAME
 from edgecap.bundle.manifest import SilenceSpec
 from edgecap.bundle.models import find_model
-from edgecap.errors import AudioError
+from edgecap.errors import AudioError, ConfigError
 from edgecap.types import Waveform
 from edgecap.util.progress import Progress
 from edgecap_train.evaluation.held_out import Reference
+
+if TYPE_CHECKING:
+    from edgecap_train.teachers.teacher import Teacher
 
 log = logging.getLogger(__name__)
 WINDOW_SECONDS = 10.0
 """Length of the window that is captioned of a recording."""
 CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth")
-RUN_FILE = "student.safetensors"
-"""The checkpoint in a run folder."""
+RUN_FILE, TEACHER_FILE = "student.safetensors", "teacher.safetensors"
+"""The checkpoint in a run folder, of a student or of a teacher."""
 
 
 class EvaluatedModel(Protocol):
@@ -84,12 +87,51 @@ class EvaluatedCheckpoint:
         return sentence(best.tokens, self._words, SPECIALS)
 
 
-def open_model(model: str, *, threads: int | None = None, vocabulary: Path | None = None) -> EvaluatedModel:
+class EvaluatedTeacher:
+    """A teacher of any kind that a run of `edgecap train teacher` made; it has its own beam."""
+
+    def __init__(self, teacher: Teacher, name: str) -> None:
+        self._teacher, self.name = teacher, name
+        self.front_end = FrontEnd(sample_rate=teacher.sample_rate)
+
+    def caption(self, samples: Waveform, beam: int | None) -> str:
+        """As `EvaluatedModel.caption`; `beam` is ignored."""
+        return self._teacher.captions(samples)[0]
+
+
+def open_teacher(checkpoint: Path, *, tagger: Path | None, vocabulary: Path | None) -> EvaluatedTeacher:
+    """A teacher's checkpoint: HTSAT-BART with its vocab.json, else a captioner of the tagger's scores.
+
+    Raises CheckpointError and ConfigError, which say what it takes besides.
+    """
+    from edgecap_train.teachers.bart_tokenizer import VOCABULARY_FILE
+    from edgecap_train.teachers.teacher import HtsatBartTeacher, TaggerTeacher
+
+    words = vocabulary or checkpoint.parent / VOCABULARY_FILE
+    name = f"{checkpoint.parent.name}/{checkpoint.name}"
+    if words.is_file():
+        return EvaluatedTeacher(HtsatBartTeacher.load(checkpoint, words), name)
+    if tagger is None:
+        raise ConfigError(
+            f"{checkpoint} is a teacher: a captioner of tag scores needs the tagger's folder (add --tagger FOLDER), "
+            f"HTSAT-BART its words ({VOCABULARY_FILE} beside it, or --vocabulary FILE)"
+        )
+    return EvaluatedTeacher(TaggerTeacher.load(tagger, checkpoint), name)
+
+
+def open_model(
+    model: str, *, threads: int | None = None, vocabulary: Path | None = None, tagger: Path | None = None
+) -> EvaluatedModel:
     """A bundle by name or folder, a checkpoint's file, or the folder of a training run or of a published checkpoint.
 
-    Raises BundleError or CheckpointError.
+    `tagger`: folder of the tagger, for a teacher that puts its scores into words. Raises BundleError, CheckpointError,
+    ConfigError.
     """
     path = Path(model).expanduser()
+    if path.name == TEACHER_FILE and path.is_file():
+        return open_teacher(path, tagger=tagger, vocabulary=vocabulary)
+    if (path / TEACHER_FILE).is_file():
+        return open_teacher(path / TEACHER_FILE, tagger=tagger, vocabulary=vocabulary)
     is_folder_of_checkpoint = (
         path.is_dir()
         and not (path / MANIFEST_NAME).is_file()

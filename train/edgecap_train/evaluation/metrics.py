@@ -66,7 +66,7 @@ METRICS = (
     MetricSpec("main_source", "main source named", "lexical:main_source"),
     MetricSpec("distinct", "distinct captions per clip", "diversity:distinct"),
     MetricSpec("commonest", "share of the commonest caption", "diversity:commonest"),
-    MetricSpec("similarity", "sentence similarity", "sentence_metrics:similarity", "edgecap[evaluate]"),
+    MetricSpec("similarity", "sentence similarity", "sentence_metrics:similarity", "the extra evaluate"),
     MetricSpec("meteor", "METEOR", "sentence_metrics:meteor"),
     MetricSpec("spice", "SPICE", "sentence_metrics:spice"),
     MetricSpec("fense", "FENSE", "sentence_metrics:fense"),
