@@ -25,6 +25,8 @@ from edgecap.util.files import atomic_folder
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 1 << 20
 """Most bytes that a manifest may have; real ones have a few thousand."""
+RUN_CHECKPOINT = "student.safetensors"
+"""What the folder of a run of `edgecap train student` holds."""
 COPY_AGAIN = "copy or write the bundle again"
 
 
@@ -63,6 +65,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
         raise ManifestError(f"there is no bundle at {folder}: not a folder; type: edgecap models")
+    if not path.exists() and (folder / RUN_CHECKPOINT).is_file():
+        raise ManifestError(f"{folder} is a training run, not a bundle; type: edgecap import {folder} -o BUNDLE")
     try:
         with path.open("rb") as file:
             text = file.read(MANIFEST_LIMIT + 1)

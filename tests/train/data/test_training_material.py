@@ -66,10 +66,11 @@ def sources(material: Path) -> list[str]:
 
 
 def test_scenes_are_composed_once_and_a_broken_clip_of_the_pool_is_named(
-    material: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    material: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["train", "scenes", *sources(material), "-o", str(tmp_path), "--per-shard", "2"]
     assert run([*arguments, "--shards", "1"]) == 0
+    assert f"{tmp_path}: 1 shards of 2 scenes, " in capsys.readouterr().out
     assert "broken.wav" in caplog.text
     assert "1 clips of the pool could not be read" in caplog.text
     before = (tmp_path / "shards" / "0000" / "audio.npy").stat().st_mtime_ns

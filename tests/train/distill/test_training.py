@@ -180,7 +180,7 @@ def test_frozen_blocks_keep_their_weights_and_are_not_given_to_the_optimizer(tra
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ('name = "x"\nspeed = 3\n', "unknown key speed; the keys are those of TrainingRecipe"),
+        ('name = "x"\nspeed = 3\n', "unknown key speed; the nearest is "),
         ('name = "x"\n[optimizer]\nstep = 3\n', r"optimizer\.step"),
         ('name = "x"\n[optimizer]\nsteps = "many"\n', "steps"),
         ('name = "x"\n[optimizer]\nencoder_rate = -1e-3\n', "encoder_rate"),

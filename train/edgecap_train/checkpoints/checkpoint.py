@@ -31,6 +31,8 @@ METADATA_KEY = "edgecap-student"
 FORMAT_VERSION = 1
 PUBLISHED_FILES = ("model.safetensors", "pytorch_model.bin")
 """The names in a downloaded folder, best first."""
+OWN_FILE = "student.safetensors"
+"""The name in the folder of a training run."""
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "vocabulary.json")
 """Looked for beside a checkpoint that holds no vocabulary."""
 CODE_IN_PICKLE = re.compile(r"GLOBAL ([\w.]+)")
@@ -121,10 +123,12 @@ def _file(path: Path) -> Path:
     """The checkpoint that `path` is or holds. Raises CheckpointError where there is none."""
     if not path.is_dir():
         return path
-    for name in PUBLISHED_FILES:
+    for name in (*PUBLISHED_FILES, OWN_FILE):
         if (path / name).is_file():
             return path / name
-    raise CheckpointError(f"{path} is a folder without {' or '.join(PUBLISHED_FILES)}; name the checkpoint itself")
+    raise CheckpointError(
+        f"{path} is a folder without {', '.join(PUBLISHED_FILES)} or {OWN_FILE}; name the checkpoint itself"
+    )
 
 
 def _read(path: Path) -> _Content:

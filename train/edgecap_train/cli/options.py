@@ -15,7 +15,7 @@ TRAINING = ("torch", "scipy", "safetensors", "accelerate")
 
 Audio = Annotated[Path, typer.Option("--audio", help="Pool of training sounds: a folder with a manifest.csv.")]
 Captions = Annotated[Path, typer.Option("--captions", help="CSV with youtube_id, caption, labels (AudioSet names).")]
-TaggerFolder = Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger mn04_as.")]
+TaggerFolder = Annotated[Path, typer.Option("--tagger", help="Folder of the EfficientAT tagger: mn04_as_mAP_432.pt.")]
 Development = Annotated[Path, typer.Option("--development", help="Held-out recordings: CSV with file, caption_1 …")]
 RunFolder = Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there is resumed.")]
 LeastCount = Annotated[int, typer.Option(help="A word needs this many captions to enter the vocabulary.")]

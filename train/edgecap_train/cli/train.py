@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecap.errors import ConfigError
+from edgecap.cli.console import say, write
+from edgecap.errors import ConfigError, RecipeError
 from edgecap_train.cli.options import (
     Audio,
     Captions,
@@ -23,6 +25,9 @@ from edgecap_train.cli.options import (
     prepare_run,
 )
 from edgecap_train.cli.teacher import pseudo_caption, recaption, teacher
+
+if TYPE_CHECKING:
+    from edgecap_train.distill.recipe import TrainingRecipe
 
 train = typer.Typer(help="Train a student: compose scenes with a teacher's captions, then learn from them.")
 train.command()(pseudo_caption)
@@ -63,7 +68,7 @@ def scenes(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
     with progress_bar("shards") as progress:
-        prepare(
+        words = prepare(
             sources,
             out,
             shards=shards,
@@ -73,15 +78,39 @@ def scenes(
             seed=seed,
             progress=progress,
         )
+    write(
+        f"{out}: {shards} shards of {per_shard} scenes, {words} words; "
+        f"type: edgecap train student tiny --data {out} --tagger {tagger} --development {development} -o RUN"
+    )
 
 
 @train.command()
 def student(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, TOML; the bundled model's: edgecap_train/recipes/tiny.toml.")],
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Recipe, TOML, or the name of one of the package's: tiny, effb2, … [default with --audio: own]",
+            show_default=False,
+        ),
+    ] = None,
     *,
-    data: Annotated[Path, typer.Option("--data", help="Folder that `edgecap train scenes` wrote.")],
-    tagger: TaggerFolder,
-    development: Development,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder that `edgecap train scenes` wrote.")] = None,
+    audio: Annotated[Path | None, typer.Option("--audio", help="Instead of --data: folder of your recordings.")] = None,
+    captions: Annotated[
+        Path | None, typer.Option("--captions", help="With --audio: their captions, CSV with file, caption.")
+    ] = None,
+    tagger: Annotated[
+        Path | None,
+        typer.Option("--tagger", help="Folder of the EfficientAT tagger (mn04_as_mAP_432.pt); by some recipes only."),
+    ] = None,
+    development: Annotated[
+        Path | None,
+        typer.Option(
+            "--development",
+            help="Held-out recordings: CSV with file, caption_1 … [default with --audio: a tenth of them]",
+            show_default=False,
+        ),
+    ] = None,
     out: RunFolder,
     weights: Annotated[
         Path | None,
@@ -100,20 +129,32 @@ def student(
 ) -> None:
     """Train a student by a recipe. Stop it at any time; the same command resumes, with the losses it would have had.
 
-    On several processes: torchrun --nproc-per-node 2 -m edgecap train student … (on GPUs also: accelerate launch).
+    It learns from scenes (--data) or from recordings of your own (--audio, --captions). On several processes:
+    torchrun --nproc-per-node 2 -m edgecap train student … (on GPUs also: accelerate launch).
 
     \b
-    Example:
-      edgecap train student recipe.toml --data scenes --tagger tagger --development dev.csv -o run \\
+    Examples:
+      edgecap train student --audio recordings --captions captions.csv -o run
+      edgecap train student tiny --data scenes --tagger tagger --development dev.csv -o run \\
         --set optimizer.steps=200 --set loss.clip_kind=mse
     """
     need("train student", "aac_metrics")
     from edgecap_train.distill.recipe import read_recipe
     from edgecap_train.distill.run_student import Start, train_student
 
+    if (data is None) == (audio is None) or (audio is None) != (captions is None):
+        raise ConfigError("name what to learn from: --data SCENES, or --audio FOLDER with --captions CSV")
+    if audio is None and (recipe is None or development is None):
+        raise ConfigError("with --data name a recipe, as in: edgecap train student tiny, and --development CSV")
     prepare_run(threads)
+    settings = read_recipe(recipe or Path("own"), override)
+    if audio is not None and captions is not None:
+        data = out / "data"
+        settings, development = _own_recordings(settings, audio, captions, data, development, tagger)
+    assert data is not None
+    assert development is not None
     train_student(
-        read_recipe(recipe, override),
+        settings,
         data,
         out,
         development=development,
@@ -121,3 +162,34 @@ def student(
         tagger=tagger,
         audio_only=audio_only,
     )
+    write(f"{out / 'student.safetensors'}: the weights with the best score; type: edgecap import {out} -o BUNDLE")
+
+
+def _own_recordings(  # noqa: PLR0917
+    settings: TrainingRecipe, audio: Path, captions: Path, data: Path, development: Path | None, tagger: Path | None
+) -> tuple[TrainingRecipe, Path]:
+    """Prepare recordings in `data`; the recipe with a batch that they fill, and the table that is held out."""
+    from edgecap.util.progress import progress_bar
+    from edgecap_train.data.recordings import prepare_recordings
+    from edgecap_train.models.encoder import encoder_class
+    from edgecap_train.training.distributed import accelerator
+
+    loss = settings.loss
+    if tagger is None and (loss.tags or loss.frames or loss.clip):
+        raise RecipeError(
+            f"the recipe {settings.name} learns from a tagger: add --tagger FOLDER, or leave the recipe out for own"
+        )
+    with accelerator().main_process_first(), progress_bar("recordings") as progress:
+        prepared = prepare_recordings(
+            audio,
+            captions,
+            data,
+            rate=encoder_class(settings.model.encoder).front_end.sample_rate,
+            development=development,
+            tagger=tagger,
+            progress=progress,
+        )
+    if prepared.skipped:
+        say("note", f"{prepared.skipped} recordings could not be read; {prepared.clips} are left to learn from")
+    batch = min(settings.optimizer.batch, prepared.clips)
+    return replace(settings, optimizer=replace(settings.optimizer, batch=batch)), prepared.development

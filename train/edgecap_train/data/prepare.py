@@ -42,10 +42,10 @@ class Sources:
 
 def prepare(
     sources: Sources, out: Path, *, shards: int, scenes: int, rate: int, least_count: int, seed: int, progress: Progress
-) -> None:
+) -> int:
     """Write `vocabulary.json` and `shards` shards of `scenes` scenes each into `out`; complete ones are kept.
 
-    `rate`: the student's sample rate in hertz. `progress` counts shards.
+    Returns how many words the vocabulary has. `rate`: the student's sample rate in hertz. `progress` counts shards.
     """
     captions = labelled_captions(sources.captions, sources.held_out)
     vocabulary = build_vocabulary([caption.words for caption in captions], least_count)
@@ -65,3 +65,4 @@ def prepare(
         if not folder.is_dir():
             targets.write_shard(folder, SceneMaker(pool, scores, classes, captions, config, seed + number), scenes)
         progress(number + 1, shards)
+    return len(vocabulary)

@@ -64,15 +64,18 @@ def configure_encoder(student: Student, recipe: TrainingRecipe) -> None:
         student.encoder.configure(frozen_blocks=recipe.model.frozen_blocks, drop_connect=recipe.model.drop_connect)
 
 
-def start_from_pretrained(student: Student, heads: TeachingHeads, weights: Path, data: Path, tagger: Path) -> None:
+def start_from_pretrained(
+    student: Student, heads: TeachingHeads, weights: Path, data: Path, tagger: Path | None
+) -> None:
     """Start the encoder from published weights, and the tag head at their classifier where they have one.
 
     BatchNorm's statistics come from some of `data`'s scenes where the weights need that; `tagger` is the tagger's
-    folder. Raises CheckpointError where `weights` are not those of the recipe's encoder.
+    folder, without which the tag head starts at random. Raises CheckpointError where `weights` are not those of the
+    recipe's encoder.
     """
     assert isinstance(student.encoder, Encoder)
     pretrained = load_pretrained(student.encoder, weights)
-    if pretrained.classifier is not None:
+    if pretrained.classifier is not None and tagger is not None:
         heads.start_tags(pretrained.classifier, class_names(tagger))
     if pretrained.needs_statistics:
         shard, front_end = read_shard(shard_folders(data / "shards")[0]), LogMelLayer(student.config.front_end)
@@ -158,7 +161,7 @@ def train_student(
     *,
     development: Path,
     start: Start,
-    tagger: Path,
+    tagger: Path | None = None,
     audio_only: Path | None = None,
 ) -> None:
     """Train a student by a recipe on prepared `data` into the folder `run`; resumes where an earlier call stopped.
@@ -166,7 +169,7 @@ def train_student(
     `audio_only`: a folder like `data` whose clips have the teacher's captions alone, for `optimizer.audio_only`.
     Raises RecipeError, TrainingDataError, CheckpointError, and TrainingError for a run that diverges.
     """
-    _check(recipe, audio_only)
+    _check(recipe, audio_only, start, tagger)
     torch.manual_seed(recipe.seed)
     vocabulary = data_vocabulary(data)
     student = build_student(recipe, vocabulary)
@@ -219,13 +222,15 @@ def train_student(
         stream = labelled
         if audio_only is not None:
             stream = labelled.beside(audio_only / "shards", recipe.optimizer.audio_only, recipe.seed + 1)
-        retag = load_tagger(tagger).head.requires_grad_(False) if recipe.augment.crop and recipe.loss.tags else None
+        retag = None
+        if tagger is not None and recipe.augment.crop and recipe.loss.tags:
+            retag = load_tagger(tagger).head.requires_grad_(False)
         prepare = augmenting(student, recipe, tokenizer, retag)
     task = StudentTask(recipe, student, heads, stream, evaluate, save, prepare=prepare)
     Trainer(task, recipe, run).run()
 
 
-def _check(recipe: TrainingRecipe, audio_only: Path | None) -> None:
+def _check(recipe: TrainingRecipe, audio_only: Path | None, start: Start, tagger: Path | None) -> None:
     """Raise RecipeError where the parts of a recipe contradict each other or the command."""
     if bool(recipe.optimizer.audio_only) != (audio_only is not None):
         raise RecipeError("optimizer.audio_only and --audio-only belong together; give both or neither")
@@ -237,6 +242,9 @@ def _check(recipe: TrainingRecipe, audio_only: Path | None) -> None:
         )
     if recipe.augment.crop and recipe.loss.caption:
         raise RecipeError("captions describe whole clips: set augment.crop or loss.caption to 0")
+    if tagger is None and recipe.loss.tags and (recipe.augment.crop or start.weights is not None):
+        reason = "augment.crop" if recipe.augment.crop else "--encoder-weights"
+        raise RecipeError(f"loss.tags with {reason} needs the tagger: add --tagger FOLDER, or set loss.tags to 0")
 
 
 def _first_shard(recipe: TrainingRecipe, data: Path, audio_only: Path | None) -> Shard:
@@ -249,7 +257,13 @@ def _first_shard(recipe: TrainingRecipe, data: Path, audio_only: Path | None) ->
             f"the shards of {data} and {audio_only} are of different teachers; caption both with one"
         )
     if recipe.loss.tags and not shards[0].logits.shape[1]:
-        raise TrainingDataError(f"the teacher of {data} gives no tags; set loss.tags to 0")
+        raise TrainingDataError(
+            f"{data} has no tag scores; set loss.tags to 0, or for recordings of your own add --tagger FOLDER"
+        )
+    if (recipe.loss.frames or recipe.loss.clip) and shards[0].frames.shape[2] == 1:
+        raise TrainingDataError(
+            f"{data} has no frames of a teacher; set loss.frames and loss.clip to 0, or add --tagger FOLDER"
+        )
     return shards[0]
 
 

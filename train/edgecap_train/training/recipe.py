@@ -6,8 +6,9 @@ Knows the document only. A key that is unknown or of another type is refused wit
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +24,8 @@ Weight = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
+RECIPES = Path(__file__).parents[1] / "recipes"
+"""The package's recipes."""
 RENAMED = {
     "model.encoder_rests": "model.freeze_encoder",
     "model.memory_variants": "model.feature_variants",
@@ -92,24 +95,63 @@ def check_heads(name: str, width: int, heads: int) -> None:
 def read_document(path: Path, kind: type[Document], overrides: Sequence[str] = ()) -> Document:
     """A recipe of any kind (a frozen dataclass) from TOML, with overrides of the form "optimizer.steps=200".
 
+    `path` is a file, or the name of one of the package's recipes.
+
     Raises RecipeError naming the key that is unknown, missing or of another type, or the override that is malformed.
     """
+    path = find_recipe(path)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+        raise RecipeError(f"the recipe {path} cannot be read: {error}") from error
     for text in overrides:
         _override(document, text)
     try:
         recipe = msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{path.name}: {error}") from error
-    unknown = unknown_key(document, msgspec.to_builtins(recipe), "")
+    known = msgspec.to_builtins(recipe)
+    unknown = unknown_key(document, known, "")
     if unknown:
         key = unknown.removeprefix(".")
-        advice = f"it is now {RENAMED[key]}" if key in RENAMED else f"the keys are those of {kind.__name__}"
+        advice = f"it is now {RENAMED[key]}" if key in RENAMED else f"the nearest is {_nearest(key, list(flat(known)))}"
         raise RecipeError(f"{path.name}: unknown key {key}; {advice}")
     return recipe
+
+
+def find_recipe(path: Path) -> Path:
+    """The file that `path` is, or the package's recipe of that name ("tiny", "tiny.toml").
+
+    Raises RecipeError naming the package's recipes where there is neither.
+    """
+    if path.is_file() or path.name != str(path):
+        return path
+    inside = RECIPES / f"{path.name.removesuffix('.toml')}.toml"
+    if not inside.is_file():
+        names = ", ".join(sorted(entry.stem for entry in RECIPES.glob("*.toml")))
+        raise RecipeError(f"there is no recipe {path}; name a TOML file, or one of the package's: {names}")
+    return inside
+
+
+def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, keys joined by dots."""
+    keys: dict[str, Any] = {}
+    for key, value in document.items():
+        keys |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return keys
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """The known key that looks most like `key`: in its last part first, then as a whole."""
+    name = key.rpartition(".")[2]
+
+    def likeness(other: str) -> tuple[float, float]:
+        return (
+            SequenceMatcher(None, name, other.rpartition(".")[2]).ratio(),
+            SequenceMatcher(None, key, other).ratio(),
+        )
+
+    return max(known, key=likeness)
 
 
 def _override(document: dict[str, Any], text: str) -> None:

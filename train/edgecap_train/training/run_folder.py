@@ -25,6 +25,7 @@ import torch
 import edgecap
 from edgecap.errors import CheckpointError, OutputError
 from edgecap.util.files import write_atomically
+from edgecap_train.training.recipe import flat
 
 log = logging.getLogger(__name__)
 CHECKPOINT, METRICS, RECIPE, RUN, CURVES = "last.pt", "metrics.jsonl", "recipe.json", "run.json", "curves"
@@ -141,14 +142,6 @@ class RunFolder:
         changed = sorted(key for key in flat(recipe) if flat(before).get(key) != flat(recipe)[key])
         if changed:
             log.warning("the run is resumed with another recipe than it began with: %s", ", ".join(changed))
-
-
-def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, keys joined by dots."""
-    keys: dict[str, Any] = {}
-    for key, value in document.items():
-        keys |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return keys
 
 
 def revision() -> str:
