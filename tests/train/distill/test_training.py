@@ -102,6 +102,43 @@ def test_an_encoder_of_the_table_trains_is_saved_read_and_captions_without_anoth
     assert set(caption.split()) <= set(VOCABULARY)
 
 
+def test_recipes_of_the_package_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_recipe(Path("tiny")).name == read_recipe(Path("tiny.toml")).name == "tiny"
+    with pytest.raises(RecipeError, match=r"there is no recipe teeny; name a TOML file, or one of .*own.*tiny"):
+        read_recipe(Path("teeny"))
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(tmp_path / "tiny.toml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text('name = "mine"\n')
+    assert read_recipe(Path("tiny.toml")).name == "mine"  # a file goes first
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("[optimizer]\nstep = 3", "unknown key optimizer.step; the nearest is optimizer.steps"),
+        ("dropout = 0.1", "unknown key dropout; the nearest is model.dropout"),
+        ("[loss]\nframe = 1", "unknown key loss.frame; the nearest is loss.frames"),
+        ("[augmentation]\ngain = 1", "unknown key augmentation; the nearest is "),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_one(text: str, nearest: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(f'name = "x"\n{text}\n')
+    with pytest.raises(RecipeError) as raised:
+        read_recipe(tmp_path / "recipe.toml")
+    assert nearest in str(raised.value)
+
+
+def test_the_tagger_is_asked_for_only_where_the_recipe_uses_it(trained: Trained, tmp_path: Path) -> None:
+    made = replace(trained.recipe, optimizer=replace(trained.recipe.optimizer, steps=1))
+    train_student(made, trained.data, tmp_path / "run", development=trained.data / "dev.csv", start=Start())
+    assert (tmp_path / "run" / "student.safetensors").is_file()
+    with pytest.raises(RecipeError, match=r"loss\.tags with --encoder-weights needs the tagger: add --tagger"):
+        train_student(
+            made, trained.data, tmp_path, development=trained.data / "dev.csv", start=Start(weights=tmp_path / "w")
+        )
+
+
 def test_an_encoder_that_the_table_lacks_is_refused_with_those_it_has(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text('name = "x"\n[model]\nencoder = "conformer"\n')
     with pytest.raises(RecipeError, match=r"there is no encoder 'conformer'; the encoders are .*yamnet"):

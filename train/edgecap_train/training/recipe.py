@@ -6,11 +6,11 @@ Knows the document only. A key that is unknown or of another type is refused wit
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -110,11 +110,12 @@ def read_document(path: Path, kind: type[Document], overrides: Sequence[str] = (
         recipe = msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{path.name}: {error}") from error
-    known = msgspec.to_builtins(recipe)
-    unknown = unknown_key(document, known, "")
+    unknown = unknown_key(document, msgspec.to_builtins(recipe), "")
     if unknown:
         key = unknown.removeprefix(".")
-        advice = f"it is now {RENAMED[key]}" if key in RENAMED else f"the nearest is {_nearest(key, list(flat(known)))}"
+        advice = (
+            f"it is now {RENAMED[key]}" if key in RENAMED else f"the nearest is {_nearest(key, list(_keys(recipe)))}"
+        )
         raise RecipeError(f"{path.name}: unknown key {key}; {advice}")
     return recipe
 
@@ -139,6 +140,16 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in document.items():
         keys |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return keys
+
+
+def _keys(recipe: object, prefix: str = "") -> Iterator[str]:
+    """All keys that a recipe may have, those of tables after their table and a dot."""
+    for entry in fields(cast(Any, recipe)):
+        value = getattr(recipe, entry.name)
+        if is_dataclass(value):
+            yield from _keys(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
