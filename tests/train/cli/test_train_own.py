@@ -110,6 +110,11 @@ def test_what_the_command_lacks_is_named(recordings: Path, tmp_path: Path, capsy
     ):
         assert run(["train", "student", *words]) == code
         assert message in capsys.readouterr().err
+    one = tmp_path / "one.csv"
+    one.write_text(f"file,caption\n{recordings / 'sounds' / '0.wav'},un son\n")
+    assert run(arguments(recordings, out, "--development", str(one))) == 12
+    assert "one.csv names 1 recording, and a score needs at least 2" in capsys.readouterr().err
+    assert not out.exists()
     table.write_text("file,caption\n" + "".join(f"none{number}.wav,un son\n" for number in range(5)))
     assert run(["train", "student", *own, "--captions", str(table)]) == 3
     assert "none of 5 recordings of few.csv can be read" in capsys.readouterr().err

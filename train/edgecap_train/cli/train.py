@@ -171,9 +171,12 @@ def _own_recordings(  # noqa: PLR0917
     """Prepare recordings in `data`; the recipe with a batch that they fill, and the table that is held out."""
     from edgecap.util.progress import progress_bar
     from edgecap_train.data.recordings import prepare_recordings
+    from edgecap_train.evaluation.held_out import read_scored_references
     from edgecap_train.models.encoder import encoder_class
     from edgecap_train.training.distributed import accelerator
 
+    if development is not None:
+        read_scored_references(development)  # before minutes of decoding
     loss = settings.loss
     if tagger is None and (loss.tags or loss.frames or loss.clip):
         raise RecipeError(
