@@ -173,8 +173,8 @@ def train_student(
     torch.manual_seed(recipe.seed)
     vocabulary = data_vocabulary(data)
     student = build_student(recipe, vocabulary)
-    development_set = DevelopmentSet(development, student.config.front_end, vocabulary)
     first = _first_shard(recipe, data, audio_only)
+    development_set = DevelopmentSet(development, student.config.front_end, vocabulary)
     heads = teaching_heads(student, recipe.loss, first.frames.shape[2])
     if recipe.loss.tags:
         heads.start_at_prior(torch.from_numpy(first.logits[:1000].astype(np.float32)))
