@@ -44,14 +44,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that the first Ctrl-C or SIGTERM sets, so that work can end; a second one ends the process at once."""
+    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets, so that work can end; a second one ends the process.
+
+    A SIGHUP that is ignored, as under nohup, stays ignored.
+    """
     stop = threading.Event()
 
     def first(number: int, _frame: FrameType | None) -> None:
         stop.set()
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         signal.signal(number, first)
     return stop
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
+import stat
 import sys
 from contextlib import suppress
 
 import typer
 
 from edgecap.errors import OutputError
+from edgecap.util.text import clean
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
@@ -43,10 +46,30 @@ def printable(name: str) -> str:
     return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
+class RedirectedOutput:
+    """Standard output of a command that runs for weeks, where it is a file that others rotate, empty or remove."""
+
+    def __init__(self) -> None:
+        """Write at the end of the file, wherever that is: an emptied one would else begin with a hole of zeros."""
+        self._file: int | None = None
+        self._reported = False
+        with suppress(OSError, ValueError):
+            descriptor = sys.stdout.fileno()
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+                self._file = descriptor
+
+    def check(self) -> None:
+        """Say once that the file was removed: nobody can read what is printed from then on."""
+        if self._file is not None and not self._reported and os.fstat(self._file).st_nlink == 0:
+            self._reported = True
+            say("warning", "the file of standard output was removed; what is printed is lost until you start it again")
+
+
 def say(kind: str, message: str) -> None:
     """Print one line to standard error: "edgecap: KIND: MESSAGE"."""
     with suppress(OSError, ValueError):
-        print(f"edgecap: {kind}: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"edgecap: {kind}: {clean(message)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def full_disk(error: OSError) -> OutputError | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgecap.cli import stop_on_signals
-from edgecap.cli.console import say, write
+from edgecap.cli.console import RedirectedOutput, say, write
 from edgecap.cli.options import BeamSize, Model, WindowLength
 from edgecap.live.config.config_file import ConfigKey, config_keys, load_config, render_config
 from edgecap.live.config.listen_config import ListenConfig
@@ -35,7 +35,10 @@ Config = Annotated[
     str | None, typer.Option("--config", "-c", metavar="FILE", help="Read a TOML file; options override it.")
 ]
 PrintConfig = Annotated[
-    bool, typer.Option("--print-config", help="Print the configuration that would be used, and exit.")
+    bool,
+    typer.Option(
+        "--print-config", help="Print the configuration that would be used, without passwords and keys, and exit."
+    ),
 ]
 
 
@@ -67,7 +70,7 @@ def listen(config: Config = None, print_config: PrintConfig = False, **given: An
         over.setdefault(key.section, {}).update(parse(value) if parse else {key.name: value})
     result = load_config(config, over)
     if print_config:
-        write(render_config(result).rstrip("\n"))
+        write(render_config(result, secrets=False).rstrip("\n"))
         return
     say("note", _run(result))
 
@@ -129,6 +132,7 @@ class _Console(Sink):
         self._lock = threading.Lock()
         """Guards the view, for messages from any thread."""
         self._view: LiveView | None = None
+        self._output = RedirectedOutput()
 
     def open(self, config: ListenConfig, session: ListenSession) -> None:
         """Choose the view."""
@@ -155,6 +159,7 @@ class _Console(Sink):
 
     def on_event(self, change: Change) -> None:
         """Print it."""
+        self._output.check()
         self._events.on_event(change)
 
     def on_status(self, status: StatusSnapshot) -> None:

@@ -23,6 +23,8 @@ from edgecap.live.config.options import Option
 
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
+SECRETS = {"output": frozenset({"webhook"}), "mqtt": frozenset({"password"}), "web": frozenset({"token"})}
+"""Section to keys that hold a password; the address of a webhook holds its key."""
 LISTED = "microphones"
 """The one part of the configuration that is a list of tables."""
 
@@ -67,15 +69,16 @@ def load_config(path: str | Path | None = None, over: Values | None = None) -> L
     return config
 
 
-def render_config(config: ListenConfig) -> str:
-    """The configuration as TOML for `load_config`; keys that are not set are comments."""
+def render_config(config: ListenConfig, *, secrets: bool = True) -> str:
+    """The configuration as TOML for `load_config`; keys that are not set are comments, and `secrets` if False."""
     lines = []
     for section in fields(config):
         if section.name == LISTED:
             continue
-        lines += [f"[{section.name}]", *_keys(getattr(config, section.name)), ""]
+        hidden = frozenset[str]() if secrets else SECRETS.get(section.name, frozenset())
+        lines += [f"[{section.name}]", *_keys(getattr(config, section.name), hidden), ""]
     for microphone in config.microphones:
-        lines += [f"[[{LISTED}]]", *_keys(microphone), ""]
+        lines += [f"[[{LISTED}]]", *_keys(microphone, frozenset()), ""]
     return "\n".join(lines)
 
 
@@ -142,10 +145,17 @@ def _classes() -> dict[str, type]:
     }  # the factories are the classes
 
 
-def _keys(part: object) -> list[str]:
-    """Lines of one section."""
+def _keys(part: object, hidden: frozenset[str]) -> list[str]:
+    """Lines of one section; values of the keys `hidden` are not shown."""
     values = {key.name: getattr(part, key.name) for key in fields(part)}  # type: ignore[arg-type]
-    return [f"# {key} = (not set)" if value is None else f"{key} = {_toml(value)}" for key, value in values.items()]
+    return [
+        f"# {key} = (not set)"
+        if value is None
+        else f"# {key} = (hidden: write it here)"
+        if key in hidden
+        else f"{key} = {_toml(value)}"
+        for key, value in values.items()
+    ]
 
 
 def _toml(value: object) -> str:

@@ -87,7 +87,7 @@ class Attempts:
         self._notify, self._errors, self._report, self._end = notify, errors, report, end
         self._failing = False
 
-    def __call__(self, work: Callable[[], None]) -> None:
+    def __call__(self, work: Callable[[], object]) -> None:
         """Do it; what is not one of the errors is raised."""
         try:
             work()

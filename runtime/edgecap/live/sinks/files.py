@@ -2,21 +2,26 @@
 
 Each event is one write, so a file is valid after every event; what a full disk refuses waits in memory and is written
 when there is space again. Subtitles begin anew, since their times count from the start of listening; rows are appended
-to a table.
+to a table. A file that is moved, removed, emptied or cut by something else is noticed before the next event is written.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
+import stat
 from collections import deque
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from edgecap.errors import OutputError
 from edgecap.live.events.event import Change, Event, iso
 from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
+from edgecap.util.text import cell, clean
 
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be written; the oldest go first."""
@@ -24,19 +29,32 @@ COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "upd
 
 
 class TextFile(Sink):
-    """A file that gets one piece of text for each event that ended."""
+    """A file that gets one piece of text for each event that ended. Only its owner may read a new one."""
 
     def __init__(
-        self, path: str, render: Callable[[Event], str], notify: Notify, *, header: str = "", append: bool = False
+        self,
+        path: str,
+        render: Callable[[Event], str],
+        notify: Notify,
+        *,
+        header: str = "",
+        append: bool = False,
+        separator: str = "\n",
     ) -> None:
-        """Open it. Raises OutputError."""
+        """Open it; `separator` is written after text that something else left incomplete. Raises OutputError."""
         self._path, self._render, self._notify = path, render, notify
-        self._attempt = Attempts(notify, (OSError,), self._explain)
+        self._header, self._separator = header.encode(), separator.encode()
+        self._attempt = Attempts(notify, (OSError,), self._explain, f"{path} is written again")
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._lost = 0
+        self._size, self._torn_by_us = 0, False
         try:
-            self._file = Path(path).expanduser().open("ab" if append else "wb", buffering=0)
+            self._file = self._open(empty=not append)
             try:
-                self._begin(header, append)
+                if not (append and header) or os.fstat(self._file.fileno()).st_size == 0 or self._has_header():
+                    self._complete()
+                else:
+                    raise OutputError(f"{path} has other columns than {header.strip()}; name another file")
             except BaseException:
                 self._file.close()
                 raise
@@ -46,6 +64,7 @@ class TextFile(Sink):
     def on_event(self, change: Change) -> None:
         """Write an event that ended. A full disk is reported; what it refused is tried again with the next event."""
         if change.kind == "end":
+            self._lost += len(self._waiting) == MOST_WAITING
             self._waiting.append(self._render(change.event).encode())
             self._attempt(self._write)
 
@@ -53,17 +72,19 @@ class TextFile(Sink):
         """Write what waits and close the file."""
         if self._waiting:
             self._attempt(self._write)
-        if self._waiting:
-            self._notify("warning", f"{self._path} lacks its last {len(self._waiting)} events")
+        if lacks := self._lost + len(self._waiting):
+            self._notify("warning", f"{self._path} lacks {lacks} events")
         self._file.close()
 
-    def _begin(self, header: str, append: bool) -> None:
-        """Write the header, or check that an existing file has it. Raises OSError, OutputError."""
-        if header and self._file.tell() == 0:
-            self._waiting.append(header.encode())
-            self._write()
-        elif append and header and not _begins_with(self._path, header):
-            raise OutputError(f"{self._path} has other columns than {header.strip()}; name another file")
+    def _open(self, *, empty: bool = False) -> FileIO:
+        """Open the file for appending; only its owner may read a new one. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if empty else 0)
+        return FileIO(os.open(Path(self._path).expanduser(), flags, 0o600), "a+")
+
+    def _has_header(self) -> bool:
+        """Whether the file begins as a table of events, also if a spreadsheet saved it with BOM, CRLF or quotes."""
+        with Path(self._path).expanduser().open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            return next(csv.reader([file.readline()]), []) == next(csv.reader([self._header.decode()]))
 
     def _explain(self, error: Exception) -> str:
         reason = getattr(error, "strerror", error)
@@ -71,13 +92,51 @@ class TextFile(Sink):
 
     def _write(self) -> None:
         """Write what waits, the oldest first; a full disk may take a part of one event."""
+        self._follow()
+        self._complete()
         while self._waiting:
             data = self._waiting[0]
-            written = self._file.write(data) or 0
+            written = self._append(data)
             if written < len(data):
                 self._waiting[0] = data[written:]
             else:
                 self._waiting.popleft()
+
+    def _append(self, data: bytes) -> int:
+        """Write once; the number of bytes that were taken. Raises OSError."""
+        written = self._file.write(data) or 0
+        self._torn_by_us = written < len(data)
+        self._size = os.fstat(self._file.fileno()).st_size
+        return written
+
+    def _follow(self) -> None:
+        """Begin a new file where the old one was moved or removed. Raises OSError, OutputError."""
+        own = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(own.st_mode):
+            return
+        try:
+            at_path = Path(self._path).expanduser().stat()
+        except FileNotFoundError:
+            at_path = None
+        if at_path is None or not os.path.samestat(own, at_path):
+            file = self._open()
+            self._file.close()
+            self._file, self._size, self._torn_by_us = file, 0, False
+            self._notify("warning", f"{self._path} was moved or removed; going on in a new file of that name")
+        elif own.st_size < self._size:
+            self._torn_by_us = False
+            self._notify("warning", f"{self._path} was emptied or cut; going on in what is left of it")
+
+    def _complete(self) -> None:
+        """Write the header to an empty file, and end a line that something else left incomplete. Raises OSError."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size == 0 and self._header:
+            written = self._append(self._header)
+            if written < len(self._header):
+                self._file.truncate(0)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        elif size and not self._torn_by_us and os.pread(self._file.fileno(), 1, size - 1) != b"\n":
+            self._append(self._separator)
 
 
 def srt(path: str, notify: Notify, *, named: bool = False) -> TextFile:
@@ -85,10 +144,10 @@ def srt(path: str, notify: Notify, *, named: bool = False) -> TextFile:
     numbers = iter(range(1, 1 << 62))
 
     def entry(event: Event) -> str:
-        name = f"[{event.source}] " if named else ""
-        return f"{next(numbers)}\n{span(event, ',')}\n{name}{event.text}\n\n"
+        name = f"[{clean(event.source)}] " if named else ""
+        return f"{next(numbers)}\n{span(event, ',')}\n{name}{clean(event.text)}\n\n"
 
-    return TextFile(path, entry, notify)
+    return TextFile(path, entry, notify, separator="\n\n")
 
 
 def vtt(path: str, notify: Notify, *, named: bool = False) -> TextFile:
@@ -98,7 +157,7 @@ def vtt(path: str, notify: Notify, *, named: bool = False) -> TextFile:
         voice = f"<v {_escaped(event.source)}>" if named else ""
         return f"{span(event, '.')}\n{voice}{_escaped(event.text)}\n\n"
 
-    return TextFile(path, cue, notify, header="WEBVTT\n\n")
+    return TextFile(path, cue, notify, header="WEBVTT\n\n", separator="\n\n")
 
 
 def table(path: str, notify: Notify) -> TextFile:
@@ -106,23 +165,19 @@ def table(path: str, notify: Notify) -> TextFile:
 
     def row(event: Event) -> str:
         times = [iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}"]
-        return _csv([*times, event.text, f"{event.score:.4f}", f"{event.level_dbfs:.1f}", event.updates, event.source])
+        scores = [f"{event.score:.4f}", f"{event.level_dbfs:.1f}"]
+        return _csv([*times, cell(event.text), *scores, event.updates, cell(event.source)])
 
     return TextFile(path, row, notify, header=_csv(COLUMNS), append=True)
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def span(event: Event, point: str) -> str:
     """START --> END of a subtitle; an empty one lasts a tenth of a second."""
     return f"{_stamp(event.start, point)} --> {_stamp(max(event.end, event.start + 0.1), point)}"
-
-
-def _begins_with(path: str, header: str) -> bool:
-    with Path(path).expanduser().open(encoding="utf-8", errors="replace", newline="") as file:
-        return file.readline() == header
 
 
 def _stamp(seconds: float, point: str) -> str:

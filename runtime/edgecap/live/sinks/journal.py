@@ -1,15 +1,19 @@
 """Events in a SQLite file that keeps them for a while.
 
 An event is stored when it begins, before any other output gets it, so that none that was shown is lost; it is
-updated every half minute and when it ends. While the disk is full, events wait in memory, and are stored
-when there is room again. The next start closes what a killed listener left open.
+updated every half minute and when it ends. While the disk is full or another program holds the file, events wait in
+memory, and are stored when that is over; nothing else waits for it. The next start closes what a killed listener left
+open. A damaged journal is put aside under another name, and a new one is begun.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from edgecap.errors import OutputError
@@ -24,6 +28,14 @@ APPLICATION = 0x65646763
 VERSION = 1
 UPDATE_SECONDS = 30.0
 CLEAN_SECONDS = 3600.0
+OPEN_SECONDS, BUSY_SECONDS = 2.0, 0.05
+"""Longest wait for another program that writes to the file: at the start and the end, and while listening."""
+RETRY_SECONDS = 1.0
+"""Time until what waits is tried again."""
+MOST_CHECKED = 1 << 26
+"""A larger file, bytes, is not checked at the start, which would take seconds."""
+LOG_BYTES, LOG_PAGES = 1 << 20, 256
+"""Size to which the write-ahead log is cut, and from which on it is written into the file."""
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be stored; the oldest go first."""
 SCHEMA = """
@@ -59,31 +71,20 @@ class Journal(Sink):
         self._rows: dict[int, int] = {}
         self._stored: dict[int, float] = {}
         self._waiting: dict[int, Event] = {}
+        self._lost = 0
         self._first_row: int | None = None
         self._try = Attempts(
             notify,
-            (sqlite3.Error,),
-            lambda error: (
-                f"the journal {path} cannot be written ({error}); free space: until then events wait in memory"
-            ),
+            (sqlite3.Error, OSError),
+            lambda error: f"the journal {path} cannot be written {explained(error)}; until then events wait in memory",
             f"the journal {path} is written again",
         )
-        self._cleaned = float("-inf")
+        self._cleaned, self._tried = float("-inf"), float("-inf")
+        self._file = Path(path).expanduser()
         try:
-            # Steps of an asynchronous listener come from one thread after the other, never from two at once.
-            self._database = sqlite3.connect(
-                Path(path).expanduser(), timeout=2.0, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-                self._clean()
-            except BaseException:
-                self._database.close()
-                raise
-        except sqlite3.Error as error:
-            raise OutputError(
-                f"the journal {path} cannot be used ({error}); choose another place or free space"
-            ) from error
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise OutputError(f"the journal {path} cannot be used {explained(error)}") from error
 
     def on_event(self, change: Change) -> None:
         """Store it; what cannot be stored is reported, and tried again with the next change."""
@@ -93,36 +94,119 @@ class Journal(Sink):
         self._waiting[event.id] = event
         if len(self._waiting) > MOST_WAITING:
             del self._waiting[next(iter(self._waiting))]
-        self._try(self._store_waiting)
+            self._lost += 1
+        self._store_waiting()
 
     def on_status(self, status: StatusSnapshot) -> None:
-        """Delete what is too old, in quiet too."""
+        """Store what waits, and delete what is too old, in quiet too."""
+        if self._waiting and self._clock() - self._tried >= RETRY_SECONDS:
+            self._store_waiting()
         if self._clock() - self._cleaned > CLEAN_SECONDS:
             self._try(self._clean)
 
     def on_clock_set(self, seconds: float) -> None:
         """Date what this run has stored by the new clock, or it would be deleted as old."""
         if self._first_row is not None:
-            self._try(lambda: self._move(seconds))
+            moved = "UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?"
+            self._try(lambda: self._database.execute(moved, (seconds, seconds, self._first_row)))
 
     def close(self) -> None:
         """Store what waits and close the file."""
         if self._waiting:
-            self._try(self._store_waiting)
-        if self._waiting:
-            self._notify("warning", f"the journal {self._path} lacks {len(self._waiting)} events")
+            with suppress(sqlite3.Error):
+                self._database.execute(f"PRAGMA busy_timeout = {round(1000 * OPEN_SECONDS)}")
+            self._store_waiting()
+        if lacks := self._lost + len(self._waiting):
+            self._notify("warning", f"the journal {self._path} lacks {lacks} events")
         self._database.close()
 
     def _store_waiting(self) -> None:
-        """Store what waits, the oldest first; what was stored waits no more."""
-        for number in list(self._waiting):
-            self._store(self._waiting[number])
-            del self._waiting[number]
+        """Store what waits, the oldest first; what was stored waits no more. A failure is reported."""
+        self._tried = self._clock()
+        self._try(self._store_all)
 
-    def _move(self, seconds: float) -> None:
-        self._database.execute(
-            "UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?", (seconds, seconds, self._first_row)
+    def _store_all(self) -> None:
+        """Raises sqlite3.Error, OSError."""
+        self._follow()
+        try:
+            for number in list(self._waiting):
+                self._store(self._waiting[number])
+                del self._waiting[number]
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._database.close()
+            self._begin_anew(error)
+            self._store_all()
+
+    def _follow(self) -> None:
+        """Begin a new file where the old one was moved, removed or emptied. Raises sqlite3.Error, OSError."""
+        try:
+            at_path = self._file.stat()
+        except FileNotFoundError:
+            at_path = None
+        if at_path is not None and os.path.samestat(at_path, self._place) and at_path.st_size:
+            return
+        if at_path is not None and not at_path.st_size:
+            self._file.rename(self._aside())  # closing it may write into it again
+        with suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # into the file that was moved
+        self._database.close()
+        if not self._file.exists():
+            self._remove_log()
+        self._notify("warning", f"the journal {self._path} was moved, removed or emptied; a new one is begun")
+        self._open()
+
+    def _open(self) -> None:
+        """Open or create the file; a damaged one is put aside. Raises sqlite3.Error, OSError, OutputError."""
+        self._rows.clear()
+        self._stored.clear()
+        self._first_row = None
+        try:
+            self._connect()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error) or not is_journal(self._file):
+                raise
+            self._begin_anew(error)
+
+    def _begin_anew(self, error: sqlite3.Error) -> None:
+        """Put the damaged file aside and create another."""
+        aside = self._aside()
+        self._file.rename(aside)
+        self._remove_log()
+        self._notify(
+            "warning",
+            f"the journal {self._path} is damaged ({error}) and was put aside as {aside.name}; a new one is begun",
         )
+        self._rows.clear()
+        self._stored.clear()
+        self._first_row = None
+        self._connect()
+
+    def _aside(self) -> Path:
+        """Another name for a damaged file."""
+        return self._file.with_name(f"{self._file.name}.damaged-{datetime.fromtimestamp(self._wall()):%Y%m%dT%H%M%S}")
+
+    def _remove_log(self) -> None:
+        """Remove the write-ahead log of a file that is gone: it would be read into the next one."""
+        for ending in ("-wal", "-shm"):
+            self._file.with_name(self._file.name + ending).unlink(missing_ok=True)
+
+    def _connect(self) -> None:
+        """Open the file, which only its owner may read where it is new. Raises sqlite3.Error, OSError, OutputError."""
+        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
+        # Steps of an asynchronous listener come from one thread after the other, never from two at once.
+        self._database = sqlite3.connect(
+            self._file, timeout=OPEN_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare()
+            self._clean()
+            self._database.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
+            self._place = self._file.stat()
+        except BaseException:
+            self._database.close()
+            raise
 
     def _prepare(self) -> None:
         """Create the table in a new file, check an old one, close events left open. Raises OutputError."""
@@ -138,7 +222,11 @@ class Journal(Sink):
             )
         elif (application, version) != (APPLICATION, VERSION):
             raise OutputError(f"{self._path} is not a journal of this version of edgecap; choose another file")
+        elif self._file.stat().st_size <= MOST_CHECKED and (problem := check(database)):
+            raise Damaged(problem)
         database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         database.execute("UPDATE events SET open = 0 WHERE open = 1")
 
     def _store(self, event: Event) -> None:
@@ -160,6 +248,49 @@ class Journal(Sink):
         self._cleaned = self._clock()
         self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._wall() - self._keep,))
         self._database.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+class Damaged(sqlite3.DatabaseError):
+    """A file that SQLite opens and that does not hold together."""
+
+
+def check(database: sqlite3.Connection) -> str:
+    """What is wrong with the file; empty where nothing is."""
+    (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    return "" if answer == "ok" else " ".join(str(answer).split())
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the content of the file is wrong, rather than its place or the disk."""
+    return isinstance(error, Damaged) or _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a damaged file was a journal, as far as can be seen, and not another file that was named by mistake."""
+    head = path.read_bytes()[: 1 << 16]
+    return head.startswith(b"SQLite format 3") or b"CREATE TABLE events" in head or not any(head[:16])
+
+
+def explained(error: Exception) -> str:
+    """Why the journal cannot be written, and what helps."""
+    if isinstance(error, OSError):
+        return f"({error.strerror}); check the folder and its permissions"
+    advice = {
+        sqlite3.SQLITE_BUSY: "another program is writing to it: end that",
+        sqlite3.SQLITE_LOCKED: "another program is writing to it: end that",
+        sqlite3.SQLITE_FULL: "free space",
+        sqlite3.SQLITE_CANTOPEN: "check the folder and its permissions",
+        sqlite3.SQLITE_READONLY: "check its permissions",
+        sqlite3.SQLITE_PERM: "check its permissions",
+        sqlite3.SQLITE_IOERR: "check the disk, and free space",
+    }
+    return f"({error}); {advice.get(_code(error) or 0, 'name another file')}"
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary result code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def open_journal(context: SinkContext) -> Sink:

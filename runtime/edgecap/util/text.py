@@ -1,0 +1,27 @@
+"""Text from outside (captions of a foreign model, names, paths, answers of servers), made safe to show."""
+
+from __future__ import annotations
+
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that spreadsheets compute instead of showing."""
+
+
+def clean(text: str) -> str:
+    """`text` on one line: control characters, line separators and what is not valid Unicode are escaped.
+
+    So it can move no cursor, forge no line of a log or a subtitle, and be written as UTF-8. White space becomes spaces.
+    """
+    if text.isprintable():
+        return text
+    spaced = " ".join(text.split())
+    return "".join(character if character.isprintable() else _escaped(character) for character in spaced)
+
+
+def cell(text: str) -> str:
+    """`clean` for a table: what a spreadsheet would take for a formula is quoted by an apostrophe."""
+    shown = clean(text)
+    return f"'{shown}" if shown.startswith(FORMULA) else shown
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
