@@ -19,6 +19,7 @@ from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.loop import DRAIN_SECONDS
 from edgecap.live.pipeline.gate import Gate
 from edgecap.live.pipeline.hop_control import HopControl
+from edgecap.live.pipeline.liveness import Liveness
 from edgecap.live.pipeline.meter import LevelMeter
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
@@ -33,8 +34,9 @@ IDLE_POLL, FOLLOWED_POLL, BUSY_POLL = 0.25, 1 / 30, 0.02
 HEAT_EVERY = 10.0
 LOUDEST_SECONDS = 10.0
 """The loudest block of this many seconds is in the status."""
-ONSET, LEAD_IN = 1.0, 0.5
-"""Seconds of a new sound that are collected before it is captioned, and of the quiet before it that are kept."""
+ONSET, LEAD_IN = 2.0, 0.5
+"""Seconds of a new sound that are collected before it is captioned (after 1.0 s examples/train.opus is "a door is
+closed", after 2.0 s a train), and of the quiet before it that are kept."""
 SHORTEST_WINDOW, SHORTEST_TAIL = 1.0, 0.5
 """Least that a window reaches back, and least that is captioned when the sound ends, seconds."""
 
@@ -78,10 +80,13 @@ class Listener:
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
             describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
         )
-        self._samples, self._loud, self._constant = 0, False, False
+        self._samples, self._loud = 0, False
+        self._liveness = Liveness(
+            source, notify, clock, lost_after=settings.lost_after, constant_after=settings.constant_after
+        )
         self._onset = self._last_loud = self._considered = 0.0
         self._offered = -settings.hop
-        self._next_heat, self._began, self._last_sound = clock(), wall(), clock()
+        self._next_heat, self._began = clock(), wall()
         self._clock_set_at, self._clock_set_by = float("-inf"), 0.0
         self._status = StatusSnapshot(
             source=source.name, hop=settings.hop, asked_hop=settings.hop, number=number, audio_kept=settings.audio_kept
@@ -120,7 +125,7 @@ class Listener:
         changes = self._collect()
         if self._mailbox.idle and not (self._gate is None or self._gate.open):
             changes += self._events.quiet_until(self.heard)  # a sound that was not captioned yet may be the same event
-        if self._clock() - self._last_sound >= self._settings.events.close_after:
+        if self._clock() - self._liveness.last_sound >= self._settings.events.close_after:
             changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
         return replace(self._end_step(changes), samples=chunk.samples, frames=frames)
 
@@ -160,22 +165,29 @@ class Listener:
 
     def _take(self, chunk: Chunk) -> LogMel | None:
         """New sound into the ring, the meter and the gate; the new log-mel frames where someone follows."""
-        if chunk.fresh and self._samples:
+        lost, stalled = chunk.lost, None
+        if chunk.samples.size:
+            stalled = self._liveness.samples(chunk.samples.size / self._rate)
+            lost = max(lost, stalled or 0.0)
+        elif self._liveness.no_samples():
+            self._meter.restart()
+            if self._gate is not None:
+                self._gate.close()
+        self._samples += round(lost * self._rate)
+        if lost:
+            self._update(lost=self._status.lost + lost)
+        if (chunk.fresh or stalled is not None) and self._samples:
             self._mel.restart()
             self._meter.restart()
             self._hops.restart(self.heard)
-        self._samples += round(chunk.lost * self._rate)
-        if chunk.lost:
-            self._update(lost=self._status.lost + chunk.lost)
         if not chunk.samples.size:
             return None
-        self._last_sound = self._clock()
         count = self._mel.push(chunk.samples)
         self._samples += chunk.samples.size
         levels = self._meter.push(chunk.samples)
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):
             self._gate_block(level, self.heard - behind * LEVEL_BLOCK_SECONDS)
-        self._check_constant()
+        self._liveness.constant(self._meter.flat_seconds)
         return self._mel.newest(count) if count and self._followed() else None
 
     def _gate_block(self, level: float, end: float) -> None:
@@ -252,19 +264,6 @@ class Listener:
             return described
         return replace(described, job=replace(described.job, wall=described.job.wall + self._clock_set_by))
 
-    def _check_constant(self) -> None:
-        flat = self._meter.flat_seconds
-        if flat >= self._settings.constant_after and not self._constant:
-            self._constant = True
-            self._notify(
-                "warning",
-                f"{self._source.name} has given nothing but one constant value for {flat:.0f} s; check "
-                "that it is not muted and that its cable is plugged in",
-            )
-        elif self._constant and flat == 0.0:
-            self._constant = False
-            self._notify("note", f"{self._source.name} gives sound again")
-
     def _check_heat(self) -> None:
         if self._clock() < self._next_heat:
             return
@@ -283,12 +282,12 @@ class Listener:
         status = self._status
         self._update(
             source=self._source.name,
-            fault=self._source.fault or ("digital silence" if self._constant else ""),
+            fault=self._liveness.fault,
             heard=self.heard,
             level=self._meter.now,
             loudest=self._meter.loudest(LOUDEST_SECONDS),
             hop=self._hops.hop,
-            gate_open=self._gate is None or self._gate.open,
+            gate_open=not self._liveness.stalled if self._gate is None else self._gate.open,
             floor=None if self._gate is None else self._gate.floor,
             dropped=self._mailbox.dropped + self._hops.late,
             overflows=self._source.overflows,

@@ -199,6 +199,7 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
         novelty=stream.novelty,
         events=events,
         constant_after=stream.constant_after,
+        lost_after=config.source.lost_after,
         audio_kept=str(Path(config.output.keep_audio).expanduser()) if config.output.keep_audio is not None else "",
     )
 

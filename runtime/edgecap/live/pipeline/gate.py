@@ -54,6 +54,10 @@ class Gate:
             return settings.fixed_dbfs
         return max(settings.lowest_dbfs, self.floor + settings.open_db)
 
+    def close(self) -> None:
+        """No sound comes any more; the floor stays."""
+        self.open, self._quiet = False, 0.0
+
     def push(self, level: float) -> bool:
         """Take the level of one block; whether the block was loud (the gate may be open without it)."""
         settings, threshold = self._settings, self.threshold

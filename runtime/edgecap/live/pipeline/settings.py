@@ -26,5 +26,7 @@ class ListenerSettings:
     """Seconds by which the first window comes later, so that several streams do not need the model at once."""
     constant_after: float = 10.0
     """Seconds of one constant value after which the source is reported as faulty."""
+    lost_after: float = 3.0
+    """Seconds without samples after which the source is reported as faulty."""
     audio_kept: str = ""
     """Folder in which a sink keeps the sound of events, for the views; empty where none does."""

@@ -1,0 +1,74 @@
+"""Whether a source gives sound: any source may stall, and any input may be dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgecap.live.sources.source import AudioSource
+from edgecap.types import Notify
+
+NO_SOUND, DEAD = "no sound comes", "digital silence"
+"""Faults in the status."""
+
+
+class Liveness:
+    """Reports once that the sound of a source stopped or is one constant value, and once that it is back."""
+
+    def __init__(
+        self,
+        source: AudioSource,
+        notify: Notify,
+        clock: Callable[[], float],
+        *,
+        lost_after: float,
+        constant_after: float,
+    ) -> None:
+        """`lost_after` is seconds without samples, `constant_after` seconds of one value."""
+        self._source, self._notify, self._clock = source, notify, clock
+        self._lost_after, self._constant_after = lost_after, constant_after
+        self._constant = self._source_reports = False
+        self.stalled = False
+        """Whether no samples come, or the source says that it is faulty."""
+        self.last_sound = clock()
+        """Monotonic time of the newest samples."""
+
+    @property
+    def fault(self) -> str:
+        """Why no usable sound comes; empty where it does."""
+        return self._source.fault or (NO_SOUND if self.stalled else DEAD if self._constant else "")
+
+    def no_samples(self) -> bool:
+        """A read gave nothing; whether the source counts as stalled from now on."""
+        fault = bool(self._source.fault)
+        self._source_reports = self._source_reports or fault
+        late = not self._source.ended and self._clock() - self.last_sound >= self._lost_after
+        if self.stalled or not (fault or late):
+            return False
+        self.stalled = True
+        if not fault:
+            self._notify("warning", f"{self._source.name} gives no more sound; waiting for it")
+        return True
+
+    def samples(self, seconds: float) -> float | None:
+        """A read gave `seconds` of sound; the seconds for which nothing came before, None where it did not stall."""
+        now, before, self.last_sound = self._clock(), self.last_sound, self._clock()
+        if not self.stalled:
+            return None
+        if not self._source_reports:
+            self._notify("note", f"{self._source.name} gives sound again")
+        self.stalled = self._source_reports = False
+        live = self._source.speed == 1.0 and not self._source.lossless
+        return max(0.0, now - before - seconds) if live else 0.0
+
+    def constant(self, flat: float) -> None:
+        """The newest `flat` seconds are one constant value."""
+        if flat >= self._constant_after and not self._constant:
+            self._constant = True
+            self._notify(
+                "warning",
+                f"{self._source.name} has given nothing but one constant value for {flat:.0f} s; check "
+                "that it is not muted and that its cable is plugged in",
+            )
+        elif self._constant and flat == 0.0:
+            self._constant = False
+            self._notify("note", f"{self._source.name} gives sound again")
