@@ -11,7 +11,8 @@
 # error.
 # Seen: soundfile 0.14.0 with libsndfile 1.2.2, ffmpeg 7.0.2 (imageio-ffmpeg 0.6.0), Linux x86-64. Files of `ffmpeg -f
 # segment` are alike.
-# What to do: encode again, which loses nothing with FLAC (ffmpeg -i piped.flac whole.flac), or let the encoder write
+# edgecap reads such a file to its end, since it never lets SoundFile seek. Elsewhere: encode again, which loses nothing
+# with FLAC (ffmpeg -i piped.flac whole.flac), or let the encoder write
 # to a file. A copy (-c copy) leaves the length unknown.
 set -euo pipefail
 work=$(mktemp -d)

@@ -8,8 +8,8 @@
 # reject such a stream, and libsndfile does ("Supported file format but file is malformed"). ffmpeg, which wrote it,
 # reads it, so a look with ffprobe or ffplay finds no fault. Copied a second time, without -ss, it is a valid file.
 # Seen: ffmpeg 7.0.2 (imageio-ffmpeg 0.6.0) and 5.1.9, soundfile 0.14.0 with libsndfile 1.2.2, Linux x86-64.
-# edgecap reads files with libsndfile and says that it cannot read this one. Cut with encoding (leave `-c copy` out),
-# or mend it: ffmpeg -i cut.opus -c copy mended.opus.
+# edgecap reads it with PyAV or ffmpeg where one is installed, else it says that it cannot. Cut with encoding (leave
+# `-c copy` out), or mend it: ffmpeg -i cut.opus -c copy mended.opus.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -9,8 +9,8 @@
 # give 48000 Hz, as they should.
 # Seen: soundfile 0.14.0 with libsndfile 1.2.2, imageio-ffmpeg 0.6.0 (ffmpeg 7.0.2), Linux x86-64. The file is a plain
 # recording in which only this field and the page's checksum differ.
-# What to do: a sound file that claims 8000 Hz though it was recorded with more is to be decoded by ffmpeg before
-# edgecap reads it: ffmpeg -i recording.opus recording.wav. A program that writes Opus should put 48000 there.
+# edgecap gives libsndfile the file with 48000 in that field where it is 0. Elsewhere decode it with ffmpeg first:
+# ffmpeg -i recording.opus recording.wav. A program that writes Opus should put 48000 there.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

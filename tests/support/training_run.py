@@ -21,7 +21,7 @@ from edgecap_train.distill.task import StudentTask, augmenting, best_student
 from edgecap_train.models.encoder import ENCODERS, Classifier, Encoder, Pretrained
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.models.yamnet import FRONT_END
-from edgecap_train.text.captions import SPECIALS, Tokenizer
+from edgecap_train.text.tokenizer import SPECIALS, Tokenizer
 from edgecap_train.training.distributed import process_part
 from edgecap_train.training.trainer import Trainer
 

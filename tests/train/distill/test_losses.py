@@ -9,7 +9,7 @@ import torch
 
 from edgecap_train.distill.losses import ClipLoss, TeachingHeads, caption_losses, frame_losses, tag_losses
 from edgecap_train.models.encoder import Classifier
-from edgecap_train.text.captions import PAD
+from edgecap_train.text.tokenizer import PAD
 
 
 def test_the_caption_loss_of_padding_is_zero_and_changes_no_other_tokens() -> None:

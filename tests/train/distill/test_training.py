@@ -31,7 +31,7 @@ from edgecap_train.distill.throughput import measure
 from edgecap_train.evaluation.evaluated import open_model
 from edgecap_train.models.encoder import build_encoder, encoder_class, load_pretrained
 from edgecap_train.models.yamnet import FRONT_END, YamNet
-from edgecap_train.text.captions import SPECIALS
+from edgecap_train.text.tokenizer import SPECIALS
 from support.signals import noise, tone
 from support.small_student import SmallEncoder as OtherEncoder
 from support.training_run import VOCABULARY, SmallEncoder, recipe, small_task, small_trainer, write_shards

@@ -24,7 +24,7 @@ from edgecap.cli import run as command
 from edgecap.errors import CheckpointError, OutputError, RecipeError, TableError, TrainingDataError, TrainingError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.data.batches import Batch, BesideStream, ReadAhead, ShardStream, StreamState
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.run_folder import RunFolder
 from edgecap_train.training.trainer import Trainer
 from support.training_run import CLIPS, VOCABULARY, recipe, small_task, small_trainer, write_shards

@@ -36,8 +36,9 @@ from edgecap_train.teachers.score_captioner import (
 )
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.teachers.teacher import TaggerTeacher
-from edgecap_train.text.captions import END, SPECIALS, LabelledCaption, Tokenizer
+from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.lexicon import ClaimCheck
+from edgecap_train.text.tokenizer import END, SPECIALS, Tokenizer
 from edgecap_train.training.recipe import read_document
 from edgecap_train.training.trainer import Trainer
 

@@ -27,7 +27,8 @@ from edgecap_train.teachers.htsat_bart import HtsatBart
 from edgecap_train.teachers.htsat_checkpoint import ACADEMIC_ONLY, load_htsat_bart, place_partial, save_htsat_bart
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.teachers.teacher import ConsensusTeacher, HtsatBartTeacher
-from edgecap_train.text.captions import LabelledCaption, Tokenizer
+from edgecap_train.text.captions import LabelledCaption
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.text.vocabulary import read_vocabulary
 from edgecap_train.training.recipe import read_document
 from support.signals import noise, tone

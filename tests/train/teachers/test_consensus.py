@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgecap_train.teachers.consensus import ConsensusConfig, ConsensusIndex
-from edgecap_train.text.captions import LabelledCaption, tokenize
+from edgecap_train.text.captions import LabelledCaption
+from edgecap_train.text.tokenizer import tokenize
 
 CLASSES = ["Dog", "Rain", "Speech"]
 TEXTS = [

@@ -101,8 +101,8 @@ def _prepare(  # noqa: PLR0917
     from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
     from edgecap_train.teachers.tagger import class_names, load_tagger
     from edgecap_train.text import label_templates as templates
-    from edgecap_train.text.captions import Tokenizer, build_vocabulary
     from edgecap_train.text.handwritten_captions import labelled_captions
+    from edgecap_train.text.tokenizer import Tokenizer, build_vocabulary
 
     if (out / "recordings" / "shards" / "0000").is_dir():
         return

@@ -22,7 +22,7 @@ from torch import Tensor
 from edgecap.errors import RecipeError, TrainingDataError
 from edgecap.util.files import PARTIAL
 from edgecap_train.data.shards import Shard, read_shard
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 
 MIXED_SHARDS = 4
 """Shards whose clips are shuffled together."""

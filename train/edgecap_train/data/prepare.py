@@ -18,8 +18,8 @@ from edgecap_train.data.scenes import SceneConfig, SceneMaker
 from edgecap_train.data.targets import TargetMaker, score_pool
 from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
 from edgecap_train.teachers.tagger import class_names, load_tagger
-from edgecap_train.text.captions import Tokenizer, build_vocabulary
 from edgecap_train.text.handwritten_captions import labelled_captions
+from edgecap_train.text.tokenizer import Tokenizer, build_vocabulary
 
 log = logging.getLogger(__name__)
 

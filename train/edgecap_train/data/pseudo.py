@@ -29,7 +29,7 @@ from edgecap.util.files import PARTIAL, to_json, write_atomically
 from edgecap.util.progress import Progress
 from edgecap_train.data.shards import MEMORY_FRAMES, write_shard
 from edgecap_train.teachers.teacher import TaggingTeacher, Teacher
-from edgecap_train.text.captions import build_vocabulary, tokenize
+from edgecap_train.text.tokenizer import build_vocabulary, tokenize
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0

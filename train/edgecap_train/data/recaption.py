@@ -14,7 +14,7 @@ from edgecap.util.progress import Progress
 from edgecap_train.data.batches import shard_folders
 from edgecap_train.data.shards import data_vocabulary, read_shard
 from edgecap_train.teachers.score_captioner import ScoreWriter
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 
 MOST = 3
 """Captions of each scene."""

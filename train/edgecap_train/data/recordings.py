@@ -26,7 +26,7 @@ from edgecap_train.data.shards import MEMORY_FRAMES, write_shard
 from edgecap_train.teachers.tagger import load_tagger
 from edgecap_train.teachers.teacher import TaggingTeacher
 from edgecap_train.text.captioned_files import CaptionedFile, read_captioned_files
-from edgecap_train.text.captions import build_vocabulary
+from edgecap_train.text.tokenizer import build_vocabulary
 from edgecap_train.text.treebank import treebank_words
 
 log = logging.getLogger(__name__)

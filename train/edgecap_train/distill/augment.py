@@ -21,7 +21,7 @@ from edgecap_train.data.batches import Batch, Captions
 from edgecap_train.distill.recipe import AugmentRecipe
 from edgecap_train.models.encoder import FRAMES_PER_MEMORY
 from edgecap_train.models.frontend import LogMelLayer
-from edgecap_train.text.captions import END, Tokenizer
+from edgecap_train.text.tokenizer import END, Tokenizer
 
 FULL_SCALE = 32_768.0
 JOINERS = {"concatenate": ("followed", "by"), "mix": ("and",)}

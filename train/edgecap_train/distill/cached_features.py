@@ -23,7 +23,7 @@ from edgecap_train.data.shards import read_shard, write_shard
 from edgecap_train.distill.augment import Augment, AugmentedBatch, Draws
 from edgecap_train.distill.recipe import AugmentRecipe, TrainingRecipe
 from edgecap_train.models.student import Student
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import accelerator
 
 log = logging.getLogger(__name__)

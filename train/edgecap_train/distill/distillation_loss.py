@@ -15,7 +15,7 @@ from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.losses import TeachingHeads, caption_losses, frame_losses, tag_losses
 from edgecap_train.distill.recipe import LossRecipe
 from edgecap_train.models.student import Student
-from edgecap_train.text.captions import PAD, START, padded
+from edgecap_train.text.tokenizer import PAD, START, padded
 from edgecap_train.training.trainer import Parts
 
 MOST_CAPTIONS = 64

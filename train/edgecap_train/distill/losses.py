@@ -18,7 +18,7 @@ from edgecap_train.distill.recipe import LossRecipe
 from edgecap_train.models.decoder import length_mask
 from edgecap_train.models.encoder import Classifier
 from edgecap_train.models.student import Student
-from edgecap_train.text.captions import PAD
+from edgecap_train.text.tokenizer import PAD
 from edgecap_train.training.distributed import gather_rows, process_index
 
 

@@ -31,7 +31,7 @@ from edgecap_train.models.encoder import Encoder, encoder_class, load_pretrained
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.teachers.tagger import class_names, load_tagger
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import accelerator, process_part
 from edgecap_train.training.run_folder import RunFolder
 from edgecap_train.training.trainer import Trainer

@@ -14,7 +14,7 @@ from edgecap_train.distill.distillation_loss import DistillationLoss
 from edgecap_train.distill.losses import TeachingHeads
 from edgecap_train.distill.recipe import TrainingRecipe
 from edgecap_train.models.student import Student
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import accelerator
 
 Prepare = Callable[[Batch, Draws], AugmentedBatch]

@@ -25,7 +25,7 @@ from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import TrainingRecipe, read_recipe
 from edgecap_train.distill.run_student import build_student, configure_encoder
 from edgecap_train.distill.task import StudentTask, augmenting
-from edgecap_train.text.captions import Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.trainer import Trainer
 
 

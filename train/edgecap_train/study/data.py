@@ -30,8 +30,8 @@ from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.yamnet import FRONT_END
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text import label_templates as trusted
-from edgecap_train.text.captions import tokenize
 from edgecap_train.text.label_templates import Sound, Words
+from edgecap_train.text.tokenizer import tokenize
 
 SECONDS = 5.0
 """Length of a scene: that of ESC-50's clips."""

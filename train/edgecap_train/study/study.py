@@ -31,7 +31,7 @@ from edgecap_train.evaluation.metrics import Clips
 from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
 from edgecap_train.study.models import Size, TeacherFrames, Top, split_yamnet, study_student
-from edgecap_train.text.captions import UNK, Tokenizer
+from edgecap_train.text.tokenizer import UNK, Tokenizer
 from edgecap_train.training.run_folder import CHECKPOINT, RunFolder
 from edgecap_train.training.trainer import Trainer
 

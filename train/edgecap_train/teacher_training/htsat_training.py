@@ -29,7 +29,7 @@ from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.teachers.bart_tokenizer import FEWEST_PIECES, BartPieces
 from edgecap_train.teachers.htsat_bart import MOST_TOKENS, PAD, START, HtsatBart, HtsatBartConfig
 from edgecap_train.teachers.htsat_frontend import CLIP_SAMPLES, SAMPLE_RATE
-from edgecap_train.text.captions import padded
+from edgecap_train.text.tokenizer import padded
 from edgecap_train.training.recipe import Count, OptimizerRecipe, RunRecipe, Share, Weight, Whole, check_heads
 from edgecap_train.training.trainer import Parts
 

@@ -22,8 +22,9 @@ from edgecap_train.teacher_training.text_teacher import TextRecipe, TextStream, 
 from edgecap_train.teachers.htsat_bart import BEAM
 from edgecap_train.teachers.score_captioner import ScoreCaptioner
 from edgecap_train.teachers.tagger import SAMPLE_RATE, Tagger, class_names, load_tagger
-from edgecap_train.text.captions import Tokenizer, build_vocabulary, read_audiocaps
+from edgecap_train.text.captions import read_audiocaps
 from edgecap_train.text.handwritten_captions import labelled_captions
+from edgecap_train.text.tokenizer import Tokenizer, build_vocabulary
 from edgecap_train.training.distributed import accelerator, process_part
 from edgecap_train.training.trainer import Trainer
 

@@ -21,7 +21,8 @@ from edgecap_train.data.batches import StreamState, own_rows
 from edgecap_train.distill.losses import caption_losses
 from edgecap_train.teacher_training.score_noise import NoiseConfig, ScoreSimulator
 from edgecap_train.teachers.score_captioner import ScoreCaptioner, ScoreCaptionerConfig, save_captioner
-from edgecap_train.text.captions import END, PAD, START, LabelledCaption, Tokenizer, padded
+from edgecap_train.text.captions import LabelledCaption
+from edgecap_train.text.tokenizer import END, PAD, START, Tokenizer, padded
 from edgecap_train.training.distributed import accelerator
 from edgecap_train.training.recipe import Count, OptimizerRecipe, RunRecipe, Share, Weight
 from edgecap_train.training.trainer import Parts

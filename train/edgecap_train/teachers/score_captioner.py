@@ -21,8 +21,9 @@ from edgecap.inference.decoding import beam_search
 from edgecap.util.files import to_json, write_atomically
 from edgecap_train.models.decoder import CaptionDecoder
 from edgecap_train.models.search import CachedSteps
-from edgecap_train.text.captions import END, START, without_echo
+from edgecap_train.text.captions import without_echo
 from edgecap_train.text.lexicon import ClaimCheck
+from edgecap_train.text.tokenizer import END, START
 
 CLASSES = 527
 METADATA_KEY = "edgecap-score-captioner"

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from edgecap_train.text import load_table
-from edgecap_train.text.captions import LabelledCaption, read_audiocaps, tokenize, with_proven_labels
+from edgecap_train.text.captions import LabelledCaption, read_audiocaps, with_proven_labels
+from edgecap_train.text.tokenizer import tokenize
 
 _TABLE = load_table("handwritten_captions")
 SOUNDS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = tuple(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecap_train.text import load_table
-from edgecap_train.text.captions import tokenize
+from edgecap_train.text.tokenizer import tokenize
 
 SOURCES = {source: tuple(stems) for source, stems in load_table("main_source").items()}
 """Beginnings of words for each source; one that ends in a space stands for the whole word."""

@@ -3,7 +3,7 @@
 That tokenizer is Stanford's, in Java, with punctuation left out of its result. These are its rules for what captions
 hold, in any alphabet that separates words by blanks: letters with accents stay (in Unicode's composed form), numbers
 such as 1,000 and 10:30 and abbreviations such as U.S. are one word, signs such as % and & are words, and brackets are
-the words -lrb-, -rrb- and so on. The vocabulary of a model of this project has `edgecap_train.text.captions.tokenize`.
+the words -lrb-, -rrb- and so on. The vocabulary of a model of this project has `edgecap_train.text.tokenizer.tokenize`.
 """
 
 from __future__ import annotations

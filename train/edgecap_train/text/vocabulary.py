@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgecap.errors import CheckpointError
-from edgecap_train.text.captions import SPECIALS
+from edgecap_train.text.tokenizer import SPECIALS
 
 Vocabulary = tuple[str, ...]
 
