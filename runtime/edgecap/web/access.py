@@ -2,7 +2,8 @@
 
 Three rules, checked before anything else. The Host header must be an address or a name of this machine,
 so that a web site cannot reach the page by pointing its name here (DNS rebinding). Where other machines may connect, a
-token is required, which a cookie then carries. A POST must come from the page itself.
+token is required, which a cookie then carries. A POST must come from the page itself: from the address that the browser
+requested, or from a configured name, where a proxy passes on another Host.
 """
 
 from __future__ import annotations
@@ -55,11 +56,13 @@ class AccessPolicy:
     """The rules for one server."""
 
     def __init__(self, host: str, token: str | None, names: Iterable[str] = ()) -> None:
-        """`host` is where it listens; `names` are further host names of the page."""
+        """`host` is where it listens; `names` are further host names of the page, with or without port."""
         machine = socket.gethostname().lower()
         short = machine.partition(".")[0]
         self.token = token
-        self._names = {"localhost", host.lower(), machine, short, f"{short}.local", *(name.lower() for name in names)}
+        self._proxies = {name.lower() for name in names}
+        configured = {match[1].strip("[]") for name in self._proxies if (match := HOST.fullmatch(name))}
+        self._names = {"localhost", host.lower(), machine, short, f"{short}.local", *configured}
 
     def knows(self, host: str | None) -> bool:
         """Whether a Host header names this machine. An address always does: only names can be pointed elsewhere."""
@@ -74,10 +77,17 @@ class AccessPolicy:
         return True
 
     def is_own(self, origin: str | None, host: str | None) -> bool:
-        """Whether an Origin header is that of the page: the same name and port, by http or (through a proxy) https."""
-        if not origin or not host:
+        """Whether an Origin header is that of the page, by http or (through a proxy) https.
+
+        It is where its name and port are those of the Host header, or where it is a configured name of the page, at the
+        configured port where there is one.
+        """
+        scheme, _, address = (origin or "").lower().partition("://")
+        match = HOST.fullmatch(address)
+        if not host or scheme not in {"http", "https"} or match is None:
             return False
-        return origin.lower() in {f"http://{host.lower()}", f"https://{host.lower()}"}
+        names = {address, match[1], match[1].strip("[]"), f"{address}:{80 if scheme == 'http' else 443}"}
+        return address == host.lower() or not self._proxies.isdisjoint(names)
 
     def fits(self, token: str) -> bool:
         """Whether `token` is the token, compared in constant time."""

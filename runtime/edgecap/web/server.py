@@ -26,6 +26,8 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 INDEX = "/"
+HERE = "./"
+"""The page relative to itself, which holds behind a proxy that serves it below a path too."""
 SIGN_IN = "/sign-in.html"
 MOST_REQUESTS = 64
 """Requests and streams at once, of all browsers together; further ones are turned away."""
@@ -104,7 +106,8 @@ class Exchange(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * STALLED_SECONDS))
-        self.begin(HTTPStatus.OK, content_type, X_Accel_Buffering="no")
+        # A proxy that compresses or collects would hold messages back (Caddy, nginx).
+        self.begin(HTTPStatus.OK, content_type, Cache_Control="no-store, no-transform", X_Accel_Buffering="no")
 
     def reply(self, status: HTTPStatus, body: bytes, content_type: str, **headers: str) -> None:
         """Send a complete answer."""
@@ -164,7 +167,10 @@ class Exchange(BaseHTTPRequestHandler):
         elif route is None:
             self.refuse(HTTPStatus.NOT_FOUND, "not found")
         elif method == "POST" and not access.is_own(self.headers.get("Origin"), host):
-            self.refuse(HTTPStatus.FORBIDDEN, "only the page itself may send this")
+            self.refuse(
+                HTTPStatus.FORBIDDEN,
+                "only the page itself may send this; behind a proxy, add its name to web.hosts in the configuration",
+            )
         else:
             route(self)
 
@@ -192,7 +198,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _redirect(self, **headers: str) -> None:
         """To the page without the token in its address, which would stay in histories and screenshots."""
-        self.reply(HTTPStatus.SEE_OTHER, b"", "text/plain", Location=INDEX, **headers)
+        self.reply(HTTPStatus.SEE_OTHER, b"", "text/plain", Location=HERE, **headers)
 
 
 Route = Callable[[Exchange], None]

@@ -201,7 +201,7 @@ def test_a_page_for_other_machines_needs_its_token(serve: Serve, messages: Messa
     assert code == 401
     assert b'name="token"' in body
     code, headers, _ = ask("GET", f"/?token={TOKEN}")
-    assert (code, headers["location"]) == (303, "/")
+    assert (code, headers["location"]) == (303, "./")
     assert {"HttpOnly", "SameSite=Strict"} <= {part.strip() for part in headers["set-cookie"].split(";")}
     cookie = headers["set-cookie"].partition(";")[0]
     assert ask("GET", "/", Cookie=f"other=1; {cookie}")[0] == 200

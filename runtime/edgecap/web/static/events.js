@@ -114,7 +114,7 @@ export class Events {
 async function past(words, last) {
   const query = new URLSearchParams({ words: words.join(" ") });
   if (last) query.set("before", new Date(last.began).getTime() / 1000);
-  const answer = await fetch(`/past?${query}`).catch(() => null);
+  const answer = await fetch(`past?${query}`).catch(() => null);
   return answer?.ok ? (await answer.json()).events : null;
 }
 

@@ -15,7 +15,7 @@ export class Feed {
   }
 
   open() {
-    const source = new EventSource(`/events?last=${encodeURIComponent(this.#last)}`);
+    const source = new EventSource(`events?last=${encodeURIComponent(this.#last)}`);
     source.onopen = () => { this.#away = LOST; show("connection", "live"); };
     source.onerror = () => this.#lost(source);
     for (const [kind, take] of Object.entries(this.takers)) {
@@ -31,7 +31,7 @@ export class Feed {
     show("connection", this.#away);
     if (source.readyState !== EventSource.CLOSED) return;
     await new Promise((done) => setTimeout(done, RETRY));
-    const answer = await fetch("/about").catch(() => null);
+    const answer = await fetch("about").catch(() => null);
     if (answer?.status === 401) location.reload();
     else this.open();
   }

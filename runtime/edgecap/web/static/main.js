@@ -6,7 +6,7 @@ import { Picture } from "./picture.js";
 import { Sounds } from "./sounds.js";
 import { show } from "./dom.js";
 
-const answer = await fetch("/about");
+const answer = await fetch("about");
 if (answer.status === 401) location.reload();
 const about = await answer.json();
 document.title = about.live ? "edgecap: live captions" : "edgecap: demo";

@@ -11,7 +11,7 @@ export class Recorder {
       { audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
     const context = new AudioContext(), blocks = [];
     try {
-      await context.audioWorklet.addModule("/worklet.js");
+      await context.audioWorklet.addModule("worklet.js");
       const node = new AudioWorkletNode(context, "taker", { numberOfOutputs: 1, channelCount: 1 });
       node.port.onmessage = (message) => {
         blocks.push(message.data);

@@ -38,7 +38,7 @@ export class Sounds {
     this.#busy = true;
     show("progress", `Captioning ${name} …`);
     try {
-      const answer = await fetch(`/caption?name=${encodeURIComponent(name)}`,
+      const answer = await fetch(`caption?name=${encodeURIComponent(name)}`,
         { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
       if (answer.ok) await this.#captions(answer, name);
       else show("progress", (await answer.json()).error);
