@@ -55,7 +55,7 @@ def listen(config: Config = None, print_config: PrintConfig = False, **given: An
       edgecap listen
       edgecap listen --device "USB Audio" --device "Webcam" --hearing
       edgecap listen --only dog --exec 'notify-send "$EDGECAP_TEXT"'
-      edgecap listen --json --wait --journal events.db --metrics 9100
+      edgecap listen --json --wait --journal events.db --metrics 9642
       edgecap listen --web 8080
       edgecap listen --file walk.flac --speed 0 --srt walk.srt
       ffmpeg -i rtsp://camera/1 -f s16le -ac 1 -ar 16000 - | edgecap listen --stdin

@@ -125,6 +125,14 @@ def wav(seconds: float = 1.0) -> bytes:
     return file.getvalue()
 
 
+def test_a_proxy_is_told_neither_to_compress_the_stream_nor_to_hold_it_back(serve: Serve) -> None:
+    _, ask = serve()
+    follower = Follower(ask.port)
+    assert "no-transform" in follower.answer.headers["Cache-Control"]
+    assert follower.answer.headers["X-Accel-Buffering"] == "no"
+    follower.close()
+
+
 def test_the_page_comes_with_headers_that_keep_it_to_itself(serve: Serve) -> None:
     _, ask = serve()
     code, headers, body = ask("GET", "/")
