@@ -17,7 +17,7 @@ from edgecap.errors import AudioError, DeviceError
 from edgecap.live.sources.file_source import FileSource
 from edgecap.live.sources.microphone_source import MicrophoneSource
 from edgecap.live.sources.microphones import Microphones
-from edgecap.live.sources.pipe_source import PipeSource
+from edgecap.live.sources.pipe_source import PipeSource, container_of
 from edgecap.live.sources.source import Intake
 from edgecap.types import Waveform
 from support.live_parts import Clock, Messages, notifier
@@ -246,3 +246,33 @@ def test_a_wrong_name_gets_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> Non
         find_device("USB Adio Device")
     with pytest.raises(DeviceError, match="'xyz'; type: edgecap devices"):
         find_device("xyz")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "a WAV file"),
+        (b"fLaC\x00\x00\x00\x22", "a FLAC file"),
+        (b"OggS\x00\x02", "an Ogg file"),
+        (b"ID3\x04\x00", "an MP3 file"),
+        (b"\x00\x00\x00\x20ftypM4A ", "an MP4 file"),
+        (b"\x1a\x45\xdf\xa3\x9f", "a Matroska or WebM file"),
+        (b"began,ended,start,end,text,score\n1,2,3\n", "text"),
+    ],
+)
+def test_a_file_piped_in_as_raw_samples_is_refused_with_what_to_type(data: bytes, kind: str) -> None:
+    read, write = os.pipe()
+    try:
+        os.write(write, data)
+        source = PipeSource(read, 8000, 1, RATE)
+        with pytest.raises(AudioError, match=rf"is {kind}, not raw samples; type: ffmpeg -i FILE .*-ar 8000 - "):
+            source.read(1.0)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_raw_samples_are_not_taken_for_a_file() -> None:
+    for sound in (noise(1), np.zeros(RATE, np.float32), tone(1)):
+        data = (sound * 32767).astype("<i2").tobytes()
+        assert container_of(data) == ""
