@@ -1,19 +1,151 @@
-"""What makes the page work behind a proxy: relative addresses, and names with and without their port."""
+"""The page behind a real nginx that serves it below a path, at another port and passes on a bare Host."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
+from edgecap.captioner import Captioner
+from edgecap.live.config.listen_config import ListenConfig, WebConfig
 from edgecap.web.access import AccessPolicy
+from edgecap.web.page import LivePage
 from edgecap.web.server import FOLDER
+from support.live_parts import ignore
+from support.web_parts import change, status, until
+
+NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+TOKEN = "correct-horse-battery"
+SETTINGS = """
+daemon off;
+error_log stderr;
+pid {folder}/nginx.pid;
+events {{}}
+http {{
+    access_log off;
+    gzip on;
+    gzip_proxied any;
+    gzip_min_length 1;
+    client_body_buffer_size 1m;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /sounds/ {{
+            proxy_pass http://127.0.0.1:{page}/;
+            proxy_set_header Host $host;
+        }}
+    }}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Proxied:
+    """What a browser gets through the proxy."""
+
+    def __init__(self, port: int) -> None:
+        self.host, self.cookie, self.port = f"box.example:{port}", "", port
+        self._connections: list[http.client.HTTPConnection] = []
+
+    def open(self, method: str, path: str, body: bytes | None = None) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Host": self.host, "Cookie": self.cookie, "Accept-Encoding": "gzip"}
+        if method == "POST":
+            headers |= {"Origin": f"http://{self.host}", "Content-Type": "application/octet-stream"}
+        connection.request(method, path, body, headers)
+        self._connections.append(connection)
+        return connection.getresponse()
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+
+@pytest.fixture
+def page(captioner: Captioner) -> Iterator[LivePage]:
+    config = ListenConfig(web=WebConfig(address="0", token=TOKEN, hosts=["box.example"]))
+    opened = LivePage(config, captioner, ignore)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def proxied(page: LivePage, tmp_path: Path) -> Iterator[Proxied]:
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    settings, port = tmp_path / "nginx.conf", free_port()
+    settings.write_text(SETTINGS.format(folder=tmp_path, port=port, page=page._server.port))
+    process = subprocess.Popen([NGINX, "-p", str(tmp_path), "-c", str(settings)], stderr=subprocess.DEVNULL)
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        until(listens)
+        visitor = Proxied(port)
+        yield visitor
+        visitor.close()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_the_page_works_below_a_path(proxied: Proxied) -> None:
+    signed_in = proxied.open("GET", f"/sounds/?token={TOKEN}")
+    assert signed_in.status == 303
+    assert urljoin("http://box.example/sounds/?token=x", signed_in.headers["Location"]) == "http://box.example/sounds/"
+    proxied.cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+    assert proxied.open("GET", "/sounds/").status == 200
+    for name in re.findall(r'(?:src|href)="([^"#]+)"', (FOLDER / "index.html").read_text(encoding="utf-8")):
+        assert proxied.open("GET", urljoin("/sounds/", name)).status == 200
+    about = proxied.open("GET", "/sounds/about")
+    assert about.status == 200
 
 
 def test_no_file_of_the_page_names_an_absolute_path() -> None:
     absolute = re.compile(r"""(?:href|src|action)="/|(?:fetch|EventSource|addModule|Worker)\(["'`]/|url\(["']?/""")
     files = [path for path in FOLDER.iterdir() if path.suffix in {".html", ".js", ".css"}]
     assert [path.name for path in files if absolute.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_a_message_of_the_stream_is_neither_compressed_nor_held_back(proxied: Proxied, page: LivePage) -> None:
+    proxied.cookie = page._server.access.cookie(page._server.port).partition(";")[0]
+    stream = proxied.open("GET", "/sounds/events")
+    assert "no-transform" in stream.headers["Cache-Control"]
+    page.on_status(status())
+    page.on_event(change("begin", 1, "a dog barks"))
+    lines = [b""]
+    while len(lines) < 60 and lines[-1] != b"event: change\n":
+        lines.append(stream.readline())
+    data = stream.readline()
+    stream.close()
+    assert json.loads(data.removeprefix(b"data: "))["text"] == "a dog barks"
+
+
+def test_a_sound_comes_through_where_the_proxy_drops_the_port_of_its_name(
+    proxied: Proxied, page: LivePage, sounds: Path
+) -> None:
+    proxied.cookie = page._server.access.cookie(page._server.port).partition(";")[0]
+    answer = proxied.open("POST", "/sounds/caption", (sounds / "noise.wav").read_bytes())
+    assert answer.status == 200
 
 
 @pytest.mark.parametrize(
