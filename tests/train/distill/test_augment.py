@@ -196,7 +196,7 @@ def test_overrides_are_typed_and_named_where_they_are_wrong(tmp_path: Path) -> N
         with pytest.raises(RecipeError, match=place) as error:
             recipe(tmp_path, text)
         assert "\n" not in str(error.value)
-    with pytest.raises(RecipeError, match="cannot read"):
+    with pytest.raises(RecipeError, match="cannot be read"):
         read_recipe(tmp_path / "none.toml")
 
 
