@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgecap.bundle.vocabulary import SPECIALS
 from edgecap_train.data.batches import Batch, BesideStream, ShardStream
 from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.losses import teaching_heads
@@ -21,7 +22,7 @@ from edgecap_train.distill.task import StudentTask, augmenting, best_student
 from edgecap_train.models.encoder import ENCODERS, Classifier, Encoder, Pretrained
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.models.yamnet import FRONT_END
-from edgecap_train.text.tokenizer import SPECIALS, Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import process_part
 from edgecap_train.training.trainer import Trainer
 

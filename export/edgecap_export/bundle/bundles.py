@@ -28,6 +28,7 @@ from edgecap.bundle.manifest import (
     SilenceSpec,
     VocabularySpec,
 )
+from edgecap.bundle.vocabulary import Vocabulary, check_size
 from edgecap.inference.session import open_session
 from edgecap.runtimes import RUNTIMES, GraphRole
 from edgecap_export.graphs.onnx_export import OnnxGraphs, memory_frames, onnx_graphs
@@ -36,7 +37,6 @@ from edgecap_export.onnx.lowering import apply_recipe
 from edgecap_export.recipes import FP16, FP32
 from edgecap_train.models.encoder import FRAMES_PER_MEMORY
 from edgecap_train.models.student import Student
-from edgecap_train.text.vocabulary import Vocabulary, check_size
 
 WINDOW_SECONDS = 10.0
 """Length of the published students' training clips."""

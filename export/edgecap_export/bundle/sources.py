@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from edgecap.bundle.bundle import MANIFEST_NAME, Bundle, load_bundle
 from edgecap.bundle.manifest import Licence, Provenance, SilenceSpec
 from edgecap.bundle.models import find_model
+from edgecap.bundle.vocabulary import Vocabulary
 from edgecap.errors import BundleError
 from edgecap_export.bundle.bundles import created_by
 from edgecap_export.output_paths import model_name
@@ -18,7 +19,6 @@ from edgecap_export.quantisation.ranges import FILE_NAME as RANGES
 from edgecap_export.quantisation.ranges import Ranges, parse_ranges, weights_digest
 from edgecap_train.checkpoints.checkpoint import SavedStudent, load_checkpoint, load_student, save_student
 from edgecap_train.models.student import Student
-from edgecap_train.text.vocabulary import Vocabulary
 
 WEIGHTS = "student.safetensors"
 CHECKPOINTS = {".safetensors", ".bin", ".pth", ".pt"}

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 import torch
 
+from edgecap.bundle.vocabulary import read_vocabulary
 from edgecap.cli import run
 from edgecap_train.data.batches import ShardStream
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text.handwritten_captions import SOUNDS
 from edgecap_train.text.tokenizer import Tokenizer
-from edgecap_train.text.vocabulary import read_vocabulary
 from support.signals import noise, tone
 
 CLASSES = sorted({name for *_, names in SOUNDS for name in names})

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 
+from edgecap.bundle.vocabulary import SPECIALS
 from edgecap.errors import CheckpointError, RecipeError, TrainingError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.distill.losses import teaching_heads
@@ -31,7 +32,6 @@ from edgecap_train.distill.throughput import measure
 from edgecap_train.evaluation.evaluated import open_model
 from edgecap_train.models.encoder import build_encoder, encoder_class, load_pretrained
 from edgecap_train.models.yamnet import FRONT_END, YamNet
-from edgecap_train.text.tokenizer import SPECIALS
 from support.signals import noise, tone
 from support.small_student import SmallEncoder as OtherEncoder
 from support.training_run import VOCABULARY, SmallEncoder, recipe, small_task, small_trainer, write_shards

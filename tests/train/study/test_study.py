@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgecap.bundle.vocabulary import SPECIALS
 from edgecap.errors import ResultError, TrainingDataError
 from edgecap.util.progress import no_progress
 from edgecap_train.data.pool import Pool, PoolClip
@@ -20,7 +21,6 @@ from edgecap_train.study.report import difference, interval, missing, read_resul
 from edgecap_train.study.study import ROWS, Study, StudyRecipe
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text import label_templates as trusted
-from edgecap_train.text.tokenizer import SPECIALS
 from edgecap_train.training.recipe import read_document
 
 SMALL = StudyRecipe(seeds=[1, 2], steps=2, batch=4, full=12, scarce=8, audio_only=8, judged=4, bf16=False)

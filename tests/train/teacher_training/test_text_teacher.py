@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import edgecap_train as recipes
+from edgecap.bundle.vocabulary import SPECIALS
 from edgecap.cli import run as command
 from edgecap.errors import CheckpointError, RecipeError, TrainingDataError, TrainingError
 from edgecap_train.data.recaption import recaption
@@ -38,7 +39,7 @@ from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.teachers.teacher import TaggerTeacher
 from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.lexicon import ClaimCheck
-from edgecap_train.text.tokenizer import END, SPECIALS, Tokenizer
+from edgecap_train.text.tokenizer import END, Tokenizer
 from edgecap_train.training.recipe import read_document
 from edgecap_train.training.trainer import Trainer
 

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
+from edgecap.bundle.vocabulary import read_vocabulary
 from edgecap.cli import run
 from edgecap.errors import AudioError, CheckpointError, ConfigError, RecipeError, TableError, TrainingDataError
 from edgecap.util.progress import Progress, no_progress
@@ -29,7 +30,6 @@ from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.teachers.teacher import ConsensusTeacher, HtsatBartTeacher
 from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.tokenizer import Tokenizer
-from edgecap_train.text.vocabulary import read_vocabulary
 from edgecap_train.training.recipe import read_document
 from support.signals import noise, tone
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from edgecap.bundle.vocabulary import SPECIALS
 from edgecap.errors import TableError
 from edgecap_train.teachers.tagger import class_names
 from edgecap_train.text.captions import LabelledCaption, read_audiocaps, with_proven_labels, without_echo
 from edgecap_train.text.handwritten_captions import plain_captions
 from edgecap_train.text.lexicon import CLAIMS, PROOF
-from edgecap_train.text.tokenizer import END, SPECIALS, Tokenizer, build_vocabulary, tokenize
+from edgecap_train.text.tokenizer import END, Tokenizer, build_vocabulary, tokenize
 
 SHARED = os.environ.get("EDGECAP_SHARED")
 

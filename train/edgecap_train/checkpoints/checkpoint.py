@@ -21,11 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from edgecap.bundle.vocabulary import Vocabulary, check_size, parse_vocabulary, read_vocabulary
 from edgecap.errors import CheckpointError
 from edgecap.util.files import write_atomically
 from edgecap_train.checkpoints.published import published_student
 from edgecap_train.models.student import Student, StudentConfig
-from edgecap_train.text.vocabulary import Vocabulary, check_size, parse_vocabulary, read_vocabulary
 
 METADATA_KEY = "edgecap-student"
 FORMAT_VERSION = 1

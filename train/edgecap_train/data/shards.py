@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecap.bundle.vocabulary import Vocabulary, read_vocabulary
 from edgecap.errors import CheckpointError, TrainingDataError
 from edgecap.util.files import atomic_folder, save_array, to_json
-from edgecap_train.text.vocabulary import Vocabulary, read_vocabulary
 
 MEMORY_FRAMES, EMBEDDING, CLASSES = 32, 384, 527
 """Of the tagger: frames of ten seconds, their width, AudioSet's classes."""

@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from edgecap.bundle.vocabulary import SPECIALS
+
 PAD, START, END, UNK = range(4)
-SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
-"""The first four words of every vocabulary, published or ours."""
 
 _CLITIC = re.compile(r"(\w)('s|'re|'ve|'ll|'d|'m|n't)\b")
 _WORD = re.compile(r"'?[a-z0-9]+(?:[-'.][a-z0-9]+)*")

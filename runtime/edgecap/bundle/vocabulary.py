@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgecap.errors import CheckpointError
-from edgecap_train.text.tokenizer import SPECIALS
 
 Vocabulary = tuple[str, ...]
+SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+"""The first four words of every vocabulary, published or ours."""
 
 NESTED = ("model", "vocab", "word2idx", "token_to_id", "tokenizer", "vocabulary")
 """Names under which a word → id table is found inside a larger document."""
