@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from edgecap.errors import ConfigError
-from edgecap.live.config.config_file import load_config, sections
+from edgecap.live.config.config_file import LISTED, load_config, sections
 from edgecap.live.events.event import Event, Kind
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.session import ListenSession
@@ -100,24 +100,26 @@ def listen(
             print(event.text, event.level_dbfs)
 
     `options` are the keys of the configuration file (`edgecap listen --print-config` shows them), with `model` for
-    the model's name and `web` for the address of the page; they override those of the file `config`. The keys that only
-    choose how the command prints (`json`, `updates`, `plain`, `hearing`) have no effect here. `tell` takes messages for
-    the user, a kind and one line; without it they go to the logger "edgecap.listen". The device is opened at once,
-    so this call raises its errors: DeviceError, AudioError, BundleError, OutputError, ConfigError,
-    MissingDependencyError.
+    the model's name, `web` for the address of the page, and lists of dicts for `microphones` and `rules`; they
+    override those of the file `config`. The keys that only choose how the command prints (`json`, `updates`, `plain`,
+    `hearing`) have no effect here. Rules choose what outputs get; the iterator gets every event, with the names of its
+    `rules`. `tell` takes messages for the user, a kind and one line; without it they go to the logger "edgecap.listen".
+    The device is opened at once, so this call raises its errors: DeviceError, AudioError, BundleError, OutputError,
+    ConfigError, MissingDependencyError.
     """
     if on not in {"begin", "end", "all"}:
         raise ConfigError(f"on is 'begin', 'end' or 'all', not {on!r}")
     section_of = sections()
     over: dict[str, dict[str, object]] = {}
-    known = sorted({*section_of, *ALIASES} - {*ALIASES.values()})
+    known = sorted({*section_of, *ALIASES, *LISTED} - {*ALIASES.values()})
+    tables = {name: options.pop(name) for name in LISTED if name in options}
     for name, value in options.items():
         if name not in known:
             raise ConfigError(f"listen() has no option {name!r}; it has {', '.join(known)}")
         key = ALIASES.get(name, name)
         over.setdefault(section_of[key], {})[key] = value
     kinds: frozenset[Kind] = frozenset({"begin", "update", "end"}) if on == "all" else frozenset({on})
-    return Events(ListenSession(load_config(config, over), tell or _log), kinds)
+    return Events(ListenSession(load_config(config, over, tables), tell or _log), kinds)
 
 
 def _log(kind: str, message: str) -> None:

@@ -18,7 +18,7 @@ from edgecap.errors import AudioError, ConfigError
 from edgecap.live.clocks import Clocks
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones
 from edgecap.live.events.event import Change
-from edgecap.live.events.similarity import stems
+from edgecap.live.events.rules import Routed, Rules, check_words
 from edgecap.live.listener import Listener
 from edgecap.live.loop import DRAIN_SECONDS, steps
 from edgecap.live.pipeline.gate import GateSettings
@@ -26,6 +26,7 @@ from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.live.sinks.guard import GuardedSink
 from edgecap.live.sinks.registry import open_sinks
 from edgecap.live.sources.source import AudioSource
 from edgecap.live.watchdog import Watchdog
@@ -49,12 +50,14 @@ class ListenSession:
         self.model = self.captioner.manifest.name
         rehearse(self.captioner, config.model.beam)
         settings = _settings(config, self.captioner)
+        self._rules = Rules(config.rules)
         with ExitStack() as stack:
-            self._sinks: list[Sink] = []
+            self._sinks: list[GuardedSink] = []
             for sink in open_sinks(SinkContext(config, self.captioner, notify), sinks):
                 stack.callback(sink.close)
                 self._sinks.append(sink)
             self._sources = list(_sources(config, self.captioner, settings.window, notify, stack))
+            _check_sources(config, self.sources, notify)
             self.worker = CaptionWorker()
             stack.callback(self.worker.close, DRAIN_SECONDS)
             self._watchdog, self._clocks, self._notify = Watchdog(), Clocks(), notify
@@ -100,11 +103,10 @@ class ListenSession:
         """
         try:
             for step in steps(self._listeners, stop, self.config.stream.duration):
-                self._dispatch(step)
+                changes = self._dispatch(step)
                 self._watchdog.beat(self.statuses, self.worker.busy_seconds)
-                yield from step.changes
-                for jump_step in self._check_clocks():
-                    yield from jump_step.changes
+                yield from changes
+                yield from self._check_clocks()
         except BaseException:
             self._end_events()
             raise
@@ -123,30 +125,43 @@ class ListenSession:
         """Whether a sink follows the sound now."""
         return any(sink.wants_frames for sink in self._sinks)
 
-    def _dispatch(self, step: StreamStep) -> None:
-        """Give a step to the sinks."""
+    def _dispatch(self, step: StreamStep) -> list[Change]:
+        """Give a step to the sinks; its changes, whose events name their rules."""
         status = step.status
         for sink in self._sinks:
             if step.frames is not None and sink.wants_frames:
                 sink.on_frames(status.source, step.frames)
             if step.samples.size and sink.wants_audio:
                 sink.on_audio(status.source, step.samples, status.heard)
-        for change in step.changes:
-            for sink in self._sinks:
-                sink.on_event(change)
+        changes = [self._give(change) for change in step.changes]
         for sink in self._sinks:
             sink.on_status(status)
+        return changes
+
+    def _give(self, change: Change) -> Change:
+        """Give a change to the sinks that the rules choose; it, with the names of its rules."""
+        routed = self._rules.apply(change)
+        for sink, given in self._recipients(routed):
+            sink.on_event(given)
+        return routed.change
+
+    def _recipients(self, routed: Routed) -> Iterator[tuple[GuardedSink, Change]]:
+        """The sinks that get something of a change, and what."""
+        for sink in self._sinks:
+            given = self._rules.given(routed, sink.output)
+            if given is not None:
+                yield sink, given
 
     def _end_events(self) -> None:
         """Close open events, and give their ends to every sink that takes them."""
         for listener in self._listeners:
             for change in listener.finish(drain=None).changes:
-                for sink in self._sinks:
+                for sink, given in self._recipients(self._rules.apply(change)):
                     with suppress(Exception):  # the first failure is raised, not those that follow from it
-                        sink.on_event(change)
+                        sink.on_event(given)
 
-    def _check_clocks(self) -> Iterator[StreamStep]:
-        """React to a clock that was set or a machine that was suspended."""
+    def _check_clocks(self) -> Iterator[Change]:
+        """React to a clock that was set or a machine that was suspended; changes of events that this brings."""
         jump = self._clocks.look()
         if jump is None:
             return
@@ -160,13 +175,13 @@ class ListenSession:
                 f"the system's clock was set {'forward' if jump.clock_set > 0 else 'back'} by "
                 f"{abs(jump.clock_set):.0f} s; open events are dated by the new time",
             )
+            self._rules.clock_set(jump.clock_set)
             for listener in self._listeners:
                 listener.clock_set(jump.clock_set)
             for sink in self._sinks:
                 sink.on_clock_set(jump.clock_set)
         for step in steps_after:
-            self._dispatch(step)
-            yield step
+            yield from self._dispatch(step)
 
 
 def rehearse(captioner: Captioner, beam: int | None) -> None:
@@ -187,9 +202,7 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     for key, words in (("only", events.only), ("ignore", events.ignore)):
-        for word in words:
-            if not stems(word):  # such a filter would silently do nothing
-                raise ConfigError(f"events.{key}: {word!r} is not a content word of captions; use a noun, as dog")
+        check_words(f"events.{key}", words)
     gate = _gate(stream.gate, captioner.manifest.silence.threshold_dbfs)
     return ListenerSettings(
         window=window,
@@ -202,6 +215,22 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
         lost_after=config.source.lost_after,
         audio_kept=str(Path(config.output.keep_audio).expanduser()) if config.output.keep_audio is not None else "",
     )
+
+
+def _check_sources(config: ListenConfig, names: Sequence[str], notify: Notify) -> None:
+    """Refuse a rule for a microphone that there is not; where one may still get its name, only say so.
+
+    Raises ConfigError.
+    """
+    here = {name.casefold() for name in names}
+    named = all(microphone is None or microphone.name for microphone in microphones(config))
+    for rule in config.rules:
+        for source in rule.sources:
+            if source.casefold() not in here:
+                message = f"rule {rule.name}: no microphone is called {source!r}; there are {', '.join(names)}"
+                if named and config.microphones:
+                    raise ConfigError(message)
+                notify("warning", f"{message}; give each a name in [[microphones]]")
 
 
 def _gate(setting: str | float, lowest: float) -> GateSettings | None:

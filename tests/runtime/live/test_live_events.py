@@ -174,5 +174,6 @@ def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
         "updates",
         "open",
         "source",
+        "rules",
     ]
     assert str(document["began"])[10] == "T"

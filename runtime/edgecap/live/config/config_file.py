@@ -20,19 +20,30 @@ import msgspec
 from edgecap.errors import ConfigError
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig
 from edgecap.live.config.options import Option
+from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
 
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
 SECRETS = {"output": frozenset({"webhook"}), "mqtt": frozenset({"password"}), "web": frozenset({"token"})}
 """Section to keys that hold a password; the address of a webhook holds its key."""
-LISTED = "microphones"
-"""The one part of the configuration that is a list of tables."""
+LISTED: Mapping[str, type] = {"microphones": MicrophoneConfig, "rules": RuleConfig}
+"""The parts of the configuration that are lists of tables, and the class of a table."""
+EXAMPLE = """\
+# Which outputs get which events (docs/listening.md, "Rules"):
+# [[rules]]
+# name = "alarm"
+# words = ["alarm", "siren"]
+# hours = "22:00-06:00"
+# outputs = ["exec"]
+"""
 
 
-def load_config(path: str | Path | None = None, over: Values | None = None) -> ListenConfig:
+def load_config(
+    path: str | Path | None = None, over: Values | None = None, tables: Mapping[str, object] | None = None
+) -> ListenConfig:
     """The configuration of a TOML file (defaults for None), overridden by the values of `over` that are not None.
 
-    Raises ConfigError.
+    `tables` stand in for the file's lists of tables. Raises ConfigError.
     """
     text = ""
     if path is not None:
@@ -49,12 +60,13 @@ def load_config(path: str | Path | None = None, over: Values | None = None) -> L
         ) from error
     _refuse_unknown(document, text, path)
     merged: dict[str, Any] = {
-        section: list(values) if section == LISTED else dict(values) for section, values in document.items()
+        section: list(values) if section in LISTED else dict(values) for section, values in document.items()
     }
     for section, values in (over or {}).items():
         merged.setdefault(section, {}).update({key: value for key, value in values.items() if value is not None})
     if (over or {}).get("source", {}).get("device") is not None:
-        merged.pop(LISTED, None)  # --device overrides the microphones of the file
+        merged.pop("microphones", None)  # --device overrides the microphones of the file
+    merged.update(tables or {})
     try:
         config = msgspec.convert(merged, ListenConfig)
     except msgspec.ValidationError as error:
@@ -63,9 +75,12 @@ def load_config(path: str | Path | None = None, over: Values | None = None) -> L
         raise ConfigError("the sound comes from a file or from standard input, not from both; remove one")
     if config.microphones and config.source.device is not None:
         raise ConfigError(
-            f"{_place(text, path, LISTED, None)}: microphones are named by [[{LISTED}]] or by "
+            f"{_place(text, path, 'microphones', None)}: microphones are named by [[microphones]] or by "
             "source.device, not by both; remove one"
         )
+    for number, key, fault in faults(config.rules, outputs(config), outputs()):
+        where = f"{_place(text, path, 'rules', key, number)}: " if "rules" in document else ""
+        raise ConfigError(f"{where}[[rules]] number {number + 1}, {key}: {fault}")
     return config
 
 
@@ -73,13 +88,24 @@ def render_config(config: ListenConfig, *, secrets: bool = True) -> str:
     """The configuration as TOML for `load_config`; keys that are not set are comments, and `secrets` if False."""
     lines = []
     for section in fields(config):
-        if section.name == LISTED:
+        if section.name in LISTED:
             continue
         hidden = frozenset[str]() if secrets else SECRETS.get(section.name, frozenset())
         lines += [f"[{section.name}]", *_keys(getattr(config, section.name), hidden), ""]
-    for microphone in config.microphones:
-        lines += [f"[[{LISTED}]]", *_keys(microphone, frozenset()), ""]
-    return "\n".join(lines)
+    for listed in LISTED:
+        for table in getattr(config, listed):
+            lines += [f"[[{listed}]]", *_keys(table, frozenset()), ""]
+    return "\n".join(lines if config.rules else [*lines, EXAMPLE])
+
+
+def outputs(config: ListenConfig | None = None) -> set[str]:
+    """What rules call the outputs that a configuration sets; all there are without one."""
+    sinks = [key for key in config_keys() if key.option and key.option.sink and key.option.events]
+    return {PRINT} | {
+        key.option.output
+        for key in sinks
+        if key.option and (config is None or getattr(getattr(config, key.section), key.name) is not None)
+    }
 
 
 def read_secret(path: str, what: str) -> str:
@@ -104,7 +130,7 @@ class ConfigKey:
 
 @cache
 def config_keys() -> tuple[ConfigKey, ...]:
-    """All keys of all sections, in order, without those of [[microphones]]."""
+    """All keys of all sections, in order, without those of lists of tables."""
     return tuple(_section_keys())
 
 
@@ -141,7 +167,7 @@ def _classes() -> dict[str, type]:
     return {
         section.name: section.default_factory  # type: ignore[misc]
         for section in fields(ListenConfig)
-        if section.name != LISTED
+        if section.name not in LISTED
     }  # the factories are the classes
 
 
@@ -166,15 +192,15 @@ def _toml(value: object) -> str:
 
 def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
     """Raise ConfigError for sections and keys that do not exist, and for a section that is not one."""
-    classes = {**_classes(), LISTED: MicrophoneConfig}
+    classes = {**_classes(), **LISTED}
     for section, values in document.items():
         if section not in classes:
-            names = ", ".join(name for name in classes if name != LISTED)
+            names = ", ".join(f"[[{name}]]" if name in LISTED else name for name in classes)
             place = _place(text, path, section, None)
-            raise ConfigError(f"{place}: there is no section [{section}]; there are {names} and [[{LISTED}]]")
-        tables, title = (values, f"[[{LISTED}]]") if section == LISTED else ([values], f"[{section}]")
+            raise ConfigError(f"{place}: there is no section [{section}]; there are {names}")
+        tables, title = (values, f"[[{section}]]") if section in LISTED else ([values], f"[{section}]")
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            place = _place(text, path, *((section, None) if section == LISTED else (None, section)))
+            place = _place(text, path, *((section, None) if section in LISTED else (None, section)))
             raise ConfigError(f"{place}: {section} must be written as {title}, with the keys on lines below")
         known = {key.name for key in fields(classes[section])}
         for number, table in enumerate(tables):
@@ -188,13 +214,11 @@ def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
 def _explained(message: str, document: dict[str, Any], over: Values, text: str, path: object) -> ConfigError:
     """msgspec's message with its place: a line of the file, or an option, which overrides the file."""
     what, _, place = message.partition(" - at `$.")
-    listed = re.match(rf"{LISTED}\[(\d+)\](?:\.(\w+))?", place)
+    listed = re.match(rf"({'|'.join(LISTED)})\[(\d+)\](?:\.(\w+))?", place)
     if listed:
-        number, key = int(listed[1]), listed[2]
-        return ConfigError(
-            f"{_place(text, path, LISTED, key, number)}: [[{LISTED}]] number {number + 1}"
-            f"{f', {key}' if key else ''}: {what}"
-        )
+        section, number, key = listed[1], int(listed[2]), listed[3]
+        where = f"{_place(text, path, section, key, number)}: " if section in document else ""
+        return ConfigError(f"{where}[[{section}]] number {number + 1}{f', {key}' if key else ''}: {what}")
     section, _, key = re.sub(r"\[.*", "", place.rstrip("`")).partition(".")
     if key in document.get(section, {}) and over.get(section, {}).get(key) is None:
         return ConfigError(f"{_place(text, path, section, key)}: {section}.{key}: {what}")
@@ -209,7 +233,7 @@ def _place(text: str, path: object, section: str | None, key: str | None, which:
         if header:
             inside = header[1].strip("\"'") == section
             seen += inside
-            inside = inside and (section != LISTED or seen == which)
+            inside = inside and (section not in LISTED or seen == which)
             if inside and key is None:
                 return f"{path}:{number}"
         elif inside and key is not None and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):

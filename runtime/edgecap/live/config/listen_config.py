@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from edgecap.live.config.options import ANY_HOST, address_host, broker_address, gate_level, option
+from edgecap.live.config.rule_config import RuleConfig
 from edgecap.util.parsing import host_of
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -151,6 +152,7 @@ class OutputConfig:
         "--metrics [HOST:]PORT",
         "Serve Prometheus metrics, to this machine alone unless a host is named.",
         sink="metrics:open_metrics",
+        events=False,
         host=address_host,
     )
     syslog: str | None = option(
@@ -235,6 +237,7 @@ class ListenConfig:
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     web: WebConfig = field(default_factory=WebConfig)
     microphones: list[MicrophoneConfig] = field(default_factory=list)
+    rules: list[RuleConfig] = field(default_factory=list)
 
 
 def microphones(config: ListenConfig) -> list[MicrophoneConfig | None]:

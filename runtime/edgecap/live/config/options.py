@@ -33,8 +33,15 @@ class Option:
     module has no dot."""
     stores: bool = False
     """Whether the sink keeps events: it gets an event before anything shows it."""
+    events: bool = True
+    """Whether the sink takes events, so that rules can choose them."""
     host: Callable[[str], str | None] | None = None
     """The host that the sink connects to or listens at, from the value of the key; None needs no network."""
+
+    @property
+    def output(self) -> str:
+        """What rules call the sink: "keep_audio" for --keep-audio."""
+        return self.flags[0].removeprefix("--").replace("-", "_")
 
 
 def option(default: Any, usage: str, help: str, **more: Any) -> Any:  # noqa: ANN401 - as dataclasses.field

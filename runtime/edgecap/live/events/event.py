@@ -50,6 +50,8 @@ class Event:
     """Whether it may still be updated."""
     source: str = ""
     """Name of the microphone, file or pipe."""
+    rules: tuple[str, ...] = ()
+    """Names of the rules of the configuration that it matches."""
 
     def document(self, **more: object) -> dict[str, object]:
         """The event for JSON: times as ISO 8601 with offset beside the seconds of sound."""
@@ -59,6 +61,7 @@ class Event:
         return {
             **more,
             **fields,
+            "rules": list(self.rules),
             "score": round(self.score, 4),
             "level_dbfs": round(self.level_dbfs, 1),
             "began": iso(self.began),

@@ -29,16 +29,18 @@ class GuardedSink(Sink):
         open_sink: Callable[[], Sink],
         notify: Notify,
         *,
+        output: str = "",
         fatal: tuple[type[Exception], ...] = (),
         again: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open it; `name` is that of its option. What that raises is raised.
+        """Open it; `name` is that of its option, `output` what rules call it. What that raises is raised.
 
         Exceptions of the types `fatal`, or of the sink's own `fatal`, are raised later too. A sink that cannot be
         opened `again` stays closed after a failure.
         """
-        self.name, self._open_sink, self._notify, self._again, self._clock = name, open_sink, notify, again, clock
+        self.name, self.output = name, output
+        self._open_sink, self._notify, self._again, self._clock = open_sink, notify, again, clock
         self._sink: Sink | None = open_sink()
         self._fatal = (*fatal, *self._sink.fatal)
         self._delay, self._opened, self._retry_at = FIRST_RETRY, clock(), float("inf")

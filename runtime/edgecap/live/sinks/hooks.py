@@ -47,17 +47,14 @@ def program(
 ) -> Hook:
     """Runs `command` with /bin/sh, one event after the other.
 
-    The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE and
-    the rest of it in the environment, 1 or 0 for what is true or false. A caption is never put into the command
-    itself, so the shell cannot run it.
+    The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE,
+    _RULES and the rest of it in the environment, 1 or 0 for what is true or false, with commas between several. A
+    caption is never put into the command itself, so the shell cannot run it.
     """
 
     def run(change: Change) -> None:
         fields = change.event.document(kind=change.kind, model=model, audio_kept=audio_kept)
-        environment = {
-            f"EDGECAP_{key.upper()}": str(int(value) if isinstance(value, bool) else value)
-            for key, value in fields.items()
-        }
+        environment = {f"EDGECAP_{key.upper()}": _text(value) for key, value in fields.items()}
         try:
             child = subprocess.Popen(
                 ["/bin/sh", "-c", command],
@@ -121,6 +118,13 @@ def webhook(
             raise NotDeliveredError(f"{host} cannot be reached ({reason})", again=True) from error
 
     return Hook(Outbox("--webhook", post, notify, tries=tries, first_delay=first_delay, grace=grace), when)
+
+
+def _text(value: object) -> str:
+    """A value for the environment; several are separated by commas."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(int(value) if isinstance(value, bool) else value)
 
 
 def open_program(context: SinkContext) -> Sink:

@@ -14,6 +14,7 @@ from edgecap.errors import OutputError
 from edgecap.live.config.config_file import config_keys
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.config.options import Option
+from edgecap.live.config.rule_config import PRINT
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.guard import GuardedSink
 
@@ -37,7 +38,8 @@ def open_sinks(context: SinkContext, views: Sequence[Sink]) -> Iterator[GuardedS
     options = [option for option, _ in configured(context.config)]
     yield from (_guarded(option, context) for option in options if option.stores)
     for view in views:
-        yield GuardedSink("the view", partial(_opened, view), context.notify, fatal=(OutputError,), again=False)
+        open_view = partial(_opened, view)
+        yield GuardedSink("the view", open_view, context.notify, output=PRINT, fatal=(OutputError,), again=False)
     yield from (_guarded(option, context) for option in options if not option.stores)
 
 
@@ -46,7 +48,7 @@ def _opened(view: Sink) -> Sink:
 
 
 def _guarded(option: Option, context: SinkContext) -> GuardedSink:
-    return GuardedSink(option.flags[0], lambda: _open(option, context), context.notify)
+    return GuardedSink(option.flags[0], lambda: _open(option, context), context.notify, output=option.output)
 
 
 def _open(option: Option, context: SinkContext) -> Sink:
