@@ -1,7 +1,8 @@
 """A small HTTP server of the standard library: starts at once, is silent, and holds a bounded number of requests.
 
-A visitor has a limited time for its whole request, not for each read. Where all places are taken, the visitor that has
-been sending its request for the longest time loses its place, so slow ones cannot keep others out.
+A visitor has a limited time for its whole request, not for each read, until its handler says that it is welcome
+(`HttpServer.admit`). Where all places are taken, a visitor that was not admitted yet loses its place: the oldest one of
+the address that has the most of them. So neither slow ones nor many from one address keep others out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,10 +31,14 @@ HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\\\[\]]+)(?::\d{1,5})?")
 
 
 def own_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
-    """Host names, in lower case, under which a server at `host` may be requested; `more` are further ones."""
+    """Host names, in lower case, under which a server at `host` may be requested.
+
+    `more` are further ones, each with or without a port.
+    """
     machine = socket.gethostname().lower()
     short = machine.partition(".")[0]
-    return frozenset({"localhost", host.lower(), machine, short, f"{short}.local", *(name.lower() for name in more)})
+    further = {match[1].strip("[]") for name in more if (match := HOST.fullmatch(name.lower()))}
+    return frozenset({"localhost", host.lower(), machine, short, f"{short}.local", *further})
 
 
 def names_this_machine(header: str | None, names: Iterable[str]) -> bool:
@@ -48,23 +54,11 @@ def names_this_machine(header: str | None, names: Iterable[str]) -> bool:
     return True
 
 
-class TimedRequest(BaseHTTPRequestHandler):
-    """A request of which only the head is limited in time: what is uploaded or streamed after it may take longer."""
-
-    server: HttpServer
-
-    def parse_request(self) -> bool:
-        """Read the head; then the time limit no longer applies."""
-        complete = super().parse_request()
-        self.server.forget(self.connection)
-        return complete
-
-
 class HttpServer(ThreadingHTTPServer):
     """Serves in a separate thread from `start` to `close`, each request in another."""
 
     daemon_threads = True
-    request_queue_size = 32
+    request_queue_size = 128
 
     def __init__(
         self,
@@ -79,7 +73,7 @@ class HttpServer(ThreadingHTTPServer):
     ) -> None:
         """Bind to the port; at most `most_requests` are served at once.
 
-        `request_seconds` limits the whole of a request and its answer, or its head if `handler` is a `TimedRequest`.
+        `request_seconds` limits the whole of a request and its answer, unless its handler calls `admit`.
         `name` is what is served, as "metrics"; `option` is the command-line option that chooses the address. Raises
         OutputError where the port is taken or not permitted.
         """
@@ -89,8 +83,8 @@ class HttpServer(ThreadingHTTPServer):
         self._seconds = request_seconds
         self._lock = threading.Lock()
         """Guards the deadlines."""
-        self._deadlines: dict[socket.socket, float] = {}
-        """Connections with a time limit, the oldest first."""
+        self._deadlines: dict[socket.socket, tuple[float, str]] = {}
+        """Connections with a time limit, the oldest first, each with its visitor's address."""
         self._thread: threading.Thread | None = None
         try:
             super().__init__((host, port), handler)
@@ -144,11 +138,11 @@ class HttpServer(ThreadingHTTPServer):
             return
         if self._seconds is not None:
             with self._lock:
-                self._deadlines[request] = time.monotonic() + self._seconds
+                self._deadlines[request] = time.monotonic() + self._seconds, str(client_address[0])
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread could be started
-            self.forget(request)
+            self.admit(request)
             self._slots.release()
             raise
 
@@ -157,32 +151,34 @@ class HttpServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.forget(request)
+            self.admit(request)
             self._slots.release()
 
     def service_actions(self) -> None:
         """Cut off visitors whose time is over; called twice a second."""
         now = time.monotonic()
         with self._lock:
-            late = [connection for connection, deadline in self._deadlines.items() if deadline <= now]
+            late = [connection for connection, (deadline, _) in self._deadlines.items() if deadline <= now]
         for connection in late:
             self._cut(connection)
 
-    def forget(self, connection: socket.socket) -> None:
-        """The time limit of a connection no longer applies."""
+    def admit(self, connection: socket.socket) -> None:
+        """A visitor is welcome: the time limit no longer applies, and it keeps its place."""
         with self._lock:
             self._deadlines.pop(connection, None)
 
     def _cut_oldest(self) -> bool:
+        """Cut off the oldest visitor of the address with the most that were not admitted; whether there was one."""
         with self._lock:
-            oldest = next(iter(self._deadlines), None)
+            (address, _), *_ = Counter(address for _, address in self._deadlines.values()).most_common(1) or [("", 0)]
+            oldest = next((one for one, (_, its) in self._deadlines.items() if its == address), None)
         if oldest is not None:
             self._cut(oldest)
         return oldest is not None
 
     def _cut(self, connection: socket.socket) -> None:
         """End a connection; its thread then reads an end of file, or fails to write."""
-        self.forget(connection)
+        self.admit(connection)
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 

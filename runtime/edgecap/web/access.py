@@ -12,16 +12,15 @@ import hmac
 import ipaddress
 import re
 import secrets
-import socket
 from collections.abc import Iterable
 
 from edgecap.errors import ConfigError
 from edgecap.live.config.config_file import read_secret
 from edgecap.live.config.listen_config import TOKEN, WebConfig
+from edgecap.types import Notify
+from edgecap.util.http_server import HOST, names_this_machine, own_names
 
 COOKIE_SECONDS = 180 * 86_400
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\\\[\]]+)(?::\d{1,5})?")
-"""A name or address, and the port where there is one."""
 
 
 def is_loopback(host: str) -> bool:
@@ -34,13 +33,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def web_token(config: WebConfig, host: str) -> str | None:
+def web_token(config: WebConfig, host: str, notify: Notify) -> str | None:
     """The token that requests need: the configured one, a new one where other machines may connect, else none.
 
     Raises ConfigError for a token file that cannot be read or holds an invalid token.
     """
     if config.token_file is not None:
-        token = read_secret(config.token_file, "token").strip()
+        token = read_secret(config.token_file, "token", notify).strip()
         if not re.match(TOKEN, token):
             raise ConfigError(
                 f"the token in {config.token_file} is not 12 to 128 letters, digits or . _ ~ - ; type: "
@@ -57,24 +56,13 @@ class AccessPolicy:
 
     def __init__(self, host: str, token: str | None, names: Iterable[str] = ()) -> None:
         """`host` is where it listens; `names` are further host names of the page, with or without port."""
-        machine = socket.gethostname().lower()
-        short = machine.partition(".")[0]
         self.token = token
         self._proxies = {name.lower() for name in names}
-        configured = {match[1].strip("[]") for name in self._proxies if (match := HOST.fullmatch(name))}
-        self._names = {"localhost", host.lower(), machine, short, f"{short}.local", *configured}
+        self._names = own_names(host, self._proxies)
 
     def knows(self, host: str | None) -> bool:
-        """Whether a Host header names this machine. An address always does: only names can be pointed elsewhere."""
-        match = HOST.fullmatch((host or "").lower())
-        if match is None:
-            return False
-        name = match[1].strip("[]")
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name in self._names
-        return True
+        """Whether a Host header names this machine."""
+        return names_this_machine(host, self._names)
 
     def is_own(self, origin: str | None, host: str | None) -> bool:
         """Whether an Origin header is that of the page, by http or (through a proxy) https.

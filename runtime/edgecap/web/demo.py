@@ -26,7 +26,9 @@ class Demo:
             ("GET", "/about"): lambda exchange: exchange.reply_json(about(captioner) | {"live": False}),
             ("POST", "/caption"): Uploads(captioner, beam),
         }
-        self._server = WebServer(host, port, AccessPolicy(host, web_token(config, host), config.hosts), routes, notify)
+        self._server = WebServer(
+            host, port, AccessPolicy(host, web_token(config, host, notify), config.hosts), routes, notify
+        )
         self._server.start()
 
     @property

@@ -75,7 +75,7 @@ class LivePage(Sink):
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
         self._server = WebServer(
-            host, port, AccessPolicy(host, web_token(config.web, host), config.web.hosts), routes, notify
+            host, port, AccessPolicy(host, web_token(config.web, host, notify), config.web.hosts), routes, notify
         )
         self._server.start()
         configured = config.web.token is not None or config.web.token_file is not None  # then it stays out of logs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import select
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +31,9 @@ HERE = "./"
 """The page relative to itself, which holds behind a proxy that serves it below a path too."""
 SIGN_IN = "/sign-in.html"
 MOST_REQUESTS = 64
-"""Requests and streams at once, of all browsers together; further ones are turned away."""
+"""Requests and streams at once, of all browsers together; a visitor without the token keeps no place."""
+STRANGER_SECONDS = 10.0
+"""Time for a request to show that it is allowed; a refusal must be taken within it too."""
 STALLED_SECONDS = 15.0
 """A connection on which nothing moves for this long is closed."""
 WRONG_TOKEN_SECONDS = 1.0
@@ -166,12 +169,15 @@ class Exchange(BaseHTTPRequestHandler):
             self._redirect() if "token" in self.query else self._asset(path)
         elif route is None:
             self.refuse(HTTPStatus.NOT_FOUND, "not found")
+        elif self.headers.get("Sec-Fetch-Site") == "cross-site":  # could not read it, but would hold a place
+            self.refuse(HTTPStatus.FORBIDDEN, "only the page itself may ask for this")
         elif method == "POST" and not access.is_own(self.headers.get("Origin"), host):
             self.refuse(
                 HTTPStatus.FORBIDDEN,
                 "only the page itself may send this; behind a proxy, add its name to web.hosts in the configuration",
             )
         else:
+            server.admit(self.connection)
             route(self)
 
     def _asset(self, path: str, status: HTTPStatus = HTTPStatus.OK) -> None:
@@ -190,11 +196,17 @@ class Exchange(BaseHTTPRequestHandler):
             self._redirect(Set_Cookie=self.server.access.cookie(self.server.port))
             return
         if given is not None or self.headers.get("Authorization"):
-            time.sleep(WRONG_TOKEN_SECONDS)
+            self._pause(WRONG_TOKEN_SECONDS)
         if method == "GET" and path == INDEX:
             self._asset(SIGN_IN, HTTPStatus.UNAUTHORIZED)
         else:
             self.refuse(HTTPStatus.UNAUTHORIZED, "a token is required")
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless the connection ends: one that is cut off to make room gives its place back at once."""
+        watch = select.poll()
+        watch.register(self.connection, 0)  # an end is reported whatever is asked for
+        watch.poll(1000 * seconds)
 
     def _redirect(self, **headers: str) -> None:
         """To the page without the token in its address, which would stay in histories and screenshots."""
@@ -212,7 +224,15 @@ class WebServer(HttpServer):
     ) -> None:
         """Bind to the port; `start` serves. Raises OutputError where it is taken or not permitted."""
         self.access, self.routes, self.assets, self._notify = access, dict(routes), load_assets(), notify
-        super().__init__(host, port, Exchange, name="the page", most_requests=MOST_REQUESTS, option="--web")
+        super().__init__(
+            host,
+            port,
+            Exchange,
+            name="the page",
+            most_requests=MOST_REQUESTS,
+            option="--web",
+            request_seconds=STRANGER_SECONDS,
+        )
 
     @property
     def url(self) -> str:

@@ -1,9 +1,10 @@
-"""The page behind a real nginx that serves it below a path, at another port and passes on a bare Host."""
+"""The page behind real proxies that compress: nginx below a path with a bare Host, and Caddy, each at another port."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -22,9 +23,8 @@ from edgecap.web.server import FOLDER
 from support.live_parts import ignore
 from support.web_parts import change, status, until
 
-NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 TOKEN = "correct-horse-battery"
-SETTINGS = """
+NGINX = """
 daemon off;
 error_log stderr;
 pid {folder}/nginx.pid;
@@ -33,6 +33,7 @@ http {{
     access_log off;
     gzip on;
     gzip_proxied any;
+    gzip_types text/css;
     gzip_min_length 1;
     client_body_buffer_size 1m;
     client_body_temp_path {folder}/body;
@@ -49,6 +50,25 @@ http {{
     }}
 }}
 """
+CADDY = """
+{{
+    admin off
+    auto_https off
+    storage file_system {folder}
+}}
+http://:{port} {{
+    bind 127.0.0.1
+    encode gzip
+    handle_path /sounds/* {{
+        reverse_proxy 127.0.0.1:{page}
+    }}
+}}
+"""
+PROXIES = {
+    "nginx": (NGINX, ("-p", "{folder}", "-c", "{settings}")),
+    "caddy": (CADDY, ("run", "--adapter", "caddyfile", "--config", "{settings}")),
+}
+"""Each with its configuration and its arguments."""
 
 
 def free_port() -> int:
@@ -86,13 +106,18 @@ def page(captioner: Captioner) -> Iterator[LivePage]:
     opened.close()
 
 
-@pytest.fixture
-def proxied(page: LivePage, tmp_path: Path) -> Iterator[Proxied]:
-    if NGINX is None:
-        pytest.skip("nginx is not installed")
-    settings, port = tmp_path / "nginx.conf", free_port()
-    settings.write_text(SETTINGS.format(folder=tmp_path, port=port, page=page._server.port))
-    process = subprocess.Popen([NGINX, "-p", str(tmp_path), "-c", str(settings)], stderr=subprocess.DEVNULL)
+@pytest.fixture(params=PROXIES)
+def proxied(page: LivePage, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Proxied]:
+    program = shutil.which(request.param) or shutil.which(f"/usr/sbin/{request.param}")
+    if program is None:
+        pytest.skip(f"{request.param} is not installed")
+    settings, port, (text, arguments) = tmp_path / "settings", free_port(), PROXIES[request.param]
+    settings.write_text(text.format(folder=tmp_path, port=port, page=page._server.port))
+    process = subprocess.Popen(
+        [program, *(argument.format(folder=tmp_path, settings=settings) for argument in arguments)],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)},
+    )
 
     def listens() -> bool:
         with socket.socket() as probe:
@@ -118,6 +143,7 @@ def test_the_page_works_below_a_path(proxied: Proxied) -> None:
         assert proxied.open("GET", urljoin("/sounds/", name)).status == 200
     about = proxied.open("GET", "/sounds/about")
     assert about.status == 200
+    assert proxied.open("GET", "/sounds/style.css").headers["Content-Encoding"] == "gzip"  # this proxy does compress
 
 
 def test_no_file_of_the_page_names_an_absolute_path() -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ def serve(captioner: Captioner, messages: Messages) -> Iterator[Callable[..., tu
 class Follower:
     """A browser's stream of events, read as it comes."""
 
-    def __init__(self, port: int, last: str = "") -> None:
+    def __init__(self, port: int, last: str = "", **headers: str) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        self.connection.request("GET", "/events", headers={"Last-Event-ID": last} if last else {})
+        self.connection.request("GET", "/events", headers=headers | ({"Last-Event-ID": last} if last else {}))
         self.answer = self.connection.getresponse()
 
     def next(self, kind: str = "") -> tuple[str, str, dict[str, Any]]:
@@ -223,7 +224,7 @@ def test_a_page_for_other_machines_needs_its_token(serve: Serve, messages: Messa
 def test_a_wrong_token_is_refused_after_a_while(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     _, ask = serve(address="0.0.0.0:0", token=TOKEN)
     waits: list[float] = []
-    monkeypatch.setattr("edgecap.web.server.time.sleep", waits.append)
+    monkeypatch.setattr(web_server.Exchange, "_pause", lambda _, seconds: waits.append(seconds))
     assert ask("GET", "/?token=correct-horse")[0] == 401
     assert ask("GET", "/about", Authorization="Bearer wrong")[0] == 401
     assert waits == [web_server.WRONG_TOKEN_SECONDS] * 2
@@ -231,18 +232,30 @@ def test_a_wrong_token_is_refused_after_a_while(serve: Serve, monkeypatch: pytes
 
 def test_a_token_is_made_only_where_other_machines_may_visit(tmp_path: Path) -> None:
     for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9"):
-        assert web_token(WebConfig(), host) is None
-        assert web_token(WebConfig(token=TOKEN), host) == TOKEN
-    made = {web_token(WebConfig(), host) for host in ("0.0.0.0", "::", "192.168.1.7", "box") for _ in range(3)}
+        assert web_token(WebConfig(), host, ignore) is None
+        assert web_token(WebConfig(token=TOKEN), host, ignore) == TOKEN
+    made = {web_token(WebConfig(), host, ignore) for host in ("0.0.0.0", "::", "192.168.1.7", "box") for _ in range(3)}
     assert None not in made
     assert len(made) == 12
     (tmp_path / "token").write_text(f"{TOKEN}\nmore\n")
-    assert web_token(WebConfig(token_file=str(tmp_path / "token")), "127.0.0.1") == TOKEN
+    assert web_token(WebConfig(token_file=str(tmp_path / "token")), "127.0.0.1", ignore) == TOKEN
     (tmp_path / "short").write_text("abc\n")
     (tmp_path / "words").write_text("correct horse battery; staple\n")  # no cookie can carry this
     for name in ("short", "words", "missing"):
         with pytest.raises(ConfigError, match=f"token.*{name}"):
-            web_token(WebConfig(token_file=str(tmp_path / name)), "127.0.0.1")
+            web_token(WebConfig(token_file=str(tmp_path / name)), "127.0.0.1", ignore)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o606, True), (0o640, False), (0o600, False)])
+def test_a_token_file_that_all_users_may_read_is_reported(
+    serve: Serve, tmp_path: Path, messages: Messages, mode: int, warned: bool
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(mode)
+    serve(token_file=str(token))
+    said = f"the token file {token} is open to all users of this machine; type: chmod o= {token}"
+    assert (("warning", said) in messages) is warned
 
 
 def test_only_the_token_fits() -> None:
@@ -593,20 +606,107 @@ def test_publishing_never_waits_for_browsers_that_do_not_read(serve: Serve) -> N
         one.close()
 
 
-def test_visits_are_bounded_and_more_are_turned_away(serve: Serve) -> None:
-    _, ask = serve()
-    idle = [socket.create_connection(("127.0.0.1", ask.port)) for _ in range(MOST_REQUESTS)]
+def connected(count: int, port: int, sent: bytes, stack: ExitStack) -> None:
+    """So many visitors of one address that send something and no more."""
+    for _ in range(count):
+        opened = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))
+        visitor = stack.enter_context(opened)
+        with suppress(OSError):  # the server may have cut it already
+            visitor.sendall(sent)
 
-    def turned_away() -> bool:
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /ab",
+        b"GET /about HTTP/1.1\r\nHost: 127.0.0.2\r\nAuthorization: Bearer wrong-horse\r\n\r\n",
+        b"GET /?token=wrong-horse HTTP/1.1\r\nHost: 127.0.0.2\r\n\r\n",
+    ],
+    ids=["idle", "slow", "guessing", "guessing on the page"],
+)
+def test_two_hundred_strangers_keep_no_holder_of_the_token_out(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(web_server, "WRONG_TOKEN_SECONDS", 60.0)
+    page, ask = serve(address="0.0.0.0:0", token=TOKEN)
+    token = f"Bearer {TOKEN}"
+    follower = Follower(ask.port, Authorization=token)
+    follower.next("hello")
+    with ExitStack() as stack:
+        connected(200, ask.port, sent, stack)
+        assert ask("GET", "/about", Authorization=token)[0] == 200
+        connected(MOST_REQUESTS, ask.port, sent, stack)
+        assert ask("GET", "/past", Authorization=token)[0] == 200
+        page.on_event(change("begin", 1, "rain falls"))
+        assert follower.next("change")[2]["text"] == "rain falls"  # who was admitted keeps its place
+    follower.close()
+
+
+def test_many_visitors_of_one_address_push_out_each_other_and_not_another(serve: Serve) -> None:
+    _, ask = serve(address="0.0.0.0:0", token=TOKEN)
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=20) as early, ExitStack() as stack:
+        early.sendall(b"GET /about HTTP/1.1\r\n")  # the oldest of all
+        connected(3 * MOST_REQUESTS, ask.port, b"GET /ab", stack)
+        early.sendall(f"Host: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        assert early.recv(100).startswith(b"HTTP/1.0 200")
+
+
+def test_a_request_that_drips_is_cut_off_and_a_stream_is_not(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "STRANGER_SECONDS", 0.3)
+    page, ask = serve()
+    follower = Follower(ask.port)
+    follower.next("hello")
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=0.05) as visitor:
+
+        def cut() -> bool:
+            try:
+                visitor.sendall(b"x")
+                return visitor.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        until(cut)
+    page.on_event(change("begin", 1, "rain falls"))
+    assert follower.next("change")[2]["text"] == "rain falls"
+    follower.close()
+
+
+def test_another_site_cannot_hold_places_by_asking_for_what_it_may_not_read(serve: Serve) -> None:
+    _, ask = serve()
+    for path in ("/events", "/past", "/about"):
+        assert ask("GET", path, Sec_Fetch_Site="cross-site")[0] == 403
+        assert ask("GET", path, Sec_Fetch_Site="none")[0] == 200 if path != "/events" else True
+    assert ask("GET", "/", Sec_Fetch_Site="cross-site")[0] == 200  # a link to the page
+
+
+def test_places_are_bounded_for_those_who_are_admitted_too(serve: Serve) -> None:
+    page, ask = serve()
+    held = threading.Event()
+
+    def wait(exchange: web_server.Exchange) -> None:
+        held.wait(20)
+        exchange.reply_json({})
+
+    page._server.routes["GET", "/wait"] = wait
+
+    def turned_away(path: str = "/about") -> bool:
         try:
-            return bool(ask("GET", "/about")[0] != 200)
+            return bool(ask("GET", path)[0] != 200)
         except (ConnectionError, http.client.BadStatusLine):
             return True
 
+    waiting = [threading.Thread(target=turned_away, args=("/wait",)) for _ in range(MOST_REQUESTS)]
+    for thread in waiting:
+        thread.start()
+
     until(turned_away)
-    for one in idle:
-        one.close()
-    until(lambda: not turned_away())
+    held.set()
+    for thread in waiting:
+        thread.join()
+    assert not turned_away()
 
 
 def test_watchers_are_bounded_and_leave_their_place() -> None:

@@ -5,7 +5,9 @@ An unknown section or key, a value of another type or out of range is refused wi
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,7 @@ from edgecap.errors import ConfigError
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig
 from edgecap.live.config.options import Option
 from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
+from edgecap.types import Notify
 
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
@@ -36,6 +39,8 @@ EXAMPLE = """\
 # hours = "22:00-06:00"
 # outputs = ["exec"]
 """
+LONGEST_SECRET = 4096
+"""Characters read of a file with a password or token."""
 
 
 def load_config(
@@ -108,10 +113,16 @@ def outputs(config: ListenConfig | None = None) -> set[str]:
     }
 
 
-def read_secret(path: str, what: str) -> str:
-    """The first line of a file with a password or token, named `what` in the error. Raises ConfigError."""
+def read_secret(path: str, what: str, notify: Notify) -> str:
+    """The first line of a file with a password or token, named `what`; warns where all users may read it.
+
+    Raises ConfigError.
+    """
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & (stat.S_IROTH | stat.S_IWOTH):
+                notify("warning", f"the {what} file {path} is open to all users of this machine; type: chmod o= {path}")
+            return file.readline(LONGEST_SECRET).rstrip("\r\n")
     except (OSError, ValueError) as error:
         raise ConfigError(f"the {what} file {path} cannot be read; check its name and permissions") from error
 

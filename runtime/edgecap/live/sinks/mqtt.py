@@ -86,7 +86,9 @@ class Mqtt(Sink):
         self._client.reconnect_delay_set(1, 60)
         if config.user is not None:
             password = (
-                config.password if config.password_file is None else read_secret(config.password_file, "password")
+                config.password
+                if config.password_file is None
+                else read_secret(config.password_file, "password", notify)
             )
             self._client.username_pw_set(config.user, password)
         if config.tls:
