@@ -18,6 +18,7 @@ import msgspec
 
 from edgecap.errors import ResultError
 from edgecap.util.files import write_atomically
+from edgecap.util.schema import SchemaError, convert
 from edgecap_bench.harness.load import Watch
 from edgecap_bench.harness.machine import Machine, now, this_machine, versions
 
@@ -133,6 +134,6 @@ Shape = TypeVar("Shape")
 
 def _convert(path: Path, document: dict[str, Any], kind: type[Shape]) -> Shape:
     try:
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
+        return convert(document, kind)
+    except SchemaError as error:
         raise ResultError(f"{path} is damaged ({error}); measure again") from error

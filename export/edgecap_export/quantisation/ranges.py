@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgecap.errors import BundleError
+from edgecap.util.schema import convert
 from edgecap_export.calibration import CalibrationSet
 from edgecap_export.graphs.onnx_export import OnnxGraphs
 from edgecap_export.quantisation.onnx_graph import encoder_runner
@@ -78,7 +79,7 @@ def parse_ranges(text: bytes) -> Ranges:
         document = json.loads(text)
         if document.pop("format", None) != "edgecap-ranges":
             raise ValueError('no "format": "edgecap-ranges"')
-        return msgspec.convert({**document, "spans": document["spans"][_RULE]}, Ranges)
+        return convert({**document, "spans": document["spans"][_RULE]}, Ranges)
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # msgspec's are ValueErrors
         raise BundleError(f"the stored ranges cannot be read ({error}); give --calibration FOLDER") from error
 

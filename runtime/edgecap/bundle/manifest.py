@@ -17,6 +17,7 @@ from msgspec import Meta
 from edgecap.audio.frontend import FrontEnd, Positive
 from edgecap.errors import ManifestError
 from edgecap.runtimes import RUNTIMES
+from edgecap.util.schema import SchemaError, convert
 
 FORMAT = "edgecap-bundle"
 FORMAT_VERSION = 1
@@ -29,11 +30,25 @@ BUNDLE.md says how long a version stays here; tests/runtime/bundle/data has a ma
 
 WRITE_AGAIN = "write the bundle again with edgecap import or edgecap export"
 
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=128,
+        description="a name of at most 128 letters, digits, . _ and -, a letter or digit first",
+    ),
+]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits in lower case")]
 TokenId = Annotated[int, Meta(ge=0)]
 Role = Literal["encode", "decode", "program", "vocabulary", "weights", "card", "other"]
-RuntimeName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=32)]
+RuntimeName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9_-]*$",
+        max_length=32,
+        description="a name of at most 32 lower-case letters, digits, _ and -, a letter first",
+    ),
+]
 EncoderInput = Literal["log_mel", "waveform"]
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -189,15 +204,15 @@ def parse_manifest(text: bytes) -> Manifest:
     document = _upgraded(document)
     _refuse_paths(document)
     try:
-        manifest = msgspec.convert(document, Manifest)
-    except msgspec.ValidationError as error:
-        raise ManifestError(f"manifest.json is wrong: {error}; {WRITE_AGAIN}") from error
+        manifest = convert(document, Manifest)
+    except SchemaError as error:
+        raise ManifestError(f"manifest.json: {error}; {WRITE_AGAIN}") from error
     if manifest.runtime not in RUNTIMES:
         raise ManifestError(
-            f"manifest.json is wrong: this edgecap does not know the runtime {manifest.runtime!r}, only "
-            f"{', '.join(RUNTIMES)} - at `$.runtime`; type: pip install --upgrade edgecap, or export the model again"
+            f"manifest.json: this edgecap does not know the runtime {manifest.runtime!r}, only "
+            f"{', '.join(RUNTIMES)}; type: pip install --upgrade edgecap, or export the model again"
         )
-    unknown = unknown_key(document, msgspec.to_builtins(manifest), "$")
+    unknown = unknown_key(document, msgspec.to_builtins(manifest))
     if unknown:
         raise ManifestError(
             f"manifest.json has a key that format version {FORMAT_VERSION} does not have: {unknown}; {WRITE_AGAIN}"
@@ -248,13 +263,13 @@ def _refuse_paths(document: dict[str, object]) -> None:
             )
 
 
-def unknown_key(given: object, known: object, place: str) -> str | None:
+def unknown_key(given: object, known: object, place: str = "") -> str | None:
     """The first key of `given` that the parsed document dropped, as a path; None where there is none."""
     children: list[tuple[str, object, object]] = []
     if isinstance(given, dict) and isinstance(known, dict):
         for key in given:
             if key not in known:
-                return f"{place}.{key}"
+                return f"{place}.{key}".removeprefix(".")
         children = [(f"{place}.{key}", value, known[key]) for key, value in given.items()]
     elif isinstance(given, list) and isinstance(known, list):
         pairs = zip(given, known, strict=True)

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -24,6 +23,7 @@ from torch import Tensor
 from edgecap.bundle.vocabulary import Vocabulary, check_size, parse_vocabulary, read_vocabulary
 from edgecap.errors import CheckpointError
 from edgecap.util.files import write_atomically
+from edgecap.util.schema import convert
 from edgecap_train.checkpoints.published import published_student
 from edgecap_train.models.student import Student, StudentConfig
 
@@ -218,8 +218,8 @@ def _own_student(tensors: Mapping[str, Tensor], text: str, path: Path, given: Pa
                 f"{path.name} has format version {version} and this edgecap reads {FORMAT_VERSION}; "
                 "type: pip install --upgrade edgecap"
             )
-        config = msgspec.convert(document["config"], StudentConfig)
-        metadata = msgspec.convert(document["metadata"], dict[str, str])
+        config = convert(document["config"], StudentConfig)
+        metadata = convert(document["metadata"], dict[str, str])
         vocabulary = read_vocabulary(given) if given else parse_vocabulary(document["vocabulary"], path.name)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path.name} has metadata that edgecap cannot read ({_one_line(error)})") from error

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from edgecap.errors import CheckpointError
 from edgecap.util.files import write_atomically
+from edgecap.util.schema import convert
 from edgecap_train.checkpoints.checkpoint import read_tensors
 from edgecap_train.checkpoints.slots import Layout, Slot, check_slots, fill_slot
 from edgecap_train.teachers.htsat_bart import HtsatBart, HtsatBartConfig
@@ -129,7 +129,7 @@ def _own_config(path: Path) -> HtsatBartConfig | None:
     """The shape that the file of a teacher of our own training holds."""
     try:
         text = _metadata(path).get(METADATA_KEY)
-        return None if text is None else msgspec.convert(json.loads(text), HtsatBartConfig)
+        return None if text is None else convert(json.loads(text), HtsatBartConfig)
     except ValueError:
         return None  # what is wrong with the file is reported when its tensors are read
 
@@ -137,7 +137,7 @@ def _own_config(path: Path) -> HtsatBartConfig | None:
 def own_notes(path: Path) -> tuple[str, ...]:
     """What a teacher of our own training carries on from the checkpoints that it began with; none for another file."""
     try:
-        return msgspec.convert(json.loads(_metadata(path).get(NOTES_KEY, "[]")), tuple[str, ...])
+        return convert(json.loads(_metadata(path).get(NOTES_KEY, "[]")), tuple[str, ...])
     except ValueError:
         return ()
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from edgecap.errors import CheckpointError
 from edgecap.inference.decoding import beam_search
 from edgecap.util.files import to_json, write_atomically
+from edgecap.util.schema import convert
 from edgecap_train.models.decoder import CaptionDecoder
 from edgecap_train.models.search import CachedSteps
 from edgecap_train.text.captions import without_echo
@@ -128,7 +128,7 @@ def load_captioner(path: Path) -> tuple[ScoreCaptioner, tuple[str, ...]]:
         with safe_open(path, "pt") as file:
             document = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        captioner = ScoreCaptioner(msgspec.convert(document.get("config"), ScoreCaptionerConfig))
+        captioner = ScoreCaptioner(convert(document.get("config"), ScoreCaptionerConfig))
         captioner.load_state_dict(tensors)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise CheckpointError(

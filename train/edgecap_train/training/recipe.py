@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from edgecap.bundle.manifest import unknown_key
 from edgecap.errors import RecipeError
+from edgecap.util.schema import SchemaError, convert
 
 Count = Annotated[int, Meta(ge=1)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -107,12 +108,11 @@ def read_document(path: Path, kind: type[Document], overrides: Sequence[str] = (
     for text in overrides:
         _override(document, text)
     try:
-        recipe = msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
+        recipe = convert(document, kind)
+    except SchemaError as error:
         raise RecipeError(f"{path.name}: {error}") from error
-    unknown = unknown_key(document, msgspec.to_builtins(recipe), "")
-    if unknown:
-        key = unknown.removeprefix(".")
+    key = unknown_key(document, msgspec.to_builtins(recipe))
+    if key:
         advice = (
             f"it is now {RENAMED[key]}" if key in RENAMED else f"the nearest is {_nearest(key, list(_keys(recipe)))}"
         )

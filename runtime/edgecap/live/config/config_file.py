@@ -24,6 +24,7 @@ from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig
 from edgecap.live.config.options import Option
 from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
 from edgecap.types import Notify
+from edgecap.util.schema import SchemaError, convert
 
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
@@ -73,9 +74,9 @@ def load_config(
         merged.pop("microphones", None)  # --device overrides the microphones of the file
     merged.update(tables or {})
     try:
-        config = msgspec.convert(merged, ListenConfig)
-    except msgspec.ValidationError as error:
-        raise _explained(str(error), document, over or {}, text, path) from error
+        config = convert(merged, ListenConfig)
+    except SchemaError as error:
+        raise _explained(error, document, over or {}, text, path) from error
     if config.source.file is not None and config.source.stdin:
         raise ConfigError("the sound comes from a file or from standard input, not from both; remove one")
     if config.microphones and config.source.device is not None:
@@ -222,31 +223,34 @@ def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:
                 )
 
 
-def _explained(message: str, document: dict[str, Any], over: Values, text: str, path: object) -> ConfigError:
-    """msgspec's message with its place: a line of the file, or an option, which overrides the file."""
-    what, _, place = message.partition(" - at `$.")
-    listed = re.match(rf"({'|'.join(LISTED)})\[(\d+)\](?:\.(\w+))?", place)
+def _explained(error: SchemaError, document: dict[str, Any], over: Values, text: str, path: object) -> ConfigError:
+    """What is wrong, with its place: a line of the file, or an option, which overrides the file."""
+    listed = re.match(rf"({'|'.join(LISTED)})\[(\d+)\](?:\.(\w+))?", error.path)
     if listed:
         section, number, key = listed[1], int(listed[2]), listed[3]
         where = f"{_place(text, path, section, key, number)}: " if section in document else ""
-        return ConfigError(f"{where}[[{section}]] number {number + 1}{f', {key}' if key else ''}: {what}")
-    section, _, key = re.sub(r"\[.*", "", place.rstrip("`")).partition(".")
+        return ConfigError(
+            f"{where}[[{section}]] number {number + 1}{f', {key}' if key else ''} {error.what}{error.given}"
+        )
+    section, _, key = re.sub(r"\[.*", "", error.path).partition(".")
+    what = error.what + ("" if key in SECRETS.get(section, ()) else error.given)
     if key in document.get(section, {}) and over.get(section, {}).get(key) is None:
-        return ConfigError(f"{_place(text, path, section, key)}: {section}.{key}: {what}")
-    return ConfigError(f"{section}.{key}: {what}")
+        return ConfigError(f"{_place(text, path, section, key)}: {error.path} {what}")
+    option = next((each.option for each in config_keys() if (each.section, each.name) == (section, key)), None)
+    return ConfigError(f"{error.path}{f' ({option.flags[0]})' if option else ''} {what}")
 
 
 def _place(text: str, path: object, section: str | None, key: str | None, which: int = 0) -> str:
-    """FILE:LINE of a key, or of a section's header, in table number `which` of that name."""
-    inside, seen = section is None, -1
+    """FILE:LINE of a key, or of a section's header where the key is not there, in table number `which` of that name."""
+    inside, seen, place = section is None, -1, f"{path}"
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[\[?\s*([^\[\]]+?)\s*\]", line)
         if header:
             inside = header[1].strip("\"'") == section
             seen += inside
             inside = inside and (section not in LISTED or seen == which)
-            if inside and key is None:
-                return f"{path}:{number}"
+            if inside:
+                place = f"{path}:{number}"
         elif inside and key is not None and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
             return f"{path}:{number}"
-    return f"{path}"
+    return place

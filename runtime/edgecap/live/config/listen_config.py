@@ -20,7 +20,9 @@ Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Duration = Annotated[str, Meta(pattern=r"^[0-9]+[mhdw]$")]
+Duration = Annotated[
+    str, Meta(pattern=r"^[0-9]+[mhdw]$", description="a number and m, h, d or w, such as 90m, 12h, 30d or 4w")
+]
 """Minutes, hours, days or weeks."""
 Level = Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)]
 """A gate: over a running noise floor, none, or at a fixed level in dBFS."""
@@ -196,9 +198,11 @@ class MqttConfig:
     password_file: str | None = None
     """A file whose first line is the password."""
     tls: bool = False
-    topic: Annotated[str, Meta(pattern=r"^[^#+\s/][^#+\s]*$")] = "edgecap"
+    topic: Annotated[
+        str, Meta(pattern=r"^[^#+\s/][^#+\s]*$", description="a topic without blanks, # and +, and no / first")
+    ] = "edgecap"
     """Topics begin with this and the node."""
-    node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+$", description="letters, digits, _ and -")] | None = None
     """Name of this listener; without it the machine's."""
     discovery: str = "homeassistant"
     """Home Assistant's prefix; empty announces nothing."""
@@ -217,7 +221,7 @@ class WebConfig:
         sink="edgecap.web.page:open_page",
         host=address_host,
     )
-    token: Annotated[str, Meta(pattern=TOKEN)] | None = None
+    token: Annotated[str, Meta(pattern=TOKEN, description="12 to 128 letters, digits, . _ ~ and -")] | None = None
     """What visitors must present. A new one at each start where none is set and other machines may visit."""
     token_file: str | None = None
     """A file whose first line is the token."""
