@@ -193,6 +193,11 @@ def test_captioning_loads_nothing_heavy_and_no_microphone(tiny_folder: Path, sou
     assert not loaded & {"sounddevice", "typer", "rich"}
 
 
+def test_the_command_for_a_caption_loads_no_command_line_library(tiny_folder: Path, sounds: Path) -> None:
+    words = ["caption", "--model", str(tiny_folder), str(sounds / "noise.wav")]
+    assert not loaded_by(f"from edgecap.cli import run; run({words!r})") & {"typer", "click", "rich", "pydantic"}
+
+
 def test_the_command_line_loads_nothing_heavy_and_no_listener_to_caption(tiny_folder: Path, sounds: Path) -> None:
     arguments = ["caption", "--model", str(tiny_folder), str(sounds / "noise.wav")]
     loaded = modules_loaded_by(f"from edgecap.cli import run\nrun({arguments!r})")

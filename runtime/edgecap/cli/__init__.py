@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from edgecap.cli.console import full_disk, prepare_streams, say
+from edgecap.cli.console import COMPLETION, full_disk, prepare_streams, say
 from edgecap.errors import EdgecapError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def main() -> NoReturn:
@@ -27,12 +30,12 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code."""
-    from edgecap.cli.app import build_app
-
     try:
-        build_app(arguments)(list(arguments), prog_name="edgecap")
-    except SystemExit as end:  # how typer ends, with success as well
+        _call(arguments)
+    except SystemExit as end:  # how a command ends, with success as well
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except EdgecapError as error:
         return report(error)
     except OSError as error:
@@ -66,6 +69,20 @@ def report(error: EdgecapError) -> int:
     if os.environ.get("EDGECAP_DEBUG"):
         traceback.print_exc()
     return error.exit_code
+
+
+def _call(arguments: Sequence[str]) -> None:
+    """Run one command line; a plain one of `caption` without Typer, which takes longer to load than a caption."""
+    if arguments[:1] == ["caption"] and COMPLETION not in os.environ:
+        from edgecap.cli.caption_files import caption_files, plain_arguments
+
+        plain = plain_arguments(arguments[1:])
+        if plain is not None:
+            caption_files(**plain)
+            return
+    from edgecap.cli.app import build_app
+
+    build_app(arguments)(list(arguments), prog_name="edgecap")
 
 
 def _report_unexpected(error: Exception) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from edgecap._version import __version__
-from edgecap.cli.console import write
+from edgecap.cli.console import COMPLETION, write
 from edgecap.errors import MissingDependencyError
 
 Command = Callable[..., None] | typer.Typer
@@ -64,7 +64,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback()(_root)
-    if arguments and arguments[0] in OWN and "_EDGECAP_COMPLETE" not in os.environ:
+    if arguments and arguments[0] in OWN and COMPLETION not in os.environ:
         _add(app, arguments[0], resolve_name(OWN[arguments[0]]))
         return app
     for name, place in OWN.items():

@@ -10,11 +10,11 @@ import stat
 import sys
 from contextlib import suppress
 
-import typer
-
 from edgecap.errors import OutputError
 from edgecap.util.text import clean
 
+COMPLETION = "_EDGECAP_COMPLETE"
+"""The variable in which a shell asks a command line for completions."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -35,7 +35,7 @@ def write(line: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
-        raise typer.Exit(0) from None
+        raise SystemExit(0) from None
     except OSError as error:
         _drop_output()
         raise full_disk(error) or error from error

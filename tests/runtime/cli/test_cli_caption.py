@@ -15,6 +15,8 @@ import pytest
 import soundfile
 
 from edgecap.captioner import Captioner
+from edgecap.cli.app import build_app
+from edgecap.cli.caption_files import plain_arguments
 from edgecap.cli.console import clock
 from support.signals import RATE, noise
 
@@ -110,6 +112,52 @@ def test_a_wrong_option_is_a_wrong_command_line(
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a.wav",
+        "- b.mp3 --json a.wav",
+        "--model tiny a.wav",
+        "-m ./folder a.wav -b 1 -t 2",
+        "--beam 32 --threads 16 --json a.wav --json",
+        "--beam 3 -b 2 a.wav",
+    ],
+)
+def test_a_plain_line_means_the_same_with_and_without_typer(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        "edgecap.cli.caption.caption_files", lambda files, **more: calls.append({"files": files} | more)
+    )
+    words = ["caption", *line.split()]
+    with pytest.raises(SystemExit):
+        build_app(words)(words)
+    (parsed,) = calls
+    plain = plain_arguments(words[1:])
+    assert plain is not None
+    unset = {"json": False, "beam": None, "window": None, "hop": None, "model": None, "threads": None}
+    assert unset | plain == parsed
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "--json", "-h a.wav", "--help", "-- a.wav", "a.wav --nonsense", "--js a.wav", "--json=1 a.wav"),
+        *("--beam=3 a.wav", "-b3 a.wav", "--beam 0 a.wav", "--beam 33 a.wav", "--beam ٣ a.wav", "--beam 1.5 a.wav"),
+        *(
+            "--beam a.wav",
+            "a.wav --beam",
+            "a.wav -m",
+            "a.wav -m --json",
+            "--threads 0 a.wav",
+            "-w 5 a.wav",
+            "--hop 2 a.wav",
+        ),
+    ],
+)
+def test_every_other_line_is_left_to_typer(line: str) -> None:
+    assert plain_arguments(line.split()) is None
 
 
 def test_no_file_is_a_wrong_command_line(command: Run) -> None:

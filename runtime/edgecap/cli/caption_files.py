@@ -1,0 +1,111 @@
+"""Sound files to sentences on standard output: the work of `edgecap caption`.
+
+Most command lines have no option, or one or two with a plain value. They are read here: Typer, with what it loads,
+would take a third of the time of the first caption. Every other line, wrong ones among them, goes to Typer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edgecap.audio.file import AudioFile
+from edgecap.caption import Caption
+from edgecap.captioner import LARGEST_BEAM, Captioner
+from edgecap.cli.console import clock, printable, say, write
+from edgecap.errors import AudioError
+from edgecap.util.files import to_json
+from edgecap.util.progress import progress_bar
+
+LONG_WORK = 4
+"""Number of windows or files from which a progress bar is shown."""
+_OPTIONS = {"--model": "model", "-m": "model", "--beam": "beam", "-b": "beam", "--threads": "threads", "-t": "threads"}
+_HIGHEST = {"beam": LARGEST_BEAM, "threads": 1 << 10}
+
+
+def plain_arguments(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """The arguments of `caption_files` for a plain command line behind "edgecap caption"; None for any other."""
+    files: list[str] = []
+    options: dict[str, Any] = {}
+    rest = iter(arguments)
+    for word in rest:
+        if word == "-" or not word.startswith("-"):
+            files.append(word)
+        elif word == "--json":
+            options["json"] = True
+        else:
+            name, value = _OPTIONS.get(word), next(rest, "-")
+            if name is None or value.startswith("-"):
+                return None
+            options[name] = value
+            if name in _HIGHEST:
+                if not (value.isascii() and value.isdecimal() and 1 <= int(value) <= _HIGHEST[name]):
+                    return None
+                options[name] = int(value)
+    return {"files": files, **options} if files else None
+
+
+def caption_files(
+    files: Sequence[str],
+    *,
+    json: bool = False,
+    beam: int | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    model: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Caption files as `edgecap caption --help` says.
+
+    Raises BadParameter for a window or a hop out of range, SystemExit with the exit code where a file cannot be used.
+    """
+    captioner = Captioner.load(model, threads=threads)
+    try:
+        captioner.check_windows(window=window, hop=hop)
+    except ValueError as error:
+        from typer import BadParameter
+
+        raise BadParameter(str(error)) from error
+    failure: AudioError | None = None
+    long = len(files) >= LONG_WORK
+    with progress_bar() as bar:
+        for number, file in enumerate(files):
+            try:
+                with AudioFile(file) as sound:
+                    expected = captioner.windows(sound.duration or 0.0, window=window, hop=hop)
+                    long |= expected >= LONG_WORK
+                    show = _renderer(captioner.manifest.name, file, json, named=len(files) > 1, timed=expected != 1)
+                    captions = captioner.caption_file(sound, window=window, hop=hop, beam=beam)
+                    for done, result in enumerate(captions, start=1):
+                        padded = result.end - result.start < captioner.shortest
+                        with bar.hidden(padded or sys.stdout.isatty()):
+                            write(show(result))
+                            if padded:
+                                say("note", _padding(captioner, sound.name, result))
+                        if long:
+                            bar(number + done / max(done, expected), len(files), printable(file))
+            except AudioError as error:
+                failure = error
+                with bar.hidden():
+                    say("error", str(error))
+    if failure:
+        raise SystemExit(failure.exit_code)
+
+
+def _padding(captioner: Captioner, name: str, caption: Caption) -> str:
+    seconds, shortest = caption.end - caption.start, captioner.shortest
+    return f"{name} has only {seconds:.3f} s and was padded to {shortest:.2f} s; do not rely on its caption"
+
+
+def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) -> Callable[[Caption], str]:
+    """The function that turns a caption of one file into a line of output."""
+    if json:
+        return lambda caption: to_json(caption.document(file=file, model=model))
+    prefix = f"{printable(file)}: " if named else ""
+    return lambda caption: prefix + line(caption, timed=timed)
+
+
+def line(caption: Caption, *, timed: bool) -> str:
+    """A caption as text, with its times where `timed`."""
+    return f"{clock(caption.start)}-{clock(caption.end)}  {caption.text}" if timed else caption.text
