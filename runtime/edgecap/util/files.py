@@ -108,6 +108,11 @@ def to_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
+def to_bytes(text: str) -> bytes:
+    """`text` as UTF-8; what no Unicode has, as in a file name that is not UTF-8, becomes an escape that JSON has."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def _rename(partial: Path, path: Path, replace: bool) -> None:
     old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
     if path.exists():

@@ -165,7 +165,7 @@ def test_a_program_that_cannot_be_started_is_told_and_the_next_event_gets_its_ow
             raise failures.pop()
         return start(*arguments, **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("edgecap.live.sinks.hooks.subprocess.Popen", popen)
+    monkeypatch.setattr("edgecap.util.child.subprocess.Popen", popen)
     hook = hooks.program(f'echo > "{tmp_path}/$EDGECAP_ID"', "begin", notifier(messages), model="tiny")
     for number in (1, 2):
         hook.on_event(change("begin", number))

@@ -168,11 +168,15 @@ class Outbox(Generic[Item]):
         if left:
             self._notify("warning", f"{self._name}: {left} events were not delivered")
 
+    def late(self) -> bool:
+        """Whether the time of grace is over, so that a delivery should give up."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
     def _run(self) -> None:
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._queue or self._deadline is not None)
-                if not self._queue or self._late():
+                if not self._queue or self.late():
                     return
                 item, self._delivering = self._queue.popleft(), True
             delivered = self._try(item)
@@ -220,7 +224,4 @@ class Outbox(Generic[Item]):
             if self._deadline is None:
                 return True
             self._change.wait_for(lambda: False, max(0.0, min(seconds, self._deadline - time.monotonic())))
-            return not self._late()
-
-    def _late(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+            return not self.late()

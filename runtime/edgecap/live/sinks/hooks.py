@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import urllib.error
-import urllib.request
-from http.client import HTTPException, HTTPMessage
-from signal import SIGKILL
-from typing import IO, Literal
+from http.client import HTTPException
+from typing import Literal
 
 from edgecap._version import __version__
+from edgecap.errors import reason_of
 from edgecap.live.events.event import Change
 from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink, SinkContext
 from edgecap.live.sinks.lines import document_line
 from edgecap.types import Notify
+from edgecap.util.child import run_shell
+from edgecap.util.files import to_bytes
 from edgecap.util.parsing import host_of
+from edgecap.util.post import post
+from edgecap.util.text import clean
 
 When = Literal["begin", "end", "both"]
 EXEC_SECONDS = 30.0
 """A program that runs longer is ended."""
 WEB_SECONDS = 10.0
+"""A request that takes longer in all is given up, and tried again."""
 WORTH_ANOTHER_TRY = {408, 425, 429}
 """Status codes that are worth another try, beside those of 500 and more."""
 
@@ -49,43 +50,28 @@ def program(
 
     The event is JSON on standard input, and EDGECAP_KIND, _ID, _TEXT, _SCORE, _LEVEL_DBFS, _BEGAN, _ENDED, _SOURCE,
     _RULES and the rest of it in the environment, 1 or 0 for what is true or false, with commas between several. A
-    caption is never put into the command itself, so the shell cannot run it.
+    caption is never put into the command itself, so the shell cannot run it. What it prints is dropped; the beginning
+    of its standard error is passed on. It is ended after `limit` seconds, and with edgecap.
     """
 
     def run(change: Change) -> None:
         fields = change.event.document(kind=change.kind, model=model, audio_kept=audio_kept)
         environment = {f"EDGECAP_{key.upper()}": _text(value) for key, value in fields.items()}
+        document = document_line(change, model=model, audio_kept=audio_kept) + "\n"
         try:
-            child = subprocess.Popen(
-                ["/bin/sh", "-c", command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **environment},
-                start_new_session=True,
-                text=True,
-                encoding="utf-8",
-            )
-        except OSError as error:  # no memory or no process left; later there may be
-            raise NotDeliveredError(f"it could not be started ({error.strerror})", again=False) from error
-        try:
-            child.communicate(document_line(change, model=model, audio_kept=audio_kept) + "\n", timeout=limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, SIGKILL)
-            child.communicate()
-            raise NotDeliveredError(f"it ran for more than {limit:g} s and was ended", again=False) from None
-        if child.returncode:
-            raise NotDeliveredError(f"it ended with code {child.returncode}", again=False)
+            outcome = run_shell(command, to_bytes(document), environment, seconds=limit, stop=outbox.late)
+        except (OSError, ValueError) as error:  # no memory or no process left; later there may be
+            raise NotDeliveredError(f"it could not be started ({reason_of(error)})", again=False) from error
+        for line in outcome.errors:
+            notify("note", f"--exec says: {line}")
+        if outcome.ended:
+            reason = "edgecap ended first" if outbox.late() else f"it ran for more than {limit:g} s and was ended"
+            raise NotDeliveredError(reason, again=False)
+        if outcome.code:
+            raise NotDeliveredError(f"it ended with code {outcome.code}", again=False)
 
-    return Hook(Outbox("--exec", run, notify, tries=1), when)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn a POST into a GET, and send events to an address that nobody configured."""
-
-    def redirect_request(  # noqa: PLR0917 - the library's signature
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        """Follow nothing."""
+    outbox = Outbox("--exec", run, notify, tries=1)
+    return Hook(outbox, when)
 
 
 def webhook(
@@ -98,26 +84,29 @@ def webhook(
     tries: int = 5,
     first_delay: float = 1.0,
     grace: float = 5.0,
+    limit: float = WEB_SECONDS,
 ) -> Hook:
-    """Posts each event as JSON to `url`, at most `tries` times. Raises ConfigError for an invalid URL."""
+    """Posts each event as JSON to `url`, at most `tries` times of at most `limit` seconds each.
+
+    Raises ConfigError for an invalid URL.
+    """
     host = host_of(url)
-    opener = urllib.request.build_opener(_NoRedirect)
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
 
-    def post(change: Change) -> None:
-        body = document_line(change, model=model, audio_kept=audio_kept).encode()
+    def deliver(change: Change) -> None:
+        body = to_bytes(document_line(change, model=model, audio_kept=audio_kept))
         try:
-            with opener.open(urllib.request.Request(url, body, headers, method="POST"), timeout=WEB_SECONDS) as answer:
-                answer.read(1 << 16)
-        except urllib.error.HTTPError as error:
-            with error:
-                again = error.code >= 500 or error.code in WORTH_ANOTHER_TRY
-                raise NotDeliveredError(f"{host} answers {error.code} {error.reason}", again=again) from error
+            status, words = post(url, body, headers, limit)
         except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
+            reason = clean(reason_of(getattr(error, "reason", None) or error))
             raise NotDeliveredError(f"{host} cannot be reached ({reason})", again=True) from error
+        if status // 100 == 3:
+            raise NotDeliveredError(f"{host} answers {status}; redirects are not followed: name the place", again=False)
+        if status // 100 != 2:
+            again = status >= 500 or status in WORTH_ANOTHER_TRY
+            raise NotDeliveredError(f"{host} answers {status} {words}", again=again)
 
-    return Hook(Outbox("--webhook", post, notify, tries=tries, first_delay=first_delay, grace=grace), when)
+    return Hook(Outbox("--webhook", deliver, notify, tries=tries, first_delay=first_delay, grace=grace), when)
 
 
 def _text(value: object) -> str:

@@ -17,6 +17,8 @@ from edgecap.types import Notify
 from edgecap.util.parsing import parse_address
 
 TRIES = 3
+SEND_SECONDS = 5.0
+"""Longest wait for a daemon that reads nothing."""
 
 
 class Syslog(Sink):
@@ -56,6 +58,21 @@ class _Handler(SysLogHandler):
     """The standard library's, which prints its errors, made to raise them."""
 
     append_nul = False
+    socket: socket.socket | None
+
+    def createSocket(self) -> None:  # noqa: N802 - the library's name
+        """Open it, with a time limit: a daemon that reads nothing would hold up all later events."""
+        super().createSocket()
+        self._limit()
+
+    def _connect_unixsocket(self, address: str) -> None:
+        """The same where it is opened again."""
+        super()._connect_unixsocket(address)  # type: ignore[misc]
+        self._limit()
+
+    def _limit(self) -> None:
+        if self.socket is not None:
+            self.socket.settimeout(SEND_SECONDS)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Raise what went wrong."""
