@@ -20,7 +20,7 @@ from typing import IO, Self
 import numpy as np
 
 from edgecap.audio.decoders.containers import codec_of, is_lfs_pointer
-from edgecap.audio.decoders.decoder import DecodeError, Decoder
+from edgecap.audio.decoders.decoder import Conformer, DecodeError, Decoder
 from edgecap.audio.decoders.media import media_available, open_media
 from edgecap.audio.decoders.ranges import ByteReader
 from edgecap.audio.decoders.sndfile import SndfileDecoder
@@ -67,6 +67,7 @@ class AudioFile:
             self.channels = self._decoder.channels
             self.duration = self._decoder.promised
             """Seconds that the file says it has; None where it does not say, or where that would be a guess."""
+            self._conformer: Conformer | None = None
             self._tolerance = max(self._decoder.tolerance, LOSS_SECONDS)
             self._check_header()
             self._resources = stack.pop_all()
@@ -81,7 +82,7 @@ class AudioFile:
         resumed: tuple[int, str] | None = None
         while True:
             try:
-                block = self._decoder.read(BLOCK_FRAMES)
+                block = self._read()
             except DecodeError as error:
                 block, fault = NOTHING, f"is damaged or cut short{_sentence(error)}"
             if not len(block):
@@ -119,21 +120,23 @@ class AudioFile:
             other = open_media(self._path)
         except DecodeError:
             return False
-        left = position
+        left = round(position * other.sample_rate / self.sample_rate)
         try:
-            while left and (other.sample_rate, other.channels) == (self.sample_rate, self.channels):
-                passed = len(other.read(min(left, BLOCK_FRAMES)))
+            while left and (passed := len(other.read(min(left, BLOCK_FRAMES)))):
                 left -= passed
-                if not passed:
-                    break
         except DecodeError:
             pass
-        if left or (not position and not other.sample_rate):
+        if left:
             other.close()
             return False
         decoder.close()
-        self._decoder, self.sample_rate, self.channels = other, other.sample_rate, other.channels
+        self._decoder, self._conformer = other, Conformer(other.sample_rate, self.sample_rate, self.channels)
         return True
+
+    def _read(self) -> Waveform:
+        """The next samples, like the first ones in rate and channels. Raises DecodeError."""
+        block = self._decoder.read(BLOCK_FRAMES)
+        return block if self._conformer is None else self._conformer.push(block)
 
     def mono(self) -> Iterator[Waveform]:
         """`blocks` as one channel, shape (n,). Raises as `blocks` does."""

@@ -238,6 +238,28 @@ def test_a_playlist_opens_no_other_file(base: Path, tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("decoder", ["pyav", "ffmpeg"])
+def test_seven_point_one_and_a_change_of_channels_are_heard(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decoder: str
+) -> None:
+    if decoder == "pyav":
+        pytest.importorskip("av")  # reads past the end of a planar frame of 8 channels
+    else:
+        monkeypatch.setattr(file_module, "open_media", FfmpegDecoder)
+    film = make("film.mka", "-ac", "8", "-c:a", "flac")
+    with AudioFile(film) as sound:
+        assert sound.channels == 8
+    seconds, fault = heard(film)
+    assert fault == ""
+    assert seconds == pytest.approx(SECONDS, abs=0.05)
+    radio = tmp_path / "radio.aac"
+    radio.write_bytes(make("mono.aac", "-ac", "1").read_bytes() + make("stereo.aac", "-ac", "2").read_bytes())
+    seconds, fault = heard(radio)
+    assert fault == ""
+    assert seconds == pytest.approx(decoded_by_ffmpeg(radio), abs=0.05)
+
+
+@needs_ffmpeg
 def test_a_damaged_packet_costs_only_itself(make: Make, tmp_path: Path) -> None:
     pytest.importorskip("av")
     data = bytearray(make("whole.webm", "-c:a", "libopus").read_bytes())

@@ -1,9 +1,12 @@
-"""The interface of the decoders of sound files."""
+"""The interface of the decoders of sound files, and what keeps their rate and channels the same to the end."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
+from edgecap.audio.resample import Resampler
 from edgecap.types import Waveform
 
 
@@ -27,3 +30,27 @@ class Decoder(Protocol):
 
     def close(self) -> None:
         """Release the file; a second time does nothing."""
+
+
+class Conformer:
+    """Blocks at another rate or with other channels than a sound's beginning, made like that."""
+
+    def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
+        self._resampler = Resampler(source_rate, target_rate) if source_rate != target_rate else None
+        self._channels = channels
+
+    def push(self, block: Waveform) -> Waveform:
+        """(n, any channels) to (m, channels); an empty block gives what the filter still holds, then nothing."""
+        if self._resampler is None:
+            return with_channels(block, self._channels)
+        mono = self._resampler.push(block.mean(axis=1, dtype=np.float32), last=not len(block))
+        if not len(block):
+            self._resampler = None
+        return with_channels(mono[:, None], self._channels)
+
+
+def with_channels(block: Waveform, channels: int) -> Waveform:
+    """(n, any channels) to (n, channels): as it is, or the mean in each channel."""
+    if block.shape[1] == channels:
+        return block
+    return np.repeat(block.mean(axis=1, keepdims=True, dtype=np.float32), channels, axis=1)

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from edgecap.audio.decoders.decoder import DecodeError, Decoder
+from edgecap.audio.decoders.decoder import DecodeError, Decoder, with_channels
 from edgecap.errors import reason_of
 from edgecap.types import Waveform
 
@@ -70,18 +70,13 @@ class PyAvDecoder:
             streams = self._container.streams.audio
             if not streams:
                 raise DecodeError("it holds no sound")
-            stream = streams[0]
-            context = stream.codec_context  # None for a codec that is not known
-            self.sample_rate: int = context.sample_rate if context is not None else 0
-            self.channels: int = context.channels if context is not None else 0
-            if not self.sample_rate or not self.channels:
+            if streams[0].codec_context is None:
                 raise DecodeError("its codec is not known")
-            resampler = av.AudioResampler(format="fltp", rate=self.sample_rate)
+            self._frames = self._decode(streams[0])
+            self._rest = self._first()
         except BaseException:
             self._container.close()
             raise
-        self._frames = self._decode(stream, resampler)
-        self._rest: Waveform = np.empty((0, self.channels), np.float32)
 
     def read(self, frames: int) -> Waveform:
         """The next samples; those before a fault come first. Raises DecodeError."""
@@ -104,12 +99,26 @@ class PyAvDecoder:
         """Close the container."""
         self._container.close()
 
-    def _decode(self, stream: Any, resampler: Any) -> Iterator[Waveform]:  # noqa: ANN401 - PyAV's
+    def _first(self) -> Waveform:
+        """The first samples, whose rate and channels are those of all; a header may name others. Raises DecodeError."""
+        import av
+
+        try:
+            block = next(self._frames, None)
+        except (av.FFmpegError, ValueError) as error:
+            raise DecodeError(reason_of(error)) from error
+        if block is None:
+            raise DecodeError("it holds no sound")
+        return block
+
+    def _decode(self, stream: Any) -> Iterator[Waveform]:  # noqa: ANN401 - PyAV's
         """All frames that can be decoded, damaged packets left out as ffmpeg does; then the first damage is raised."""
         import av
 
         damage: Exception | None = None
-        decoded, inside = 0, False
+        decoded, inside = 0.0, False
+        form: tuple[str, str, int] | None = None
+        resampler: Any = None
         packets = self._container.demux(stream)
         ended = False
         while not ended:
@@ -124,11 +133,17 @@ class PyAvDecoder:
                 damage = damage or error
                 continue
             for frame in frames:
-                decoded += frame.samples
+                if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                    yield from self._flush(resampler)
+                    if resampler is None:
+                        self.sample_rate, self.channels = frame.sample_rate, frame.layout.nb_channels
+                    # Packed: of a planar frame of 8 channels PyAV 18.1 reads a ninth plane, and the process ends.
+                    resampler = av.AudioResampler(format="flt", rate=self.sample_rate)
+                decoded += frame.samples / frame.sample_rate
                 inside = inside or (damage is not None and not ended)
                 yield from map(self._samples, resampler.resample(frame))
-        yield from map(self._samples, resampler.resample(None))
-        if damage is not None and (inside or self._ends_early(decoded / self.sample_rate)):
+        yield from self._flush(resampler)
+        if damage is not None and (inside or self._ends_early(decoded)):
             raise damage
 
     def _ends_early(self, seconds: float) -> bool:
@@ -137,12 +152,12 @@ class PyAvDecoder:
         duration = (self._container.duration or 0) / 1_000_000
         return seconds == 0 or (states and duration - seconds > LOSS_SECONDS)
 
+    def _flush(self, resampler: Any) -> Iterator[Waveform]:  # noqa: ANN401
+        """What a resampler still holds."""
+        return iter(()) if resampler is None else map(self._samples, resampler.resample(None))
+
     def _samples(self, frame: Any) -> Waveform:  # noqa: ANN401
-        samples = frame.to_ndarray().T
-        if samples.shape[1] == self.channels:
-            return np.ascontiguousarray(samples, np.float32)
-        mono = samples.mean(axis=1, keepdims=True, dtype=np.float32)  # a stream that changes its layout
-        return np.repeat(mono, self.channels, axis=1)
+        return with_channels(frame.to_ndarray().reshape(-1, frame.layout.nb_channels), self.channels)
 
 
 class FfmpegDecoder:

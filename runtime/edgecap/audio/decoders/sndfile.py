@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from edgecap.audio.decoders.containers import flac_head, ogg_links, opus_head, read_uncompressed
-from edgecap.audio.decoders.decoder import DecodeError
+from edgecap.audio.decoders.decoder import Conformer, DecodeError
 from edgecap.audio.decoders.mp3 import read_layout
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader, RangeFile
-from edgecap.audio.resample import Resampler
 from edgecap.errors import MissingDependencyError
 from edgecap.types import Waveform
 from edgecap.util.stderr import silent_descriptor
@@ -49,7 +48,8 @@ class SndfileDecoder:
         self.channels: int = self._sound.channels
         self.format: str = self._sound.format
         """libsndfile's name of the container."""
-        self._other_rate: Resampler | None = None
+        self._conformer: Conformer | None = None
+        """Makes a later link like the first."""
 
     def read(self, frames: int) -> Waveform:
         """The next samples, across the links of a chained file. Raises DecodeError."""
@@ -79,6 +79,9 @@ class SndfileDecoder:
         if header is not None and header.head is not None:
             return open_sound(RangeFile(path, header.head, [ByteRange(header.start, header.present)]))
         sound = open_sound(path)
+        if sound.format == "MP3" and (counted := self._open_mp3(path, reader)) is not None:  # behind rubbish
+            sound.close()
+            return counted
         if header is not None and sound.frames < UNKNOWN_FRAMES:
             self.promised = sound.frames / sound.samplerate
             if header.promised is not None and header.promised > header.present > 0:
@@ -125,9 +128,7 @@ class SndfileDecoder:
             return False
         self._sound.close()
         self._sound = open_sound(self._waiting.pop(0))
-        self._other_rate = None
-        if self._sound.samplerate != self.sample_rate:
-            self._other_rate = Resampler(self._sound.samplerate, self.sample_rate)
+        self._conformer = Conformer(self._sound.samplerate, self.sample_rate, self.channels)
         return True
 
     def _read(self, frames: int) -> Waveform:
@@ -149,18 +150,7 @@ class SndfileDecoder:
                 raise DecodeError(self._fault) from error
             block = block[:good]
         assert block is not None
-        return self._as_first_link(block)
-
-    def _as_first_link(self, block: Waveform) -> Waveform:
-        """The samples of a later link at the rate and with the channels of the first."""
-        if self._sound.channels == self.channels and self._sound.samplerate == self.sample_rate:
-            return block
-        mono = block.mean(axis=1, dtype=np.float32)
-        if self._other_rate is not None:
-            mono = self._other_rate.push(mono, last=not len(block))
-            if not len(block):
-                self._other_rate = None
-        return np.repeat(mono[:, None], self.channels, axis=1)
+        return block if self._conformer is None else self._conformer.push(block)
 
 
 def open_sound(source: Path | RangeFile) -> Any:  # noqa: ANN401
