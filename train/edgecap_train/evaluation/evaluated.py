@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgecap import Captioner
 from edgecap.audio.file import decode
-from edgecap.audio.frontend import FrontEnd
+from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.audio.samples import loudest_level
 from edgecap.bundle.bundle import MANIFEST_NAME
 from edgecap.bundle.manifest import SilenceSpec
@@ -44,6 +47,10 @@ class EvaluatedModel(Protocol):
         """The best caption of `samples` (n,), mono at the front end's rate, at most ten seconds."""
         ...
 
+    def embedding(self, samples: Waveform) -> NDArray[np.float32]:
+        """What its encoder makes of the whole window, (width,)."""
+        ...
+
 
 class EvaluatedBundle:
     """A bundle of any runtime, as a device would run it."""
@@ -55,6 +62,12 @@ class EvaluatedBundle:
     def caption(self, samples: Waveform, beam: int | None) -> str:
         """As `EvaluatedModel.caption`; None is the bundle's own beam."""
         return self._captioner.caption(samples, self.front_end.sample_rate, beam=beam).text
+
+    def embedding(self, samples: Waveform) -> NDArray[np.float32]:
+        """As `EvaluatedModel.embedding`. Raises BundleError where the front end is part of the graph."""
+        shortest = round(self._captioner.shortest * self.front_end.sample_rate)
+        padded = np.pad(samples, (0, max(0, shortest - samples.size)))
+        return self._captioner.encode(log_mel(padded, self.front_end)).clip_embedding
 
 
 class EvaluatedCheckpoint:
@@ -86,6 +99,16 @@ class EvaluatedCheckpoint:
         best = search_samples(self._student, torch.from_numpy(samples), beam=beam or 3)[0]
         return sentence(best.tokens, self._words, SPECIALS)
 
+    def embedding(self, samples: Waveform) -> NDArray[np.float32]:
+        """As `EvaluatedModel.embedding`: the mean of the memory's frames."""
+        import torch
+
+        from edgecap_train.models.search import encode_samples
+
+        with torch.inference_mode():
+            memory, length = encode_samples(self._student, torch.from_numpy(samples))
+            return self._student.clip_embedding(memory, length.clamp(max=memory.shape[1]))[0].numpy()
+
 
 class EvaluatedTeacher:
     """A teacher of any kind that a run of `edgecap train teacher` made; it has its own beam."""
@@ -97,6 +120,10 @@ class EvaluatedTeacher:
     def caption(self, samples: Waveform, beam: int | None) -> str:
         """As `EvaluatedModel.caption`; `beam` is ignored."""
         return self._teacher.captions(samples)[0]
+
+    def embedding(self, samples: Waveform) -> NDArray[np.float32]:
+        """As `EvaluatedModel.embedding`."""
+        return self._teacher.embedding(samples)
 
 
 def open_teacher(checkpoint: Path, *, tagger: Path | None, vocabulary: Path | None) -> EvaluatedTeacher:

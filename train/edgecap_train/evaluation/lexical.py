@@ -19,7 +19,7 @@ import numpy as np
 
 from edgecap.errors import MissingDependencyError
 from edgecap_train.evaluation.metrics import Clips, Floats, Metric
-from edgecap_train.text.main_source import names_main_source
+from edgecap_train.text.main_source import agreed_sources, invented_sources, named_sources, names_main_source
 
 ORDERS = 4
 
@@ -38,6 +38,25 @@ def main_source(clips: Clips) -> Metric:
     """Share of the clips whose caption names the main sound source of the references."""
     pairs = zip(clips.captions, clips.references, strict=True)
     return clips.mean([float(names_main_source(*pair) is True) for pair in pairs])
+
+
+def second_source(clips: Clips) -> Metric:
+    """Of the clips for which the references agree on two sources or more, the share whose caption names two of them."""
+    agreed = [agreed_sources(references) for references in clips.references]
+    counted = [float(len(sources) > 1) for sources in agreed]
+    named = [
+        float(len(sources & named_sources(text).keys()) > 1)
+        for sources, text in zip(agreed, clips.captions, strict=True)
+    ]
+    return clips.ratio(named, counted)
+
+
+def invented(clips: Clips) -> Metric:
+    """Of the sources that captions name, the share that no reference of their clip names."""
+    pairs = list(zip(clips.captions, clips.references, strict=True))
+    return clips.ratio(
+        [float(len(invented_sources(*pair))) for pair in pairs], [float(len(named_sources(text))) for text, _ in pairs]
+    )
 
 
 def first_scores(metric: Callable[..., Any], captions: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:

@@ -64,6 +64,8 @@ METRICS = (
     MetricSpec("bleu_4", "BLEU-4", "lexical:bleu_4"),
     MetricSpec("rouge_l", "ROUGE-L", "lexical:rouge_l"),
     MetricSpec("main_source", "main source named", "lexical:main_source"),
+    MetricSpec("second_source", "two sources named where people name two", "lexical:second_source"),
+    MetricSpec("invented_sources", "named sources that nobody named", "lexical:invented"),
     MetricSpec("distinct", "distinct captions per clip", "diversity:distinct"),
     MetricSpec("commonest", "share of the commonest caption", "diversity:commonest"),
     MetricSpec("similarity", "sentence similarity", "sentence_metrics:similarity", "the extra evaluate"),
@@ -114,6 +116,17 @@ class Clips:
         values = np.asarray(scores, np.float64)
         low, high = np.quantile(values[self.draws].mean(1), (0.025, 0.975))
         return Metric(float(values.mean()), float(low), float(high), tuple(map(float, values)))
+
+    def ratio(self, parts: Sequence[float], wholes: Sequence[float]) -> Metric:
+        """The sum of the clips' `parts` over that of their `wholes` (clips,), with its interval; 0 where none counts.
+
+        A clip's own score is its part over its whole, 0 where it does not count.
+        """
+        over, under = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+        draws = over[self.draws].sum(1) / np.maximum(under[self.draws].sum(1), 1.0)
+        low, high = np.quantile(draws, (0.025, 0.975))
+        clips = tuple(map(float, over / np.maximum(under, 1.0)))
+        return Metric(float(over.sum() / max(under.sum(), 1.0)), float(low), float(high), clips)
 
     def metric(self, spec: MetricSpec) -> Metric:
         """One metric of the table, computed once. Raises MetricUnavailableError, MissingDependencyError."""

@@ -50,6 +50,16 @@ class CachedSteps:
         return np.asarray(log_probs.float().cpu())
 
 
+@torch.inference_mode()
+def encode_samples(student: Student, samples: Tensor) -> tuple[Tensor, Tensor]:
+    """The memory (1, S, dim) of one clip and its length (1,) int64; `samples` and short clips as `search_samples`."""
+    front_end = student.config.front_end
+    shortest = max((FRAMES_PER_MEMORY - 1) * front_end.hop_length, front_end.n_fft // 2 + 1)
+    samples = functional.pad(samples, (0, max(0, shortest - len(samples))))
+    log_mel = LogMelLayer(front_end).to(samples.device)(samples[None])
+    return student.encode(log_mel), student.memory_length(torch.tensor([log_mel.shape[2]], device=samples.device))
+
+
 def search_samples(student: Student, samples: Tensor, *, beam: int) -> list[Hypothesis]:
     """Captions of one clip of any length at its own length, best first.
 
@@ -57,13 +67,7 @@ def search_samples(student: Student, samples: Tensor, *, beam: int) -> list[Hypo
     frame (below 4,960 samples, published front end) is padded with zeros, since attention over nothing is
     not a number. The student must be in eval mode.
     """
-    front_end = student.config.front_end
-    shortest = max((FRAMES_PER_MEMORY - 1) * front_end.hop_length, front_end.n_fft // 2 + 1)
-    samples = functional.pad(samples, (0, max(0, shortest - len(samples))))
-    with torch.inference_mode():
-        log_mel = LogMelLayer(front_end).to(samples.device)(samples[None])
-        memory = student.encode(log_mel)
-        length = student.memory_length(torch.tensor([log_mel.shape[2]], device=samples.device))
+    memory, length = encode_samples(student, samples)
     return search(student, memory, length, beam=beam)
 
 

@@ -45,6 +45,8 @@ class CaptionedFile:
     """All that hold a word, at least one."""
     clip: str = ""
     """Its YouTube id, where the table has one."""
+    split: str = ""
+    """The part of that data set, by the column `split`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class _Entry:
     group: str
     captions: tuple[str, ...]
     clip: str = ""
+    split: str = ""
 
 
 def read_captioned_files(table: Path, folder: Path | None = None) -> list[CaptionedFile]:
@@ -78,7 +81,7 @@ def _clip(parts: Sequence[_Entry], table: Path, sounds: _Sounds) -> CaptionedFil
     captions = tuple(text for part in parts for text in part.captions if treebank_words(text))
     if not captions:
         raise TableError(f"{first.place} of {table.name}: {first.names[0]} has no caption with a word; write one")
-    return CaptionedFile(sounds.path(first.names, first.clip), first.group, captions, first.clip)
+    return CaptionedFile(sounds.path(first.names, first.clip), first.group, captions, first.clip, first.split)
 
 
 def _csv_entries(path: Path) -> Iterator[_Entry]:
@@ -95,7 +98,7 @@ def _csv_entries(path: Path) -> Iterator[_Entry]:
         names = (cells[file],) if file else _youtube_names(clip, cells.get("start_time", ""))
         if not names[0]:
             raise TableError(f"line {row.line} of {path.name} names no file; fill in {file or youtube}")
-        yield _Entry(f"line {row.line}", names, cells.get("dataset", ""), texts, clip)
+        yield _Entry(f"line {row.line}", names, cells.get("dataset", ""), texts, clip, cells.get("split", ""))
 
 
 def _json_entries(path: Path) -> Iterator[_Entry]:

@@ -77,6 +77,10 @@ class ClaimCheck:
         ]
         return ~np.array(supported)
 
+    def about(self, label: int) -> NDArray[np.bool_]:
+        """Which claims class `label` supports: (claims,)."""
+        return np.array([label in classes for classes in self._support])
+
     def is_false(self, words: Sequence[str], scores: NDArray[np.float32]) -> bool:
         """Whether the caption claims something that these scores do not support."""
         return bool((self.made(words) & self.unsupported(scores)).any())

@@ -9,12 +9,17 @@ people alone ("a man …") name none, since the sound is what he does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from edgecap_train.text import load_table
 from edgecap_train.text.tokenizer import tokenize
 
 SOURCES = {source: tuple(stems) for source, stems in load_table("main_source").items()}
 """Beginnings of words for each source; one that ends in a space stands for the whole word."""
+
+
+AGREED_SHARE = 0.6
+"""Of a recording's references that name a source all agree on: three of five."""
 
 
 def named_sources(text: str) -> dict[str, int]:
@@ -39,3 +44,15 @@ def names_main_source(caption: str, references: Sequence[str]) -> bool | None:
     """Whether the caption names the main source of the recording; None where the references name none."""
     source = main_source(references)
     return None if source is None else source in named_sources(caption)
+
+
+def agreed_sources(references: Sequence[str]) -> frozenset[str]:
+    """The sources that at least three of five references name."""
+    named = [named_sources(text) for text in references]
+    least = ceil(AGREED_SHARE * len(named))
+    return frozenset(source for source in SOURCES if sum(source in places for places in named) >= least)
+
+
+def invented_sources(caption: str, references: Sequence[str]) -> frozenset[str]:
+    """The sources that the caption names and no reference does."""
+    return frozenset(named_sources(caption)).difference(*(named_sources(text) for text in references))
