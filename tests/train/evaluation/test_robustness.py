@@ -112,7 +112,7 @@ class Loudness:
     front_end = FrontEnd()
 
     def caption(self, samples: Waveform, beam: int | None) -> str:
-        """"a loud dog" above -20 dBFS."""
+        """Above -20 dBFS "a loud dog barks"."""
         del beam
         return "a loud dog barks" if np.mean(samples**2) > 0.01 else "rain"
 

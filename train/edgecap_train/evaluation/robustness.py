@@ -26,7 +26,7 @@ SPECS = {spec.name: spec for spec in METRICS if spec.name in SIDE_METRICS}
 
 
 @dataclass(frozen=True)
-class Interval:
+class ScoreInterval:
     """A mean and its 95 % bootstrap interval over clips."""
 
     mean: float
@@ -46,7 +46,7 @@ class Side:
     clips: int
     words: float
     """Words of a caption on average."""
-    scores: dict[str, Interval]
+    scores: dict[str, ScoreInterval]
     """By the names in `SIDE_METRICS`."""
 
 
@@ -55,7 +55,7 @@ class Robustness:
     """All recordings under one condition, and the worth of the captions there."""
 
     condition: str
-    cider_d: Interval
+    cider_d: ScoreInterval
     changed: float
     """Share of the recordings whose caption is another than without it."""
 
@@ -148,5 +148,5 @@ def _side(name: str, captions: Sequence[str], references: Sequence[Sequence[str]
     return Side(name, len(captions), words, {key: _interval(clips.metric(SPECS[key])) for key in SIDE_METRICS})
 
 
-def _interval(metric: Metric) -> Interval:
-    return Interval(metric.mean, metric.low, metric.high)
+def _interval(metric: Metric) -> ScoreInterval:
+    return ScoreInterval(metric.mean, metric.low, metric.high)
