@@ -13,6 +13,7 @@ import soundfile
 from edgecap.audio.frontend import FrontEnd
 from edgecap.cli import run
 from edgecap.types import Waveform
+from edgecap.util.progress import no_progress
 from edgecap_train.evaluation.conditions import CONDITIONS, Condition
 from edgecap_train.evaluation.metrics import METRICS, Clips
 from edgecap_train.evaluation.robustness import evaluate_robustness
@@ -171,7 +172,7 @@ def test_captions_and_embeddings_are_held_against_the_tagger(tmp_path: Path) -> 
         rows.append(f"{name},{'kept' if number < 12 else 'out'},x")
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     result = tag_agreement(
-        Loudness(), [tmp_path], ["out"], Path(SHARED or "") / "models" / "efficientat", beam=None, progress=print
+        Loudness(), [tmp_path], ["out"], Path(SHARED or "") / "models" / "efficientat", beam=None, progress=no_progress
     )
     (out,) = result.sets
     assert (out.name, out.clips, result.probe.learnt_from) == ("out", 12, 12)
