@@ -18,6 +18,7 @@ import numpy as np
 from edgecap.audio.sound_cards import GROUP, card_of, forbidden, holders, plain_name
 from edgecap.errors import DeviceError, MissingDependencyError, reason_of
 from edgecap.types import Waveform
+from edgecap.util.text import clean
 
 FALLBACK_RATES = (48_000, 44_100, 32_000, 16_000)
 """Rates tried, in hertz, where a microphone refuses its native one."""
@@ -164,7 +165,7 @@ def list_devices() -> list[InputDevice]:
     """All capture devices. Raises MissingDependencyError without PortAudio, DeviceError if it does not answer."""
     portaudio = _portaudio()
     try:
-        hosts = [host["name"] for host in portaudio.query_hostapis()]
+        hosts = [clean(host["name"]) for host in portaudio.query_hostapis()]
         devices = list(portaudio.query_devices())
         default = portaudio.default.device[0]
     except portaudio.PortAudioError as error:
@@ -172,7 +173,7 @@ def list_devices() -> list[InputDevice]:
     return [
         InputDevice(
             index,
-            device["name"],
+            clean(device["name"]),
             device["max_input_channels"],
             device["default_samplerate"],
             hosts[device["hostapi"]],

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecap.util.text import clean
+
 ROOT = Path("/")
 GROUP = "audio"
 """The group that owns sound devices on Debian and Raspberry Pi OS."""
@@ -89,6 +91,6 @@ def _open_files(process: Path) -> Iterator[str]:
 
 def _name_of(process: Path) -> str:
     try:
-        return (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+        return clean((process / "comm").read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return "?"

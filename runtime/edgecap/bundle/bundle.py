@@ -21,6 +21,7 @@ from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_ma
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
 from edgecap.runtimes import GraphRole
 from edgecap.util.files import atomic_folder
+from edgecap.util.text import clean
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 1 << 20
@@ -177,7 +178,7 @@ def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
             f"{path} has {len(tokens)} words, the manifest says {spec.size} with the special ids "
             f"{spec.pad}, {spec.start}, {spec.end}, {spec.unk}; {COPY_AGAIN}"
         )
-    return tuple(tokens)
+    return tuple(map(clean, tokens))
 
 
 def _check_replaceable(folder: Path) -> None:

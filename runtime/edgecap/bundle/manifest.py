@@ -18,6 +18,7 @@ from edgecap.audio.frontend import FrontEnd, Positive
 from edgecap.errors import ManifestError
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.schema import SchemaError, convert
+from edgecap.util.text import cleaned
 
 FORMAT = "edgecap-bundle"
 FORMAT_VERSION = 1
@@ -201,7 +202,7 @@ def parse_manifest(text: bytes) -> Manifest:
             'manifest.json is not of an edgecap bundle (no "format": "edgecap-bundle"); '
             "name a folder that edgecap import or edgecap export wrote"
         )
-    document = _upgraded(document)
+    document = _upgraded(cleaned(document))
     _refuse_paths(document)
     try:
         manifest = convert(document, Manifest)

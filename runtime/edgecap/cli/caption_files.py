@@ -13,10 +13,11 @@ from typing import Any
 from edgecap.audio.file import AudioFile
 from edgecap.caption import Caption
 from edgecap.captioner import LARGEST_BEAM, Captioner
-from edgecap.cli.console import clock, printable, say, write
+from edgecap.cli.console import clock, say, write
 from edgecap.errors import AudioError
 from edgecap.util.files import to_json
 from edgecap.util.progress import progress_bar
+from edgecap.util.text import clean
 
 LONG_WORK = 4
 """Number of windows or files from which a progress bar is shown."""
@@ -84,7 +85,7 @@ def caption_files(
                             if padded:
                                 say("note", _padding(captioner, sound.name, result))
                         if long:
-                            bar(number + done / max(done, expected), len(files), printable(file))
+                            bar(number + done / max(done, expected), len(files), clean(file))
             except AudioError as error:
                 failure = error
                 with bar.hidden():
@@ -102,7 +103,7 @@ def _renderer(model: str, file: str, json: bool, *, named: bool, timed: bool) ->
     """The function that turns a caption of one file into a line of output."""
     if json:
         return lambda caption: to_json(caption.document(file=file, model=model))
-    prefix = f"{printable(file)}: " if named else ""
+    prefix = f"{clean(file)}: " if named else ""
     return lambda caption: prefix + line(caption, timed=timed)
 
 

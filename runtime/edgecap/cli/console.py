@@ -25,13 +25,13 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def write(line: str) -> None:
-    """Print one line of results at once.
+def write(text: str) -> None:
+    """Print a line of results, or several, at once; control characters are escaped.
 
     A closed pipe ends the command quietly with success; a full disk raises OutputError.
     """
     try:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write("".join(f"{clean(line)}\n" for line in text.split("\n")))
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
@@ -39,11 +39,6 @@ def write(line: str) -> None:
     except OSError as error:
         _drop_output()
         raise full_disk(error) or error from error
-
-
-def printable(name: str) -> str:
-    """A file's name on one line; control characters are escaped."""
-    return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
 class RedirectedOutput:

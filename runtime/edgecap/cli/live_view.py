@@ -14,6 +14,7 @@ from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import clock_time
+from edgecap.util.text import clean
 
 LOWEST, HIGHEST = -90.0, 0.0
 """Ends of the level meter, dBFS."""
@@ -54,7 +55,7 @@ class LiveView(Sink):
     def notify(self, kind: str, message: str) -> None:
         """Print a line above the view."""
         style = "yellow" if kind == "warning" else "dim"
-        self._console.print(Text(f"edgecap: {kind}: {' '.join(message.split())}", style))
+        self._console.print(Text(f"edgecap: {kind}: {clean(message)}", style))
 
     def close(self) -> None:
         """Take the view off the terminal and leave the recent events there."""

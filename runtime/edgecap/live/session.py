@@ -7,9 +7,10 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from edgecap.live.sinks.registry import open_sinks
 from edgecap.live.sources.source import AudioSource
 from edgecap.live.watchdog import Watchdog
 from edgecap.types import Notify
+from edgecap.util.text import clean
 
 
 class ListenSession:
@@ -46,6 +48,7 @@ class ListenSession:
         ConfigError, MissingDependencyError.
         """
         self.config = config
+        notify = partial(_notify_cleaned, notify)
         self.captioner = Captioner.load(config.model.name, threads=config.model.threads)
         self.model = self.captioner.manifest.name
         rehearse(self.captioner, config.model.beam)
@@ -182,6 +185,11 @@ class ListenSession:
                 sink.on_clock_set(jump.clock_set)
         for step in steps_after:
             yield from self._dispatch(step)
+
+
+def _notify_cleaned(notify: Notify, kind: Literal["note", "warning"], message: str) -> None:
+    """Pass a message on without what names, paths and libraries may put into it."""
+    notify(kind, clean(message))
 
 
 def rehearse(captioner: Captioner, beam: int | None) -> None:

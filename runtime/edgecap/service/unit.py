@@ -8,14 +8,16 @@ may set; its rules on addresses hold where the user's manager may set them, the 
 
 from __future__ import annotations
 
-import shlex
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from edgecap.audio.sound_cards import GROUP
+from edgecap.errors import ConfigError
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.sinks.registry import configured
+from edgecap.util.text import clean
 
 Scope = Literal["user", "system"]
 Network = Literal["none", "local", "all"]
@@ -51,7 +53,10 @@ def network(config: ListenConfig) -> Network:
 
 
 def render(unit: Unit) -> str:
-    """The unit file."""
+    """The unit file. Raises ConfigError for a path with a line break or another character that is not printable."""
+    for path in (unit.python, unit.config):
+        if not str(path).isprintable():
+            raise ConfigError(f"a unit cannot hold the path {clean(str(path))!r}; rename that file or folder")
     system = unit.scope == "system"
     words = [str(unit.python), "-m", "edgecap", "listen", "--config", str(unit.config), "--wait", "--plain"]
     sections = {
@@ -63,7 +68,7 @@ def render(unit: Unit) -> str:
         "Service": [
             "Type=notify",
             "NotifyAccess=main",
-            f"ExecStart={_escaped(shlex.join(words))}",
+            f"ExecStart={' '.join(map(_quoted, words))}",
             f"WatchdogSec={WATCHDOG_SECONDS}",
             f"TimeoutStopSec={STOP_SECONDS}",
             "TimeoutStartSec=120",
@@ -129,6 +134,7 @@ def _addresses(access: Network) -> list[str]:
     return families if access == "all" else [*families, "IPAddressDeny=any", "IPAddressAllow=localhost"]
 
 
-def _escaped(command: str) -> str:
-    """A command line without systemd's specifiers and variables."""
-    return command.replace("%", "%%").replace("$", "$$")
+def _quoted(word: str) -> str:
+    """A word of a command line, without systemd's specifiers, variables and escapes (systemd.service(5))."""
+    plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return plain if re.fullmatch(r"[A-Za-z0-9/._+@:,=-]+", word) else f'"{plain}"'

@@ -104,13 +104,12 @@ def check_writable(path: Path) -> None:
 
 
 def to_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
-    """`document` as one line of JSON, not escaped to ASCII. Raises ValueError for NaN and infinity."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+    """`document` as one line of JSON, safe to show and to encode: what is not printable is escaped, all else is not.
 
-
-def to_bytes(text: str) -> bytes:
-    """`text` as UTF-8; what no Unicode has, as in a file name that is not UTF-8, becomes an escape that JSON has."""
-    return text.encode("utf-8", "backslashreplace")
+    Raises ValueError for NaN and infinity.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _rename(partial: Path, path: Path, replace: bool) -> None:

@@ -7,7 +7,7 @@ are described instead; a pattern is described by the `description` of its `Meta`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,11 +34,26 @@ class SchemaError(ValueError):
 
 
 def convert(document: object, kind: type[T]) -> T:
-    """A document of dicts, lists and plain values as a `kind`. Raises SchemaError."""
+    """A document of dicts, lists and plain values as a `kind`; no text holds a zero byte. Raises SchemaError."""
+    for path, value in _texts(document):
+        if "\0" in value:
+            raise SchemaError(path.removeprefix("."), "must not hold a zero byte")
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise _explained(str(error), kind, document) from error
+
+
+def _texts(document: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """All texts of a document with their paths."""
+    if isinstance(document, str):
+        yield path, document
+    elif isinstance(document, list | tuple):
+        for index, value in enumerate(document):
+            yield from _texts(value, f"{path}[{index}]")
+    elif isinstance(document, dict):
+        for key, value in document.items():
+            yield from _texts(value, f"{path}.{key}")
 
 
 def _explained(text: str, kind: type, document: object) -> SchemaError:

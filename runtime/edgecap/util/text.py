@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 FORMULA = ("=", "+", "-", "@")
 """How a cell begins that spreadsheets compute instead of showing."""
 
@@ -21,6 +23,19 @@ def cell(text: str) -> str:
     """`clean` for a table: what a spreadsheet would take for a formula is quoted by an apostrophe."""
     shown = clean(text)
     return f"'{shown}" if shown.startswith(FORMULA) else shown
+
+
+def cleaned(document: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """`document` of dicts and lists with all of its texts, keys too, as `clean` leaves them."""
+    match document:
+        case str():
+            return clean(document)
+        case list():
+            return [cleaned(value) for value in document]
+        case dict():
+            return {clean(key): cleaned(value) for key, value in document.items()}
+        case _:
+            return document
 
 
 def _escaped(character: str) -> str:

@@ -105,7 +105,20 @@ def test_a_path_with_signs_of_systemd_is_taken_as_it_is() -> None:
     text = render(
         Unit(scope="user", python=Path("/opt/a b/100%/$x/python"), config=Path("/c"), network="none", home_needed=True)
     )
-    assert "ExecStart='/opt/a b/100%%/$$x/python' -m edgecap listen" in text
+    assert 'ExecStart="/opt/a b/100%%/$$x/python" -m edgecap listen' in text
+
+
+@pytest.mark.parametrize("name", ["a\nExecStartPost=b", "a\rb", "a\x1b", "a\udcff"])
+def test_a_path_writes_no_line_of_its_own_into_the_unit(name: str) -> None:
+    unit = Unit(scope="user", python=Path("/b/python"), config=Path("/c") / name, network="none", home_needed=False)
+    with pytest.raises(ConfigError, match=r"a unit cannot hold the path '/c/a"):
+        render(unit)
+
+
+def test_a_path_is_quoted_as_systemd_reads_it() -> None:
+    config = Path('/c/it\'s \\x41 "100%".toml')
+    unit = Unit(scope="user", python=Path("/b/python"), config=config, network="none", home_needed=False)
+    assert '--config "/c/it\'s \\\\x41 \\"100%%\\".toml" --wait' in render(unit)
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecap.cli.console import printable, say, table, write
+from edgecap.cli.console import say, table, write
 from edgecap.errors import AudioError, TableError
 from edgecap.util.files import to_json
 from edgecap.util.progress import progress_bar
+from edgecap.util.text import clean
 from edgecap_train.cli.options import need
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def evaluate(
     evaluated = open_model(model, threads=threads, vocabulary=vocabulary, tagger=tagger)
     with progress_bar() as progress:
         captioned, skipped = caption_recordings(
-            evaluated, rows, beam, lambda done, total, name="": progress(done, total, printable(name))
+            evaluated, rows, beam, lambda done, total, name="": progress(done, total, clean(name))
         )
     _report_skipped(skipped, len(rows))
     if not captioned:

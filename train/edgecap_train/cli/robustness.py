@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecap.cli.console import printable, say, table, write
+from edgecap.cli.console import say, table, write
 from edgecap.errors import ConfigError
 from edgecap.util.files import to_json
 from edgecap.util.progress import progress_bar
+from edgecap.util.text import clean
 from edgecap_train.cli.options import need
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def robustness(
     with progress_bar() as progress:
 
         def shown(done: float, total: float | None, label: str = "") -> None:
-            progress(done, total, printable(label))
+            progress(done, total, clean(label))
 
         sides, conditions = evaluate_robustness(evaluated, readable, sounds, beam=beam, progress=shown)
         agreement = None

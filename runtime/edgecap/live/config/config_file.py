@@ -198,7 +198,11 @@ def _keys(part: object, hidden: frozenset[str]) -> list[str]:
 
 def _toml(value: object) -> str:
     if isinstance(value, list | tuple | str):
-        return msgspec.json.encode(value).decode()  # a JSON string is a TOML basic string
+        try:  # a JSON string is a TOML basic string, but for escapes of two halves
+            text = msgspec.json.encode(value).decode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{value!r} is not UTF-8, as a configuration must be: rename that file") from error
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

@@ -12,7 +12,6 @@ from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink, SinkContext
 from edgecap.live.sinks.lines import document_line
 from edgecap.types import Notify
 from edgecap.util.child import run_shell
-from edgecap.util.files import to_bytes
 from edgecap.util.parsing import host_of
 from edgecap.util.post import post
 from edgecap.util.text import clean
@@ -59,7 +58,7 @@ def program(
         environment = {f"EDGECAP_{key.upper()}": _text(value) for key, value in fields.items()}
         document = document_line(change, model=model, audio_kept=audio_kept) + "\n"
         try:
-            outcome = run_shell(command, to_bytes(document), environment, seconds=limit, stop=outbox.late)
+            outcome = run_shell(command, document.encode(), environment, seconds=limit, stop=outbox.late)
         except (OSError, ValueError) as error:  # no memory or no process left; later there may be
             raise NotDeliveredError(f"it could not be started ({reason_of(error)})", again=False) from error
         for line in outcome.errors:
@@ -94,7 +93,7 @@ def webhook(
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"edgecap/{__version__}"}
 
     def deliver(change: Change) -> None:
-        body = to_bytes(document_line(change, model=model, audio_kept=audio_kept))
+        body = document_line(change, model=model, audio_kept=audio_kept).encode()
         try:
             status, words = post(url, body, headers, limit)
         except (OSError, HTTPException) as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 
 from edgecap.live.events.event import Change
 from edgecap.live.sinks.base import Sink
+from edgecap.util.files import to_json
 
 
 class PeopleLines(Sink):
@@ -48,7 +48,7 @@ class JsonLines(Sink):
 
 def document_line(change: Change, **more: object) -> str:
     """A change as one line of JSON."""
-    return json.dumps(change.event.document(kind=change.kind, **more), ensure_ascii=False, allow_nan=False)
+    return to_json(change.event.document(kind=change.kind, **more))
 
 
 def clock_time(unix: float) -> str:

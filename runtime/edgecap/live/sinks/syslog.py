@@ -15,6 +15,7 @@ from edgecap.live.events.event import Change, iso
 from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.parsing import parse_address
+from edgecap.util.text import clean
 
 TRIES = 3
 SEND_SECONDS = 5.0
@@ -83,8 +84,7 @@ def line(change: Change, *, local: bool) -> str:
     """A change as a line, without the priority that the handler puts in front."""
     event = change.event
     length = "" if change.kind == "begin" else f", {event.end - event.start:.0f} s"
-    text = f"{change.kind}: {event.text} ({event.source}, {event.level_dbfs:.0f} dBFS{length})"
-    text = "".join(character if character.isprintable() else " " for character in text)
+    text = clean(f"{change.kind}: {event.text} ({event.source}, {event.level_dbfs:.0f} dBFS{length})")
     if local:
         return f"edgecap[{os.getpid()}]: {text}"
     when = iso(event.began if change.kind == "begin" else event.ended)

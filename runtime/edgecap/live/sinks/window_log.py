@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink
+from edgecap.util.files import to_json
 
 BEAMS = 3
 
@@ -26,11 +26,7 @@ class WindowLog(Sink):
         captioned = status.captions > self._seen.get(status.number, (0, 0))[0]
         self._seen[status.number] = seen
         beams = status.beams[:BEAMS] if captioned else ()
-        self._write(
-            json.dumps(document(status, beams), ensure_ascii=False, allow_nan=False)
-            if self._json
-            else line(status, beams)
-        )
+        self._write(to_json(document(status, beams)) if self._json else line(status, beams))
 
 
 def document(status: StatusSnapshot, beams: tuple[tuple[str, float], ...]) -> dict[str, object]:

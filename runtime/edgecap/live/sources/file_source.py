@@ -12,6 +12,7 @@ from edgecap.audio.file import AudioFile
 from edgecap.audio.resample import resampled
 from edgecap.live.sources.source import NOTHING, Chunk
 from edgecap.types import Waveform
+from edgecap.util.text import clean
 
 PIECE_SECONDS = 0.1
 """Sound given at once without a clock."""
@@ -35,7 +36,7 @@ class FileSource:
     ) -> None:
         """`speed` is seconds of sound per second, 0 for no clock. Raises AudioError for a file that is not audio."""
         self._file = AudioFile(path)
-        self.name, self.speed, self.lossless = self._file.name, speed, speed == 0.0
+        self.name, self.speed, self.lossless = clean(self._file.name), speed, speed == 0.0
         self.ended = False
         self._rate, self._most = target_rate, round(window * target_rate)
         self._clock, self._sleep = clock, sleep

@@ -16,6 +16,7 @@ from edgecap.errors import DeviceError
 from edgecap.live.sources.microphones import Microphones
 from edgecap.live.sources.source import NOTHING, Chunk, Intake
 from edgecap.types import Notify
+from edgecap.util.text import clean
 
 
 class MicrophoneSource:
@@ -66,7 +67,7 @@ class MicrophoneSource:
     @property
     def name(self) -> str:
         """Its label, or its name without the numbers that change."""
-        return self.label or plain_name(self._query or "the default microphone")
+        return clean(self.label or plain_name(self._query or "the default microphone"))
 
     @property
     def overflows(self) -> int:
