@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from edgecap.audio.frontend import FrontEnd, hann_window, mel_bank
 from edgecap.bundle.manifest import EncoderInput
 from edgecap_export.graphs.onnx_export import ENCODE_INPUTS, EncodeGraph, example_encode_inputs
+from edgecap_train.models.frontend import at_clip_level
 from edgecap_train.models.student import Student
 
 WAVEFORM_INPUTS = ("waveform", "samples", "memory_length")
@@ -67,10 +68,14 @@ class GraphFrontEnd(nn.Module):
             energy = energy.sqrt()
         mel = (energy @ self.bank.to(waveform.dtype)).transpose(0, 1)[None]
         inside = self.begin.to(waveform.dtype) <= own
+        if constants.compression == "decibel":
+            mel = mel.clamp(min=constants.amin)
+        if constants.clip_level is not None:
+            mel = at_clip_level(mel, inside, torch.floor(own / constants.hop_length) + 1.0, constants)
         if constants.compression == "log":
             compressed = torch.log(mel + constants.log_offset)
         else:
-            compressed = 10.0 * torch.log10(mel.clamp(min=constants.amin))
+            compressed = 10.0 * torch.log10(mel)
             loudest = torch.where(inside, compressed, _LOWEST).amax(dim=(1, 2), keepdim=True)
             compressed = torch.maximum(compressed, loudest - constants.top_db)
         return torch.where(inside, compressed, constants.silence)

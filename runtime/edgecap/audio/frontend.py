@@ -20,6 +20,8 @@ from edgecap.types import LogMel, Waveform
 Positive = Annotated[int, Meta(gt=0)]
 BLOCK_FRAMES = 64
 """Frames transformed at once: few enough to stay in a processor's cache (about 400 kB)."""
+LEAST_MEAN_POWER = 1e-10
+"""Mean mel power below which a clip is not brought to `clip_level` any further: nothing is heard in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,9 @@ class FrontEnd:
     """Dynamic range kept below the clip's maximum, in decibels ("decibel" only)."""
     log_offset: Annotated[float, Meta(gt=0)] = 1e-3
     """Added before the logarithm ("log" only)."""
+    clip_level: Annotated[float, Meta(ge=-100, le=100)] | None = None
+    """Decibels to which the mean mel power of each clip is brought, so that a caption does not depend on the gain of a
+    microphone; None leaves a clip as loud as it is."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for constants that contradict each other."""
@@ -160,16 +165,33 @@ def logarithm(mel: LogMel, front_end: FrontEnd) -> LogMel:
     return np.asarray(10.0 * np.log10(np.maximum(mel, np.float32(front_end.amin))))
 
 
-def floored(log_mel: LogMel, front_end: FrontEnd) -> LogMel:
-    """Log-mel of one clip with its own floor, `top_db` below its maximum ("decibel" only). Any shape, float32."""
+def normalised(log_mel: LogMel, front_end: FrontEnd) -> LogMel:
+    """Logarithms of one clip at `clip_level` and with the clip's own floor: what depends on all of its frames.
+
+    Any shape, float32. The floor lies `top_db` below the clip's maximum ("decibel" only).
+    """
+    if front_end.clip_level is not None:
+        log_mel = _levelled(log_mel, front_end, front_end.clip_level)
     if front_end.compression == "log":
         return log_mel
     return np.asarray(np.maximum(log_mel, log_mel.max() - np.float32(front_end.top_db)))
 
 
+def _levelled(log_mel: LogMel, front_end: FrontEnd, level: float) -> LogMel:
+    """Logarithms of one clip whose mean mel power has `level` decibels."""
+    offset, decibel = np.float32(front_end.log_offset), np.float32(np.log(10.0) / 10.0)
+    is_log, is_magnitude = front_end.compression == "log", front_end.power == 1
+    energy = np.maximum(np.exp(log_mel) - offset, 0.0) if is_log else np.exp(log_mel * decibel)
+    power = float(np.mean(np.square(energy) if is_magnitude else energy, dtype=np.float64))
+    gain = (level - 10.0 * np.log10(max(power, LEAST_MEAN_POWER))) * (0.5 if is_magnitude else 1.0)
+    if not is_log:
+        return np.asarray(log_mel + np.float32(gain))
+    return np.asarray(np.log(energy * np.float32(10.0 ** (gain / 10.0)) + offset))
+
+
 def compress(mel: LogMel, front_end: FrontEnd) -> LogMel:
-    """Mel energies of one clip to log-mel, with that clip's own floor. Any shape, float32."""
-    return floored(logarithm(mel, front_end), front_end)
+    """Mel energies of one clip to log-mel, with that clip's own level and floor. Any shape, float32."""
+    return normalised(logarithm(mel, front_end), front_end)
 
 
 def log_mel(samples: Waveform, front_end: FrontEnd) -> LogMel:

@@ -21,9 +21,11 @@ from edgecap.util.schema import SchemaError, convert
 from edgecap.util.text import cleaned
 
 FORMAT = "edgecap-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The version that this edgecap writes."""
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda document: document  # version 2 added `front_end.clip_level`, whose default is what 1 meant
+}
 """Older version that is still read → the function that turns its document into one of the next version.
 
 BUNDLE.md says how long a version stays here; tests/runtime/bundle/data has a manifest of each.

@@ -24,7 +24,12 @@ from support.exported import Export
 from support.small_student import FRONT_END, WINDOW, small_student
 
 FRAMES = 201
-KINDS = {"decibel": FrontEnd(), "log": FRONT_END}
+KINDS = {
+    "decibel": FrontEnd(),
+    "log": FRONT_END,
+    "decibel at a level": FrontEnd(clip_level=5.0),
+    "log at a level": replace(FRONT_END, clip_level=5.0),
+}
 LENGTHS = (32_159, 32_000, 20_011, 4_960, 300)
 """Samples of clips: the longest that two seconds of frames hold, exactly those, and shorter ones."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,11 @@ def pieces(sound: Waveform, seed: int = 0) -> list[Waveform]:
     return np.split(sound, cuts)
 
 
-@pytest.mark.parametrize("front_end", [FrontEnd(), LOG], ids=["decibel", "log"])
+@pytest.mark.parametrize(
+    "front_end",
+    [FrontEnd(), LOG, FrontEnd(clip_level=5.0), replace(LOG, clip_level=5.0)],
+    ids=["decibel", "log", "decibel at a level", "log at a level"],
+)
 def test_a_window_of_the_stream_is_the_log_mel_of_the_same_stretch_but_for_its_reflected_ends(
     front_end: FrontEnd,
 ) -> None:

@@ -3,6 +3,8 @@ Transformer where those numbers are not at hand."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,7 +112,10 @@ def test_padding_is_that_of_a_square_image_of_260() -> None:
     assert static_padding(65, 5, 2) == static_padding(17, 5, 2) == (2, 2)
 
 
-@pytest.mark.parametrize("front_end", [FrontEnd(), YAMNET], ids=["published", "yamnet"])
+LEVELLED = [FrontEnd(clip_level=5.0), replace(YAMNET, clip_level=5.0), replace(YAMNET, power=2, clip_level=-20.0)]
+
+
+@pytest.mark.parametrize("front_end", [FrontEnd(), YAMNET, *LEVELLED])
 def test_torch_and_numpy_log_mels_are_equal(front_end: FrontEnd) -> None:
     samples = np.random.default_rng(3).normal(0, 0.1, 40_000).astype(np.float32)
     samples[10_000:15_000] = 0.0
@@ -131,6 +136,29 @@ def test_a_clip_has_the_same_log_mel_in_any_batch() -> None:
         alone = log_mel(clip, FrontEnd())
         np.testing.assert_allclose(together[row, :, :frames], alone, atol=1e-3)
         assert (together[row, :, frames:] == np.float32(FrontEnd().silence)).all()
+
+
+@pytest.mark.parametrize("front_end", LEVELLED)
+def test_a_clip_at_a_level_looks_the_same_at_any_gain_and_in_any_batch(front_end: FrontEnd) -> None:
+    loud = np.random.default_rng(6).normal(0, 0.1, 20_000).astype(np.float32)
+    quiet = (loud * 0.01).astype(np.float32)
+    expected = log_mel(loud, front_end)
+    np.testing.assert_allclose(log_mel(quiet, front_end), expected, atol=2e-2)
+    batch = np.full((2, 30_000), 0.7, np.float32)
+    batch[0, : loud.size], batch[1, : loud.size] = loud, quiet
+    together = LogMelLayer(front_end)(torch.from_numpy(batch), torch.tensor([loud.size, loud.size])).numpy()
+    np.testing.assert_allclose(together[:, :, : expected.shape[1]], [expected, expected], atol=2e-2)
+
+
+@pytest.mark.parametrize("front_end", LEVELLED)
+def test_the_mean_mel_power_of_a_clip_is_its_level(front_end: FrontEnd) -> None:
+    spectrogram = log_mel(np.random.default_rng(7).normal(0, 0.02, 20_000).astype(np.float32), front_end)
+    is_log = front_end.compression == "log"
+    energy = np.exp(spectrogram) - front_end.log_offset if is_log else 10.0 ** (spectrogram / 10.0)
+    mean = np.mean(np.square(energy, dtype=np.float64) if front_end.power == 1 else energy)
+    assert 10 * np.log10(mean) == pytest.approx(front_end.clip_level, abs=0.01)
+    silence = log_mel(np.zeros(20_000, np.float32), front_end)
+    assert np.isfinite(silence).all()
 
 
 def test_each_clip_has_its_own_floor() -> None:

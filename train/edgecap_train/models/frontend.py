@@ -1,7 +1,7 @@
 """Log-mel front end in PyTorch: a batch of clips in, log-mel spectrograms out, on any device.
 
 The same arithmetic and the same constants as `edgecap.audio.frontend`; a test holds the two together.
-Every clip has its own reflection at its end and its own floor, independent of its batch.
+Every clip has its own reflection at its end, its own level and its own floor, independent of its batch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgecap.audio.frontend import FrontEnd, mel_bank
+from edgecap.audio.frontend import LEAST_MEAN_POWER, FrontEnd, mel_bank
 
 
 class LogMelLayer(nn.Module):
@@ -68,12 +68,30 @@ class LogMelLayer(nn.Module):
         return energy @ self.bank
 
     def _compressed(self, mel: Tensor, valid: Tensor) -> Tensor:
-        """Logarithm with each clip's own floor, silence outside the clip: (B, T, n_mels) → the same."""
+        """Logarithm with each clip's own level and floor, silence outside the clip: (B, T, n_mels) → the same."""
         constants = self.front_end
+        if constants.compression == "decibel":
+            mel = mel.clamp(min=constants.amin)
+        if constants.clip_level is not None:
+            mel = at_clip_level(mel, valid, valid.sum(1, keepdim=True), constants)
         if constants.compression == "log":
             compressed = torch.log(mel + constants.log_offset)
         else:
-            compressed = 10.0 * torch.log10(mel.clamp(min=constants.amin))
+            compressed = 10.0 * torch.log10(mel)
             loudest = compressed.masked_fill(~valid, -torch.inf).amax(dim=(1, 2), keepdim=True)
             compressed = compressed.maximum(loudest - constants.top_db)
         return compressed.masked_fill(~valid, constants.silence)
+
+
+def at_clip_level(mel: Tensor, inside: Tensor, frames: Tensor, front_end: FrontEnd) -> Tensor:
+    """Mel energies (B, …, …) of clips whose mean mel power is then the front end's `clip_level`, which it must have.
+
+    `inside`: which frames are the clip's own, and `frames`: how many, both to be broadcast against `mel`.
+    """
+    if front_end.clip_level is None:
+        raise ValueError("the front end has no clip_level")
+    own = torch.where(inside, mel, 0.0).float()
+    power = own.square() if front_end.power == 1 else own
+    mean = power.sum(dim=(1, 2), keepdim=True) / (frames * front_end.n_mels)
+    gain = front_end.clip_level - 10.0 * torch.log10(mean.clamp(min=LEAST_MEAN_POWER))
+    return mel * 10.0 ** (gain * (0.05 if front_end.power == 1 else 0.1))

@@ -3,15 +3,15 @@
 A window of the stream equals the log-mel of the same stretch cut out and taken whole, but for the two frames
 at either end (half a Fourier window): there a clip is reflected because it has nothing beyond its ends, and a
 stream has, so the stream uses the real neighbours. The beginning of the stream is reflected as a clip's is. The
-logarithm is part of a frame and computed once too; only the floor below the window's own maximum is applied to
-each window anew, as the model was trained with a floor for each clip.
+logarithm is part of a frame and computed once too; only the window's own level and the floor below its maximum are
+applied to each window anew, as the model was trained with those of each clip.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgecap.audio.frontend import FrontEnd, floored, logarithm, mel_frames
+from edgecap.audio.frontend import FrontEnd, logarithm, mel_frames, normalised
 from edgecap.types import LogMel, Waveform
 
 
@@ -56,12 +56,12 @@ class MelStream:
         return complete
 
     def window(self, most: int | None = None) -> LogMel:
-        """Log-mel of the newest frames, at most `most`, with that window's own floor: a copy, (n_mels, frames)."""
+        """Log-mel of the newest frames, at most `most`, with their own level and floor: a copy, (n_mels, frames)."""
         newest = self.newest(self._held if most is None else most)
-        return np.ascontiguousarray(floored(newest, self._front_end).T)
+        return np.ascontiguousarray(normalised(newest, self._front_end).T)
 
     def newest(self, count: int) -> LogMel:
-        """The newest frames as they were computed, without a window's floor, at most `count`: a copy, (n, n_mels)."""
+        """The newest frames, at most `count`, without a window's level and floor: a copy, (n, n_mels)."""
         count = min(count, self._held)
         return self._ring[(self._next - count + np.arange(count)) % len(self._ring)]
 
