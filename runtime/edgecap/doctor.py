@@ -23,7 +23,7 @@ from edgecap.audio.sound_cards import forbidden, holders
 from edgecap.bundle.models import home
 from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
-from edgecap.live.config.listen_config import ListenConfig, microphones
+from edgecap.live.config.listen_config import ListenConfig, microphones, written_folders
 from edgecap.live.pipeline.hop_control import SHARE_LIMIT
 from edgecap.live.session import rehearse
 from edgecap.live.thermal import HOT_CELSIUS, THROTTLED_NOW, Heat, look, vcgencmd
@@ -48,8 +48,8 @@ class CheckResult:
     check: str
     state: State
     message: str
-    advice: str
-    """What to type next."""
+    advice: str = ""
+    """What to type next; empty where all is well."""
 
     def document(self) -> dict[str, object]:
         """The result as `edgecap doctor --json` prints it."""
@@ -75,7 +75,7 @@ def examine(config: ListenConfig) -> Iterator[CheckResult]:
 
 
 def _portaudio() -> Iterator[CheckResult]:
-    yield CheckResult("portaudio", "ok", portaudio_version(), "edgecap devices")
+    yield CheckResult("portaudio", "ok", portaudio_version())
 
 
 def _devices() -> Iterator[CheckResult]:
@@ -87,7 +87,7 @@ def _devices() -> Iterator[CheckResult]:
         yield CheckResult("devices", "fault", "no microphone is connected; plug one in", "arecord -l")
     else:
         names = ", ".join(f"{device.index} {device.name}{' (default)' if device.default else ''}" for device in devices)
-        yield CheckResult("devices", "ok", names, "edgecap devices")
+        yield CheckResult("devices", "ok", names)
 
 
 def _holders() -> Iterator[CheckResult]:
@@ -96,8 +96,7 @@ def _holders() -> Iterator[CheckResult]:
         message = f"{holder.name} (process {holder.process}) holds {holder.node}"
         yield CheckResult("holders", "note", message, f"kill {holder.process}")
     if not processes:
-        message = "no process that you may inspect holds a sound device"
-        yield CheckResult("holders", "ok", message, "sudo edgecap doctor")
+        yield CheckResult("holders", "ok", "no process that you may inspect holds a sound device")
 
 
 def _levels(config: ListenConfig) -> Iterator[CheckResult]:
@@ -127,7 +126,7 @@ def level(name: str, block: np.ndarray, rate: int) -> CheckResult:
         state, advice = "note", "alsamixer -V capture"
         message = f"{name} is at full scale {100 * clipped:.1f} % of the time: turn it down"
     else:
-        state, advice = "ok", "edgecap listen --hearing"
+        state, advice = "ok", ""
         message = f"{name} at {rate} Hz, loudest 100 ms {loudest_level(to_mono(block), rate):.1f} dBFS"
     return CheckResult("level", state, message, advice)
 
@@ -137,7 +136,7 @@ def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter)
     rehearse(captioner, config.model.beam)
     manifest = captioner.manifest
     message = f"{manifest.name} ({manifest.runtime} {manifest.precision}), all SHA-256 as listed"
-    yield CheckResult("model", "ok", message, "edgecap models")
+    yield CheckResult("model", "ok", message)
     rate, seconds = manifest.front_end.sample_rate, []
     samples = (np.random.default_rng(0).standard_normal(round(captioner.window * rate)) * 0.1).astype(np.float32)
     for _ in range(CAPTIONS + 1):
@@ -155,7 +154,7 @@ def speed(seconds: float, hop: float, streams: int = 1) -> CheckResult:
     if share > SHARE_LIMIT:
         longer = f"edgecap listen --hop {ceil(seconds * streams / 0.5)}"
         return CheckResult("speed", "fault", f"{message}: too slow", longer)
-    return CheckResult("speed", "ok", message, "edgecap bench")
+    return CheckResult("speed", "ok", message)
 
 
 def heat(now: Heat, throttle_flags: int | None) -> Iterator[CheckResult]:
@@ -172,18 +171,16 @@ def heat(now: Heat, throttle_flags: int | None) -> Iterator[CheckResult]:
         message = f"{celsius} now, but since boot it was throttled or its voltage was too low"
         yield CheckResult("heat", "note", message, "vcgencmd get_throttled")
     else:
-        read = "cat /sys/class/thermal/thermal_zone*/temp" if throttle_flags is None else "vcgencmd measure_temp"
-        yield CheckResult("heat", "ok", celsius or "this machine reports no temperature", read)
+        yield CheckResult("heat", "ok", celsius or "this machine reports no temperature")
 
 
 def _disk(config: ListenConfig) -> Iterator[CheckResult]:
-    output = config.output
-    folders = [Path(file).parent for file in (output.journal, output.csv, output.srt, output.vtt) if file]
-    folders += [Path(output.keep_audio)] if output.keep_audio else []  # a folder, which may be a mount point
-    for folder in sorted({_existing(path.expanduser().absolute()) for path in folders or [home()]}):
+    folders = written_folders(config) or [home()]
+    for folder in sorted({_existing(path.expanduser().absolute()) for path in folders}):
         free = shutil.disk_usage(folder).free
-        state: State = "ok" if free >= LEAST_DISK else "fault"
-        yield CheckResult("disk", state, f"{free / 1e6:.0f} MB free at {folder}", f"df -h {folder}")
+        enough = free >= LEAST_DISK
+        message = f"{free / 1e6:.0f} MB free at {folder}"
+        yield CheckResult("disk", "ok" if enough else "fault", message, "" if enough else f"df -h {folder}")
 
 
 def _existing(folder: Path) -> Path:
@@ -196,7 +193,7 @@ def clock_result(known: bool | None) -> CheckResult:
     if known is None:
         return CheckResult("clock", "note", f"{now}; this system does not report whether it is right", "date")
     if known:
-        return CheckResult("clock", "ok", f"{now}, synchronised by NTP", "timedatectl")
+        return CheckResult("clock", "ok", f"{now}, synchronised by NTP")
     message = f"{now}, not synchronised by NTP: events may get wrong dates"
     return CheckResult("clock", "note", message, "sudo timedatectl set-ntp true")
 

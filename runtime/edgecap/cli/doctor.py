@@ -46,7 +46,8 @@ def doctor(
     failed = False
     for result in examine(settings):
         failed |= result.state == "fault"
-        line = f"{MARKS[result.state]}  {result.check:<9}  {result.message}\n{'':18}→ {result.advice}"
+        line = f"{MARKS[result.state]}  {result.check:<9}  {result.message}"
+        line += f"\n{'':18}→ {result.advice}" if result.advice else ""
         write(to_json(result.document()) if json else line)
     if failed:
         raise typer.Exit(ServiceError.exit_code)

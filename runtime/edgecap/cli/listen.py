@@ -17,7 +17,8 @@ import typer
 from edgecap.cli import stop_on_signals
 from edgecap.cli.console import RedirectedOutput, say, write
 from edgecap.cli.options import BeamSize, Model, WindowLength
-from edgecap.live.config.config_file import ConfigKey, config_keys, load_config, render_config
+from edgecap.live.config.config_file import ConfigKey, config_keys, load_config
+from edgecap.live.config.config_text import render_config
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.events.event import Change
 from edgecap.live.pipeline.status import StatusSnapshot

@@ -44,7 +44,7 @@ def install(
 ) -> None:
     """Write the unit and start it. It waits for a microphone that is not connected yet.
 
-    Install again after changing the configuration: it decides whether the service may use the network.
+    Install again after changing the configuration: it decides which network and folders the service may use.
 
     \b
     Examples:
@@ -68,8 +68,7 @@ def status(*, system: OfSystem = False, json: Json = False) -> None:
     elif state.get("fault"):
         say("warning", f"{state['fault']}; the unit {state['unit']} is {'' if state['installed'] else 'not '}installed")
     elif not state["installed"]:
-        command = "sudo edgecap service install --system" if system else "edgecap service install"
-        say("warning", f"not installed; type: {command}")
+        say("warning", f"not installed; type: {systemd.install_command(_scope(system))}")
     else:
         write(
             f"{state['state']} ({state['detail']}) since {state['since'] or 'never'}, restarted {state['restarts']} "
@@ -77,6 +76,8 @@ def status(*, system: OfSystem = False, json: Json = False) -> None:
         )
         if state["says"]:
             write(str(state["says"]))
+    if state.get("changed") and not json:
+        say("warning", str(state["changed"]))
     if not state["active"]:
         raise typer.Exit(ServiceError.exit_code)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgecap.errors import MissingDependencyError, OutputError, ServiceError
-from edgecap.live.config.config_file import load_config, render_config
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, SourceConfig
-from edgecap.service.unit import NAME, Scope, Unit, network, render
+from edgecap.audio.sound_cards import GROUP
+from edgecap.errors import ConfigError, MissingDependencyError, OutputError, ServiceError
+from edgecap.live.config.config_file import load_config
+from edgecap.live.config.config_text import render_config
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig, SourceConfig, written_folders
+from edgecap.service.unit import NAME, Scope, Unit, configuration_of, network, render
 from edgecap.util.files import write_atomically
 
 RUNNING = Path("/run/systemd/system")
@@ -28,6 +32,9 @@ SHOWN = {
     "since": "ActiveEnterTimestamp",
 }
 """Key of `status` to systemd's property."""
+STARTED = "ActiveEnterTimestampMonotonic"
+"""Microseconds since boot."""
+REASON = "starts the service again, and gives it the network and the folders that its outputs need, and no others"
 CALL_SECONDS = 180.0
 """Time for systemctl: more than a service may take to stop and start again (`edgecap.service.unit`)."""
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -67,20 +74,21 @@ def install(scope: Scope, config: Path | None = None, *, start: bool = True) -> 
         paths = replace(paths, config=(config or paths.config).expanduser().absolute())
         settings = load_config(paths.config)
     else:
-        _write(paths.config, render_config(settings), 0o644 if scope == "system" else 0o600)
+        text = f"# After a change type: {install_command(scope)}\n# It {REASON}.\n\n{render_config(settings)}"
+        _write(paths.config, text, 0o644 if scope == "system" else 0o600)
         report.append(f"wrote the configuration {paths.config}")
-    python = Path(sys.executable)
-    in_home = [
-        path
-        for path in (python, Path(sys.prefix), Path(__file__), paths.config)
-        if any(path.is_relative_to(home) for home in HOMES)
-    ]
-    if scope == "system" and in_home:
+    unit = unit_for(scope, paths.config, settings)
+    if scope == "system" and unit.home_needed:
         report.append(
-            f"{in_home[0]} lies in a home folder, which the service may then read; all users must be able to "
-            "read it, as after: sudo python3 -m venv /opt/edgecap"
+            f"{_in_home(paths.config, unit.folders)[0]} lies in a home folder, which the service may then read; all "
+            "users must be able to read it, as after: sudo python3 -m venv /opt/edgecap"
         )
-    unit = Unit(scope=scope, python=python, config=paths.config, network=network(settings), home_needed=bool(in_home))
+    if scope == "system":
+        report += [
+            f"the service writes to {folder}; type: sudo chgrp {GROUP} {shlex.quote(str(folder))} && "
+            f"sudo chmod g+rwx {shlex.quote(str(folder))}"
+            for folder in unit.folders
+        ]
     _write(paths.unit, render(unit), 0o644)
     report.append(f"wrote the unit {paths.unit}")
     if not start:
@@ -98,6 +106,45 @@ def install(scope: Scope, config: Path | None = None, *, start: bool = True) -> 
     if scope == "user":
         report.append("to have it run while you are not logged in, type: sudo loginctl enable-linger $USER")
     return report
+
+
+def unit_for(scope: Scope, config: Path, settings: ListenConfig) -> Unit:
+    """The unit that a configuration needs, which lies at `config`."""
+    folders = (folder.expanduser() for folder in written_folders(settings))
+    written = tuple(sorted({folder for folder in folders if folder.is_absolute()}))
+    return Unit(
+        scope=scope,
+        python=Path(sys.executable),
+        config=config,
+        network=network(settings),
+        home_needed=bool(_in_home(config, written)),
+        folders=written,
+    )
+
+
+def _in_home(config: Path, folders: Sequence[Path]) -> list[Path]:
+    needed = (Path(sys.executable), Path(sys.prefix), Path(__file__), config, *folders)
+    return [path for path in needed if any(path.is_relative_to(home) for home in HOMES)]
+
+
+def _changed(scope: Scope, unit: Path, started: float | None) -> str:
+    """What the configuration asks for and the unit, or the service since it started, does not know yet; "" for nothing.
+
+    `started` is a time.time().
+    """
+    try:
+        text = unit.read_text(encoding="utf-8")
+        config = configuration_of(text)
+        settings = load_config(config)
+    except (OSError, ValueError):
+        return ""
+    except ConfigError as error:
+        return f"the configuration cannot be used: {error}"
+    if text != render(unit_for(scope, config, settings)):
+        return f"the unit does not fit {config} (network, folders) or this edgecap; type: {install_command(scope)}"
+    if started is not None and config.stat().st_mtime > started:
+        return f"{config} was changed after the service started; type: {install_command(scope)}"
+    return ""
 
 
 def remove(scope: Scope) -> list[str]:
@@ -121,13 +168,18 @@ def status(scope: Scope) -> dict[str, object]:
     unit = service_paths(scope).unit
     result: dict[str, object] = {"scope": scope, "unit": str(unit), "installed": unit.exists(), "active": False}
     if not RUNNING.is_dir():
-        return {**result, "fault": "systemd does not run here"}
-    lines = _systemctl(scope, "show", NAME, *(f"--property={name}" for name in SHOWN.values())).splitlines()
+        return {**result, "fault": "systemd does not run here", "changed": _changed(scope, unit, None)}
+    properties = (*SHOWN.values(), STARTED)
+    lines = _systemctl(scope, "show", NAME, *(f"--property={name}" for name in properties)).splitlines()
     shown = dict(line.split("=", 1) for line in lines if "=" in line)
+    active = shown.get("ActiveState") == "active"
+    microseconds = int(shown.get(STARTED) or 0)
+    started = time.time() - (time.monotonic() - microseconds / 1e6) if active and microseconds else None
     return {
         **result,
-        "active": shown.get("ActiveState") == "active",
+        "active": active,
         **{key: shown.get(name, "") for key, name in SHOWN.items()},
+        "changed": _changed(scope, unit, started),
     }
 
 
@@ -158,6 +210,11 @@ def _scope(scope: Scope) -> Sequence[str]:
 def _shown(scope: Scope, *arguments: str) -> str:
     """A systemctl line to type."""
     return " ".join([*(["systemctl", "--user"] if scope == "user" else ["sudo", "systemctl"]), *arguments])
+
+
+def install_command(scope: Scope) -> str:
+    """What to type to install the service."""
+    return "sudo edgecap service install --system" if scope == "system" else "edgecap service install"
 
 
 def _rights(scope: Scope) -> str:

@@ -41,7 +41,9 @@ class Unit:
     config: Path
     network: Network
     home_needed: bool
-    """Whether interpreter or configuration lie in a home folder, which then must be readable."""
+    """Whether interpreter, configuration or an output lie in a home folder, which then must be readable."""
+    folders: tuple[Path, ...] = ()
+    """Absolute folders besides the state folder where outputs write."""
 
 
 def network(config: ListenConfig) -> Network:
@@ -54,7 +56,7 @@ def network(config: ListenConfig) -> Network:
 
 def render(unit: Unit) -> str:
     """The unit file. Raises ConfigError for a path with a line break or another character that is not printable."""
-    for path in (unit.python, unit.config):
+    for path in (unit.python, unit.config, *unit.folders):
         if not str(path).isprintable():
             raise ConfigError(f"a unit cannot hold the path {clean(str(path))!r}; rename that file or folder")
     system = unit.scope == "system"
@@ -86,6 +88,15 @@ def render(unit: Unit) -> str:
         "Install": [f"WantedBy={'multi-user.target' if system else 'default.target'}"],
     }
     return "\n\n".join("\n".join([f"[{name}]", *lines]) for name, lines in sections.items()) + "\n"
+
+
+def configuration_of(text: str) -> Path:
+    """The configuration that a unit file names. Raises ValueError for a file that `render` did not write."""
+    command = re.search(r'^ExecStart=.* --config (\S+|"(?:[^"\\]|\\.)*") --wait', text, re.MULTILINE)
+    if command is None:
+        raise ValueError("no command of edgecap")
+    plain = re.sub(r"\\(.)", r"\1", command[1].strip('"'))
+    return Path(plain.replace("%%", "%").replace("$$", "$"))
 
 
 def _confinement(unit: Unit) -> list[str]:
@@ -120,6 +131,7 @@ def _confinement(unit: Unit) -> list[str]:
         "SystemCallFilter=~@privileged @resources",
         "SystemCallErrorNumber=EPERM",
         *_addresses(unit.network),
+        *(f"ReadWritePaths={_listed(f'-{folder}')}" for folder in unit.folders),  # "-": it may be mounted later
     ]
     if unit.scope == "system":
         lines += ["DynamicUser=yes", f"SupplementaryGroups={GROUP}", "DevicePolicy=closed", "DeviceAllow=char-alsa rw"]
@@ -138,3 +150,8 @@ def _quoted(word: str) -> str:
     """A word of a command line, without systemd's specifiers, variables and escapes (systemd.service(5))."""
     plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return plain if re.fullmatch(r"[A-Za-z0-9/._+@:,=-]+", word) else f'"{plain}"'
+
+
+def _listed(path: str) -> str:
+    """A path as a word of a list, where "$" is no sign."""
+    return _quoted(path).replace("$$", "$")

@@ -16,7 +16,8 @@ import soundfile
 
 from edgecap.bundle.bundle import BundleContent, load_bundle, vocabulary_content, write_bundle
 from edgecap.bundle.manifest import Licence
-from edgecap.live.config.config_file import load_config, render_config
+from edgecap.live.config.config_file import load_config
+from edgecap.live.config.config_text import render_config
 from edgecap.live.config.listen_config import ListenConfig, OutputConfig, SourceConfig
 from edgecap.util.files import to_json
 from edgecap.util.text import clean

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from edgecap.bundle.bundle import load_bundle
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, BundleError, ConfigError, OutputError
 from edgecap.inference.session import open_session
-from edgecap.live.config.config_file import load_config, render_config
+from edgecap.live.config.config_file import load_config
+from edgecap.live.config.config_text import key_help, render_config
 from edgecap.live.config.listen_config import (
     EventsConfig,
     ListenConfig,
@@ -407,3 +408,12 @@ def test_a_terminal_gets_the_live_view_and_keeps_the_events(tiny_folder: Path, s
     assert "stopped after" in text
     assert "Traceback" not in text
     assert not text.rstrip().endswith("dBFS")
+
+
+def test_the_file_says_of_each_key_what_it_means() -> None:
+    parts: list[Any] = [getattr(ListenConfig(), section.name) for section in fields(ListenConfig)]
+    kinds: list[Any] = [type(part) for part in parts if is_dataclass(part)]
+    assert [key.name for kind in kinds for key in fields(kind) if not key_help(kind).get(key.name)] == []
+    lines = render_config(ListenConfig()).splitlines()
+    assert lines[lines.index("hop = 2.0") - 1].endswith("too slow or too hot. [default: 2.0]")
+    assert lines[lines.index("# password = (not set)") - 1].startswith("# The user's password")

@@ -20,7 +20,8 @@ from edgecap.audio.sound_cards import plain_name
 from edgecap.captioner import Captioner
 from edgecap.cli.live_view import LiveView
 from edgecap.errors import BundleError, ConfigError, DeviceError
-from edgecap.live.config.config_file import load_config, render_config
+from edgecap.live.config.config_file import load_config
+from edgecap.live.config.config_text import render_config
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones
 from edgecap.live.events.describe import Described, WindowJob
 from edgecap.live.events.event import Change

@@ -16,7 +16,8 @@ import pytest
 
 from edgecap.cli.console import RedirectedOutput, write
 from edgecap.errors import OutputError
-from edgecap.live.config.config_file import load_config, render_config
+from edgecap.live.config.config_file import load_config
+from edgecap.live.config.config_text import render_config
 from edgecap.live.sinks import files
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.files import TextFile

@@ -15,7 +15,8 @@ import soundfile
 
 import edgecap as package
 from edgecap.errors import ConfigError
-from edgecap.live.config.config_file import load_config, outputs, render_config
+from edgecap.live.config.config_file import load_config, outputs
+from edgecap.live.config.config_text import render_config
 from edgecap.live.config.listen_config import (
     EventsConfig,
     ListenConfig,

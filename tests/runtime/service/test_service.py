@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from edgecap.live.config.listen_config import ListenConfig, MqttConfig, OutputCo
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.watchdog import Notifier, Watchdog, state
 from edgecap.service import systemd
-from edgecap.service.unit import NAME, Network, Scope, Unit, network, render
+from edgecap.service.unit import NAME, Network, Scope, Unit, configuration_of, network, render
 from support.live_parts import Clock, usb_status
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -142,6 +143,50 @@ def test_installing_writes_a_configuration_that_waits_and_says_what_to_type(no_s
     assert not systemd.status("user")["installed"]
     assert (no_systemd / "edgecap/listen.toml").exists()
     assert "nothing to remove" in systemd.remove("user")[0]
+
+
+def test_the_written_configuration_says_what_to_type_after_a_change(no_systemd: Path) -> None:
+    systemd.install("user")
+    first = (no_systemd / "edgecap/listen.toml").read_text().splitlines()[0]
+    assert first == "# After a change type: edgecap service install"
+
+
+def test_a_change_that_the_unit_does_not_know_is_told_by_the_status(no_systemd: Path) -> None:
+    systemd.install("user")
+    assert systemd.status("user")["changed"] == ""
+    for change in ('[mqtt]\nhost = "broker.lan"\n', '[output]\njournal = "/mnt/usb/events.db"\n'):
+        (no_systemd / "edgecap/listen.toml").write_text(change)
+        assert str(systemd.status("user")["changed"]).endswith("; type: edgecap service install")
+        systemd.install("user")
+        assert systemd.status("user")["changed"] == ""
+    (no_systemd / "edgecap/listen.toml").write_text("[stream]\nhop = -1\n")
+    assert "stream.hop must be a number above 0" in str(systemd.status("user")["changed"])
+
+
+def test_folders_of_outputs_may_be_written(no_systemd: Path) -> None:
+    (no_systemd / "edgecap").mkdir()
+    (no_systemd / "edgecap/listen.toml").write_text(
+        '[output]\njournal = "/mnt/usb/events.db"\nkeep_audio = "/mnt/my 100%/kept"\ncsv = "here.csv"\n'
+    )
+    systemd.install("user")
+    lines = (no_systemd / "systemd/user" / NAME).read_text().splitlines()
+    assert [line for line in lines if line.startswith("ReadWritePaths")] == [
+        'ReadWritePaths="-/mnt/my 100%%/kept"',
+        "ReadWritePaths=-/mnt/usb",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.toml", "a b/100%/$x.toml", 'a"b.toml', "back\\slash.toml"])
+def test_the_unit_tells_where_its_configuration_is(name: str) -> None:
+    config = Path("/etc") / name
+    assert configuration_of(render(replace(unit("user"), config=config))) == config
+
+
+def test_systemd_takes_the_folders_of_the_outputs(tmp_path: Path, analyze: Run) -> None:
+    folders = (tmp_path / "a b", tmp_path / "100%", tmp_path / 'quote"', tmp_path / "$x", tmp_path / "back\\slash")
+    (tmp_path / NAME).write_text(render(replace(unit("user"), folders=folders)))
+    done = analyze("--user", "verify", "--man=no", tmp_path / NAME)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_a_broken_configuration_installs_nothing(no_systemd: Path) -> None:

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-import msgspec
-
 from edgecap.errors import ConfigError
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig
 from edgecap.live.config.options import Option
@@ -32,14 +30,6 @@ SECRETS = {"output": frozenset({"webhook"}), "mqtt": frozenset({"password"}), "w
 """Section to keys that hold a password; the address of a webhook holds its key."""
 LISTED: Mapping[str, type] = {"microphones": MicrophoneConfig, "rules": RuleConfig}
 """The parts of the configuration that are lists of tables, and the class of a table."""
-EXAMPLE = """\
-# Which outputs get which events (docs/listening.md, "Rules"):
-# [[rules]]
-# name = "alarm"
-# words = ["alarm", "siren"]
-# hours = "22:00-06:00"
-# outputs = ["exec"]
-"""
 LONGEST_SECRET = 4096
 """Characters read of a file with a password or token."""
 
@@ -88,20 +78,6 @@ def load_config(
         where = f"{_place(text, path, 'rules', key, number)}: " if "rules" in document else ""
         raise ConfigError(f"{where}[[rules]] number {number + 1}, {key}: {fault}")
     return config
-
-
-def render_config(config: ListenConfig, *, secrets: bool = True) -> str:
-    """The configuration as TOML for `load_config`; keys that are not set are comments, and `secrets` if False."""
-    lines = []
-    for section in fields(config):
-        if section.name in LISTED:
-            continue
-        hidden = frozenset[str]() if secrets else SECRETS.get(section.name, frozenset())
-        lines += [f"[{section.name}]", *_keys(getattr(config, section.name), hidden), ""]
-    for listed in LISTED:
-        for table in getattr(config, listed):
-            lines += [f"[[{listed}]]", *_keys(table, frozenset()), ""]
-    return "\n".join(lines if config.rules else [*lines, EXAMPLE])
 
 
 def outputs(config: ListenConfig | None = None) -> set[str]:
@@ -181,29 +157,6 @@ def _classes() -> dict[str, type]:
         for section in fields(ListenConfig)
         if section.name not in LISTED
     }  # the factories are the classes
-
-
-def _keys(part: object, hidden: frozenset[str]) -> list[str]:
-    """Lines of one section; values of the keys `hidden` are not shown."""
-    values = {key.name: getattr(part, key.name) for key in fields(part)}  # type: ignore[arg-type]
-    return [
-        f"# {key} = (not set)"
-        if value is None
-        else f"# {key} = (hidden: write it here)"
-        if key in hidden
-        else f"{key} = {_toml(value)}"
-        for key, value in values.items()
-    ]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, list | tuple | str):
-        try:  # a JSON string is a TOML basic string, but for escapes of two halves
-            text = msgspec.json.encode(value).decode()
-        except UnicodeEncodeError as error:
-            raise ConfigError(f"{value!r} is not UTF-8, as a configuration must be: rename that file") from error
-        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
-    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _refuse_unknown(document: dict[str, Any], text: str, path: object) -> None:

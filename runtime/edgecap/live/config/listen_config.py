@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -77,6 +78,7 @@ class ModelConfig:
     """A name or a folder."""
     threads: Count | None = option(1, "--threads -t N", "Processor threads.")
     beam: Annotated[int, Meta(ge=1, le=32)] | None = None
+    """Beam size; 1 is greedy. Without it the model's, 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +196,13 @@ class MqttConfig:
     port: Port | None = None
     """Without it 1883, or 8883 with TLS."""
     user: str | None = None
+    """Name of the listener's user at the broker."""
     password: str | None = None
+    """The user's password; `password_file` keeps it out of this file."""
     password_file: str | None = None
     """A file whose first line is the password."""
     tls: bool = False
+    """Encrypt the connection."""
     topic: Annotated[
         str, Meta(pattern=r"^[^#+\s/][^#+\s]*$", description="a topic without blanks, # and +, and no / first")
     ] = "edgecap"
@@ -242,6 +247,13 @@ class ListenConfig:
     web: WebConfig = field(default_factory=WebConfig)
     microphones: list[MicrophoneConfig] = field(default_factory=list)
     rules: list[RuleConfig] = field(default_factory=list)
+
+
+def written_folders(config: ListenConfig) -> list[Path]:
+    """Folders of the files that outputs write; what is named without a folder lies in the working folder, "."."""
+    output = config.output
+    files = [Path(file).parent for file in (output.journal, output.csv, output.srt, output.vtt) if file]
+    return files + ([Path(output.keep_audio)] if output.keep_audio else [])
 
 
 def microphones(config: ListenConfig) -> list[MicrophoneConfig | None]:
