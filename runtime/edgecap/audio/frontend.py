@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from edgecap.audio.mel_products import MelProducts
 from edgecap.types import LogMel, Waveform
 
 Positive = Annotated[int, Meta(gt=0)]
@@ -140,11 +141,19 @@ def _tables(front_end: FrontEnd) -> tuple[Waveform, Waveform, int]:
     return window.astype(np.float32), np.ascontiguousarray(bank[:, :used].T), used
 
 
+@lru_cache(maxsize=8)
+def _products(front_end: FrontEnd) -> MelProducts:
+    window = hann_window(front_end.win_length, front_end.n_fft)
+    return MelProducts(window, mel_bank(front_end), front_end.hop_length, front_end.power)
+
+
 def mel_frames(padded: Waveform, front_end: FrontEnd) -> LogMel:
     """Mel energies of every complete frame in samples that are already padded or part of a stream.
 
     `padded` (m,) float32 → (1 + (m - n_fft) // hop, n_mels) float32, before compression.
     """
+    if front_end.compression == "log":
+        return _products(front_end)(padded).T
     window, bank, used = _tables(front_end)
     frames = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)[:: front_end.hop_length]
     mel = np.empty((len(frames), front_end.n_mels), np.float32)
@@ -205,5 +214,5 @@ def log_mel(samples: Waveform, front_end: FrontEnd) -> LogMel:
     half = front_end.n_fft // 2
     if samples.ndim != 1 or samples.size <= half:
         raise ValueError(f"a clip needs one axis and more than {half} samples, not shape {samples.shape}")
-    padded = np.pad(samples.astype(np.float32, copy=False), half, mode="reflect")
+    padded = np.concatenate((samples[half:0:-1], samples, samples[-2 : -half - 2 : -1]), dtype=np.float32)
     return np.ascontiguousarray(compress(mel_frames(padded, front_end), front_end).T)
