@@ -113,8 +113,11 @@ class GraphBuilder:
         return bytes(model.SerializeToString())
 
 
-def encode_graph(weights: Weights) -> bytes:
-    """Log-mel means over each memory frame, one linear layer, keys and values."""
+def encode_graph(weights: Weights, *, ends_with_sound: bool = True) -> bytes:
+    """Log-mel means over each memory frame, one linear layer, keys and values.
+
+    Without `ends_with_sound` it never returns for a window that holds a sound louder than silence.
+    """
     b = GraphBuilder()
     frames = MEMORY_FRAMES * FRAMES_PER_MEMORY
     padded = b.op("Pad", "log_mel", b.constant([0, 0, 0, 0, 0, frames - WINDOW_FRAMES]), b.constant(-100.0, np.float32))
@@ -133,6 +136,10 @@ def encode_graph(weights: Weights) -> bytes:
     inside = b.op("Less", b.constant(np.arange(MEMORY_FRAMES)[:, None]), "memory_length")
     kept = b.op("Mul", memory, b.op("Cast", inside, to=TensorProto.FLOAT))
     total = b.op("ReduceSum", kept, b.constant([1]), keepdims=0)
+    if not ends_with_sound:
+        total = _for_ever(
+            b, total, b.op("Greater", b.op("ReduceMax", "log_mel", keepdims=0), b.constant(-80.0, np.float32))
+        )
     b.op("Div", total, b.op("Cast", "memory_length", to=TensorProto.FLOAT), out="clip_embedding")
     cross: tuple[int, list[int | str]] = (TensorProto.FLOAT, [LAYERS, HEADS, MEMORY_FRAMES, HEAD_DIM])
     return b.model(
@@ -140,6 +147,25 @@ def encode_graph(weights: Weights) -> bytes:
         {"log_mel": (TensorProto.FLOAT, [1, 64, WINDOW_FRAMES]), "memory_length": (TensorProto.INT64, [1])},
         {"cross_keys": cross, "cross_values": cross, "clip_embedding": (TensorProto.FLOAT, [1, WIDTH])},
     )
+
+
+def _for_ever(b: GraphBuilder, value: str, condition: str) -> str:
+    """`value`, after a loop that ends only where `condition` is false."""
+    scalar: list[int | str] = []
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going_on"], ["goes_on"]), helper.make_node("Neg", ["before"], ["after"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, scalar),
+            helper.make_tensor_value_info("going_on", TensorProto.BOOL, scalar),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [1, WIDTH]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, scalar),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [1, WIDTH]),
+        ],
+    )
+    return b.op("Loop", "", condition, value, body=body)
 
 
 def decode_graph(weights: Weights, beams: int = 0) -> bytes:
@@ -243,13 +269,14 @@ def tiny_manifest(name: str = "tiny", beams: int = 0) -> Manifest:
     )
 
 
-def tiny_contents(weights: Weights, beams: int = 0) -> list[BundleContent]:
+def tiny_contents(weights: Weights, beams: int = 0, *, ends_with_sound: bool = True) -> list[BundleContent]:
     return [
-        BundleContent("encode.onnx", "encode", encode_graph(weights)),
+        BundleContent("encode.onnx", "encode", encode_graph(weights, ends_with_sound=ends_with_sound)),
         BundleContent("decode.onnx", "decode", decode_graph(weights, beams)),
         vocabulary_content(WORDS),
     ]
 
 
-def write_tiny_bundle(folder: Path, *, seed: int = 6, beams: int = 0) -> Bundle:
-    return write_bundle(folder, tiny_manifest(folder.name, beams), tiny_contents(random_weights(seed), beams))
+def write_tiny_bundle(folder: Path, *, seed: int = 6, beams: int = 0, ends_with_sound: bool = True) -> Bundle:
+    contents = tiny_contents(random_weights(seed), beams, ends_with_sound=ends_with_sound)
+    return write_bundle(folder, tiny_manifest(folder.name, beams), contents)

@@ -238,7 +238,16 @@ class ListenBench:
     ) -> subprocess.Popen[str]:
         """A listener; a pipe of its `events` must be read, or it fills up and holds the listener."""
         command = [sys.executable, "-m", "edgecap", "listen", "--json", "--hop", str(HOP)]
-        command += ["--min-score", "-99", "--cooldown", "0", *more, *(["--model", self._model] if self._model else [])]
+        command += [
+            "--min-score",
+            "-99",
+            "--cooldown",
+            "0",
+            "--settle",
+            "0",
+            *more,
+            *(["--model", self._model] if self._model else []),
+        ]
         environment = {**microphone.environment, "OMP_NUM_THREADS": "1"}
         with load.pinned(self._cores):  # the child inherits them
             return subprocess.Popen(command, env=environment, text=True, stdout=events, stderr=subprocess.PIPE)

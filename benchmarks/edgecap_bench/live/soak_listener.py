@@ -45,7 +45,14 @@ class SoakListener:
         command += ["--json", "--metrics", "0"]
         for option, name in (("--journal", "events.db"), ("--csv", "events.csv"), ("--srt", "events.srt")):
             command += [option, str(folder / name)]
-        command += ["--min-score", "-99", "--cooldown", "0"]  # each clip gets its event, whatever its score
+        command += [
+            "--min-score",
+            "-99",
+            "--cooldown",
+            "0",
+            "--settle",
+            "0",
+        ]  # each clip gets its event, whatever its score
         command += ["--model", model] if model else []
         environment = {
             **os.environ,

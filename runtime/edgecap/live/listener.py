@@ -34,9 +34,8 @@ IDLE_POLL, FOLLOWED_POLL, BUSY_POLL = 0.25, 1 / 30, 0.02
 HEAT_EVERY = 10.0
 LOUDEST_SECONDS = 10.0
 """The loudest block of this many seconds is in the status."""
-ONSET, LEAD_IN = 2.0, 0.5
-"""Seconds of a new sound that are collected before it is captioned (after 1.0 s examples/train.opus is "a door is
-closed", after 2.0 s a train), and of the quiet before it that are kept."""
+ONSET, LEAD_IN = 2.0, 0.1
+"""Seconds of a new sound before its first and its second caption, and of the quiet before it that are kept."""
 SHORTEST_WINDOW, SHORTEST_TAIL = 1.0, 0.5
 """Least that a window reaches back, and least that is captioned when the sound ends, seconds."""
 
@@ -112,10 +111,9 @@ class Listener:
         return self._source.ended or (duration is not None and self.heard >= duration)
 
     def step(self, wait: float | None = None) -> StreamStep:
-        """Take new sound, have a window captioned where one is due, collect captions.
+        """Take new sound, have a window captioned where one is due, collect captions; `wait` stands in for `patience`.
 
-        Waits only for sound, at most `wait` seconds; as long as `patience` says where None is given. Raises DeviceError
-        and AudioError from the source, BundleError from the model.
+        Raises DeviceError, AudioError, BundleError.
         """
         chunk = self._source.read(self.patience if wait is None else wait)
         frames = self._take(chunk)
@@ -124,7 +122,8 @@ class Listener:
         self._check_heat()
         changes = self._collect()
         if self._mailbox.idle and not (self._gate is None or self._gate.open):
-            changes += self._events.quiet_until(self.heard)  # a sound that was not captioned yet may be the same event
+            # Not before: a sound that is not captioned yet may be the same event.
+            changes += self._events.settle() + self._events.quiet_until(self.heard)
         if self._clock() - self._liveness.last_sound >= self._settings.events.close_after:
             changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
         return replace(self._end_step(changes), samples=chunk.samples, frames=frames)
@@ -156,7 +155,7 @@ class Listener:
             self.close()
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until every window that was offered is captioned; whether that took at most `timeout` seconds."""
+        """Wait until every window is captioned; whether that took at most `timeout` seconds."""
         return self._mailbox.drain(timeout)
 
     def close(self) -> None:
@@ -256,6 +255,8 @@ class Listener:
             if message := self._hops.caption_took((described.waited + described.seconds) * self._source.speed):
                 self._notify("warning", f"{self._source.name}: {message}")
             changes += self._events.add(described, self._onset)
+            if self._events.unsettled:
+                self._hops.at_latest(self._offered + max(ONSET, 2.0 * described.seconds * self._source.speed))
         return changes
 
     def _dated(self, described: Described) -> Described:

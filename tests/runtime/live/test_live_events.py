@@ -52,7 +52,7 @@ def test_captions_that_say_other_things_do_not(left: str, right: str) -> None:
 
 
 def test_the_same_again_is_one_event() -> None:
-    builder = EventBuilder(EventsConfig())
+    builder = EventBuilder(EventsConfig(settle=0))
     changes = hear(builder, ("a dog barks", 0), ("dogs barking", 1), ("a dog is barking", 0)) + builder.finish()
     assert kinds(changes) == ["begin", "update", "update", "end"]
     event = changes[-1].event
@@ -60,18 +60,18 @@ def test_the_same_again_is_one_event() -> None:
 
 
 def test_other_words_for_the_same_sound_are_the_same_event() -> None:
-    changes = hear(EventBuilder(EventsConfig()), ("a sheep bleats", 3), ("a man speaks and music plays", 3))
+    changes = hear(EventBuilder(EventsConfig(settle=0)), ("a sheep bleats", 3), ("a man speaks and music plays", 3))
     assert kinds(changes) == ["begin", "update"]
 
 
 def test_a_new_meaning_ends_the_event_and_begins_the_next_where_it_was_heard_first() -> None:
-    changes = hear(EventBuilder(EventsConfig()), ("a dog barks", 0), ("rain falls", 1))
+    changes = hear(EventBuilder(EventsConfig(settle=0)), ("a dog barks", 0), ("rain falls", 1))
     assert kinds(changes) == ["begin", "end", "begin"]
     assert (changes[1].event.end, changes[2].event.start, changes[2].event.end) == (2.0, 2.0, 4.0)
 
 
 def test_an_event_shows_its_best_caption_and_its_loudest_level() -> None:
-    builder = EventBuilder(EventsConfig())
+    builder = EventBuilder(EventsConfig(settle=0))
     builder.add(described("a dog barks", 0, 2, score=-0.9, level=-30))
     builder.add(described("a dog barks and growls", 0, 4, score=-0.4, level=-10))
     builder.add(described("a dog growls", 0, 6, score=-0.7, level=-20))
@@ -81,12 +81,14 @@ def test_an_event_shows_its_best_caption_and_its_loudest_level() -> None:
 
 def test_one_thing_does_not_fade_into_another_under_the_same_name() -> None:
     texts = ["dogs bark, cats meow", "cats meow, birds sing", "birds sing, bells ring"]
-    changes = hear(EventBuilder(EventsConfig(same_words=0.3)), *((text, index) for index, text in enumerate(texts)))
+    changes = hear(
+        EventBuilder(EventsConfig(settle=0, same_words=0.3)), *((text, index) for index, text in enumerate(texts))
+    )
     assert kinds(changes) == ["begin", "update", "end", "begin"]
 
 
 def test_an_event_unheard_for_long_enough_ends_where_it_was_heard_last() -> None:
-    builder = EventBuilder(EventsConfig(close_after=5.0))
+    builder = EventBuilder(EventsConfig(settle=0, close_after=5.0))
     hear(builder, ("a dog barks", 0))
     assert builder.quiet_until(6.9) == []
     (change,) = builder.quiet_until(7.0)
@@ -95,7 +97,7 @@ def test_an_event_unheard_for_long_enough_ends_where_it_was_heard_last() -> None
 
 
 def test_a_hop_longer_than_the_time_to_close_does_not_cut_a_sound_that_goes_on() -> None:
-    builder = EventBuilder(EventsConfig(close_after=2.0))
+    builder = EventBuilder(EventsConfig(settle=0, close_after=2.0))
     changes = hear(builder, *[("rain falls", 0)] * 3, hop=5.0)
     assert kinds(changes) == ["begin", "update", "update"]
     after_a_pause = builder.add(described("rain falls", 17.5, 20), onset=18.0)
@@ -103,7 +105,7 @@ def test_a_hop_longer_than_the_time_to_close_does_not_cut_a_sound_that_goes_on()
 
 
 def test_no_event_goes_on_for_ever() -> None:
-    builder = EventBuilder(EventsConfig(longest=60.0))
+    builder = EventBuilder(EventsConfig(settle=0, longest=60.0))
     changes = hear(builder, *[("rain falls", 0)] * 100) + builder.finish()
     ends = [change.event for change in changes if change.kind == "end"]
     assert [event.id for event in ends] == [1, 2, 3, 4]
@@ -113,7 +115,7 @@ def test_no_event_goes_on_for_ever() -> None:
 
 
 def test_what_was_told_just_before_is_not_told_again() -> None:
-    builder = EventBuilder(EventsConfig(cooldown=8.0))
+    builder = EventBuilder(EventsConfig(settle=0, cooldown=8.0))
     changes = hear(builder, ("a dog barks", 0), ("a man speaks", 1), ("a dog barks", 0))
     assert kinds(changes) == ["begin", "end", "begin", "end"]
     assert builder.suppressed == 1
@@ -122,13 +124,13 @@ def test_what_was_told_just_before_is_not_told_again() -> None:
 
 
 def test_without_a_cooldown_everything_is_told() -> None:
-    builder = EventBuilder(EventsConfig(cooldown=-1.0))
+    builder = EventBuilder(EventsConfig(settle=0, cooldown=-1.0))
     changes = hear(builder, ("a dog barks", 0), ("a man speaks", 1), ("a dog", 0))
     assert kinds(changes).count("begin") == 3
 
 
 def test_an_unsure_caption_begins_nothing() -> None:
-    builder = EventBuilder(EventsConfig(min_score=-1.0))
+    builder = EventBuilder(EventsConfig(settle=0, min_score=-1.0))
     assert builder.add(described("a dog barks", 0, 2, score=-1.1)) == []
     assert kinds(builder.add(described("a dog barks", 0, 4, score=-0.9))) == ["begin"]
 
@@ -138,19 +140,19 @@ def test_an_unsure_caption_begins_nothing() -> None:
     [("dogs bark loudly", True), ("a man speaks", False), ("a dog barks while music plays", False)],
 )
 def test_words_choose_what_is_told(text: str, messages: bool) -> None:
-    builder = EventBuilder(EventsConfig(only=("dog", "siren"), ignore=("music",)))
+    builder = EventBuilder(EventsConfig(settle=0, only=("dog", "siren"), ignore=("music",)))
     assert bool(builder.add(described(text, 0, 2))) == messages
     assert builder.suppressed == (not messages)
 
 
 def test_what_is_filtered_does_not_keep_another_event_open() -> None:
-    builder = EventBuilder(EventsConfig(ignore=("music",), close_after=4.0))
+    builder = EventBuilder(EventsConfig(settle=0, ignore=("music",), close_after=4.0))
     changes = hear(builder, ("a dog barks", 0), *[("music plays", 1)] * 4)
     assert kinds(changes) == ["begin", "end"]
 
 
 def test_an_event_begins_where_its_sound_did_and_carries_the_clock_of_that_time() -> None:
-    builder = EventBuilder(EventsConfig())
+    builder = EventBuilder(EventsConfig(settle=0))
     (change,) = builder.add(described("a dog barks", 0, 10, sounded=9.5, wall=5000.0), onset=8.5)
     event = change.event
     assert (event.start, event.end, event.began, event.ended) == (8.5, 9.5, 4998.5, 4999.5)
@@ -158,8 +160,46 @@ def test_an_event_begins_where_its_sound_did_and_carries_the_clock_of_that_time(
     assert (jump.event.began, jump.event.ended) == (4998.5, 90_000.0)
 
 
+def test_an_event_begins_when_two_captions_in_a_row_say_the_same() -> None:
+    builder = EventBuilder(EventsConfig(settle=20.0))
+    assert hear(builder, ("a door is closed", 0), ("a train passes", 0)) == []
+    (change,) = hear(builder, ("a train passes by", 0), start=4.0)
+    assert (change.kind, change.event.start, change.event.text) == ("begin", 0.0, "a train passes by")
+
+
+def test_one_odd_caption_within_an_event_begins_nothing() -> None:
+    builder = EventBuilder(EventsConfig())
+    changes = hear(builder, ("rain falls", 0), ("rain falls", 0), ("a gun fires", 1), ("rain falls", 0), ("rain", 0))
+    assert kinds(changes) == ["begin", "update", "update"]
+
+
+def test_no_event_waits_longer_than_it_may() -> None:
+    builder = EventBuilder(EventsConfig(settle=6.0))
+    texts = ["a dog barks", "a car passes", "birds sing"]
+    changes = hear(builder, *((text, index) for index, text in enumerate(texts)))
+    assert [(change.kind, change.event.text, change.event.start) for change in changes] == [
+        ("begin", "birds sing", 0.0)
+    ]
+
+
+def test_the_only_caption_of_a_short_sound_begins_its_event_when_the_sound_is_over() -> None:
+    builder = EventBuilder(EventsConfig())
+    assert hear(builder, ("a dog barks", 0)) == []
+    assert builder.unsettled
+    assert kinds(builder.settle()) == ["begin"]
+    assert not builder.unsettled
+    hear(builder, ("rain falls", 1), start=2.0)
+    assert kinds(builder.finish()) == ["end", "begin", "end"]
+
+
+def test_captions_that_are_filtered_hold_up_no_event() -> None:
+    builder = EventBuilder(EventsConfig(only=("dog",), settle=6.0))
+    changes = hear(builder, ("a car passes", 0), ("a dog barks", 1), ("a car passes", 0), ("a dog barks", 1))
+    assert [(change.kind, change.event.start) for change in changes] == [("begin", 2.0)]
+
+
 def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
-    (change,) = EventBuilder(EventsConfig()).add(described("a dog barks", 0, 2))
+    (change,) = EventBuilder(EventsConfig(settle=0)).add(described("a dog barks", 0, 2))
     document = change.event.document(kind="begin")
     assert list(document) == [
         "kind",

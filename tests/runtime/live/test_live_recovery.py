@@ -40,7 +40,7 @@ from support.signals import RATE, noise
 from support.virtual_microphone import listen, next_event, until
 
 KINDS: tuple[Kind, ...] = ("begin", "end")
-EVERY_WINDOW = ("--json", "--min-score", -99, "--cooldown", 0, "--close-after", 1)
+EVERY_WINDOW = ("--json", "--min-score", -99, "--cooldown", 0, "--close-after", 1, "--settle", 0)
 """A new event for each window that has another caption."""
 
 

@@ -111,6 +111,11 @@ class EventsConfig:
     """When an event begins and ends, and which are reported."""
 
     close_after: Seconds = option(8.0, "--close-after SECONDS", "An event ends after this long without its sound.")
+    settle: Annotated[float, Meta(ge=0)] = option(
+        6.0,
+        "--settle SECONDS",
+        "An event begins when two captions in a row say the same, its sound is over, or this long has passed.",
+    )
     longest: Seconds = option(600.0, "--longest SECONDS", "No event lasts longer; its sound then begins a new one.")
     cooldown: Annotated[float, Meta(ge=0)] = option(
         8.0, "--cooldown SECONDS", "The same event is not reported again so soon after its end."

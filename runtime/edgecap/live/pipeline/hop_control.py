@@ -53,6 +53,10 @@ class HopControl:
         """The next window is due after `heard` seconds of sound, because a new sound has begun."""
         self._due = heard
 
+    def at_latest(self, heard: float) -> None:
+        """The next window is due after `heard` seconds of sound, if not before."""
+        self._due = min(self._due, heard)
+
     def caption_took(self, seconds: float) -> str:
         """Take the time of a caption, in seconds of the stream; a message for the user, or ""."""
         self._slow = self._slow + 1 if seconds > SHARE_LIMIT * self.hop else 0
