@@ -124,7 +124,7 @@ def manifest_of(
         encoder=replace(_encoder_spec(student, window), input=encoder_input),
         decoder=replace(_decoder_spec(student), beams=beams),
         vocabulary=VocabularySpec(size=student.config.vocabulary_size),
-        silence=silence or SilenceSpec(),
+        silence=silence or SilenceSpec.of_front_end(student.config.front_end),
         files=[],
         licence=licence,
         provenance=provenance,

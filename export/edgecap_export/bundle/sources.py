@@ -36,7 +36,7 @@ class ExportSource:
     name: str
     licence: Licence
     provenance: Provenance
-    silence: SilenceSpec = field(default_factory=SilenceSpec)
+    silence: SilenceSpec | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     card: str | None = None
     ranges: Ranges | None = None

@@ -59,6 +59,17 @@ def import_checkpoint(
             help="Also put in the float weights, in float16, so that edgecap export can start from the bundle.",
         ),
     ] = False,
+    clip_level: Annotated[
+        float | None,
+        typer.Option(
+            "--clip-level",
+            metavar="DB",
+            min=-100,
+            max=100,
+            help="Bring each clip to this mean mel power, such as 5, so that captions do not depend on a microphone's "
+            "gain. [default: as the checkpoint says]",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -98,9 +109,12 @@ def import_checkpoint(
     saved = load_checkpoint(path, vocabulary)
     for note in saved.notes:
         say("warning", note)
+    config = saved.student.config
+    if clip_level is not None:
+        saved.student.config = config = replace(config, front_end=replace(config.front_end, clip_level=clip_level))
     recordings = None
     if calibration is not None:
-        recordings = read_calibration(calibration, saved.student.config.front_end, window_frames(saved.student))
+        recordings = read_calibration(calibration, config.front_end, window_frames(saved.student))
         for warning in recordings.warnings:
             say("warning", warning)
         saved = replace(saved, student=equalised(saved.student, recordings.log_mels))

@@ -128,6 +128,11 @@ class SilenceSpec:
     caption: str = "silence"
     """The caption of a silent window."""
 
+    @classmethod
+    def of_front_end(cls, front_end: FrontEnd) -> SilenceSpec:
+        """What a new bundle gets: lower where the front end raises quiet clips to one level."""
+        return cls() if front_end.clip_level is None else cls(threshold_dbfs=-75.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Licence:

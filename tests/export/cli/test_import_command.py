@@ -163,6 +163,17 @@ def test_our_own_checkpoint_brings_its_metadata(own: Path, tmp_path: Path, capfd
     assert manifest.provenance.details["recipe"] == "none"
 
 
+def test_a_clip_level_makes_captions_independent_of_the_gain(own: Path, tmp_path: Path) -> None:
+    assert run(["import", str(own), "-o", str(tmp_path / "levelled"), "--clip-level", "5"]) == 0
+    captioner = Captioner.load(tmp_path / "levelled", threads=1)
+    assert captioner.manifest.front_end.clip_level == 5.0
+    assert captioner.manifest.silence.threshold_dbfs == -75.0
+    loud = np.random.default_rng(8).normal(0, 0.2, 32_000).astype(np.float32)
+    captions = [captioner.caption(loud * gain, 16_000) for gain in (1.0, 0.1, 0.005)]
+    assert len({caption.text for caption in captions}) == 1
+    assert captions[0].score == pytest.approx(captions[2].score, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [

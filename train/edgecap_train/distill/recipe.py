@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from edgecap_train.models.encoder import check_encoder
 from edgecap_train.training.recipe import (
@@ -39,6 +41,9 @@ class ModelRecipe:
     """Cached features of each scene for that: the first without augmentation, the others with it."""
     drop_connect: Share = 0.2
     """Chance that training skips EfficientNet's last block; it grows linearly from 0 over the blocks."""
+    clip_level: Annotated[float, Meta(ge=-100, le=100)] | None = None
+    """Decibels to which the front end brings the mean mel power of each clip (`FrontEnd.clip_level`), so that captions
+    do not depend on a microphone's gain; None leaves clips as loud as they are."""
     encoder_share: Share = 1.0
     """Share of the trained encoder where a run starts both from a run and from pretrained weights; the rest is the
     pretrained ones. A mixture of the weights before and after fine-tuning is more robust to sounds that the training

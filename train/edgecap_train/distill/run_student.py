@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def build_student(recipe: TrainingRecipe, vocabulary: tuple[str, ...]) -> Studen
     return Student(
         StudentConfig(
             encoder=model.encoder,
-            front_end=encoder_class(model.encoder).front_end,
+            front_end=replace(encoder_class(model.encoder).front_end, clip_level=model.clip_level),
             vocabulary_size=len(vocabulary),
             d_model=model.d_model,
             heads=model.heads,

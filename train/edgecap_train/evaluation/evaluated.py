@@ -93,7 +93,7 @@ class EvaluatedCheckpoint:
         from edgecap.caption import sentence
         from edgecap_train.models.search import SPECIALS, search_samples
 
-        silence = SilenceSpec()
+        silence = SilenceSpec.of_front_end(self.front_end)
         if loudest_level(samples, self.front_end.sample_rate) < silence.threshold_dbfs:
             return silence.caption
         best = search_samples(self._student, torch.from_numpy(samples), beam=beam or 3)[0]
