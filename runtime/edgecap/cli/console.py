@@ -6,8 +6,10 @@ import errno
 import fcntl
 import io
 import os
+import select
 import stat
 import sys
+from collections import deque
 from contextlib import suppress
 
 from edgecap.errors import OutputError
@@ -15,6 +17,8 @@ from edgecap.util.text import clean
 
 COMPLETION = "_EDGECAP_COMPLETE"
 """The variable in which a shell asks a command line for completions."""
+MOST_WAITING = 1000
+"""Lines that wait in memory while they cannot be printed; the oldest go first."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -31,8 +35,7 @@ def write(text: str) -> None:
     A closed pipe ends the command quietly with success; a full disk raises OutputError.
     """
     try:
-        sys.stdout.write("".join(f"{clean(line)}\n" for line in text.split("\n")))
-        sys.stdout.flush()
+        _print("".join(f"{clean(line)}\n" for line in text.split("\n")))
     except BrokenPipeError:
         _drop_output()
         raise SystemExit(0) from None
@@ -48,11 +51,45 @@ class RedirectedOutput:
         """Write at the end of the file, wherever that is: an emptied one would else begin with a hole of zeros."""
         self._file: int | None = None
         self._reported = False
+        self.patient = False
+        """Whether lines wait in memory while the disk is full, since other outputs must go on."""
+        self._waiting: deque[str] = deque(maxlen=MOST_WAITING)
+        self._lost = 0
         with suppress(OSError, ValueError):
             descriptor = sys.stdout.fileno()
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
                 self._file = descriptor
+
+    def write(self, line: str) -> None:
+        """Print a line as `write` does; with a full disk it waits, where the output is `patient`."""
+        if not self.patient:
+            write(line)
+            return
+        self._lost += len(self._waiting) == MOST_WAITING
+        self._waiting.append(f"{clean(line)}\n")
+        failing = len(self._waiting) > 1
+        try:
+            while self._waiting:
+                _print(self._waiting[0])
+                self._waiting.popleft()
+        except BrokenPipeError:
+            _drop_output()
+            raise SystemExit(0) from None
+        except OSError as error:
+            known = full_disk(error)
+            if known is None:
+                raise
+            if not failing:
+                say("warning", f"{known}; lines wait, and the other outputs go on")
+        else:
+            if failing:
+                say("note", "standard output is written again")
+
+    def complete(self) -> None:
+        """Raise OutputError where lines are missing at the end."""
+        if lacks := self._lost + len(self._waiting):
+            raise OutputError(f"the output lacks {lacks} lines, since the disk was full; the other outputs have them")
 
     def check(self) -> None:
         """Say once that the file was removed: nobody can read what is printed from then on."""
@@ -90,6 +127,39 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
+
+
+def _print(text: str) -> None:
+    """Write to standard output, past its buffer; a file that cannot take all of it gets nothing. Raises OSError."""
+    sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
+    if not isinstance(raw, io.FileIO):  # something else stands in for it
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    data = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+    written = 0
+    try:
+        while written < len(data):
+            count = raw.write(data[written:])
+            if count is None:  # it does not wait for its reader
+                select.select([], [raw], [])
+            else:
+                written += count
+    except OSError:
+        if written:
+            _take_back(raw.fileno(), written)
+        raise
+
+
+def _take_back(descriptor: int, size: int) -> None:
+    """Cut what was written last off a file, so that no line is torn."""
+    with suppress(OSError):
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == status.st_size:
+            os.ftruncate(descriptor, status.st_size - size)
+            os.lseek(descriptor, -size, os.SEEK_CUR)
 
 
 def _drop_output() -> None:

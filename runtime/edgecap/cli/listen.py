@@ -25,6 +25,7 @@ from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.session import ListenSession
 from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
+from edgecap.live.sinks.registry import configured
 from edgecap.live.sinks.window_log import WindowLog
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def listen(config: Config = None, print_config: PrintConfig = False, **given: An
     if print_config:
         write(render_config(result, secrets=False).rstrip("\n"))
         return
-    say("note", _run(result))
+    _run(result)
 
 
 def _parameter_name(key: ConfigKey) -> str:
@@ -110,8 +111,8 @@ def _shown(value: object) -> str:
 listen.__signature__ = inspect.Signature([*_parameters()])  # type: ignore[attr-defined]
 
 
-def _run(config: ListenConfig) -> str:
-    """Listen until the end; a summary in one line."""
+def _run(config: ListenConfig) -> None:
+    """Listen until the end, and say a summary in one line. Raises OutputError where lines could not be printed."""
     stop, console = stop_on_signals(), _Console()
     with ListenSession(config, console.notify, sinks=[console]) as session:
         console.open(config, session)
@@ -119,7 +120,8 @@ def _run(config: ListenConfig) -> str:
         for _ in session.changes(stop):
             pass
         share = (time.process_time() - worked) / max(1e-3, time.monotonic() - began)
-        return summary(session.statuses, share)
+        say("note", summary(session.statuses, share))
+    console.output.complete()
 
 
 class _Console(Sink):
@@ -133,11 +135,13 @@ class _Console(Sink):
         self._lock = threading.Lock()
         """Guards the view, for messages from any thread."""
         self._view: LiveView | None = None
-        self._output = RedirectedOutput()
+        self.output = RedirectedOutput()
+        """Where lines go."""
 
     def open(self, config: ListenConfig, session: ListenSession) -> None:
         """Choose the view."""
-        output = config.output
+        output, write = config.output, self.output.write
+        self.output.patient = bool(configured(config))
         say("note", f"listening to {', '.join(session.sources)}; Ctrl-C stops")
         if output.hearing:
             self._windows = WindowLog(write, as_json=output.json)
@@ -160,7 +164,7 @@ class _Console(Sink):
 
     def on_event(self, change: Change) -> None:
         """Print it."""
-        self._output.check()
+        self.output.check()
         self._events.on_event(change)
 
     def on_status(self, status: StatusSnapshot) -> None:

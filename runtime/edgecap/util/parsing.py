@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from edgecap.errors import ConfigError
@@ -34,11 +35,13 @@ def host_of(url: str) -> str:
                 host.encode("idna")  # as urllib does it: a label may be empty or too long
                 return host
             raise ConfigError(
-                f"{url!r} contains characters that a URL may not hold; percent-encode them (a space as %20)"
+                f"the URL for {host!r} contains characters that none may hold; percent-encode them (a space as %20)"
             )
     except ValueError:  # an invalid port, or an invalid address in brackets
         pass
-    raise ConfigError(f"invalid URL {url!r}; it must begin with http:// or https://")
+    shown = re.match(r"(\w+:/*)?([^/?#]*@)?([^/?#@]*)", url)  # what follows may be a key
+    start = f"{shown[1] or ''}{shown[3]}" if shown else ""
+    raise ConfigError(f"invalid URL {start!r}; it must be http:// or https://, a host, and a port up to 65535 if any")
 
 
 def parse_duration(text: str) -> float:

@@ -281,6 +281,15 @@ def test_a_password_in_a_web_address_is_refused_and_not_repeated(messages: Messa
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["htps://me:secret@house/secret", "house/secret", "http://h:x/?secret", "http://h/secret ü"]
+)
+def test_the_key_in_a_wrong_address_is_not_repeated(url: str, messages: Messages) -> None:
+    with pytest.raises(ConfigError, match=r"'(htps://)?(http://)?h") as refused:
+        hooks.webhook(url, "begin", notifier(messages), model="")
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("url", ["http://[::1]:80/x", "https://my_house.lan/api/webhook/a%20b?c=d"])
 def test_web_addresses(url: str) -> None:
     assert host_of(url) in url

@@ -235,6 +235,51 @@ def test_a_locked_journal_holds_up_nothing_and_the_message_names_the_lock(tmp_pa
     sink.close()
 
 
+@pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_a_journal_that_is_locked_at_the_start_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str, mode: str
+) -> None:
+    path, messages, clock = tmp_path / "events.db", Messages(), Clock()
+    monkeypatch.setattr("edgecap.live.sinks.journal.OPEN_SECONDS", 0.05)
+    killed = journal(path, messages, clock)
+    killed.on_event(change("begin", 1, text="left open"))
+    killed.close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute(f"PRAGMA journal_mode = {mode}")
+    other.execute(f"BEGIN {lock}")
+    sink = journal(path, messages, clock)
+    assert [kind for kind, _ in messages] == ["warning"]
+    assert "another program is writing to it: end that; until then events wait in memory" in messages[0][1]
+    for item in (change("begin", 1), change("end", 1), change("begin", 2, text="rain")):
+        sink.on_event(item)
+        clock.sleep(2.0)
+        sink.on_status(usb_status())
+    other.execute("ROLLBACK")
+    other.close()
+    clock.sleep(2.0)
+    sink.on_status(usb_status())  # without another event
+    assert texts(path) == ["left open", "a dog barks", "rain"]
+    assert [kind for kind, _ in messages] == ["warning", "note"]
+    sink.on_event(change("end", 2, text="rain"))
+    sink.close()
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT open FROM events").fetchall() == [(0,), (0,), (0,)]
+    database.close()
+
+
+def test_a_journal_that_stays_locked_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, messages, clock = tmp_path / "events.db", Messages(), Clock()
+    monkeypatch.setattr("edgecap.live.sinks.journal.OPEN_SECONDS", 0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    sink = journal(path, messages, clock)
+    sink.on_event(change("end", 1))
+    sink.close()
+    other.close()
+    assert messages[-1] == ("warning", f"the journal {path} lacks 1 events")
+
+
 def test_the_log_of_a_journal_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     sink = journal(path, Messages())

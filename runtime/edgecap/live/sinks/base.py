@@ -92,13 +92,17 @@ class Attempts:
         try:
             work()
         except self._errors as error:
-            if not self._failing:
-                self._notify("warning", self._report(error))
-            self._failing = True
+            self.failed(error)
         else:
             if self._failing and self._end:
                 self._notify("note", self._end)
             self._failing = False
+
+    def failed(self, error: Exception) -> None:
+        """Report a failure, where it is the first."""
+        if not self._failing:
+            self._notify("warning", self._report(error))
+        self._failing = True
 
 
 class NotDeliveredError(Exception):

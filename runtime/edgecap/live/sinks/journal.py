@@ -22,6 +22,7 @@ from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.parsing import parse_duration
+from edgecap.util.sqlite import Damaged, check, explained, is_damage, is_held
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""
@@ -65,7 +66,10 @@ class Journal(Sink):
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open or create it; `keep` is a duration such as "30d". Raises OutputError, ConfigError."""
+        """Open or create it; where another program holds it, events wait until that is over.
+
+        `keep` is a duration such as "30d". Raises OutputError, ConfigError.
+        """
         self._path, self._notify, self._model, self._wall, self._clock = path, notify, model, wall, clock
         self._keep = parse_duration(keep)
         self._rows: dict[int, int] = {}
@@ -81,10 +85,14 @@ class Journal(Sink):
         )
         self._cleaned, self._tried = float("-inf"), float("-inf")
         self._file = Path(path).expanduser()
+        self._is_open, self._patience = False, OPEN_SECONDS
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
-            raise OutputError(f"the journal {path} cannot be used {explained(error)}") from error
+            if not is_held(error):
+                raise OutputError(f"the journal {path} cannot be used {explained(error)}") from error
+            self._try.failed(error)
+        self._patience = BUSY_SECONDS
 
     def on_event(self, change: Change) -> None:
         """Store it; what cannot be stored is reported, and tried again with the next change."""
@@ -99,9 +107,9 @@ class Journal(Sink):
 
     def on_status(self, status: StatusSnapshot) -> None:
         """Store what waits, and delete what is too old, in quiet too."""
-        if self._waiting and self._clock() - self._tried >= RETRY_SECONDS:
+        if (self._waiting or not self._is_open) and self._clock() - self._tried >= RETRY_SECONDS:
             self._store_waiting()
-        if self._clock() - self._cleaned > CLEAN_SECONDS:
+        if self._is_open and self._clock() - self._cleaned > CLEAN_SECONDS:
             self._try(self._clean)
 
     def on_clock_set(self, seconds: float) -> None:
@@ -112,6 +120,7 @@ class Journal(Sink):
 
     def close(self) -> None:
         """Store what waits and close the file."""
+        self._patience = OPEN_SECONDS
         if self._waiting:
             with suppress(sqlite3.Error):
                 self._database.execute(f"PRAGMA busy_timeout = {round(1000 * OPEN_SECONDS)}")
@@ -141,6 +150,9 @@ class Journal(Sink):
 
     def _follow(self) -> None:
         """Begin a new file where the old one was moved, removed or emptied. Raises sqlite3.Error, OSError."""
+        if not self._is_open:
+            self._open()
+            return
         try:
             at_path = self._file.stat()
         except FileNotFoundError:
@@ -197,13 +209,13 @@ class Journal(Sink):
         os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
         # Steps of an asynchronous listener come from one thread after the other, never from two at once.
         self._database = sqlite3.connect(
-            self._file, timeout=OPEN_SECONDS, isolation_level=None, check_same_thread=False
+            self._file, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
         try:
             self._prepare()
             self._clean()
             self._database.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
-            self._place = self._file.stat()
+            self._place, self._is_open = self._file.stat(), True
         except BaseException:
             self._database.close()
             raise
@@ -250,47 +262,10 @@ class Journal(Sink):
         self._database.execute("PRAGMA incremental_vacuum").fetchall()
 
 
-class Damaged(sqlite3.DatabaseError):
-    """A file that SQLite opens and that does not hold together."""
-
-
-def check(database: sqlite3.Connection) -> str:
-    """What is wrong with the file; empty where nothing is."""
-    (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    return "" if answer == "ok" else " ".join(str(answer).split())
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the content of the file is wrong, rather than its place or the disk."""
-    return isinstance(error, Damaged) or _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
 def is_journal(path: Path) -> bool:
     """Whether a damaged file was a journal, as far as can be seen, and not another file that was named by mistake."""
     head = path.read_bytes()[: 1 << 16]
     return head.startswith(b"SQLite format 3") or b"CREATE TABLE events" in head or not any(head[:16])
-
-
-def explained(error: Exception) -> str:
-    """Why the journal cannot be written, and what helps."""
-    if isinstance(error, OSError):
-        return f"({error.strerror}); check the folder and its permissions"
-    advice = {
-        sqlite3.SQLITE_BUSY: "another program is writing to it: end that",
-        sqlite3.SQLITE_LOCKED: "another program is writing to it: end that",
-        sqlite3.SQLITE_FULL: "free space",
-        sqlite3.SQLITE_CANTOPEN: "check the folder and its permissions",
-        sqlite3.SQLITE_READONLY: "check its permissions",
-        sqlite3.SQLITE_PERM: "check its permissions",
-        sqlite3.SQLITE_IOERR: "check the disk, and free space",
-    }
-    return f"({error}); {advice.get(_code(error) or 0, 'name another file')}"
-
-
-def _code(error: Exception) -> int | None:
-    """SQLite's primary result code."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
 
 
 def open_journal(context: SinkContext) -> Sink:

@@ -1,0 +1,47 @@
+"""What is wrong with a SQLite file, and what helps."""
+
+from __future__ import annotations
+
+import sqlite3
+
+
+class Damaged(sqlite3.DatabaseError):
+    """A file that SQLite opens and that does not hold together."""
+
+
+def check(database: sqlite3.Connection) -> str:
+    """What is wrong with the file; empty where nothing is."""
+    (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    return "" if answer == "ok" else " ".join(str(answer).split())
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the content of the file is wrong, rather than its place or the disk."""
+    return isinstance(error, Damaged) or _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def is_held(error: Exception) -> bool:
+    """Whether another program holds the file."""
+    return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def explained(error: Exception) -> str:
+    """Why a file cannot be written, and what helps."""
+    if isinstance(error, OSError):
+        return f"({error.strerror}); check the folder and its permissions"
+    advice = {
+        sqlite3.SQLITE_BUSY: "another program is writing to it: end that",
+        sqlite3.SQLITE_LOCKED: "another program is writing to it: end that",
+        sqlite3.SQLITE_FULL: "free space",
+        sqlite3.SQLITE_CANTOPEN: "check the folder and its permissions",
+        sqlite3.SQLITE_READONLY: "check its permissions",
+        sqlite3.SQLITE_PERM: "check its permissions",
+        sqlite3.SQLITE_IOERR: "check the disk, and free space",
+    }
+    return f"({error}); {advice.get(_code(error) or 0, 'name another file')}"
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary result code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
