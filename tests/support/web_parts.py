@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,10 @@ from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap_bench.live.chromium import chromium
 
 Value = TypeVar("Value")
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers in lower case and body of an answer."""
 PATIENCE = 20.0
+STARTED = time.time()
 
 
 @contextmanager
@@ -91,8 +95,8 @@ def media(browser: Chrome, **features: str) -> None:
 def change(
     kind: Kind, number: int, said: str, *, start: float = 0.0, began: float | None = None, source: str = "the test"
 ) -> Change:
-    """An event that began now, unless `began` (Unix time) says otherwise."""
-    began = time.time() if began is None else began
+    """An event that began when the tests did, in the order of numbers, unless `began` (Unix time) says otherwise."""
+    began = STARTED + number / 100 if began is None else began
     return Change(
         kind, Event(number, start, start + 3.5, began, began + 3.5, said, -0.45, -12.3, 2, kind != "end", source)
     )
@@ -114,3 +118,24 @@ def status(**more: Any) -> StatusSnapshot:
             **more,
         }
     )
+
+
+class Visitor:
+    """Asks a server as a browser would, header by header."""
+
+    def __init__(self, port: int, host: str | None = None) -> None:
+        self.port, self.host = port, host or f"127.0.0.1:{port}"
+        self.origin = f"http://{self.host}"
+
+    def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str | None) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent: dict[str, str | None] = {"Host": self.host}
+        if method == "POST":
+            sent |= {"Origin": self.origin, "Content-Type": "application/octet-stream"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {name: value for name, value in sent.items() if value is not None})
+        answer = connection.getresponse()
+        headers_received = {name.lower(): value for name, value in answer.getheaders()}
+        body_received = answer.read()
+        connection.close()
+        return answer.status, headers_received, body_received

@@ -104,7 +104,7 @@ def shoot(browser: Chrome, file: Path, size: tuple[int, int, float], scheme: str
 def sound_seconds(browser: Chrome) -> float:
     """Seconds of sound that the page shows as heard, below a minute."""
     text = evaluate(browser, "return document.getElementById('figures').textContent")
-    match = re.search(r"Heard([\d.]+) s", text)
+    match = re.search(r"listened for([\d.]+) s", text)
     return float(match[1]) if match else 0.0
 
 

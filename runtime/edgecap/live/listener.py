@@ -61,7 +61,7 @@ class Listener:
     ) -> None:
         """Several streams share a `worker` and the `ids` of events, and have a `number` each.
 
-        While `followed` is true, steps bring log-mel frames and come quickly. `describe` stands in for the model in
+        While `followed` is true, steps come quickly. `describe` stands in for the model in
         tests of timing. Raises ValueError for a wrong window or hop.
         """
         captioner.check_windows(window=settings.window, hop=settings.hop)
@@ -163,7 +163,7 @@ class Listener:
         self._mailbox.empty()
 
     def _take(self, chunk: Chunk) -> LogMel | None:
-        """New sound into the ring, the meter and the gate; the new log-mel frames where someone follows."""
+        """New sound into the ring, the meter and the gate; the new log-mel frames."""
         lost, stalled = chunk.lost, None
         if chunk.samples.size:
             stalled = self._liveness.samples(chunk.samples.size / self._rate)
@@ -187,7 +187,7 @@ class Listener:
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):
             self._gate_block(level, self.heard - behind * LEVEL_BLOCK_SECONDS)
         self._liveness.constant(self._meter.flat_seconds)
-        return self._mel.newest(count) if count and self._followed() else None
+        return self._mel.newest(count) if count else None
 
     def _gate_block(self, level: float, end: float) -> None:
         """Pass one block of level `level`, which ended at `end`, through the gate."""

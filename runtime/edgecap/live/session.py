@@ -126,7 +126,7 @@ class ListenSession:
 
     def _followed(self) -> bool:
         """Whether a sink follows the sound now."""
-        return any(sink.wants_frames for sink in self._sinks)
+        return any(sink.followed for sink in self._sinks)
 
     def _dispatch(self, step: StreamStep) -> list[Change]:
         """Give a step to the sinks; its changes, whose events name their rules."""

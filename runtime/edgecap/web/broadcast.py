@@ -86,10 +86,10 @@ class Broadcast:
             return frozenset(self._watchers)
 
     def publish(self, make: Callable[[], bytes], *, keep: bool = False) -> None:
-        """Send what `make` returns to all; it is called under the lock, so that no greeting is made meanwhile."""
+        """Send what `make` returns to all, if anything; it is called under the lock: no greeting is made meanwhile."""
         with self._lock:
             message = make()
-            for watcher in self._watchers:
+            for watcher in self._watchers if message else ():
                 watcher.put(message, keep=keep)
 
     def join(self, greeting: Callable[[], bytes]) -> Watcher | None:

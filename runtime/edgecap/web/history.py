@@ -1,28 +1,33 @@
-"""Past events: the newest in memory, for browsers that connect or reconnect, and a journal's, to search."""
+"""The newest events in memory, for browsers that connect or reconnect, and to search where there is no journal."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-import time
-from collections import OrderedDict
-from dataclasses import replace
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from edgecap.errors import OutputError
 from edgecap.live.events.event import Event
+from edgecap.web.search import Query
 
 MOST_EVENTS = 1000
 """Held in memory: some 500 bytes each."""
-MOST_RESULTS = 50
-MOST_WORDS = 8
-SEARCH_SECONDS = 3.0
-"""Time that a search of a journal may take."""
 
 Document = dict[str, Any]
-"""An event as `Event.document` writes it."""
+"""An event as `Event.document` writes it, with `sound`, the name of the file with its sound, or ""."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    number: int
+    """Of the last change."""
+    event: Event
+    sound: str
+
+    def document(self) -> Document:
+        return self.event.document(sound=self.sound)
 
 
 class History:
@@ -32,73 +37,54 @@ class History:
         self.number = 0
         """Of the last change."""
         self._most, self._forgotten = most, 0
-        self._events: OrderedDict[int, tuple[int, Event]] = OrderedDict()
+        self._events: OrderedDict[int, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def record(self, event: Event) -> int:
-        """Store the newest state of an event; the number of this change."""
+    def record(self, event: Event, sound: str = "") -> int:
+        """Store the newest state of an event, and the name of the file with its sound; the number of this change."""
         with self._lock:
             self.number += 1
-            self._events[event.id] = (self.number, event)
+            self._events[event.id] = _Entry(self.number, event, sound)
             if len(self._events) > self._most:
-                number, _ = self._events.popitem(last=False)[1]
-                self._forgotten = max(self._forgotten, number)
+                self._forgotten = max(self._forgotten, self._events.popitem(last=False)[1].number)
             return self.number
 
     def shift(self, seconds: float) -> None:
         """Date all events so many seconds later."""
         with self._lock:
-            for key, (number, event) in self._events.items():
-                self._events[key] = (number, replace(event, began=event.began + seconds, ended=event.ended + seconds))
+            for key, entry in self._events.items():
+                event = entry.event
+                dated = replace(event, began=event.began + seconds, ended=event.ended + seconds)
+                self._events[key] = replace(entry, event=dated)
 
     def since(self, number: int) -> list[Document] | None:
         """Events that changed after a change, oldest first; None where some of them are no longer held."""
         if number < self._forgotten:
             return None
-        return [event.document() for changed, event in self._held() if changed > number]
+        return [entry.document() for entry in self._held() if entry.number > number]
 
-    def newest(self, most: int) -> list[Document]:
+    def latest(self, most: int) -> list[Document]:
         """The newest events, oldest first."""
-        return [event.document() for _, event in self._held()[-most:]]
+        return [entry.document() for entry in self._held()[-most:]]
 
-    def search(self, words: list[str], before: float) -> list[Document]:
-        """Events begun before a Unix time whose text has all the words, in any case; newest first."""
-        matching = (
-            event
-            for _, event in reversed(self._held())
-            if event.began < before and all(word in event.text.lower() for word in words)
-        )
-        return [event.document() for event in islice(matching, MOST_RESULTS)]
+    def newest(self, query: Query, most: int) -> list[Event]:
+        """As `EventStore.newest`."""
+        return list(islice(filter(query.matches, (entry.event for entry in reversed(self._held()))), most))
 
-    def _held(self) -> list[tuple[int, Event]]:
+    def next(self, query: Query, most: int, after: Event | None) -> list[Event]:
+        """As `EventStore.next`."""
+        least = 0 if after is None else after.id
+        return list(islice((e.event for e in self._held() if e.event.id > least and query.matches(e.event)), most))
+
+    def days(self, query: Query) -> list[tuple[str, int]]:
+        """As `EventStore.days`."""
+        began = (entry.event.began for entry in self._held() if query.matches(entry.event))
+        return sorted(Counter(datetime.fromtimestamp(time).date().isoformat() for time in began).items(), reverse=True)
+
+    def sources(self) -> list[str]:
+        """As `EventStore.sources`."""
+        return sorted({entry.event.source for entry in self._held()})
+
+    def _held(self) -> list[_Entry]:
         with self._lock:
             return list(self._events.values())
-
-
-def search_journal(path: str, words: list[str], before: float) -> list[Document]:
-    """As `History.search`, over all events of a journal, which is opened read-only. Raises OutputError."""
-    condition = " AND ".join(["began < ?", *["text LIKE ? ESCAPE '\\'"] * len(words)])
-    patterns = ["%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%" for word in words]
-    deadline = time.monotonic() + SEARCH_SECONDS
-    try:
-        database = sqlite3.connect(Path(path).expanduser().resolve().as_uri() + "?mode=ro", uri=True, timeout=1.0)
-        try:
-            database.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
-            rows = database.execute(
-                "SELECT id, start, stop, began, ended, text, score, level_dbfs, updates, open, source FROM events "
-                f"WHERE {condition} ORDER BY began DESC LIMIT ?",
-                (before, *patterns, MOST_RESULTS),
-            ).fetchall()
-        finally:
-            database.close()
-    except sqlite3.Error as error:
-        raise OutputError(f"the journal {path} cannot be searched ({error}); try again") from error
-    return [
-        Event(number, start, stop, began, ended, text, score, level, updates, bool(still_open), source).document()
-        for number, start, stop, began, ended, text, score, level, updates, still_open, source in rows
-    ]
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a search, in lower case."""
-    return text.lower().split()[:MOST_WORDS]

@@ -2,8 +2,9 @@
 
 GET  /about    version, model, window, size of the spectrogram
 GET  /events   Server-Sent Events: hello, change, status, sound, bye
-GET  /past     ?words=&before=: past events, newest first, from the journal where there is one
 POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
+
+What it answers about past events is in `edgecap.web.past`.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ import json
 import re
 import secrets
 import time
-from base64 import b64encode
 from collections.abc import Callable
 from http import HTTPStatus
 
 from edgecap._version import __version__
 from edgecap.captioner import Captioner
-from edgecap.errors import OutputError
 from edgecap.live.config.listen_config import ListenConfig
-from edgecap.live.events.event import Change
+from edgecap.live.events.event import Change, iso
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.types import LogMel, Notify
 from edgecap.util.parsing import parse_address
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.broadcast import Broadcast, message
-from edgecap.web.history import History, search_journal, words_of
+from edgecap.web.history import History
+from edgecap.web.past import PastEvents
+from edgecap.web.picture import SourcePicture
+from edgecap.web.search import JournalReader
 from edgecap.web.server import Exchange, Route, WebServer
 from edgecap.web.spectrum import Spectrum
 from edgecap.web.uploads import Uploads
@@ -42,36 +44,35 @@ MOST_GREETED = 100
 """Events that a browser gets when it connects."""
 
 
-class _Picture:
-    """The spectrogram of one source, and when it and its status are due."""
-
-    def __init__(self, spectrum: Spectrum) -> None:
-        self.spectrum = spectrum
-        self.sound_due = self.status_at = float("-inf")
-        self.shown: tuple[object, ...] = ()
-
-
 class LivePage(Sink):
     """Serves the page and sends it events, status and sound. Slow browsers cannot hold up the listener."""
 
     def __init__(
-        self, config: ListenConfig, captioner: Captioner, notify: Notify, *, clock: Callable[[], float] = time.monotonic
+        self,
+        config: ListenConfig,
+        captioner: Captioner,
+        notify: Notify,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Serve at `config.web.address`. Raises ConfigError, OutputError where the port is taken."""
         assert config.web.address is not None
         host, port = parse_address(config.web.address)
-        self._config, self._captioner, self._clock = config, captioner, clock
+        self._captioner, self._clock, self._wall = captioner, clock, wall
         self._start = secrets.token_hex(4)
         self.broadcast = Broadcast()
-        """The browsers. Its lock guards `_statuses` too, which requests read: see `Broadcast.publish`."""
+        """The browsers. Its lock guards what requests read of the two below too: see `Broadcast.publish`."""
         self._statuses: dict[str, dict[str, object]] = {}
+        self._pictures: dict[str, SourcePicture] = {}
         self._history = History()
-        self._pictures: dict[str, _Picture] = {}
         self._names: dict[int, str] = {}
+        journal = config.output.journal
+        self._past = PastEvents(JournalReader(journal) if journal else self._history, config.output.keep_audio)
         routes: dict[tuple[str, str], Route] = {
+            **self._past.routes,
             ("GET", "/about"): self._about,
             ("GET", "/events"): self._events,
-            ("GET", "/past"): self._past,
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
         self._server = WebServer(
@@ -86,17 +87,21 @@ class LivePage(Sink):
         """Where the page is, with the token where one is needed."""
         return self._server.url_with_token
 
+    wants_frames = True  # a browser that comes gets the last half minute
+
     @property
-    def wants_frames(self) -> bool:
+    def followed(self) -> bool:
         """While a browser is connected."""
         return self.broadcast.watched
 
     def on_event(self, change: Change) -> None:
         """Send it to the browsers."""
 
+        sound = "" if change.kind != "end" else self._past.sound_of(change.event)
+
         def make() -> bytes:
-            number = self._history.record(change.event)
-            return message("change", _json(change.event.document()), f"{self._start}-{number}")
+            number = self._history.record(change.event, sound)
+            return message("change", _json(change.event.document(sound=sound)), f"{self._start}-{number}")
 
         self.broadcast.publish(make, keep=True)
 
@@ -105,6 +110,8 @@ class LivePage(Sink):
 
         def make() -> bytes:
             self._history.shift(seconds)
+            for picture in self._pictures.values():
+                picture.since += seconds
             return self._hello(None)
 
         self.broadcast.publish(make, keep=True)
@@ -115,50 +122,43 @@ class LivePage(Sink):
 
     def on_status(self, status: StatusSnapshot) -> None:
         """Send it once a second and when it changes; send the spectrogram 30 times a second."""
+        self.broadcast.publish(lambda: self._status(status))
+        self.broadcast.publish(lambda: self._sound(status))
+
+    def _status(self, status: StatusSnapshot) -> bytes:
+        """What browsers get of a status, if it is time to. Called under the lock of `broadcast`, as `_hello` is."""
         name = self._names.setdefault(status.number, status.source)
         if name != status.source:  # a microphone's own name is known when it is open
             self._pictures.pop(name, None)
+            self._statuses.pop(name, None)
             self._names[status.number] = status.source
         picture, now = self._picture(status.source), self._clock()
+        picture.look(status, self._wall())
         shown = (status.gate_open, status.fault, status.text, status.hop, status.throttled)
-        if shown != picture.shown or now - picture.status_at >= STATUS_SECONDS:
-            picture.shown, picture.status_at = shown, now
+        if shown == picture.shown and now - picture.status_at < STATUS_SECONDS:
+            return b""
+        picture.shown, picture.status_at = shown, now
+        self._statuses[status.source] = status_document(status) | {"since": iso(picture.since)}
+        return message("status", _json(self._statuses[status.source]))
 
-            def make() -> bytes:
-                if name != status.source:
-                    self._statuses.pop(name, None)
-                self._statuses[status.source] = status_document(status)
-                return message("status", _json(self._statuses[status.source]))
-
-            self.broadcast.publish(make)
-        if not self.wants_frames:
-            picture.spectrum.clear()
-        elif now >= picture.sound_due:
-            self._publish_sound(picture, status, now)
+    def _sound(self, status: StatusSnapshot) -> bytes:
+        """The columns that became complete, if it is time to."""
+        picture, now = self._picture(status.source), self._clock()
+        sound = picture.take(status) if now >= picture.sound_due else None
+        if sound is None:
+            return b""
+        # From when it was due, not from now: one that comes a little late must not make the next one late too.
+        picture.sound_due = max(picture.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
+        return message("sound", _json(sound))
 
     def close(self) -> None:
         """Say goodbye to the browsers and release the port."""
         self.broadcast.close(message("bye", "{}"), FAREWELL_SECONDS)
         self._server.close()
 
-    def _publish_sound(self, picture: _Picture, status: StatusSnapshot, now: float) -> None:
-        """Send the columns that became complete."""
-        columns = picture.spectrum.take()
-        if not columns:
-            return
-        # From when it was due, not from now: one that comes a little late must not make the next one late too.
-        picture.sound_due = max(picture.sound_due + SOUND_SECONDS, now - SOUND_SECONDS)
-        sound = {
-            "source": status.source,
-            "at": round(status.heard, 3),
-            "level": round(status.level, 1),
-            "columns": b64encode(columns).decode(),
-        }
-        self.broadcast.publish(lambda: message("sound", _json(sound)))
-
-    def _picture(self, source: str) -> _Picture:
+    def _picture(self, source: str) -> SourcePicture:
         if source not in self._pictures:
-            self._pictures[source] = _Picture(Spectrum(self._captioner.manifest.front_end))
+            self._pictures[source] = SourcePicture(self._captioner.manifest.front_end)
         return self._pictures[source]
 
     def _about(self, exchange: Exchange) -> None:
@@ -185,32 +185,17 @@ class LivePage(Sink):
             self.broadcast.leave(watcher)
 
     def _hello(self, seen: int | None) -> bytes:
-        """A browser's first message: events since change number `seen`, or the newest; and each source's status.
+        """A browser's first message: events since change number `seen`, or the newest; each source's status and sound.
 
         One that was away for longer than events are held begins anew, and requests older ones when it shows them.
         Called under the lock of `broadcast`.
         """
         missed = None if seen is None else self._history.since(seen)
         anew = missed is None
-        missed = self._history.newest(MOST_GREETED) if missed is None else missed
-        hello = {"anew": anew, "events": missed, "status": [*self._statuses.values()]}
+        missed = self._history.latest(MOST_GREETED) if missed is None else missed
+        sounds = [picture.held(source) for source, picture in list(self._pictures.items())]
+        hello = {"anew": anew, "events": missed, "status": [*self._statuses.values()], "sounds": sounds}
         return message("hello", _json(hello), f"{self._start}-{self._history.number}")
-
-    def _past(self, exchange: Exchange) -> None:
-        """GET /past."""
-        words = words_of(exchange.query.get("words", ""))
-        try:
-            before = float(exchange.query.get("before", "inf"))
-        except ValueError:
-            exchange.refuse(HTTPStatus.BAD_REQUEST, "before must be a Unix time")
-            return
-        try:
-            journal = self._config.output.journal
-            events = search_journal(journal, words, before) if journal else self._history.search(words, before)
-        except OutputError as error:
-            exchange.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), Retry_After="5")
-            return
-        exchange.reply_json({"events": events})
 
 
 def open_page(context: SinkContext) -> Sink:

@@ -44,7 +44,7 @@ MOST_FIELDS = 20
 STREAM_BUFFER = 32_768
 """Bytes of a stream that the system buffers for a slow browser; the rest waits here, where old data is dropped."""
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 HEADERS = {
@@ -125,6 +125,10 @@ class Exchange(BaseHTTPRequestHandler):
     def refuse(self, status: HTTPStatus, reason: str, **headers: str) -> None:
         """Send an error with its reason in one line."""
         self.reply_json({"error": reason}, status, **headers)
+
+    def try_later(self, error: Exception) -> None:
+        """Send an error that may be over soon."""
+        self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), Retry_After="5")
 
     def discard(self, length: int) -> None:
         """Read `length` bytes of a refused body, for a while: a browser reads the answer only after it has sent all."""

@@ -6,9 +6,8 @@ import http.client
 import io
 import json
 import socket
-import sqlite3
 import threading
-import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -22,11 +21,9 @@ from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError, MissingDependencyError, OutputError
 from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
-from edgecap.live.events.event import Event
 from edgecap.live.listener import FOLLOWED_POLL, IDLE_POLL, Listener
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.worker import CaptionWorker
-from edgecap.live.sinks.journal import Journal
 from edgecap.types import LogMel
 from edgecap.web import server as web_server
 from edgecap.web import uploads
@@ -35,38 +32,15 @@ from edgecap.web.broadcast import MOST_KEPT, MOST_PASSING, Broadcast, Watcher
 from edgecap.web.demo import Demo
 from edgecap.web.history import History
 from edgecap.web.page import LivePage
+from edgecap.web.picture import HELD_SECONDS, SourcePicture
 from edgecap.web.server import MOST_REQUESTS
 from edgecap.web.spectrum import HIGHEST_DB, LOWEST_DB, Spectrum
 from support.live_parts import FedSource, Messages, ignore, notifier, says
 from support.signals import RATE, noise
-from support.web_parts import change, status, until
+from support.web_parts import Visitor, change, status, until
 
 TOKEN = "correct-horse-battery"
-Answer = tuple[int, dict[str, str], bytes]
-
-
 Serve = Callable[..., "tuple[LivePage, Visitor]"]
-
-
-class Visitor:
-    """Asks a server as a browser would, header by header."""
-
-    def __init__(self, port: int, host: str | None = None) -> None:
-        self.port, self.host = port, host or f"127.0.0.1:{port}"
-        self.origin = f"http://{self.host}"
-
-    def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str | None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        sent: dict[str, str | None] = {"Host": self.host}
-        if method == "POST":
-            sent |= {"Origin": self.origin, "Content-Type": "application/octet-stream"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, {name: value for name, value in sent.items() if value is not None})
-        answer = connection.getresponse()
-        headers_received = {name.lower(): value for name, value in answer.getheaders()}
-        body_received = answer.read()
-        connection.close()
-        return answer.status, headers_received, body_received
 
 
 def config(journal: Path | None = None, **web: Any) -> ListenConfig:
@@ -497,17 +471,17 @@ def test_events_are_dated_anew_when_the_clock_is_set(serve: Serve) -> None:
     follower.close()
 
 
-def test_the_sound_is_told_at_most_thirty_times_a_second_and_only_while_someone_watches(
+def test_the_sound_is_told_at_most_thirty_times_a_second_to_who_watches(
     captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
     page = LivePage(config(), captioner, ignore, clock=lambda: now[0])
     frames = np.full((1, 64), -20.0, np.float32)
     try:
-        assert not page.wants_frames
+        assert not page.followed
         follower = Follower(page._server.port)
         follower.next("hello")
-        assert until(lambda: page.wants_frames)
+        assert until(lambda: page.followed)
         (watcher,) = page.broadcast.watchers
         sent: list[bytes] = []
         monkeypatch.setattr(watcher, "put", lambda message, keep: sent.append(message))
@@ -523,7 +497,7 @@ def test_the_sound_is_told_at_most_thirty_times_a_second_and_only_while_someone_
         page.close()
 
 
-def test_a_followed_listener_brings_each_frame_once_and_steps_more_often(captioner: Captioner) -> None:
+def test_a_listener_brings_each_frame_once_and_steps_more_often_while_it_is_followed(captioner: Captioner) -> None:
     source, sound, followed = FedSource(), noise(6), False
     frames: list[LogMel] = []
     with CaptionWorker() as worker:
@@ -534,13 +508,12 @@ def test_a_followed_listener_brings_each_frame_once_and_steps_more_often(caption
             followed = 20 <= tenth < 40
             source.feed(sound[tenth * RATE // 10 : (tenth + 1) * RATE // 10])
             step = listener.step()
-            assert (step.frames is not None) == followed
-            if step.frames is not None:
-                frames.append(step.frames)
+            assert step.frames is not None
+            frames.append(step.frames)
             assert listener.patience <= (FOLLOWED_POLL if followed else IDLE_POLL)
         listener.close()
-    expected = log_mel(sound, FrontEnd()).T[199:399]  # a frame is complete when its last sample has come
-    assert np.allclose(np.concatenate(frames), expected, atol=0.01)
+    brought = np.concatenate(frames)  # a frame is complete when its last sample has come
+    assert np.allclose(brought[199:399], log_mel(sound, FrontEnd()).T[199:399], atol=0.01)
 
 
 def test_columns_are_the_frames_already_computed_as_coarse_bytes() -> None:
@@ -562,6 +535,39 @@ def test_columns_are_the_frames_already_computed_as_coarse_bytes() -> None:
     decibel = Spectrum(FrontEnd())
     decibel.push(np.zeros((3, 64), np.float32))
     assert natural.take() == decibel.take()
+
+
+def test_a_source_holds_its_last_half_minute_and_what_was_lost_is_a_gap() -> None:
+    picture, seconds, bands = SourcePicture(FrontEnd()), 0.0, 64
+
+    def play(tenths: int) -> None:
+        nonlocal seconds
+        for _ in range(tenths):
+            seconds += 0.12
+            picture.spectrum.push(np.full((12, bands), 40.0, np.float32))
+            picture.take(status(heard=seconds, level=-42.4))
+
+    play(500)  # a minute
+    held = picture.held("the test")
+    columns, levels = (b64decode(str(held[name])) for name in ("columns", "levels"))
+    assert len(columns) == len(levels) * bands == round(HELD_SECONDS / 0.03) * bands
+    assert (set(columns), set(levels)) == ({255}, {42})
+    assert held["at"] == pytest.approx(seconds, abs=0.03)
+    seconds += 3.0  # of which nothing came
+    play(10)
+    levels = b64decode(str(picture.held("the test")["levels"]))
+    assert levels == bytes([42] * (len(levels) - 140) + [255] * 100 + [42] * 40)
+
+
+def test_a_browser_that_comes_gets_at_most_a_hundred_kilobytes_a_source(serve: Serve) -> None:
+    page, ask = serve()
+    for step in range(400):
+        page.on_frames("the test", np.zeros((12, 64), np.float32))
+        page.on_status(status(heard=(step + 1) * 0.12))
+    follower = Follower(ask.port)
+    (sound,) = follower.next("hello")[2]["sounds"]
+    assert 60_000 < len(json.dumps(sound)) < 100_000
+    follower.close()
 
 
 def test_a_slow_browser_loses_sound_and_no_event() -> None:
@@ -752,71 +758,3 @@ def test_the_demo_captions_and_has_no_events(captioner: Captioner) -> None:
         assert json.loads(ask("GET", "/about")[2])["live"] is False
         assert ask("GET", "/events")[0] == 404
         assert len(json.loads(ask("POST", "/caption", wav())[2])["beams"]) == 2
-
-
-def past(ask: Visitor, query: str = "") -> list[str]:
-    code, _, body = ask("GET", f"/past?{query}")
-    assert code == 200, body
-    return [event["text"] for event in json.loads(body)["events"]]
-
-
-@pytest.mark.parametrize("kept", [False, True], ids=["memory", "journal"])
-def test_past_events_are_found_by_their_words_newest_first(serve: Serve, tmp_path: Path, kept: bool) -> None:
-    path = tmp_path / "events.db" if kept else None
-    sinks = [Journal(str(path), "30d", ignore, model="tiny")] if path else []
-    page, ask = serve(path)
-    now = time.time()
-    for number, said in enumerate(("A dog barks", "rain falls on 50% of the roof", "a dog_barks \\ twice", "cat")):
-        for sink in (*sinks, page):
-            sink.on_event(change("begin", number, said, began=now - 100 + number, source="USB"))
-    assert past(ask) == ["cat", "a dog_barks \\ twice", "rain falls on 50% of the roof", "A dog barks"]
-    assert past(ask, "words=DOG+barks") == ["a dog_barks \\ twice", "A dog barks"]
-    assert past(ask, "words=dog_barks") == ["a dog_barks \\ twice"]
-    assert past(ask, "words=50%25") == ["rain falls on 50% of the roof"]
-    assert past(ask, "words=%5C") == ["a dog_barks \\ twice"]
-    assert past(ask, f"words=dog&before={now - 99.5}") == ["A dog barks"]
-    assert past(ask, "words='%20OR%201=1%20--") == []
-    assert ask("GET", "/past?before=yesterday")[0] == 400
-    event = json.loads(ask("GET", "/past?words=cat")[2])["events"][0]
-    assert event | {"id": 0} == change("begin", 0, "cat", began=now - 97, source="USB").event.document()
-    for sink in sinks:
-        sink.close()
-
-
-def test_events_of_earlier_runs_are_found_in_the_journal(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    journal = Journal(str(path), "30d", ignore, model="tiny")
-    journal.on_event(change("begin", 1, "an owl hoots"))
-    journal.close()
-    _, ask = serve(path)
-    assert past(ask, "words=owl") == ["an owl hoots"]
-
-
-def test_a_journal_that_cannot_be_searched_is_told_and_is_not_made(serve: Serve, tmp_path: Path) -> None:
-    _, ask = serve(tmp_path / "missing.db")
-    code, _, body = ask("GET", "/past?words=dog")
-    assert code == 503
-    assert "cannot be searched" in json.loads(body)["error"]
-    assert not (tmp_path / "missing.db").exists()
-
-
-def test_a_search_never_writes_to_the_journal(tmp_path: Path) -> None:
-    from edgecap.web.history import search_journal
-
-    path = tmp_path / "events.db"
-    database = sqlite3.connect(path)
-    database.execute("CREATE TABLE other (x)")
-    database.close()
-    before = path.read_bytes()
-    with pytest.raises(OutputError):
-        search_journal(str(path), ["dog"], float("inf"))
-    assert path.read_bytes() == before
-
-
-def test_memory_holds_the_newest_events_only() -> None:
-    history = History(most=3)
-    for number in range(5):
-        history.record(Event(number, 0, 1, number, number, f"event {number}", -0.5, -20.0, 0, True))
-    assert [document["id"] for document in history.newest(10)] == [2, 3, 4]
-    assert [document["id"] for document in history.search([], float("inf"))] == [4, 3, 2]
-    assert [document["id"] for document in history.since(4) or []] == [4]

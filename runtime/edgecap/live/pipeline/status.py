@@ -89,4 +89,4 @@ class StreamStep:
     samples: Waveform = field(default_factory=lambda: NOTHING)
     """New sound, shape (n,) at the model's rate, which ends at `status.heard`."""
     frames: LogMel | None = None
-    """Log-mel frames that became complete, shape (n, n_mels), each once; None unless someone follows the sound."""
+    """Log-mel frames that became complete, shape (n, n_mels), each once; None where there are none."""

@@ -25,10 +25,12 @@ class Sink:
     """
 
     @property
-    def wants_frames(self) -> bool:
-        """Whether someone follows the sound now: then `on_frames` is called and steps come 30 times a second."""
+    def followed(self) -> bool:
+        """Whether someone follows the sound now: then steps come 30 times a second."""
         return False
 
+    wants_frames = False
+    """Whether `on_frames` is called."""
     wants_audio = False
     """Whether `on_audio` is called."""
     fatal: tuple[type[Exception], ...] = ()

@@ -13,7 +13,7 @@ import io
 import os
 import stat
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
 
@@ -162,13 +162,14 @@ def vtt(path: str, notify: Notify, *, named: bool = False) -> TextFile:
 
 def table(path: str, notify: Notify) -> TextFile:
     """Comma-separated values with a header; rows are appended."""
+    return TextFile(path, csv_row, notify, header=csv_line(COLUMNS), append=True)
 
-    def row(event: Event) -> str:
-        times = [iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}"]
-        scores = [f"{event.score:.4f}", f"{event.level_dbfs:.1f}"]
-        return _csv([*times, cell(event.text), *scores, event.updates, cell(event.source)])
 
-    return TextFile(path, row, notify, header=_csv(COLUMNS), append=True)
+def csv_row(event: Event) -> str:
+    """A line of a table of events, with the `COLUMNS`."""
+    times = [iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}"]
+    scores = [f"{event.score:.4f}", f"{event.level_dbfs:.1f}"]
+    return csv_line([*times, cell(event.text), *scores, event.updates, cell(event.source)])
 
 
 def _escaped(text: str) -> str:
@@ -186,9 +187,10 @@ def _stamp(seconds: float, point: str) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
 
 
-def _csv(values: object) -> str:
+def csv_line(values: Iterable[object]) -> str:
+    """Values as a line of CSV."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)  # type: ignore[arg-type]
+    csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue()
 
 

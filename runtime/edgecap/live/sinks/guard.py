@@ -47,13 +47,18 @@ class GuardedSink(Sink):
         self._missed: set[int] = set()
 
     @property
-    def wants_frames(self) -> bool:
+    def followed(self) -> bool:
         """As the sink says."""
         try:
-            return self._sink is not None and self._sink.wants_frames
+            return self._sink is not None and self._sink.followed
         except Exception as error:
             self._put_aside(error)
             return False
+
+    @property
+    def wants_frames(self) -> bool:  # type: ignore[override] # a constant of the sink
+        """As the sink says."""
+        return self._sink is not None and self._sink.wants_frames
 
     @property
     def wants_audio(self) -> bool:  # type: ignore[override] # a constant of the sink

@@ -7,6 +7,7 @@ Only files with names that this module gives are deleted; nothing else in the fo
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -36,8 +37,20 @@ UNFINISHED_SECONDS = 3600.0
 NAME = re.compile(r"^\.?\d{8}T\d{6}-\d+-[0-9a-f]{8}\.flac(\.part)?$")
 
 
+def sound_name(event: Event) -> str:
+    """The file of an event: its time, its number and its key, as in 20261123T044000-7-1f2e3d4c.flac."""
+    stamp, key = sound_key(event)
+    return f"{stamp}-{event.id}-{key}.flac"
+
+
+def sound_key(event: Event) -> tuple[str, str]:
+    """What of the name depends on the event alone: a journal gives it another number."""
+    key = hashlib.blake2s(f"{event.start:.3f} {event.source}".encode(errors="replace"), digest_size=4).hexdigest()
+    return datetime.fromtimestamp(event.began).strftime("%Y%m%dT%H%M%S"), key
+
+
 class KeptAudio(Sink):
-    """A folder of FLAC files, named by time and event: 20261123T044000-7-1f2e3d4c.flac."""
+    """A folder of FLAC files, named by `sound_name`."""
 
     wants_audio = True
 
@@ -119,9 +132,7 @@ class KeptAudio(Sink):
         """Open the file of an event with the sound from a little before it on."""
         if event.source in self._files:
             self._files.pop(event.source).close()
-        stamp = datetime.fromtimestamp(event.began).strftime("%Y%m%dT%H%M%S")
-        name = f"{stamp}-{event.id}-{secrets.token_hex(4)}.flac"
-        self._files[event.source] = _File(self._folder, name, self._rate)
+        self._files[event.source] = _File(self._folder, sound_name(event), self._rate)
         for samples, end in self._held.get(event.source, ()):
             late = event.start - LEAD_IN - (end - samples.size / self._rate)
             self._add(event.source, samples[max(0, round(late * self._rate)) :])

@@ -13,10 +13,21 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Days and times are those of the machine that listens, wherever the browser is.
+const there = (iso) => new Date(iso.slice(0, 19));
+export const dayOf = (iso) => iso.slice(0, 10);
+export const timeOnly = (iso) => there(iso).toLocaleTimeString();
+
 export function timeOf(iso) {
-  const date = new Date(iso);
-  const today = date.toDateString() === new Date().toDateString();
-  return today ? date.toLocaleTimeString() : date.toLocaleString();
+  const date = there(iso);
+  return date.toDateString() === new Date().toDateString() ? date.toLocaleTimeString() : date.toLocaleString();
+}
+
+export function dayName(day) {
+  const date = new Date(`${day}T12:00:00`), today = new Date();
+  const year = date.getFullYear() === today.getFullYear() ? {} : { year: "numeric" };
+  const name = date.toLocaleDateString(undefined, { weekday: "long", day: "numeric", month: "long", ...year });
+  return date.toDateString() === today.toDateString() ? `Today, ${name}` : name;
 }
 
 export function span(seconds) {
@@ -27,8 +38,14 @@ export function span(seconds) {
 }
 
 export const minus = (text) => String(text).replace("-", "−");
+export const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+
+export function loudness(dbfs) {
+  return dbfs >= -1 ? "too loud" : dbfs >= -20 ? "loud" : dbfs >= -40 ? "medium" : dbfs >= -60 ? "soft" : "very soft";
+}
+
+export const percent = (score) => `${Math.round(100 * Math.exp(score))} %`;
 
 export function beams(list) {
-  return list.map((beam) => make("li", {},
-    make("span", { class: "score" }, minus(beam.score.toFixed(2))), beam.text));
+  return list.map((beam) => make("li", {}, make("span", { class: "score" }, percent(beam.score)), beam.text));
 }

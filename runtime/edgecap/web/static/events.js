@@ -1,141 +1,132 @@
-// The list of events: the newest on top, older ones on request, and a search that asks the server.
-import { byId, make, minus, show, span, timeOf } from "./dom.js";
+// The list of events, by day, the newest on top. It holds those that the filters let through: the server's, and new ones
+// as they come. An event is known by its beginning and its microphone, in memory and in a journal alike.
+import { byId, dayName, dayOf, make, many, show } from "./dom.js";
+import { Filters } from "./filters.js";
+import { row } from "./row.js";
 
-const TYPING = 250;
-const MOST = 500;
-const PAGE = 50;
+const MOST = 1000;
+const RECENT = 200;
 
 export class Events {
-  #newest = new Map();
-  #rows = new Map();
-  #older = [];
-  #results = null;
-  #timer = 0;
+  #filters = new Filters(() => this.#ask());
+  #recent = new Map();  // key → event, as the stream told; newer than what a journal says of it
+  #rows = new Map();    // key → { event, item }
+  #days = new Map();    // day → { section, count, list }
+  #counts = new Map();  // day → events, by the server's count
   #asked = 0;
-  #asking = false;
-  #unseen = false;  // whether the server has older events than those in the list
 
   constructor() {
-    byId("search").addEventListener("submit", (event) => { event.preventDefault(); this.#search(); });
-    byId("words").addEventListener("input", () => {
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#search(), TYPING);
-    });
-    byId("older").addEventListener("click", () => this.#more(true));
+    byId("older").addEventListener("click", () => this.#older());
   }
 
   clear() {
-    this.#newest.clear();
-    this.#older = [];
+    this.#recent.clear();
+    this.#empty();
   }
 
-  take(event) {
-    this.#newest.set(event.id, event);
-    if (this.#newest.size <= MOST) return;
-    const [id, oldest] = this.#newest.entries().next().value;
-    this.#newest.delete(id);
-    this.#rows.delete(id);
-    this.#older.unshift(oldest);
-    if (this.#older.length > MOST) { this.#older.pop(); this.#unseen = true; }
+  #empty() {
+    this.#rows.clear();
+    this.#days.clear();
+    byId("list").replaceChildren();
   }
 
   // Only the row that changed is replaced: a page may be open for weeks, on a phone.
-  change(event) {
-    this.take(event);
-    if (this.#results) return;
-    const fresh = row(event, []);
-    if (this.#rows.has(event.id)) this.#rows.get(event.id).replaceWith(fresh);
-    else byId("list").prepend(fresh);
-    this.#rows.set(event.id, fresh);
-    while (byId("list").children.length > 2 * MOST) byId("list").lastChild.remove();
-    byId("none").hidden = true;
-  }
-
-  greeted() {
-    if (this.#older.length === 0) this.#more(false);
-    this.draw();
-  }
-
-  draw() {
-    const words = this.#words();
-    const shown = this.#shown();
-    const rows = shown.map((event) => row(event, words));
-    byId("list").replaceChildren(...rows);
-    this.#rows = new Map(this.#results ? [] : shown.slice(0, this.#newest.size).map((event, i) => [event.id, rows[i]]));
-    byId("none").hidden = shown.length > 0 || this.#results !== null;
-  }
-
-  #shown() {
-    return this.#results ?? [...[...this.#newest.values()].reverse(), ...this.#older];
-  }
-
-  #words() {
-    return byId("words").value.toLowerCase().split(/\s+/).filter(Boolean);
-  }
-
-  async #search() {
-    clearTimeout(this.#timer);
-    const words = this.#words(), asked = ++this.#asked;
-    if (words.length === 0) {
-      this.#results = null;
-      show("found", "");
-      byId("older").hidden = !this.#unseen;
-      this.draw();
-      return;
+  take(event) {
+    const day = dayOf(event.began);
+    if (this.#filters.matches(event) && !this.#rows.has(key(event))) {
+      this.#counts.set(day, (this.#counts.get(day) ?? 0) + 1);
     }
-    const events = await past(words, null);
+    this.#remember(event);
+    this.#tidy();
+  }
+
+  async greeted(events) {
+    for (const event of events) this.#remember(event);
+    this.#tidy();
+    await this.#ask(false);
+  }
+
+  #remember(event) {
+    this.#recent.set(key(event), event);
+    if (this.#recent.size > RECENT) this.#recent.delete(this.#recent.keys().next().value);
+    this.#put(event);
+  }
+
+  #put(told) {
+    const event = this.#recent.get(key(told)) ?? told, known = this.#rows.get(key(event));
+    if (!this.#filters.matches(event) || (known && SHOWN.every((name) => known.event[name] === event[name]))) return;
+    const item = row(event, this.#filters.words);
+    if (known) known.item.replaceWith(item);
+    else this.#insert(event, item);
+    this.#rows.set(key(event), { event, item });
+  }
+
+  #insert(event, item) {
+    const { list } = this.#day(dayOf(event.began));
+    const began = (other) => other.querySelector("time").dateTime;
+    if (list.lastChild && began(list.lastChild) >= event.began) return list.append(item);
+    list.insertBefore(item, [...list.children].find((other) => began(other) < event.began) ?? null);
+  }
+
+  #day(day) {
+    if (!this.#days.has(day)) {
+      const count = make("span"), list = make("ol", { class: "list" });
+      const section = make("div", {}, make("h3", { class: "day" }, `${dayName(day)} `, count), list);
+      this.#days.set(day, { section, count, list });
+      const older = [...this.#days.keys()].filter((other) => other < day).sort().at(-1);
+      byId("list").insertBefore(section, older ? this.#days.get(older).section : null);
+    }
+    return this.#days.get(day);
+  }
+
+  #tidy() {
+    while (this.#rows.size > MOST) {
+      const oldest = [...this.#rows].reduce((a, b) => (b[1].event.began < a[1].event.began ? b : a));
+      oldest[1].item.remove();
+      this.#rows.delete(oldest[0]);
+      byId("older").hidden = false;
+    }
+    for (const [day, { section, count, list }] of this.#days) {
+      count.textContent = many(Math.max(list.children.length, this.#counts.get(day) ?? 0), "event");
+      if (list.children.length === 0) { section.remove(); this.#days.delete(day); }
+    }
+    byId("scroller").hidden = this.#rows.size === 0;
+    byId("none").hidden = this.#rows.size > 0 || this.#filters.active;
+  }
+
+  // Asks the server for the newest events, and how many there are on which day.
+  async #ask(anew = true) {
+    const asked = ++this.#asked, filters = this.#filters;
+    byId("export").href = `export?${filters.query()}`;
+    const [past, overview] = await Promise.all([get("past", filters.query()), get("overview", filters.query({ day: "" }))]);
     if (asked !== this.#asked) return;
-    this.#results = events ?? [];
-    const count = this.#results.length;
-    const what = words.join(" ");
-    const many = count === PAGE ? `The newest ${PAGE} events` : count > 1 ? `${count} events`
-      : count ? "1 event" : "No event";
-    show("found", events ? `${many} with “${what}”.` : "The search failed; try again.");
-    byId("older").hidden = count < PAGE;
-    this.draw();
+    if (anew) this.#empty();
+    this.#counts = new Map(overview?.days);
+    filters.offer(overview?.days ?? [], overview?.sources ?? []);
+    for (const event of [...this.#recent.values(), ...past?.events ?? []]) this.#put(event);
+    byId("older").hidden = !past?.more;
+    this.#tidy();
+    const total = filters.day ? this.#counts.get(filters.day) ?? 0 : [...this.#counts.values()].reduce((a, b) => a + b, 0);
+    const found = total === 0 ? "No event matches." : total === 1 ? "1 event matches." : `${total} events match.`;
+    show("found", past ? (filters.active ? found : "") : "The events cannot be searched now; try again.");
   }
 
-  async #more(wanted) {
-    if (this.#asking) return;
-    this.#asking = true;
-    const results = this.#results, into = results ?? this.#older, shown = this.#shown();
-    const events = await past(results ? this.#words() : [], shown.at(-1) ?? null) ?? [];
-    this.#asking = false;
-    into.push(...events);
-    if (!results) this.#unseen = events.length === PAGE;
-    if (results === this.#results) byId("older").hidden = events.length < PAGE;
-    this.draw();
-    if (!wanted) return;
-    show("found", events.length ? `${events.length} older events.` : "There are no older events.");
-    byId("list").children[shown.length]?.focus();
+  async #older() {
+    const asked = this.#asked, shown = [...this.#rows.values()].map((one) => one.event.began).sort();
+    const past = await get("past", this.#filters.query({ before: new Date(shown[0]).getTime() / 1000 }));
+    if (asked !== this.#asked) return;
+    for (const event of past?.events ?? []) this.#put(event);
+    this.#tidy();
+    byId("older").hidden = !past?.more;
+    show("found", past?.events.length ? `${many(past.events.length, "older event")}.` : "There are no older events.");
+    if (past?.events.length) this.#rows.get(key(past.events[0])).item.focus();
   }
 }
 
-async function past(words, last) {
-  const query = new URLSearchParams({ words: words.join(" ") });
-  if (last) query.set("before", new Date(last.began).getTime() / 1000);
-  const answer = await fetch(`past?${query}`).catch(() => null);
-  return answer?.ok ? (await answer.json()).events : null;
-}
+const SHOWN = ["text", "score", "level_dbfs", "ended", "open", "sound"];
+const key = (event) => `${event.began} ${event.source}`;
 
-function row(event, words) {
-  const level = minus(event.level_dbfs.toFixed(0)), score = minus(event.score.toFixed(2));
-  const more = [span(event.end - event.start), `${level} dBFS`, `score ${score}`, event.source];
-  return make("li", { class: event.open ? "open" : "ended", tabindex: "-1" },
-    make("time", { datetime: event.began }, timeOf(event.began)),
-    make("span", { class: "text" }, ...marked(event.text, words)),
-    make("span", { class: "more" }, more.filter(Boolean).join(" · ")));
-}
-
-function marked(text, words) {
-  const parts = [];
-  let rest = text;
-  while (rest) {
-    const places = words.map((word) => [rest.toLowerCase().indexOf(word), word.length]).filter(([at]) => at >= 0);
-    if (places.length === 0) break;
-    const [at, length] = places.reduce((a, b) => (b[0] < a[0] ? b : a));
-    parts.push(rest.slice(0, at), make("mark", {}, rest.slice(at, at + length)));
-    rest = rest.slice(at + length);
-  }
-  return [...parts, rest];
+async function get(path, query) {
+  const answer = await fetch(`${path}?${query}`).catch(() => null);
+  return answer?.ok ? answer.json() : null;
 }

@@ -4,6 +4,7 @@ import { Feed } from "./feed.js";
 import { Now } from "./now.js";
 import { Picture } from "./picture.js";
 import { Sounds } from "./sounds.js";
+import { Status } from "./status.js";
 import { show } from "./dom.js";
 
 const answer = await fetch("about");
@@ -14,18 +15,18 @@ show("model", `Model ${about.model} (${about.licence}), edgecap ${about.version}
 new Sounds();
 if (about.live) {
   for (const id of ["now", "picture", "events", "state"]) document.getElementById(id).hidden = false;
-  const events = new Events();
-  const now = new Now();
-  const picture = new Picture(about);
+  const events = new Events(), now = new Now(), picture = new Picture(about), state = new Status();
   new Feed({
     hello(data) {
-      if (data.anew) for (const part of [events, now, picture]) part.clear();
-      for (const event of data.events) { events.take(event); now.take(event); picture.take(event); }
-      for (const status of data.status) { now.status(status); picture.status(status); }
-      events.greeted();
+      if (data.anew) for (const part of [events, now, picture, state]) part.clear();
+      data.events.forEach((event, i, all) => { if (event.open || i === all.length - 1) now.take(event); });
+      for (const event of data.events) picture.take(event);
+      for (const status of data.status) for (const part of [now, picture, state]) part.status(status);
+      for (const sound of data.sounds) picture.fill(sound);
+      events.greeted(data.events);
     },
-    change(event) { events.change(event); now.take(event); picture.take(event); },
-    status(status) { now.status(status); picture.status(status); },
+    change(event) { for (const part of [events, now, picture]) part.take(event); },
+    status(status) { for (const part of [now, picture, state]) part.status(status); },
     sound(sound) { picture.sound(sound); },
   });
 } else {

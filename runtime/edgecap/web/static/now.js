@@ -1,57 +1,64 @@
-// The caption of the moment, and the figures of each source.
-import { beams, byId, make, minus, show, span, timeOf } from "./dom.js";
+// What is heard at this moment: a caption, quiet, or why nothing can be heard.
+import { beams, byId, loudness, percent, show, timeOf } from "./dom.js";
 
 export class Now {
-  #event = null;
+  #open = new Map();  // events that go on
+  #newest = null;
   #statuses = new Map();
 
   clear() {
-    this.#event = null;
+    this.#open.clear();
+    this.#newest = null;
     this.#statuses.clear();
   }
 
-  // The live region changes only with the text, so that a screen reader reads each caption once.
   take(event) {
-    if (this.#event && event.id < this.#event.id) return;
-    this.#event = event;
-    show("caption", this.#statuses.size > 1 ? `${event.source}: ${event.text}` : event.text);
-    byId("caption").classList.toggle("over", !event.open);
-    const end = event.open ? "" : ` until ${timeOf(event.ended)}`;
-    show("since", `since ${timeOf(event.began)}${end}, score ${minus(event.score.toFixed(2))}, `
-      + `${minus(event.level_dbfs.toFixed(0))} dBFS`);
+    if (event.open) this.#open.set(event.id, event);
+    else this.#open.delete(event.id);
+    if (!this.#newest || event.id >= this.#newest.id) this.#newest = event;
+    this.#draw();
   }
 
   status(status) {
     this.#statuses.set(status.number, status);
-    const statuses = [...this.#statuses.values()];
-    this.#warn("fault", statuses.filter((one) => one.fault).map((one) => `${one.source}: ${one.fault}`).join("; "));
-    this.#warn("kept", status.kept && `Sound is kept in ${status.kept}`);
-    const spoken = statuses.find((one) => one.source === this.#event?.source) ?? status;
-    byId("beams").replaceChildren(...beams(spoken.beams));
-    byId("figures").replaceChildren(...statuses.flatMap((one) => this.#figures(one, statuses.length > 1)));
+    this.#draw();
   }
 
-  #warn(id, text) {
+  // The live region changes only with the text, so that a screen reader reads each caption once.
+  #draw() {
+    const statuses = [...this.#statuses.values()];
+    const going = Math.max(0, ...this.#open.keys());
+    const event = this.#open.get(going) ?? this.#newest;
+    const calm = event?.open ? ["", ""] : this.#calm(statuses);
+    this.#reveal("calm", calm[0]);
+    this.#reveal("calm-since", calm[1]);
+    byId("last").hidden = !event || event.open;
+    byId("caption").classList.toggle("over", Boolean(event) && !event.open);
+    if (event) {
+      show("caption", statuses.length > 1 ? `${event.source}: ${event.text}` : event.text);
+      const when = event.open ? `since ${timeOf(event.began)}` : `${timeOf(event.began)} to ${timeOf(event.ended)}`;
+      show("since", `${when}, ${loudness(event.level_dbfs)}, ${percent(event.score)} certain`);
+    }
+    const faults = statuses.filter((one) => one.fault);
+    this.#reveal("fault", faults.map((one) => `${one.source}: ${one.fault}`).join("; "));
+    this.#reveal("kept", statuses.find((one) => one.kept) ? `Sound is kept in ${statuses[0].kept}` : "");
+    const spoken = statuses.find((one) => one.source === event?.source) ?? statuses[0];
+    byId("guesses").hidden = !spoken?.beams.length;
+    byId("beams").replaceChildren(...beams(spoken?.beams ?? []));
+  }
+
+  // Large text and small text while no event goes on.
+  #calm(statuses) {
+    const since = (some) => `since ${timeOf(some.map((one) => one.since).sort().at(-1))}`;
+    if (statuses.length === 0) return ["", ""];
+    const working = statuses.filter((one) => !one.fault);
+    if (working.length === 0) return ["Nothing can be heard", since(statuses)];
+    if (working.some((one) => one.gate)) return ["Listening …", "There is sound, but no caption of it yet."];
+    return ["Quiet", since(working)];
+  }
+
+  #reveal(id, text) {
     byId(id).hidden = !text;
     show(id, text);
-  }
-
-  #figures(status, named) {
-    const floor = status.floor === null ? "" : `, floor ${minus(status.floor)} dBFS`;
-    const heat = status.celsius === null ? "unknown"
-      : `${status.celsius.toFixed(0)} °C${status.throttled ? ", throttled" : ""}`;
-    const rows = [
-      ["Gate", (status.gate ? "open" : "quiet") + floor],
-      ["A caption every", `${status.hop} s` + (status.hop > status.asked_hop ? ` (configured: ${status.asked_hop} s)` : "")],
-      ["Real-time factor", `${(100 * status.load).toFixed(1)} % (${(1000 * status.seconds).toFixed(0)} ms a caption)`],
-      ["Delay of captions", `${(1000 * status.latency).toFixed(0)} ms`],
-      ["Hops skipped", status.dropped],
-      ["Sound lost", `${status.lost} s, ${status.overflows} overflows`],
-      ["Temperature", heat],
-      ["Sound so far", `${span(status.heard)}, ${status.events} events`],
-      ["Sound kept", status.kept || "none"],
-    ];
-    if (named) rows.unshift(["Source", status.source]);
-    return rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value))));
   }
 }

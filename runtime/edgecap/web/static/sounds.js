@@ -1,5 +1,5 @@
 // A file that was dropped or chosen, or a recording of this browser's microphone, and its captions with their beams.
-import { beams, byId, make, minus, show, span } from "./dom.js";
+import { beams, byId, loudness, make, percent, show, span } from "./dom.js";
 import { Recorder } from "./recorder.js";
 
 const MOST = 64 * 2 ** 20;
@@ -98,9 +98,9 @@ export class Sounds {
 function row(caption) {
   const part = caption.start > 0 || caption.end < caption.duration - 0.01
     ? [make("time", {}, `${span(caption.start)} to ${span(caption.end)}`)] : [];
-  const facts = caption.silent ? `${minus(caption.level_dbfs.toFixed(0))} dBFS, so the model did not run`
-    : `${minus(caption.level_dbfs.toFixed(0))} dBFS · ${(1000 * caption.seconds).toFixed(0)} ms`;
+  const facts = caption.silent ? "so quiet that the model did not run"
+    : `${loudness(caption.level_dbfs)} · ${percent(caption.score)} certain`;
   return make("li", {}, ...part, make("span", { class: "text" }, caption.text), make("span", { class: "more" }, facts),
-    ...(caption.beams.length ? [make("ol", { class: "beams", "aria-label": "Beams with their scores" },
+    ...(caption.beams.length ? [make("ol", { class: "beams", "aria-label": "Candidates with their certainty" },
       ...beams(caption.beams))] : []));
 }

@@ -1,0 +1,146 @@
+"""Searches of past events: what is asked for, and the answers of a journal, which is opened read-only."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgecap.errors import OutputError
+from edgecap.live.events.event import Event
+
+MOST_WORDS = 8
+MOST_DAYS = 400
+MOST_SOURCES = 64
+SEARCH_SECONDS = 3.0
+"""Time that a search of a journal may take."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which events are wanted; every event matches an empty one."""
+
+    words: tuple[str, ...] = ()
+    """In lower case; an event's text has all of them."""
+    source: str | None = None
+    """Name of the microphone."""
+    least_score: float = -math.inf
+    since: float = -math.inf
+    before: float = math.inf
+    """Events that began in this time, Unix time."""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> Query:
+        """From words=, source=, certainty= (0 to 1), day= (as 2026-11-28, here) and before= (Unix time).
+
+        Raises ValueError.
+        """
+        certainty, before, since = float(fields.get("certainty") or 0), float(fields.get("before") or "inf"), -math.inf
+        if not 0 <= certainty <= 1 or math.isnan(before):
+            raise ValueError("certainty is from 0 to 1, before a Unix time")
+        if fields.get("day"):
+            day = date.fromisoformat(fields["day"])
+            midnights = [datetime.combine(day + timedelta(more), datetime.min.time()).timestamp() for more in (0, 1)]
+            since, before = midnights[0], min(before, midnights[1])
+        return cls(
+            words=tuple(fields.get("words", "").lower().split()[:MOST_WORDS]),
+            source=fields.get("source") or None,
+            least_score=math.log(certainty) if certainty else -math.inf,
+            since=since,
+            before=before,
+        )
+
+    def matches(self, event: Event) -> bool:
+        """Whether an event is one of these."""
+        return (
+            self.since <= event.began < self.before
+            and event.score >= self.least_score
+            and self.source in {None, event.source}
+            and all(word in event.text.lower() for word in self.words)
+        )
+
+    def condition(self) -> tuple[str, list[object]]:
+        """The same in SQL, and its values."""
+        parts, values = ["began >= ?", "began < ?", "score >= ?"], [self.since, self.before, self.least_score]
+        parts += [r"text LIKE ? ESCAPE '\'"] * len(self.words)
+        patterns = [
+            "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%" for word in self.words
+        ]
+        if self.source is not None:
+            return " AND ".join([*parts, "source = ?"]), [*values, *patterns, self.source]
+        return " AND ".join(parts), [*values, *patterns]
+
+
+class EventStore(Protocol):
+    """Where past events are looked up."""
+
+    def newest(self, query: Query, most: int) -> list[Event]:
+        """The newest of these events, newest first."""
+
+    def next(self, query: Query, most: int, after: Event | None) -> list[Event]:
+        """The oldest of these events, oldest first, which follow one that `next` gave."""
+
+    def days(self, query: Query) -> list[tuple[str, int]]:
+        """How many of these events began on which day, newest first."""
+
+    def sources(self) -> list[str]:
+        """Names of the microphones of all events."""
+
+
+class JournalReader:
+    """The events of a journal. All methods raise OutputError; none holds it open or writes to it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def newest(self, query: Query, most: int) -> list[Event]:
+        """As `EventStore.newest`."""
+        condition, values = query.condition()
+        return self._events(f"{condition} ORDER BY began DESC, id DESC LIMIT ?", [*values, most])
+
+    def next(self, query: Query, most: int, after: Event | None) -> list[Event]:
+        """As `EventStore.next`."""
+        condition, values = query.condition()
+        if after is not None:
+            condition, values = f"{condition} AND (began, id) > (?, ?)", [*values, after.began, after.id]
+        return self._events(f"{condition} ORDER BY began, id LIMIT ?", [*values, most])
+
+    def days(self, query: Query) -> list[tuple[str, int]]:
+        """As `EventStore.days`."""
+        condition, values = query.condition()
+        return self._rows(
+            f"SELECT date(began, 'unixepoch', 'localtime') AS day, count(*) FROM events WHERE {condition} "
+            "GROUP BY day ORDER BY day DESC LIMIT ?",
+            [*values, MOST_DAYS],
+        )
+
+    def sources(self) -> list[str]:
+        """As `EventStore.sources`."""
+        return [name for (name,) in self._rows("SELECT DISTINCT source FROM events LIMIT ?", [MOST_SOURCES])]
+
+    def _events(self, condition: str, values: list[object]) -> list[Event]:
+        columns = "id, start, stop, began, ended, text, score, level_dbfs, updates, open, source"
+        return [
+            Event(number, start, stop, began, ended, text, score, level, updates, bool(still_open), source)
+            for number, start, stop, began, ended, text, score, level, updates, still_open, source in self._rows(
+                f"SELECT {columns} FROM events WHERE {condition}", values
+            )
+        ]
+
+    def _rows(self, statement: str, values: list[object]) -> list[Any]:
+        deadline = time.monotonic() + SEARCH_SECONDS
+        place = Path(self._path).expanduser().resolve().as_uri()
+        try:
+            database = sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=1.0)
+            try:
+                database.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+                return database.execute(statement, values).fetchall()
+            finally:
+                database.close()
+        except sqlite3.Error as error:
+            raise OutputError(f"the journal {self._path} cannot be searched ({error}); try again") from error

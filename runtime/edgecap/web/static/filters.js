@@ -1,0 +1,57 @@
+// Which events are listed: words, day, microphone and certainty. The server is asked with the same fields.
+import { byId, dayName, dayOf } from "./dom.js";
+
+const TYPING = 250;
+const FIELDS = ["words", "day", "microphone", "certainty"];
+
+export class Filters {
+  #timer = 0;
+
+  constructor(changed) {
+    const now = () => { clearTimeout(this.#timer); changed(); };
+    byId("search").addEventListener("submit", (event) => { event.preventDefault(); now(); });
+    byId("words").addEventListener("input", () => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(now, TYPING);
+    });
+    for (const id of FIELDS.slice(1)) byId(id).addEventListener("change", now);
+  }
+
+  get active() {
+    return FIELDS.some((id) => byId(id).value.trim());
+  }
+
+  get words() {
+    return byId("words").value.toLowerCase().split(/\s+/).filter(Boolean);
+  }
+
+  get day() {
+    return byId("day").value;
+  }
+
+  query(more = {}) {
+    return new URLSearchParams({ words: this.words.join(" "), day: this.day, source: byId("microphone").value,
+      certainty: byId("certainty").value, ...more });
+  }
+
+  matches(event) {
+    const { value: source } = byId("microphone"), text = event.text.toLowerCase();
+    return (!this.day || dayOf(event.began) === this.day) && (!source || event.source === source)
+      && Math.exp(event.score) >= Number(byId("certainty").value) && this.words.every((word) => text.includes(word));
+  }
+
+  // What there is to choose from; what is chosen stays.
+  offer(days, sources) {
+    options("day", days.map(([day, count]) => [`${dayName(day)} (${count})`, day]));
+    options("microphone", sources.filter(Boolean).map((source) => [source, source]));
+    byId("microphone-choice").hidden = byId("microphone").options.length < 3;
+  }
+}
+
+function options(id, named) {
+  const select = byId(id), chosen = select.value;
+  const all = chosen && !named.some(([, value]) => value === chosen) ? [[chosen, chosen], ...named] : named;
+  if (all.map(([name]) => name).join("\n") === [...select.options].slice(1).map((one) => one.text).join("\n")) return;
+  select.replaceChildren(select.options[0], ...all.map(([name, value]) => new Option(name, value)));
+  select.value = chosen;
+}
