@@ -74,10 +74,11 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def edgecap(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `edgecap` as a child process, away from the user's own models."""
+    """Runs `edgecap` as a child process, away from the user's own models and state."""
 
     def run(*arguments: object, env: dict[str, str] | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "EDGECAP_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "error", **(env or {})}
+        places = {"EDGECAP_HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")}
+        environment = {**os.environ, **places, "PYTHONWARNINGS": "error", **(env or {})}
         if "stdout" not in more:
             more["capture_output"] = True
         if "input" not in more and "stdin" not in more:

@@ -75,7 +75,7 @@ class Listener:
         self._meter = LevelMeter(self._rate, max(settings.window, LOUDEST_SECONDS))
         self._gate = Gate(settings.gate) if settings.gate else None
         self._hops = HopControl(settings.hop, phase=settings.phase)
-        self._events = EventBuilder(settings.events, lambda: source.name, ids)
+        self._events = EventBuilder(settings.events, lambda: source.name, ids, number)
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
             describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
         )

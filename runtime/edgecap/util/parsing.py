@@ -44,6 +44,15 @@ def host_of(url: str) -> str:
     raise ConfigError(f"invalid URL {start!r}; it must be http:// or https://, a host, and a port up to 65535 if any")
 
 
+def host_is_name(host: str) -> bool:
+    """Whether it can be looked up as the name or address of a host, without a scheme, user or port."""
+    try:
+        host.encode("idna")  # as the resolver does it: a label may be empty or too long
+    except UnicodeError:
+        return False
+    return bool(host) and host.isprintable() and not any(character in host for character in " /@[]\"'")
+
+
 def parse_duration(text: str) -> float:
     """ "90m", "12h", "30d" or "4w" in seconds. Raises ConfigError."""
     if text[-1:] not in SECONDS or not text[:-1].isdecimal():

@@ -329,7 +329,7 @@ def test_standard_output_that_is_emptied_has_no_hole_and_one_that_is_removed_is_
 def test_the_printed_configuration_hides_passwords_and_keys(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text(
-        '[output]\nwebhook = "https://house/hook/SECRET"\n[mqtt]\nhost = "b"\npassword = "SECRET"\n'
+        '[output]\nwebhook = "https://house/hook/SECRET"\n[mqtt]\nhost = "b"\nuser = "u"\npassword = "SECRET"\n'
         '[web]\ntoken = "SECRET-SECRET"\n'
     )
     config = load_config(path)

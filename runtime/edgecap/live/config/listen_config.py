@@ -13,14 +13,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edgecap.live.config.options import ANY_HOST, address_host, broker_address, gate_level, option
+from edgecap.live.config.mqtt_config import MqttConfig
+from edgecap.live.config.options import ANY_HOST, address_host, gate_level, option
 from edgecap.live.config.rule_config import RuleConfig
 from edgecap.util.parsing import host_of
 
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
 Duration = Annotated[
     str, Meta(pattern=r"^[0-9]+[mhdw]$", description="a number and m, h, d or w, such as 90m, 12h, 30d or 4w")
 ]
@@ -184,40 +184,6 @@ class OutputConfig:
     hook_on: Literal["begin", "end", "both"] = option(
         "begin", "--hook-on begin|end|both", "When --exec and --webhook run."
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MqttConfig:
-    """An MQTT broker; used where `host` is set."""
-
-    host: str | None = option(
-        None,
-        "--mqtt [USER@]HOST[:PORT]",
-        "Send events to an MQTT broker, announced to Home Assistant. Password: [mqtt] in --config.",
-        parse=broker_address,
-        sink="mqtt:open_mqtt",
-        host=str,
-    )
-    port: Port | None = None
-    """Without it 1883, or 8883 with TLS."""
-    user: str | None = None
-    """Name of the listener's user at the broker."""
-    password: str | None = None
-    """The user's password; `password_file` keeps it out of this file."""
-    password_file: str | None = None
-    """A file whose first line is the password."""
-    tls: bool = False
-    """Encrypt the connection."""
-    topic: Annotated[
-        str, Meta(pattern=r"^[^#+\s/][^#+\s]*$", description="a topic without blanks, # and +, and no / first")
-    ] = "edgecap"
-    """Topics begin with this and the node."""
-    node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+$", description="letters, digits, _ and -")] | None = None
-    """Name of this listener; without it the machine's."""
-    discovery: str = "homeassistant"
-    """Home Assistant's prefix; empty announces nothing."""
-    queue: Count = 500
-    """Messages kept while the broker is away; the oldest are dropped first."""
 
 
 @dataclass(frozen=True, kw_only=True)

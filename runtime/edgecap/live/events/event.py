@@ -82,6 +82,8 @@ class Change:
 
     kind: Kind
     event: Event
+    number: int = 0
+    """Which of several streams it is, from 0."""
 
 
 def iso(unix: float) -> str:
@@ -111,12 +113,16 @@ class EventBuilder:
     """Takes captions in the order of time, gives the changes of events. Driven by the sound alone; reads no clock."""
 
     def __init__(
-        self, settings: EventsConfig, source: Callable[[], str] = lambda: "", ids: Iterator[int] | None = None
+        self,
+        settings: EventsConfig,
+        source: Callable[[], str] = lambda: "",
+        ids: Iterator[int] | None = None,
+        number: int = 0,
     ) -> None:
-        """`source` names the stream; builders of several streams share their `ids`."""
+        """`source` names the stream; builders of several streams share their `ids` and have a `number` each."""
         self.suppressed = 0
         """Captions that began no event: filtered, too unsure, or a repetition."""
-        self._settings, self._source, self._ids = settings, source, ids or count(1)
+        self._settings, self._source, self._ids, self._number = settings, source, ids or count(1), number
         self._only = frozenset().union(*(stems(word) for word in settings.only))
         self._ignore = frozenset().union(*(stems(word) for word in settings.ignore))
         self._event: Event | None = None
@@ -188,7 +194,7 @@ class EventBuilder:
             return []
         event, self._event = replace(self._event, open=False), None
         self._past.append(replace(self._meaning, ended=event.end))
-        return [Change("end", event)]
+        return [Change("end", event, self._number)]
 
     def _begin(self, described: Described, meaning: _Meaning, start: float) -> Change:
         job, best = described.job, described.beams[0]
@@ -206,7 +212,7 @@ class EventBuilder:
             open=True,
             source=self._source(),
         )
-        return Change("begin", self._event)
+        return Change("begin", self._event, self._number)
 
     def _go_on(self, described: Described, meaning: _Meaning) -> list[Change]:
         """The open event continues."""
@@ -226,7 +232,7 @@ class EventBuilder:
             level_dbfs=max(event.level_dbfs, job.level),
             updates=event.updates + 1,
         )
-        return [Change("update", self._event)]
+        return [Change("update", self._event, self._number)]
 
     def _same(self, left: _Meaning, right: _Meaning | None) -> bool:
         if right is None:

@@ -1,49 +1,57 @@
 """Events to an MQTT broker, announced to Home Assistant.
 
-Topics, below "TOPIC/NODE": `availability` ("online", or "offline" as the last will), `caption` (the event as JSON,
-when it begins and when it ends), `state` (level, gate and hop as JSON, every ten seconds, in quiet too); all
-retained, at QoS 1 but for the state. Of several microphones each has its own `caption` and `state`, below
-"TOPIC/NODE/NAME". While the broker is away the captions wait in a bounded queue; the oldest are dropped first.
+Topics, below "TOPIC/NODE": `availability` ("online", or "offline" as the last will), and below "TOPIC/NODE/NAME", for
+each microphone by its name in the configuration:
+
+- `event`, `ended`: an event as JSON when it begins and when it ends. Moments: not retained, each sent once.
+- `caption`: the event that is going on, as JSON with its caption as `state`, empty where there is none. Retained.
+- `state`: whether there is sound, the loudest level since the last word, and faults, as JSON, when sound begins or
+  ends, a fault comes or goes, and every ten seconds. Retained.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import re
+import secrets
 import socket
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-from zlib import crc32
+from dataclasses import dataclass
 
-from edgecap._version import __version__
-from edgecap.errors import MissingDependencyError, OutputError
-from edgecap.live.config.config_file import read_secret
-from edgecap.live.config.listen_config import MqttConfig
-from edgecap.live.events.event import Change
+from edgecap.audio.samples import LEVEL_FLOOR_DBFS
+from edgecap.live.config.listen_config import ListenConfig, microphones
+from edgecap.live.config.mqtt_config import MqttConfig
+from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
+from edgecap.live.sinks.broker import Broker
+from edgecap.live.sinks.homeassistant import LONGEST_STATE, SOUND, Node, Place, leftovers
 from edgecap.types import Notify
-
-if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+from edgecap.util.files import to_json
+from edgecap.util.lasting_id import LastingId
 
 STATE_SECONDS = 10.0
-FIRST_SECONDS = 5.0
-"""Time that the broker has for its first answer; after it listening begins without the broker."""
-LAST_SECONDS = 3.0
-"""Time for the last messages at the end."""
-LONGEST_STATE = 255
-"""Characters that Home Assistant allows in a state."""
-REFUSED = {"Not authorized", "Bad user name or password", "Client identifier not valid", "Banned"}
-"""Answers for which trying again is useless."""
+DEFAULT = "microphone"
+"""Name of a microphone that the configuration does not name."""
+
+
+@dataclass
+class _Stream:
+    """What was last known of a microphone."""
+
+    place: Place
+    event: Event | None = None
+    """The open one."""
+    fault: str = ""
+    sound: bool = False
+    loudest: float = LEVEL_FLOOR_DBFS
+    """Since the last word."""
+    next_word: float = float("-inf")
 
 
 class Mqtt(Sink):
-    """A connection to a broker, kept by the thread of paho-mqtt."""
+    """What a broker gets, and when. All of it is handed over by the thread that listens."""
 
     def __init__(
         self,
@@ -51,229 +59,151 @@ class Mqtt(Sink):
         notify: Notify,
         *,
         model: str,
-        several: bool = False,
+        names: Sequence[str] = (DEFAULT,),
+        rules: Sequence[str] = (),
         audio_kept: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connect. A broker that is away is reported and waited for. `several` microphones get separate topics.
+        """Connect. A broker that is away is reported and waited for.
 
-        Raises OutputError where it refuses the connection, ConfigError for a password file that cannot be read,
+        `names` are those of the microphones in the order of their numbers, each another; `rules` those of rules.
+        Raises OutputError where it refuses the connection, ConfigError for a file that cannot be used,
         MissingDependencyError without paho-mqtt.
         """
+        self._model, self._audio_kept, self._clock = model, audio_kept, clock
+        self._identity = None if config.node else LastingId("mqtt-node", names)
+        if self._identity is not None and not self._identity.lasts:
+            notify("warning", "MQTT: no id can be kept, so topics change with each start; set mqtt.node")
+        host = socket.gethostname()
+        node = Node(
+            config.node or (self._identity.text if self._identity else ""),
+            host,
+            config.topic,
+            config.discovery,
+            model,
+            tuple(rules),
+        )
+        self.node = node.name
+        self._streams = [_Stream(Place(node, name, named=name != DEFAULT)) for name in names]
+        old_node = config.node or re.sub(r"[^A-Za-z0-9_-]", "-", host) or "edgecap"
         try:
-            from paho.mqtt import client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as error:
-            raise MissingDependencyError.for_extra("sending events by MQTT", "mqtt") from error
-        assert config.host is not None
-        self._config, self._notify, self._model, self._clock = config, notify, model, clock
-        self._several, self._audio_kept = several, audio_kept
-        self.node = config.node or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname()) or "edgecap"
-        self._base = f"{config.topic}/{self.node}"
-        self._next_state: dict[str, float] = {}
-        self._answered = threading.Event()
-        """Set once the broker accepted or refused the first connection, or that failed."""
-        self._lock = threading.Lock()
-        """Guards the seven below, which the listening thread and the library's thread share."""
-        self._connected = self._reported_away = False
-        self._refusal = ""
-        self._sources: tuple[str, ...] = ()
-        self._waiting: deque[tuple[str, str]] = deque(maxlen=config.queue)
-        self._lost = self._reported_lost = 0
-        self._where = f"{config.host}:{config.port or (8883 if config.tls else 1883)}"
-        self._client: Client = client.Client(CallbackAPIVersion.VERSION2, client_id=f"edgecap-{self.node}")
-        self._client.will_set(f"{self._base}/availability", "offline", qos=1, retain=True)
-        self._client.reconnect_delay_set(1, 60)
-        if config.user is not None:
-            password = (
-                config.password
-                if config.password_file is None
-                else read_secret(config.password_file, "password", notify)
+            self.broker = Broker(
+                config,
+                notify,
+                base=node.base,
+                client_id=f"edgecap-{node.name}-{secrets.token_hex(4)}",
+                leftovers=list(leftovers(node, names, old_node)),
+                clock=clock,
             )
-            self._client.username_pw_set(config.user, password)
-        if config.tls:
-            self._client.tls_set()
-        self._client.on_connect = self._on_connect
-        self._client.on_connect_fail = self._on_connect_fail
-        self._client.on_disconnect = self._on_disconnect
-        self._client.connect_async(config.host, config.port or (8883 if config.tls else 1883), keepalive=30)
-        self._client.loop_start()
-        self._answered.wait(FIRST_SECONDS)
-        with self._lock:
-            refusal, connected = self._refusal, self._connected
-        if refusal:
-            self._client.loop_stop()
-            raise OutputError(f"the MQTT broker {self._where} refuses edgecap ({refusal}); check user and password")
-        if not connected:
-            self._report_away("does not answer")
-
-    @property
-    def lost(self) -> int:
-        """Messages that were dropped because the queue was full."""
-        with self._lock:
-            return self._lost
+            for stream in self._streams:
+                if config.discovery:
+                    self.broker.keep(stream.place.discovery_topic, to_json(stream.place.device()))
+                self._show(stream)
+                self._say(stream, None)
+            self.broker.first_answer()
+        except BaseException:
+            self._release()
+            raise
 
     def on_event(self, change: Change) -> None:
-        """Publish the beginning or the end of an event, or queue it while the broker is away."""
-        if change.kind == "update":
-            return
-        fields = change.event.document(kind=change.kind, model=self._model, audio_kept=self._audio_kept)
-        topic = f"{self._below(change.event.source)}caption"
-        fields["state"] = change.event.text[:LONGEST_STATE]
-        message = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-        with self._lock:
-            if not self._connected:
-                self._lost += len(self._waiting) == self._waiting.maxlen
-                self._waiting.append((topic, message))
-                return
-        self._publish(topic, message, qos=1)
+        """Send the beginning or the end of an event, and show the one that is going on."""
+        stream, event = self._streams[change.number], change.event
+        if change.kind != "update":
+            fields = event.document(kind=change.kind, model=self._model, audio_kept=self._audio_kept)
+            document = {
+                "event_type": event.rules[0] if event.rules else SOUND,
+                "caption": event.text,
+                "confidence": confidence(event),
+                **fields,
+            }
+            topic = "event" if change.kind == "begin" else "ended"
+            self.broker.send(f"{stream.place.base}/{topic}", to_json(document))
+        stream.event = None if change.kind == "end" else event
+        self._show(stream)
+        self.broker.step()
 
     def on_status(self, status: StatusSnapshot) -> None:
-        """Publish it every `STATE_SECONDS`, and announce a source when its name is new."""
-        with self._lock:
-            if not self._connected:
-                return
-            new = status.source not in self._sources
-            if new:
-                self._sources = (*self._sources, status.source) if self._several else (status.source,)
-        if new:
-            self._announce([status.source])
-        below = self._below(status.source)
-        if self._clock() < self._next_state.get(below, float("-inf")):
-            return
-        self._next_state[below] = self._clock() + STATE_SECONDS
-        state = {
-            "level_dbfs": round(status.level, 1),
-            "loudest_dbfs": round(status.loudest, 1),
-            "sound": "ON" if status.gate_open else "OFF",
-            "hop": status.hop,
-            "fault": status.fault,
-            "dropped": status.dropped,
-            "celsius": status.celsius,
-            "source": status.source,
-            "audio_kept": self._audio_kept,
-        }
-        self._publish(f"{below}state", json.dumps(state), qos=0)
+        """Say it when sound begins or ends and when a fault comes or goes, and every `STATE_SECONDS`."""
+        stream = self._streams[status.number]
+        sound, fault = status.gate_open and not status.fault, status.fault
+        changed = (sound, fault) != (stream.sound, stream.fault)
+        stream.sound, stream.fault = sound, fault
+        stream.loudest = max(stream.loudest, status.level, status.loudest)
+        if changed or self._clock() >= stream.next_word:
+            self._show(stream)
+            self._say(stream, status)
+        self.broker.step()
 
     def close(self) -> None:
-        """Say "offline", and end the library's thread."""
-        with self._lock:
-            connected, waiting = self._connected, len(self._waiting)
-        if connected:
-            self._publish("availability", "offline", qos=1, wait=True)
-        elif waiting:
-            self._notify("warning", f"the MQTT broker {self._where} is away; {waiting} messages were not sent")
-        self._client.disconnect()
-        self._client.loop_stop()
+        """Say that nothing goes on, then "offline"."""
+        try:
+            for stream in self._streams:
+                stream.event, stream.sound, stream.fault = None, False, ""
+                self._show(stream)
+                self._say(stream, None)
+            self.broker.close()
+        finally:
+            self._release()
 
-    def discovery(self, source: str) -> dict[str, dict[str, Any]]:
-        """Home Assistant's announcements, topic to payload: caption, level and whether there is sound at `source`."""
-        prefix, below = self._config.discovery, self._below(source)
-        part = f"-{below[:-1]}" if below else ""
-        own, name = f"edgecap-{self.node}{part}", f"{source} " if below else ""
-        device = {
-            "identifiers": [f"edgecap-{self.node}"],
-            "name": f"edgecap {self.node}",
-            "manufacturer": "edgecap",
-            "model": self._model,
-            "sw_version": __version__,
+    def _show(self, stream: _Stream) -> None:
+        """The caption of the event that is going on; with a fault nobody knows whether it is."""
+        document: dict[str, object] = {"state": ""}
+        if stream.event is not None and not stream.fault:
+            event = stream.event
+            document = {"state": event.text[:LONGEST_STATE], "caption": event.text, "confidence": confidence(event)}
+            document |= {"score": round(event.score, 4), "id": event.id, "rules": list(event.rules)}
+        self.broker.keep(f"{stream.place.base}/caption", to_json(document))
+
+    def _say(self, stream: _Stream, status: StatusSnapshot | None) -> None:
+        """The state; that of a microphone which is not heard without a status."""
+        level = None if status is None or stream.fault else round(stream.loudest, 1)
+        document: dict[str, object] = {
+            "sound": "ON" if stream.sound else "OFF",
+            "level_dbfs": level,
+            "fault": stream.fault,
+            "audio_kept": self._audio_kept,
         }
-        common = {"availability_topic": f"{self._base}/availability", "device": device}
-        state, events = f"{self._base}/{below}state", f"{self._base}/{below}caption"
+        if status is not None:
+            document |= {
+                "source": status.source,
+                "hop": status.hop,
+                "dropped": status.dropped,
+                "celsius": status.celsius,
+            }
+        self.broker.keep(f"{stream.place.base}/state", to_json(document))
+        stream.loudest, stream.next_word = LEVEL_FLOOR_DBFS, self._clock() + STATE_SECONDS
 
-        def entity(kind: str, **fields: str) -> dict[str, Any]:
-            names = {"name": f"{name}{kind.capitalize()}", "unique_id": f"{own}-{kind}"}
-            return {**common, **names, "state_topic": state, **fields}
+    def _release(self) -> None:
+        if self._identity is not None:
+            self._identity.close()
 
-        caption = entity(
-            "caption",
-            icon="mdi:ear-hearing",
-            state_topic=events,
-            value_template="{{ value_json.state }}",
-            json_attributes_topic=events,
-        )
-        level = entity(
-            "level",
-            value_template="{{ value_json.level_dbfs }}",
-            unit_of_measurement="dBFS",
-            state_class="measurement",
-            icon="mdi:volume-high",
-            json_attributes_topic=state,
-        )
-        sound = entity("sound", value_template="{{ value_json.sound }}", device_class="sound")
-        return {
-            f"{prefix}/sensor/{own}/caption/config": caption,
-            f"{prefix}/sensor/{own}/level/config": level,
-            f"{prefix}/binary_sensor/{own}/sound/config": sound,
-        }
 
-    def _below(self, source: str) -> str:
-        """What stands before `caption` and `state` in the topics of a source: its name, where there are several."""
-        if not self._several:
-            return ""
-        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", source).strip("-").lower()
-        return f"{plain or f'{crc32(source.encode()):08x}'}/"  # a name in another script has none of these letters
+def confidence(event: Event) -> float:
+    """The score between 0 and 1: the geometric mean of the words' probabilities."""
+    return round(math.exp(min(0.0, event.score)), 3)
 
-    def _announce(self, sources: Sequence[str]) -> None:
-        """Announce these sources to Home Assistant."""
-        for source in sources if self._config.discovery else ():
-            for topic, payload in self.discovery(source).items():
-                self._client.publish(topic, json.dumps(payload), qos=1, retain=True)
 
-    def _publish(self, topic: str, message: str, *, qos: int, wait: bool = False) -> None:
-        sent = self._client.publish(f"{self._base}/{topic}", message, qos=qos, retain=True)
-        if wait:
-            with suppress(RuntimeError, ValueError):  # the connection was lost meanwhile
-                sent.wait_for_publish(LAST_SECONDS)
-
-    def _on_connect(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:  # noqa: ANN401
-        """In the library's thread: announce, say "online", send what waited."""
-        if reason.is_failure:
-            if str(reason) in REFUSED:
-                with self._lock:
-                    self._refusal = str(reason)
-            if self._answered.is_set():  # else the constructor raises
-                self._report_away(f"refuses edgecap ({reason})")
-            self._answered.set()
-            return
-        with self._lock:
-            sources = self._sources
-        self._announce(sources)
-        self._client.publish(f"{self._base}/availability", "online", qos=1, retain=True)
-        with self._lock:
-            while self._waiting:
-                topic, message = self._waiting.popleft()
-                self._publish(topic, message, qos=1)
-            self._connected, self._refusal = True, ""
-            lost, self._reported_lost = self._lost - self._reported_lost, self._lost
-            was_away, self._reported_away = self._reported_away, False
-        if was_away:
-            dropped = f"; {lost} captions were dropped meanwhile, the oldest" if lost else ""
-            self._notify("note", f"the MQTT broker {self._where} is there{dropped}")
-        self._answered.set()
-
-    def _on_connect_fail(self, _client: Client, _data: object) -> None:
-        self._answered.set()
-
-    def _on_disconnect(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:  # noqa: ANN401
-        with self._lock:
-            self._connected = False
-            refused = bool(self._refusal)
-        if reason.is_failure and not refused:
-            self._report_away(f"is gone ({reason})")
-
-    def _report_away(self, what: str) -> None:
-        """Say once that the broker is away, until it is back."""
-        with self._lock:
-            reported, self._reported_away = self._reported_away, True
-        if not reported:
-            self._notify(
-                "warning", f"the MQTT broker {self._where} {what}; captions wait for it, at most {self._config.queue}"
-            )
+def names_of(config: ListenConfig) -> list[str]:
+    """Names of the microphones that last: as configured, not what the devices call themselves."""
+    if config.source.file is not None or config.source.stdin:
+        return ["file" if config.source.file is not None else "stdin"]
+    names: list[str] = []
+    for number, microphone in enumerate(microphones(config), start=1):
+        name = DEFAULT if microphone is None else microphone.name or microphone.device
+        while name in names:
+            name = f"{name} {number}"
+        names.append(name)
+    return names
 
 
 def open_mqtt(context: SinkContext) -> Sink:
     """As configured by [mqtt]. Raises OutputError, ConfigError, MissingDependencyError."""
+    config = context.config
     return Mqtt(
-        context.config.mqtt, context.notify, model=context.model, several=context.several, audio_kept=context.audio_kept
+        config.mqtt,
+        context.notify,
+        model=context.model,
+        names=names_of(config),
+        rules=[rule.name for rule in config.rules],
+        audio_kept=context.audio_kept,
     )
