@@ -19,7 +19,7 @@ from typing import IO, Self
 
 import numpy as np
 
-from edgecap.audio.decoders.containers import codec_of, is_lfs_pointer
+from edgecap.audio.decoders.containers import advice_for, codec_of
 from edgecap.audio.decoders.decoder import Conformer, DecodeError, Decoder
 from edgecap.audio.decoders.media import media_available, open_media
 from edgecap.audio.decoders.ranges import ByteReader
@@ -200,12 +200,14 @@ class AudioFile:
         """The message for a file that no decoder reads."""
         reader = ByteReader(path)
         try:
-            pointer, codec = is_lfs_pointer(reader), codec_of(reader)
+            advice, codec = advice_for(reader), codec_of(reader)
         finally:
             reader.close()
-        if pointer:
-            return f"{self.name} is a Git LFS pointer, not the sound itself; type: git lfs pull"
-        if not media_available() and codec:
+        if advice:
+            return f"{self.name} is {advice}"
+        if media_available():
+            return f"{self.name} is not a readable sound file{_sentence(reason)}; choose another file, or copy it again"
+        if codec:
             return (
                 f"{self.name} is {codec}, which needs PyAV or ffmpeg; type: pip install av, or sudo apt install ffmpeg"
             )

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from edgecap.audio import file as file_module
-from edgecap.audio.decoders import containers, media
-from edgecap.audio.decoders.media import FfmpegDecoder
+from edgecap.audio.decoders import containers
+from edgecap.audio.decoders.ffmpeg import FfmpegDecoder
 from edgecap.audio.file import AudioFile, decode
 from edgecap.audio.samples import to_mono
 from edgecap.errors import AudioError
@@ -107,6 +107,9 @@ def test_libsndfile_hears_it_all(make: Make, name: str, options: str, piped: boo
         ("flac-in-ogg.ogg", "-c:a flac -f ogg"),
         ("alac.m4a", "-c:a alac"),
         ("windows.wma", ""),
+        ("console.ast", "-ac 2"),
+        ("disc.mlp", "-c:a mlp -strict -2 -ar 48000"),
+        ("page.swf", "-c:a libmp3lame"),
     ],
 )
 def test_ffmpeg_hears_what_libsndfile_cannot(
@@ -115,7 +118,6 @@ def test_ffmpeg_hears_what_libsndfile_cannot(
     if decoder == "pyav":
         pytest.importorskip("av")
     else:
-        monkeypatch.setattr(media, "open_media", FfmpegDecoder)
         monkeypatch.setattr(file_module, "open_media", FfmpegDecoder)
     path = make(name, *options.split())
     seconds, fault = heard(path)
@@ -182,6 +184,30 @@ def test_a_wav_whose_recorder_lost_power_is_heard(base: Path, tmp_path: Path) ->
     assert (round(seconds, 3), fault) == (SECONDS, "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "chunk", "sizes"),
+    [
+        ("WAV", b"data", slice(4, 8)),
+        ("RIFX", b"data", slice(4, 8)),
+        ("RF64", b"ds64", slice(16, 24)),
+        ("AIFF", b"SSND", slice(4, 8)),
+        ("CAF", b"data", slice(4, 12)),
+        ("AU", b".snd", slice(8, 12)),
+    ],
+)
+def test_every_uncompressed_file_whose_recorder_lost_power_is_heard(
+    base: Path, tmp_path: Path, kind: str, chunk: bytes, sizes: slice
+) -> None:
+    samples, _ = soundfile.read(base)
+    path, endian = tmp_path / "lost.sound", "BIG" if kind == "RIFX" else "FILE"
+    soundfile.write(path, samples, RATE, format=kind.replace("RIFX", "WAV"), subtype="PCM_16", endian=endian)
+    data = path.read_bytes()
+    place = data.index(chunk)
+    path.write_bytes(data[: place + sizes.start] + bytes(sizes.stop - sizes.start) + data[place + sizes.stop :])
+    seconds, fault = heard(path)
+    assert (round(seconds, 3), fault) == (SECONDS, "")
+
+
 def test_a_wav_that_really_has_no_samples_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), RATE)
     data = (tmp_path / "none.wav").read_bytes() + b"LIST" + struct.pack("<I", 4) + b"INFO"
@@ -191,7 +217,7 @@ def test_a_wav_that_really_has_no_samples_is_refused(tmp_path: Path) -> None:
     assert "contains no audio" in fault
 
 
-@pytest.mark.parametrize(("kind", "header"), [("wav", 44), ("aiff", 60), ("au", 24)])
+@pytest.mark.parametrize(("kind", "header"), [("wav", 44), ("aiff", 60), ("au", 24), ("caf", 4096), ("w64", 128)])
 def test_an_uncompressed_file_that_was_copied_in_half_says_so_after_its_last_sample(
     base: Path, tmp_path: Path, kind: str, header: int
 ) -> None:
@@ -216,6 +242,13 @@ def test_a_damaged_flac_gives_all_that_was_decoded_before_the_damage(make: Make,
     assert decode(tmp_path / "cut.flac", 16_000, 1.0).size == 16_000  # what is wanted lies before the damage
 
 
+def test_what_is_no_sound_says_what_to_do(tmp_path: Path) -> None:
+    for head, said in ((b"PK\3\4", "a zip archive; unpack it"), (b"\x1f\x8b", "gzip"), (b"MThd", "MIDI, .* no sound")):
+        (tmp_path / "dog.wav").write_bytes(head + bytes(1000))
+        with pytest.raises(AudioError, match=f"dog.wav is .*{said}"):
+            AudioFile(tmp_path / "dog.wav")
+
+
 def test_a_git_lfs_pointer_says_what_to_type(tmp_path: Path) -> None:
     (tmp_path / "dog.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(AudioError, match="git lfs pull"):
@@ -235,6 +268,98 @@ def test_a_playlist_opens_no_other_file(base: Path, tmp_path: Path) -> None:
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:12\n#EXTINF:12,\n{base}\n#EXT-X-ENDLIST\n")
     with pytest.raises(AudioError, match="not a readable sound file"):
         AudioFile(playlist)
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "au"])
+def test_files_joined_by_cat_are_heard_to_the_end(base: Path, tmp_path: Path, kind: str) -> None:
+    samples, _ = soundfile.read(base)
+    soundfile.write(tmp_path / f"a.{kind}", samples, RATE)
+    soundfile.write(tmp_path / f"b.{kind}", np.stack([samples[:RATE]] * 2, axis=1), RATE // 2)
+    joined = tmp_path / f"joined.{kind}"
+    joined.write_bytes((tmp_path / f"a.{kind}").read_bytes() * 2 + (tmp_path / f"b.{kind}").read_bytes())
+    seconds, fault = heard(joined)
+    assert fault == ""
+    # nothing marks the next file in an AU: its header is heard as a few samples, its channels as one after the other
+    assert seconds == pytest.approx(2 * SECONDS + 2.0, abs=0.01)
+
+
+def test_a_file_joined_from_many_has_few_descriptors(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.ogg", noise(0.1, RATE), RATE)
+    (tmp_path / "radio.ogg").write_bytes((tmp_path / "a.ogg").read_bytes() * 200)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with AudioFile(tmp_path / "radio.ogg") as sound:
+        for block in sound.blocks():
+            assert len(block)
+            assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
+
+
+@needs_ffmpeg
+def test_mp3s_of_other_rates_and_channels_joined_with_rubbish_and_holes_are_heard(make: Make, tmp_path: Path) -> None:
+    parts = [
+        make(f"{rate}.mp3", "-ar", str(rate), "-ac", "2" if rate == 48_000 else "1")
+        for rate in (44_100, 48_000, 16_000)
+    ]
+    rubbish = np.random.default_rng(0).integers(0, 250, 3_000, np.uint8).tobytes()
+    first = parts[0].read_bytes()
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(
+        rubbish
+        + first[: len(first) // 2]
+        + bytes(3 << 20)
+        + first[len(first) // 2 :]
+        + b"".join(p.read_bytes() for p in parts)
+    )
+    seconds, fault = heard(joined)
+    assert fault == ""
+    assert seconds == pytest.approx(4 * SECONDS, abs=0.2)  # each has the delay of its encoder
+
+
+@needs_ffmpeg
+def test_an_mp3_of_any_bit_rate_inside_a_wav_is_heard(make: Make) -> None:
+    for name, options in (("vbr.wav", "-q:a 2"), ("cbr.wav", "-b:a 64k")):
+        path = make(name, "-c:a", "libmp3lame", *options.split())
+        seconds, fault = heard(path)
+        assert fault == ""
+        assert seconds == pytest.approx(decoded_by_ffmpeg(path), abs=0.05)
+
+
+@needs_ffmpeg
+def test_a_recording_in_pieces_is_not_called_cut_short(make: Make, tmp_path: Path) -> None:
+    for kind, options in (("flac", ""), ("mka", "-c:a flac"), ("webm", "-c:a libopus"), ("ogg", "-c:a libvorbis")):
+        make(f"piece%d.{kind}", *options.split(), "-f", "segment", "-segment_time", "5")
+        for path in sorted(tmp_path.glob(f"piece?.{kind}")):
+            seconds, fault = heard(path)
+            assert fault == ""
+            assert seconds == pytest.approx(decoded_by_ffmpeg(path), abs=0.05)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("decoder", ["pyav", "ffmpeg"])
+@pytest.mark.parametrize(
+    ("name", "options"), [("cut.webm", "-c:a libopus"), ("cut.m4a", "-c:a aac -movflags faststart"), ("cut.caf", "")]
+)
+def test_half_a_copy_is_told_whoever_decodes_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch, decoder: str, name: str, options: str
+) -> None:
+    if decoder == "pyav":
+        pytest.importorskip("av")
+    else:
+        monkeypatch.setattr(file_module, "open_media", FfmpegDecoder)
+    path = make(name, *options.split())
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    seconds, fault = heard(path)
+    assert seconds == pytest.approx(decoded_by_ffmpeg(path), abs=0.05)
+    assert "cut short" in fault
+
+
+@needs_ffmpeg
+def test_a_film_without_sound_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mute.mkv"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=d=1:s=64x64", "-c:v", "mpeg4", str(path)]
+    subprocess.run(command, check=True)
+    with pytest.raises(AudioError, match="it holds no sound"):
+        AudioFile(path)
 
 
 @needs_ffmpeg

@@ -1,33 +1,14 @@
-"""What the first bytes of a file are, and the headers of wav, AIFF, AU and Ogg that libsndfile believes too readily."""
+"""What the first bytes of a file are, and the headers of Ogg and FLAC that libsndfile believes too readily."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_STREAMED_MARGIN = 1 << 12
-"""Programs that do not know a size (ffmpeg, sox, arecord) write one that is about so far below 2 or 4 GiB."""
-_ID_LENGTH = 8
-
-
-@dataclass(frozen=True)
-class Uncompressed:
-    """What a wav's, AIFF's or AU's header promises about its samples."""
-
-    promised: int | None
-    """Bytes of samples; None where the header does not say."""
-    present: int
-    """Bytes that are there."""
-    head: bytes | None = None
-    """A corrected header, for one that says that there are none; `start` is where its samples begin."""
-    start: int = 0
-
-
-def _is_streamed(size: int) -> bool:
-    return any(0 <= limit - size <= _STREAMED_MARGIN for limit in (1 << 31, 1 << 32))
+FLAC_START = b"fLaC\0\0\0\x22"
+"""How a FLAC stream begins: its name, and the head of its first block, which has 34 bytes."""
 
 
 def codec_of(reader: ByteReader) -> str:
@@ -48,27 +29,27 @@ def codec_of(reader: ByteReader) -> str:
         b"MAC ": "Monkey's Audio",
         b"FLV": "a Flash video",
         b"caff": "a CAF file",
-        b"MThd": "MIDI, which contains notes, not sound",
     }
     return next((name for magic, name in names.items() if head.startswith(magic)), "")
 
 
-def is_lfs_pointer(reader: ByteReader) -> bool:
-    """Whether this is what git keeps in place of a large file."""
-    return reader.at(0, len(LFS_POINTER)) == LFS_POINTER
-
-
-def read_uncompressed(reader: ByteReader) -> Uncompressed | None:
-    """What the header of a wav, AIFF or AU promises; None for another file, or a header without samples."""
-    head = reader.at(0, 24)
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        return _read_chunks(reader, "<", b"data")
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return _read_chunks(reader, ">", b"SSND")
-    if head[:4] == b".snd" and len(head) == 24:
-        start, size = struct.unpack(">II", head[4:12])
-        return Uncompressed(None if _is_streamed(size) else size, max(0, reader.size - start))
-    return None
+def advice_for(reader: ByteReader) -> str:
+    """What a file is that is no sound, and what to do: "a zip archive; unpack it"; empty where it is not known."""
+    head = reader.at(0, 64)
+    if head.startswith(LFS_POINTER):
+        return "a Git LFS pointer, not the sound itself; type: git lfs pull"
+    if head.startswith(b"MThd"):
+        return "MIDI, which holds notes and no sound; render it to a wav"
+    names = {
+        b"PK\3\4": "zip",
+        b"\x1f\x8b": "gzip",
+        b"7z\xbc\xaf": "7-Zip",
+        b"Rar!": "RAR",
+        b"BZh": "bzip2",
+        b"\xfd7zXZ": "xz",
+    }
+    name = next((name for magic, name in names.items() if head.startswith(magic)), "")
+    return f"a {name} archive; unpack it and name the sounds in it" if name else ""
 
 
 def ogg_links(reader: ByteReader) -> list[ByteRange]:
@@ -94,17 +75,47 @@ def ogg_links(reader: ByteReader) -> list[ByteRange]:
     return [ByteRange(start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
-def flac_head(reader: ByteReader) -> tuple[bytes, float | None]:
-    """The beginning of a FLAC file with its number of samples made unknown, and the seconds that it declared.
+def flac_links(reader: ByteReader, start: int) -> list[ByteRange]:
+    """The streams of a file that was made by joining FLAC files, from `start` on; one for a FLAC that is alone."""
+    starts = [start]
+    while (place := reader.find(FLAC_START, starts[-1] + len(FLAC_START))) >= 0:
+        starts.append(place)
+    return [ByteRange(here, end - here) for here, end in zip(starts, [*starts[1:], reader.size], strict=True)]
+
+
+def flac_head(reader: ByteReader, start: int) -> tuple[bytes, float | None]:
+    """The beginning of a FLAC stream with its number of samples made unknown, and the seconds that it declared.
 
     libsndfile reads no further than that number, which is wrong in a file that was appended to. It is the last 36 bits
-    of bytes 10 to 17 of the STREAMINFO block (RFC 9639, section 8.2); 0 means unknown.
+    of bytes 10 to 17 of the STREAMINFO block (RFC 9639, section 8.2); 0 means unknown. Where a recording is written in
+    pieces, the number counts from the beginning of the first piece, as the numbers of the frames do.
     """
-    head = bytearray(reader.at(0, 26))
+    head = bytearray(reader.at(start, 26))
     fields = int.from_bytes(head[18:26], "big")
     rate, samples = fields >> 44, fields & (1 << 36) - 1
     head[18:26] = (fields - samples).to_bytes(8, "big")
-    return bytes(head), samples / rate if samples and rate else None
+    declared = samples - _first_sample(reader, start)
+    return bytes(head), declared / rate if declared > 0 and rate else None
+
+
+def _first_sample(reader: ByteReader, start: int) -> int:
+    """The number of a FLAC stream's first sample, as its first frame gives it; 0 where there is no frame.
+
+    The frame's header (RFC 9639, section 9.1): a sync code, whose last bit says whether blocks vary in size; two bytes;
+    the number of the sample or of the frame, coded as UTF-8 codes characters.
+    """
+    place, last = start + 4, False
+    while not last and len(block := reader.at(place, 4)) == 4:
+        last = bool(block[0] & 0x80)
+        place += 4 + int.from_bytes(block[1:], "big")
+    frame = reader.at(place, 11)
+    if len(frame) < 11 or frame[0] != 0xFF or frame[1] & 0xFE != 0xF8:
+        return 0
+    length = 8 - (frame[4] ^ 0xFF).bit_length()  # leading ones
+    number = frame[4] & 0x7F >> length
+    for byte in frame[5 : 4 + length]:
+        number = number << 6 | byte & 0x3F
+    return number if frame[1] & 1 else number * int.from_bytes(reader.at(start + 8, 2), "big")
 
 
 def opus_head(reader: ByteReader, link: ByteRange) -> bytes | None:
@@ -134,35 +145,3 @@ def ogg_crc(page: bytes | bytearray) -> int:
         for _ in range(8):
             crc = (crc << 1 ^ 0x04C11DB7 if crc & 1 << 31 else crc << 1) & 0xFFFFFFFF
     return crc
-
-
-def _read_chunks(reader: ByteReader, order: str, wanted: bytes) -> Uncompressed | None:
-    place = 12
-    while len(chunk := reader.at(place, _ID_LENGTH)) == _ID_LENGTH:
-        size = int(struct.unpack(order + "I", chunk[4:])[0])
-        start = place + _ID_LENGTH
-        if chunk[:4] == wanted:
-            present = reader.size - start
-            if wanted == b"data" and size == 0 and present > 0 and not _chunks_end_at(reader, start):
-                return Uncompressed(None, present, _with_sizes(reader, place), start)
-            return Uncompressed(None if _is_streamed(size) else size, present)
-        place = start + size + (size & 1)
-    return None
-
-
-def _chunks_end_at(reader: ByteReader, place: int) -> bool:
-    """Whether well-formed chunks follow up to the end, as behind samples that there really are none of."""
-    while len(chunk := reader.at(place, _ID_LENGTH)) == _ID_LENGTH and chunk[:4].isalnum():
-        size = int(struct.unpack("<I", chunk[4:])[0])
-        place += _ID_LENGTH + size + (size & 1)
-    return place in (reader.size, reader.size + 1)
-
-
-def _with_sizes(reader: ByteReader, place: int) -> bytes:
-    """The header of a wav whose recorder lost power: with the sizes that the file has."""
-    most = 0xFFFFFFFF
-    start = place + _ID_LENGTH
-    head = bytearray(reader.at(0, start))
-    head[4:8] = struct.pack("<I", min(reader.size - _ID_LENGTH, most))
-    head[place + 4 : start] = struct.pack("<I", min(reader.size - start, most))
-    return bytes(head)

@@ -27,8 +27,12 @@ TAGS = (b"Xing", b"Info")
 _STRIDE = 1 << 18
 _LARGEST_FRAME = 2048
 """No frame of layer III has more bytes: 1,441 at 320 kbit/s and 32 kHz."""
-SEARCHED = 1 << 20
-"""Bytes in which a frame must follow the last one, or the tags before the first; what lies behind is not sound."""
+SEARCHED = 1 << 16
+"""Places, bytes of 255, at which a frame is looked for between others; zeros cost nothing, so a hole has any size."""
+SEARCHED_FIRST = 1 << 12
+"""As that, for the first frame of a file, which may be none of layer III."""
+FOLLOWERS = 3
+"""Frames that have to follow one of another version, sample rate or number of channels than those before it."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,13 @@ class Frame:
     rate: int
     side: int
     """Bytes of side information, after which a Xing or Info tag stands."""
-    kind: tuple[int, int]
-    """Version and sample rate index, which do not change within a file."""
+    kind: tuple[int, int, bool]
+    """Version, sample rate index, and whether it is mono: what a decoder does not expect to change."""
 
 
 @dataclass(frozen=True)
 class Mp3Layout:
-    """Where the frames are."""
+    """Where the frames of a stretch of one kind are."""
 
     ranges: tuple[ByteRange, ...]
     """Runs of frames, without tags, rubbish between them, and Xing or Info frames."""
@@ -59,6 +63,11 @@ class Mp3Layout:
     first: Frame
     header: bytes
     """Header of the first frame."""
+
+    @property
+    def promised(self) -> float:
+        """Seconds that there are, or that the Xing or Info frame declares where it declares more."""
+        return max(self.count, self.declared or 0) * self.first.samples / self.first.rate
 
     @property
     def seconds(self) -> float:
@@ -91,21 +100,32 @@ def parse_header(header: bytes) -> Frame | None:
     samples = 1152 if first_version else 576
     size = samples // 8 * kilobits * 1000 // rate + (header[2] >> 1 & 1)
     side = (17 if mono else 32) if first_version else (9 if mono else 17)
-    return Frame(size, samples, rate, side, (version, rate_index))
+    return Frame(size, samples, rate, side, (version, rate_index, mono))
 
 
-def read_layout(reader: ByteReader) -> Mp3Layout | None:
-    """Walk the frame headers of a file; None for one that is not an mp3 whose frames can be counted."""
-    place = _next_frame(reader, _after_tags(reader, 0), None)
-    if place is None:
-        return None
-    header = reader.at(place, HEADER)
+def read_layouts(reader: ByteReader, start: int = 0) -> list[Mp3Layout]:
+    """Walk the frame headers of a file from `start` on: a layout for each stretch of frames of one kind.
+
+    Joined files give several. None for a file that is not an mp3 whose frames can be counted.
+    """
+    layouts: list[Mp3Layout] = []
+    place = _next_frame(reader, after_tags(reader, start), None)
+    while place is not None:
+        layout, place = _read_layout(reader, place)
+        if layout.count:
+            layouts.append(layout)
+    return layouts
+
+
+def _read_layout(reader: ByteReader, start: int) -> tuple[Mp3Layout, int | None]:
+    """The frames from `start` on that are of the first one's kind, and where those of another kind begin."""
+    header = reader.at(start, HEADER)
     first = parse_header(header)
     assert first is not None
     ranges: list[ByteRange] = []
-    declared, count = None, 0
+    declared, count, place = None, 0, start
     sizes: dict[bytes, int] = {}
-    while place is not None:
+    while True:
         end, frames = _walk(reader, place, first, sizes)
         if frames:
             ranges.append(ByteRange(place, end - place))
@@ -115,22 +135,25 @@ def read_layout(reader: ByteReader) -> Mp3Layout | None:
             if declared is None and not count:
                 declared = _declared(reader, end, frame)
             place = end + frame.size
-        else:
-            place = _next_frame(reader, _after_tags(reader, end), first.kind)
-    return Mp3Layout(tuple(ranges), count, declared, first, header) if count else None
+            continue
+        following = _next_frame(reader, after_tags(reader, end), first.kind)
+        frame = None if following is None else parse_header(reader.at(following, HEADER))
+        if following is None or frame is None or frame.kind != first.kind:
+            return Mp3Layout(tuple(ranges), count, declared, first, header), following
+        place = following
 
 
 def _walk(reader: ByteReader, place: int, first: Frame, sizes: dict[bytes, int]) -> tuple[int, int]:
     """Step over the frames from `place` on: where the first thing stands that is none, or holds a tag, and their count.
 
-    An hour has 140,000 frames, so what a header's second and third byte say is looked up in `sizes`.
+    An hour has 140,000 frames, so what a header's bytes say is looked up in `sizes`.
     """
     count, tag = 0, slice(HEADER + first.side, HEADER + first.side + 4)
     while True:
         data = reader.at(place, _STRIDE)
         last, offset = len(data) - _LARGEST_FRAME if place + len(data) < reader.size else len(data) - HEADER, 0
         while offset <= last:
-            key = data[offset + 1 : offset + 3]
+            key = data[offset + 1 : offset + HEADER]
             size = sizes.get(key)
             if size is None:
                 frame = parse_header(data[offset : offset + HEADER])
@@ -145,7 +168,7 @@ def _walk(reader: ByteReader, place: int, first: Frame, sizes: dict[bytes, int])
         place += offset
 
 
-def _after_tags(reader: ByteReader, place: int) -> int:
+def after_tags(reader: ByteReader, place: int) -> int:
     """The place behind ID3v2 tags at `place`, which say their size in seven bits a byte."""
     while (tag := reader.at(place, 10))[:3] == b"ID3" and len(tag) == 10:
         size = tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9]
@@ -153,17 +176,34 @@ def _after_tags(reader: ByteReader, place: int) -> int:
     return place
 
 
-def _next_frame(reader: ByteReader, place: int, kind: tuple[int, int] | None) -> int | None:
-    """Where the next frame begins that another follows, or that ends the file; None where none is near."""
-    end = min(place + SEARCHED, reader.size - HEADER)
-    while 0 <= place <= end:
+def _next_frame(reader: ByteReader, place: int, kind: tuple[int, int, bool] | None) -> int | None:
+    """Where the next frame begins that others follow, or that ends the file; None where none is near.
+
+    One follower is enough for a frame of `kind`, or for the first of a file.
+    """
+    for _ in range(SEARCHED_FIRST if kind is None else SEARCHED):
+        if not 0 <= place <= reader.size - HEADER:
+            return None
         frame = parse_header(reader.at(place, HEADER))
-        if frame is not None and kind in (None, frame.kind):
-            after = parse_header(reader.at(place + frame.size, HEADER))
-            if (after is not None and after.kind == frame.kind) or (kind and place + frame.size == reader.size):
+        if frame is not None:
+            known = kind in (None, frame.kind)
+            if _followers(reader, place, frame, 1 if known else FOLLOWERS) or (
+                frame.kind == kind and place + frame.size == reader.size
+            ):
                 return place
         place = reader.find(b"\xff", place + 1)
     return None
+
+
+def _followers(reader: ByteReader, place: int, frame: Frame, count: int) -> bool:
+    """Whether `count` frames of its kind follow a frame."""
+    for _ in range(count):
+        place += frame.size
+        following = parse_header(reader.at(place, HEADER))
+        if following is None or following.kind != frame.kind:
+            return False
+        frame = following
+    return True
 
 
 def _is_tag(reader: ByteReader, place: int, frame: Frame) -> bool:

@@ -19,6 +19,10 @@ class ByteRange(NamedTuple):
     start: int
     size: int
 
+    def behind(self, count: int) -> ByteRange:
+        """The same without its first `count` bytes."""
+        return ByteRange(self.start + count, self.size - count)
+
 
 class ByteReader:
     """Small reads at any place of a file, buffered. Close it."""
@@ -31,6 +35,8 @@ class ByteReader:
 
     def at(self, place: int, count: int) -> bytes:
         """`count` bytes from `place`, fewer at the end of the file."""
+        if place >= self.size:  # however far: a header may say anything
+            return b""
         offset = place - self._start
         if offset < 0 or offset + count > len(self._chunk):
             self._chunk, self._start, offset = os.pread(self._descriptor, _CHUNK + count, place), place, 0
@@ -38,14 +44,11 @@ class ByteReader:
 
     def find(self, pattern: bytes, place: int) -> int:
         """Where `pattern` next begins at or after `place`; -1 where it does not."""
-        while place < self.size:
-            data = os.pread(self._descriptor, _CHUNK, place)
-            offset = data.find(pattern)
+        while len(self.at(place, len(pattern))) == len(pattern):
+            offset = self._chunk.find(pattern, place - self._start)
             if offset >= 0:
-                return place + offset
-            if len(data) < len(pattern):
-                break
-            place += len(data) - len(pattern) + 1
+                return self._start + offset
+            place = self._start + len(self._chunk) - len(pattern) + 1
         return -1
 
     def close(self) -> None:

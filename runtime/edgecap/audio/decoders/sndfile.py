@@ -1,7 +1,7 @@
 """libsndfile as a decoder: wav, FLAC, Ogg Vorbis and Opus, mp3, AIFF, AU, CAF, W64.
 
-Its guesses about lengths are not trusted: mp3 frames are counted (`mp3`), the links of a chained Ogg file are opened
-one after the other, and a wav whose header says that it is empty is read to its end.
+Its guesses about lengths are not trusted: mp3 frames are counted (`mp3`), files that were joined are opened one after
+the other, and a file whose header says that it is empty is read to its end (`uncompressed`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgecap.audio.decoders.containers import flac_head, ogg_links, opus_head, read_uncompressed
+from edgecap.audio.decoders.containers import FLAC_START, flac_head, flac_links, ogg_links, opus_head
 from edgecap.audio.decoders.decoder import Conformer, DecodeError
-from edgecap.audio.decoders.mp3 import read_layout
+from edgecap.audio.decoders.mp3 import after_tags, read_layouts
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader, RangeFile
-from edgecap.errors import MissingDependencyError
+from edgecap.audio.decoders.uncompressed import WAV_MP3, Uncompressed, read_uncompressed, riff_links
+from edgecap.errors import MissingDependencyError, reason_of
 from edgecap.types import Waveform
 from edgecap.util.stderr import silent_descriptor
 
@@ -29,6 +30,15 @@ MP3_TOLERANCE = 0.06
 """Seconds: an Info frame may count itself, and the encoder's delay and padding are cut off."""
 
 
+class _Part(NamedTuple):
+    """A complete file within a file that was made by joining some."""
+
+    head: bytes
+    """A corrected beginning."""
+    ranges: tuple[ByteRange, ...]
+    """What follows it."""
+
+
 class SndfileDecoder:
     """A `Decoder` of everything that libsndfile reads."""
 
@@ -37,8 +47,9 @@ class SndfileDecoder:
         self.promised: float | None = None
         self.tolerance = 0.0
         self._fault: str | None = None
-        self._waiting: list[Any] = []
-        """Later links of a chained file, not opened yet."""
+        self._path = path
+        self._waiting: list[_Part] = []
+        """What a joined file still holds, not opened yet."""
         reader = ByteReader(path)
         try:
             self._sound = self._open(path, reader)
@@ -49,85 +60,111 @@ class SndfileDecoder:
         self.format: str = self._sound.format
         """libsndfile's name of the container."""
         self._conformer: Conformer | None = None
-        """Makes a later link like the first."""
+        """Makes a later part like the first."""
 
     def read(self, frames: int) -> Waveform:
-        """The next samples, across the links of a chained file. Raises DecodeError."""
+        """The next samples, across the parts of a joined file. Raises DecodeError."""
         block = self._read(frames)
         while not len(block) and self._next_link():
             block = self._read(frames)
         return block
 
     def close(self) -> None:
-        """Close the file and its later links."""
+        """Close the file."""
         self._sound.close()
-        for source in self._waiting:
-            source.close()
 
     def _open(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401 - soundfile has no types
-        head = reader.at(0, 12)
-        if head[:4] == b"OggS":
+        head = reader.at(0, 4)
+        if head == b"OggS":
             return self._open_links(path, reader)
+        start = after_tags(reader, 0)
+        if reader.at(start, len(FLAC_START)) == FLAC_START:
+            return self._open_flac(path, reader, start)
         if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):
             sound = self._open_mp3(path, reader)
             if sound is not None:
                 return sound
-        if head[:5] == b"fLaC\0":
-            start, self.promised = flac_head(reader)
-            return open_sound(RangeFile(path, start, [ByteRange(len(start), reader.size - len(start))]))
-        header = read_uncompressed(reader)
-        if header is not None and header.head is not None:
-            return open_sound(RangeFile(path, header.head, [ByteRange(header.start, header.present)]))
+        if (header := read_uncompressed(reader)) is not None:
+            return self._open_uncompressed(path, reader, header)
         sound = open_sound(path)
         if sound.format == "MP3" and (counted := self._open_mp3(path, reader)) is not None:  # behind rubbish
             sound.close()
             return counted
-        if header is not None and sound.frames < UNKNOWN_FRAMES:
-            self.promised = sound.frames / sound.samplerate
-            if header.promised is not None and header.promised > header.present > 0:
-                self.promised *= header.promised / header.present
-        elif sound.format != "MP3" and sound.frames < UNKNOWN_FRAMES:
+        if sound.format != "MP3" and sound.frames < UNKNOWN_FRAMES:
             self.promised = sound.frames / sound.samplerate
         return sound
 
-    def _open_mp3(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401
-        layout = read_layout(reader)
-        if layout is None:
+    def _open_uncompressed(self, path: Path, reader: ByteReader, header: Uncompressed) -> Any:  # noqa: ANN401
+        if header.tag == WAV_MP3 and (sound := self._open_mp3(path, reader, header.start)) is not None:
+            return sound
+        if header.head is not None:
+            sound = self._open_part(_Part(header.head, (ByteRange(header.start, header.present),)))
+        elif len(links := riff_links(reader)) > 1:
+            return self._open_all([_Part(b"", (link,)) for link in links])
+        else:
+            sound = open_sound(path)
+        if header.promised is not None and sound.frames < UNKNOWN_FRAMES:
+            self.promised = sound.frames / sound.samplerate
+            if header.promised > header.present > 0:
+                self.promised *= header.promised / header.present
+        return sound
+
+    def _open_flac(self, path: Path, reader: ByteReader, start: int) -> Any:  # noqa: ANN401
+        parts, promises = [], []
+        for link in flac_links(reader, start):
+            head, promised = flac_head(reader, link.start)
+            parts.append(_Part(head, (link.behind(len(head)),)))
+            promises.append(promised)
+        known = [promised for promised in promises if promised is not None]
+        self.promised = sum(known) if len(known) == len(promises) else None
+        return self._open_all(parts)
+
+    def _open_mp3(self, path: Path, reader: ByteReader, start: int = 0) -> Any:  # noqa: ANN401
+        layouts = read_layouts(reader, start)
+        if not layouts:
             return None
-        sound = open_sound(path)
-        frame = layout.first.samples / layout.first.rate
-        self.tolerance = MP3_TOLERANCE + frame
-        self.promised = max(layout.count, layout.declared or 0) * frame
-        trusted = layout.declared is not None and abs(layout.declared - layout.count) <= 1
-        if len(layout.ranges) == 1 and (trusted or abs(sound.frames / sound.samplerate - layout.seconds) <= frame):
+        frame = layouts[0].first.samples / layouts[0].first.rate
+        self.tolerance = MP3_TOLERANCE * len(layouts) + frame
+        self.promised = sum(layout.promised for layout in layouts)
+        if len(layouts) == 1 and len(layouts[0].ranges) == 1 and not start:
+            layout, sound = layouts[0], open_sound(path)
+            trusted = layout.declared is not None and abs(layout.declared - layout.count) <= 1
             if trusted:  # its encoder's delay is cut off, which the count of frames does not know
                 self.promised = min(self.promised, sound.frames / sound.samplerate)
-            return sound
-        sound.close()
-        return open_sound(RangeFile(path, layout.info_frame(), layout.ranges))
+            if trusted or abs(sound.frames / sound.samplerate - layout.seconds) <= frame:
+                return sound
+            sound.close()
+        return self._open_all([_Part(layout.info_frame(), layout.ranges) for layout in layouts])
 
     def _open_links(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401
-        sources: list[RangeFile | Path] = []
         links = ogg_links(reader)
-        for link in links:
-            head = opus_head(reader, link)
-            if head is not None:
-                rest = ByteRange(link.start + len(head), link.size - len(head))
-                sources.append(RangeFile(path, head, [rest]))
-            else:
-                sources.append(path if len(links) == 1 else RangeFile(path, b"", [link]))
-        self._waiting = sources[1:]
-        sound = open_sound(sources[0])
+        heads = [opus_head(reader, link) or b"" for link in links]
+        if len(links) > 1 or heads[0]:
+            parts = [_Part(head, (link.behind(len(head)),)) for head, link in zip(heads, links, strict=True)]
+            sound = self._open_all(parts)
+        else:
+            sound = open_sound(path)
         if len(links) == 1 and sound.frames < UNKNOWN_FRAMES:
             self.promised = sound.frames / sound.samplerate
         return sound
 
+    def _open_all(self, parts: list[_Part]) -> Any:  # noqa: ANN401
+        """The first of several that are heard one after the other."""
+        self._waiting = parts[1:]
+        return self._open_part(parts[0])
+
+    def _open_part(self, part: _Part) -> Any:  # noqa: ANN401
+        return open_sound(RangeFile(self._path, part.head, part.ranges))
+
     def _next_link(self) -> bool:
-        """Open the next link of a chained file; whether there was one."""
+        """Open the next part of a joined file; whether there was one."""
         if not self._waiting:
             return False
         self._sound.close()
-        self._sound = open_sound(self._waiting.pop(0))
+        try:
+            self._sound = self._open_part(self._waiting.pop(0))
+        except OSError as error:
+            raise DecodeError(reason_of(error)) from error
         self._conformer = Conformer(self._sound.samplerate, self.sample_rate, self.channels)
         return True
 
