@@ -6,7 +6,8 @@
     ├── AudioError               3   a sound cannot be used (file, format, samples)
     ├── BundleError              4   a model cannot be used
     │   ├── ManifestError            the manifest is invalid, or of an unsupported version
-    │   └── IntegrityError           a file is missing, changed or outside the folder
+    │   ├── IntegrityError           a file is missing, changed or outside the folder
+    │   └── DownloadError            a model's file cannot be got from where it is published
     ├── MissingDependencyError   5   a library or an extra is not installed
     ├── DeviceError              6   a microphone is missing, busy or refused
     ├── OutputError              7   a result cannot be written or served
@@ -65,6 +66,10 @@ class ManifestError(BundleError):
 
 class IntegrityError(BundleError):
     """A file of the bundle is missing, altered, or lies outside the bundle's folder."""
+
+
+class DownloadError(BundleError):
+    """A file of a model cannot be got: the server is down, slow, refuses, or has no such file."""
 
 
 class MissingDependencyError(EdgecapError, exit_code=5):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecap.bundle.bundle import MANIFEST_NAME, read_manifest
+from edgecap.bundle.catalogue import built_in
 from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError
 from edgecap.util.files import PARTIAL
@@ -80,6 +81,9 @@ def find_model(model: str | Path | None = None) -> Path:
     for folder in known:
         if folder.name == model:
             return folder
+    offered = built_in().entry(model)
+    if offered is not None:
+        raise BundleError(f"{model!r} is not installed; type: edgecap pull {model}")
     names = ", ".join(dict.fromkeys(folder.name for folder in known)) or "none"
     raise BundleError(f"there is no model called {model!r}; known: {names}; for a folder add a slash, as in ./{model}")
 

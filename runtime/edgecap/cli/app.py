@@ -20,7 +20,8 @@ ENTRY_POINTS = "edgecap.commands"
 OWN = {
     "caption": "edgecap.cli.caption:caption",
     "listen": "edgecap.cli.listen:listen",
-    "models": "edgecap.cli.inventory:models",
+    "pull": "edgecap.cli.pull:pull",
+    "models": "edgecap.cli.models:models",
     "devices": "edgecap.cli.inventory:devices",
     "demo": "edgecap.cli.demo:demo",
     "service": "edgecap.cli.service:service",
@@ -46,7 +47,7 @@ Exit codes:
   7 a result cannot be written  130 ended by Ctrl-C; 143 ended by SIGTERM
 
 Sound is never sent anywhere, and stored only by listen --keep-audio; captions go only where you say. EDGECAP_HOME names
-the folder with your own models; EDGECAP_DEBUG=1 shows the traceback of an error."""
+the folder with your own models, EDGECAP_CACHE that of downloads; EDGECAP_DEBUG=1 shows the traceback of an error."""
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

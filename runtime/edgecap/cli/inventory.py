@@ -1,4 +1,4 @@
-"""`edgecap models` and `edgecap devices`: the models and microphones that edgecap can use."""
+"""What `edgecap models` and `edgecap devices` print: the models and microphones that edgecap can use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from edgecap.errors import BundleError
 from edgecap.util.files import to_json
 
 
-def models(json: Json = False) -> None:
-    """List the models in the package and in your own folder.
-
-    Your own folder is "models" in EDGECAP_HOME, or else in ~/.local/share/edgecap. Of two models with one name, the one
-    in your folder is used. A star marks the default model.
-    """
+def list_installed(json: bool) -> None:
+    """Print the installed models, as a table or as JSON."""
     try:
         default = default_model()
     except BundleError:
@@ -26,7 +22,7 @@ def models(json: Json = False) -> None:
     rows = [_row(model, model.folder == default) for model in listed]
     _show(["NAME", "SIZE", "RUNTIME", "LICENCE", "PLACE"], rows, documents if json else None)
     if not listed:
-        say("note", f"no models; put bundles into {home() / 'models'}")
+        say("note", f"no models in {home() / 'models'}; type: edgecap pull")
 
 
 def devices(json: Json = False) -> None:

@@ -124,6 +124,21 @@ def published_slots(student: Student) -> tuple[Slot, ...]:
     return tuple(Slot(theirs, _published_shape(theirs, [own[part] for part in ours]), ours) for theirs, ours in names)
 
 
+def published_norms(student: Student) -> tuple[tuple[str, str], ...]:
+    """Each convolution's weight that a BatchNorm follows, and how the names of that BatchNorm's tensors begin."""
+    blocks = range(sum(name.endswith(".depthwise.weight") for name in student.state_dict()))
+    tables = [(BACKBONE, _STEM), (BACKBONE, _HEAD), *((f"{BACKBONE}_blocks.{block}.", _BLOCK) for block in blocks)]
+    own = student.state_dict()
+    pairs = []
+    for before, table in tables:
+        theirs = {ours: name for name, ours in table.items()}
+        place = before.removeprefix(BACKBONE).replace("_blocks.", "encoder.blocks.") or "encoder."
+        for ours, name in theirs.items():
+            if f"{ours}_norm" in theirs and f"{place}{ours}.weight" in own:
+                pairs.append((f"{before}{name}.weight", f"{before}{theirs[f'{ours}_norm']}."))
+    return tuple(pairs)
+
+
 def _published_shape(name: str, parts: list[Tensor]) -> tuple[int, ...]:
     """Shape in the file: ours, one below the other; the table of positions has an axis for the batch."""
     first = tuple(parts[0].shape)

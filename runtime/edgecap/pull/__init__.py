@@ -1,0 +1,1 @@
+"""Models from the net: downloads that are checked, and published checkpoints turned into bundles without PyTorch."""
