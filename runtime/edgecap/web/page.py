@@ -29,7 +29,6 @@ from edgecap.web.broadcast import Broadcast, message
 from edgecap.web.history import History
 from edgecap.web.past import PastEvents
 from edgecap.web.picture import SourcePicture
-from edgecap.web.search import JournalReader
 from edgecap.web.server import Exchange, Route, WebServer
 from edgecap.web.spectrum import Spectrum
 from edgecap.web.uploads import Uploads
@@ -67,8 +66,7 @@ class LivePage(Sink):
         self._pictures: dict[str, SourcePicture] = {}
         self._history = History()
         self._names: dict[int, str] = {}
-        journal = config.output.journal
-        self._past = PastEvents(JournalReader(journal) if journal else self._history, config.output.keep_audio)
+        self._past = PastEvents(self._history, config.output.journal, config.output.keep_audio)
         routes: dict[tuple[str, str], Route] = {
             **self._past.routes,
             ("GET", "/about"): self._about,

@@ -2,7 +2,8 @@
 
 GET /past      ?words=&source=&certainty=&day=&before=: events, newest first, from the journal where there is one
 GET /overview  ?words=&source=&certainty=: how many of them on each day, and the names of all microphones
-GET /export    ?words=&source=&certainty=&day=: all of them as CSV, oldest first
+GET /export    ?words=&source=&certainty=&day=&as=: all of them as CSV, oldest first; as=labels: those of this run that
+               are in memory as Audacity's labels, whose times count from the start of listening
 GET /sound     ?name=: the kept sound of an event, in ranges where the browser asks for them
 """
 
@@ -20,7 +21,9 @@ from edgecap.errors import OutputError
 from edgecap.live.events.event import Event
 from edgecap.live.sinks.files import COLUMNS, csv_line, csv_row
 from edgecap.live.sinks.kept_audio import sound_key, sound_name
-from edgecap.web.search import EventStore, Query
+from edgecap.util.text import clean
+from edgecap.web.history import MOST_EVENTS, History
+from edgecap.web.search import EventStore, JournalReader, Query
 from edgecap.web.server import Exchange, Route
 
 MOST_RESULTS = 50
@@ -32,10 +35,11 @@ RANGE = re.compile(r"bytes=(\d{0,12})-(\d{0,12})")
 
 
 class PastEvents:
-    """Answers requests for events of `store`, and for their sounds in a folder."""
+    """Answers requests for events, from a journal where there is one, and for their sounds in a folder."""
 
-    def __init__(self, store: EventStore, sounds: str | None) -> None:
-        self._store, self._sounds = store, KeptSounds(sounds)
+    def __init__(self, history: History, journal: str | None, sounds: str | None) -> None:
+        self._history, self._sounds = history, KeptSounds(sounds)
+        self._store: EventStore = JournalReader(journal) if journal else history
         self.routes: dict[tuple[str, str], Route] = {
             ("GET", "/past"): self._past,
             ("GET", "/overview"): self._overview,
@@ -73,14 +77,18 @@ class PastEvents:
         query = query_of(exchange)
         if query is None:
             return
+        if exchange.query.get("as") == "labels":
+            lines = "".join(map(label, self._history.next(query, MOST_EVENTS, None)))
+            exchange.reply(
+                HTTPStatus.OK, lines.encode(), "text/plain; charset=utf-8", **attachment("edgecap-labels.txt")
+            )
+            return
         try:
             events = self._store.next(query, EXPORTED, None)
         except OutputError as error:
             exchange.try_later(error)
             return
-        exchange.begin(
-            HTTPStatus.OK, "text/csv; charset=utf-8", Content_Disposition='attachment; filename="edgecap-events.csv"'
-        )
+        exchange.begin(HTTPStatus.OK, "text/csv; charset=utf-8", **attachment("edgecap-events.csv"))
         exchange.wfile.write(csv_line(COLUMNS).encode())
         while events:
             exchange.wfile.write("".join(map(csv_row, events)).encode())
@@ -124,6 +132,16 @@ class KeptSounds:
                 send_range(exchange, file, status.st_size, "audio/flac")
             else:
                 exchange.refuse(HTTPStatus.NOT_FOUND, "no such sound")
+
+
+def attachment(name: str) -> dict[str, str]:
+    """A header by which browsers save the answer."""
+    return {"Content_Disposition": f'attachment; filename="{name}"'}
+
+
+def label(event: Event) -> str:
+    """A line of Audacity's label track."""
+    return f"{event.start:.6f}\t{event.end:.6f}\t{clean(event.text)}\n"
 
 
 def query_of(exchange: Exchange) -> Query | None:

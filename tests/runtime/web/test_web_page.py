@@ -250,7 +250,20 @@ def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome
         reached.append(tuple(measured))
     names = [name for name, *_ in reached]
     assert names == [
-        *("skip", "SUMMARY", "pause", "words", "day", "certainty", "BUTTON", "export", "scroller", "file", "record"),
+        *(
+            "skip",
+            "SUMMARY",
+            "pause",
+            "words",
+            "day",
+            "certainty",
+            "BUTTON",
+            "export",
+            "labels",
+            "scroller",
+            "file",
+            "record",
+        ),
         "SUMMARY technical",
     ]
     assert all(style != "none" and width >= 2 for _, style, width in reached)

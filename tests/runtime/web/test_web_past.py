@@ -178,6 +178,8 @@ def test_a_table_holds_all_that_is_filtered_oldest_first(
     assert [row["text"] for row in rows] == [f"'=dog, {n}" for n in range(1, 11)]  # no formula
     assert rows[0]["began"] == events[0].event.document()["began"]
     assert len(ask("GET", "/export?words=owl")[2].splitlines()) == 1
+    labels = ask("GET", "/export?words=dog&as=labels")[2].decode().splitlines()
+    assert labels == [f"0.000000\t3.500000\t=dog, {n}" for n in range(1, 11)]
 
 
 class Recorder:

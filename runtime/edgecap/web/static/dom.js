@@ -23,10 +23,10 @@ export function timeOf(iso) {
   return date.toDateString() === new Date().toDateString() ? date.toLocaleTimeString() : date.toLocaleString();
 }
 
-export function dayName(day) {
+export function dayName(day, length = "long") {
   const date = new Date(`${day}T12:00:00`), today = new Date();
   const year = date.getFullYear() === today.getFullYear() ? {} : { year: "numeric" };
-  const name = date.toLocaleDateString(undefined, { weekday: "long", day: "numeric", month: "long", ...year });
+  const name = date.toLocaleDateString(undefined, { weekday: length, day: "numeric", month: length, ...year });
   return date.toDateString() === today.toDateString() ? `Today, ${name}` : name;
 }
 

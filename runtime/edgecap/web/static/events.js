@@ -52,9 +52,14 @@ export class Events {
     this.#put(event);
   }
 
-  #put(told) {
-    const event = this.#recent.get(key(told)) ?? told, known = this.#rows.get(key(event));
-    if (!this.#filters.matches(event) || (known && SHOWN.every((name) => known.event[name] === event[name]))) return;
+  #put(given) {
+    const event = this.#recent.get(key(given)) ?? given, known = this.#rows.get(key(event));
+    if (!this.#filters.matches(event)) {  // a better caption may have taken it out
+      known?.item.remove();
+      this.#rows.delete(key(event));
+      return;
+    }
+    if (known && SHOWN.every((name) => known.event[name] === event[name])) return;
     const item = row(event, this.#filters.words);
     if (known) known.item.replaceWith(item);
     else this.#insert(event, item);
@@ -98,6 +103,7 @@ export class Events {
   async #ask(anew = true) {
     const asked = ++this.#asked, filters = this.#filters;
     byId("export").href = `export?${filters.query()}`;
+    byId("labels").href = `export?${filters.query({ as: "labels" })}`;
     const [past, overview] = await Promise.all([get("past", filters.query()), get("overview", filters.query({ day: "" }))]);
     if (asked !== this.#asked) return;
     if (anew) this.#empty();
@@ -106,9 +112,11 @@ export class Events {
     for (const event of [...this.#recent.values(), ...past?.events ?? []]) this.#put(event);
     byId("older").hidden = !past?.more;
     this.#tidy();
-    const total = filters.day ? this.#counts.get(filters.day) ?? 0 : [...this.#counts.values()].reduce((a, b) => a + b, 0);
+    const counted = filters.day ? [this.#counts.get(filters.day) ?? 0] : [...this.#counts.values()];
+    const total = Math.max(this.#rows.size, counted.reduce((a, b) => a + b, 0));
     const found = total === 0 ? "No event matches." : total === 1 ? "1 event matches." : `${total} events match.`;
-    show("found", past ? (filters.active ? found : "") : "The events cannot be searched now; try again.");
+    const said = overview ? found : `${many(this.#rows.size, "event")} shown; there may be more.`;
+    show("found", past ? (filters.active ? said : "") : "The events cannot be searched now; try again.");
   }
 
   async #older() {

@@ -42,7 +42,7 @@ export class Filters {
 
   // What there is to choose from; what is chosen stays.
   offer(days, sources) {
-    options("day", days.map(([day, count]) => [`${dayName(day)} (${count})`, day]));
+    options("day", days.map(([day, count]) => [`${dayName(day, "short")} (${count})`, day]));
     options("microphone", sources.filter(Boolean).map((source) => [source, source]));
     byId("microphone-choice").hidden = byId("microphone").options.length < 3;
   }

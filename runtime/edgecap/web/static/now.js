@@ -41,7 +41,8 @@ export class Now {
     }
     const faults = statuses.filter((one) => one.fault);
     this.#reveal("fault", faults.map((one) => `${one.source}: ${one.fault}`).join("; "));
-    this.#reveal("kept", statuses.find((one) => one.kept) ? `Sound is kept in ${statuses[0].kept}` : "");
+    const kept = statuses.find((one) => one.kept)?.kept;
+    this.#reveal("kept", kept ? `Sound is kept in ${kept}` : "");
     const spoken = statuses.find((one) => one.source === event?.source) ?? statuses[0];
     byId("guesses").hidden = !spoken?.beams.length;
     byId("beams").replaceChildren(...beams(spoken?.beams ?? []));
