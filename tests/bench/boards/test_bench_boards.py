@@ -126,7 +126,7 @@ def test_models_that_cannot_run_here_are_named_and_the_same_one_is_taken_once(
     for name in ("one", "two", "broken"):
         shutil.copytree(tiny_folder, tmp_path / "models" / name)
     manifest = tmp_path / "models" / "broken" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 99'))
+    manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 99'))
     folders, left_out = runnable_models()
     assert Path(folders[0]).name == "one"
     assert "two" not in [Path(folder).name for folder in folders]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgecap import Captioner
+from edgecap.audio.file import decode
 from edgecap.bundle.models import BUNDLED, default_model, list_models
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -75,7 +76,17 @@ def test_a_greedy_search_hears_the_same_kind_of_sound(captioner: Captioner) -> N
     assert len(greedy.beams) == 1
 
 
-@pytest.mark.parametrize("level", [0.0, 1e-5, 2e-4])
+@pytest.mark.parametrize("gain", [0.1, 0.02])
+def test_a_microphone_that_is_set_lower_changes_no_caption(gain: float, captioner: Captioner) -> None:
+    changed = []
+    for name in HEARD:
+        samples = decode(EXAMPLES / name, 16_000, 10.0)
+        loud, quiet = captioner.caption(samples, 16_000), captioner.caption(samples * np.float32(gain), 16_000)
+        changed += [name] if loud.text != quiet.text else []
+    assert not changed
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-5, 1e-4])
 def test_silence_is_captioned_as_silence(level: float, captioner: Captioner) -> None:
     noise = np.random.default_rng(0).standard_normal(160_000).astype(np.float32) * level
     caption = captioner.caption(noise, 16_000)
