@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from edgecap.bundle.manifest import FileName, Licence, Sha256, unknown_key
 from edgecap.errors import BundleError, ConfigError
+from edgecap.util.schema import SchemaError, convert
 
 FORMAT = "edgecap-catalogue"
 FORMAT_VERSION = 1
@@ -115,8 +116,8 @@ def parse_catalogue(text: bytes, source: str) -> Catalogue:
             f"{FORMAT_VERSION}; type: pip install --upgrade edgecap"
         )
     try:
-        catalogue = msgspec.convert(document, Catalogue)
-    except msgspec.ValidationError as error:
+        catalogue = convert(document, Catalogue)
+    except SchemaError as error:
         raise ConfigError(f"the catalogue {source} is wrong: {error}") from error
     unknown = unknown_key(document, msgspec.to_builtins(catalogue), "$")
     if unknown:

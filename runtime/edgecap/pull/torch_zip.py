@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import pickletools
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,17 @@ STORAGES = {
 ORDERED_DICT = "collections OrderedDict"
 TENSOR = "torch._utils _rebuild_tensor_v2"
 PARAMETER = "torch._utils _rebuild_parameter"
+DAMAGED = (
+    zipfile.BadZipFile,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What reading a damaged archive raises."""
 LARGEST_PICKLE = 1 << 22
 """Bytes; a published student's has 60,000."""
 MOST_AXES = 8
@@ -71,7 +84,7 @@ def read_torch_zip(path: Path, name: str) -> dict[str, NDArray[Any]]:
         raise CheckpointError(
             f"{name} holds {error} where tensors by name are needed; nothing of it was run"
         ) from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{name} is damaged ({error}); get it again") from error
 
 

@@ -197,6 +197,14 @@ def test_damaged_pickles_are_refused(tmp_path: Path, alter: Callable[[bytes], by
         read_tensors(path, "model.bin")
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "model.bin")
+    data = (tmp_path / "model.bin").read_bytes()
+    (tmp_path / "model.bin").write_bytes(data.replace(b"data.pkl", b"data.\xf0kl"))
+    with pytest.raises(CheckpointError, match=r"model\.bin"):
+        read_tensors(tmp_path / "model.bin", "model.bin")
+
+
 def test_a_compressed_archive_is_refused_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(50_000_000))
