@@ -44,6 +44,6 @@ def fetching(  # noqa: PLR0917
     from edgecap.util.progress import progress_bar
 
     network = Network(offline, mirror or os.environ.get("EDGECAP_MIRROR", ""), insecure)
-    with progress_bar("getting it") as bar:
+    with progress_bar("getting") as bar:
         client = Client(network, Limits(stall=stall, total=total))
         yield Fetcher(client=client, notify=say, progress=bar, update=update)

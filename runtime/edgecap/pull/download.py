@@ -174,7 +174,7 @@ def _body(  # noqa: PLR0917
             raise DownloadError(f"{shown(attempt.url)} sends more than {most} bytes; nothing was changed")
         part.write(block)
         update(block)
-        attempt.progress(count, total)
+        attempt.progress(count, total, attempt.slot.place.rpartition("/")[2])
         now = time.monotonic()
         if count - mark >= limits.least:
             mark, since = count, now

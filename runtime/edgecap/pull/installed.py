@@ -42,6 +42,10 @@ class Origin:
     pulled: str = ""
     """Date."""
 
+    def asked_alike(self, other: Origin) -> bool:
+        """Whether both come from the same request."""
+        return (self.what, self.catalogue, self.precision) == (other.what, other.catalogue, other.precision)
+
 
 def models_folder() -> Path:
     """The folder of the user's models."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -61,25 +62,29 @@ def pull(request: PullRequest, fetcher: Fetcher) -> Pulled:
 
     Raises BundleError (unknown name, licence, wrong hash, no network), CheckpointError, ConfigError, OutputError.
     """
-    entries = _entries(request, fetcher)
-    for number, entry in enumerate(entries, 1):
+    known = _known(request, fetcher)
+    if known is not None:
+        return _pull(dataclasses.replace(request, what=known.name), known, fetcher)
+    *likelier, last = _guesses(request.what)
+    for entry in likelier:
         try:
             return _pull(request, entry, fetcher)
         except NotThereError:
-            if number == len(entries):
-                raise
-    raise AssertionError("unreachable")
+            continue
+    return _pull(request, last, fetcher)
 
 
-def _entries(request: PullRequest, fetcher: Fetcher) -> list[CatalogueEntry]:
-    """What the request may mean, the likeliest first."""
-    what = request.what
+def _known(request: PullRequest, fetcher: Fetcher) -> CatalogueEntry | None:
+    """The catalogue's entry that is meant. Raises BundleError where a catalogue is named and has none."""
     if request.catalogue:
-        return [read_catalogue(request.catalogue, fetcher).find(what)]
+        return read_catalogue(request.catalogue, fetcher).find(request.what)
+    repository = hub_repository(request.what)
+    return built_in().entry(request.what) or (built_in().entry(repository) if repository else None)
+
+
+def _guesses(what: str) -> list[CatalogueEntry]:
+    """What a name or address that is in no catalogue may mean, the likeliest first."""
     repository = hub_repository(what)
-    known = built_in().entry(what) or (built_in().entry(repository) if repository else None)
-    if known:
-        return [known]
     if Path(what).is_dir() and not what.startswith(("http:", "https:", "hf:")):
         raise ConfigError(f"{what} is a folder of this machine; type: edgecap models add {what}")
     if repository:
@@ -121,33 +126,28 @@ def _pull(request: PullRequest, entry: CatalogueEntry, fetcher: Fetcher) -> Pull
     replace = request.replace or fetcher.update
     check_free(name, replace=True)
     folder = models_folder() / name
+    asked = Origin(what=request.what, catalogue=request.catalogue, precision=precision, pulled=f"{date.today()}")
     before = read_origin(folder)
-    same = before is not None and (before.what, before.catalogue) == (request.what, request.catalogue)
-    if same and before and before.precision == precision and not replace:
+    if before and before.asked_alike(asked) and not replace:
         return Pulled(name, folder, None)
     check_free(name, replace)
     if request.precision == "int8" and entry.kind == "bundle":
         fetcher.notify("note", f"{name} is a finished bundle; --int8 changes nothing")
     if request.commercial and entry.kind == "checkpoint":
         check_commercial(entry.licence, entry.name)
+    roles = ("manifest",) if entry.kind == "bundle" else ("weights", "vocabulary")
     fetched: list[Fetched] = []
     with ExitStack() as stack:
         try:
-            if entry.kind == "bundle":
-                make = _fetch_bundle(request, entry, fetcher, stack, fetched, before)
-            else:
-                make = _fetch_checkpoint(entry, fetcher, stack, fetched, name, precision)
-            files = {item.place: item.sha256 for item in fetched}
-            if make is None or (fetcher.update and before and before.files == files):
-                return Pulled(name, folder, None)
-            origin = Origin(
-                what=request.what,
-                catalogue=request.catalogue,
-                precision=precision,
-                files=files,
-                pulled=f"{date.today()}",
-            )
-            bundle = install(name, make, origin, replace=replace, notify=fetcher.notify)
+            fetched += [stack.enter_context(fetcher.file(entry.file(role))) for role in roles]
+            bundle = None
+            if request.replace or not _is_there(folder, asked, fetched):
+                if entry.kind == "bundle":
+                    make = _bundle_maker(request, entry, fetcher, stack, fetched)
+                else:
+                    make = _checkpoint_maker(entry, fetched, name, precision)
+                origin = dataclasses.replace(asked, files={item.place: item.sha256 for item in fetched})
+                bundle = install(name, make, origin, replace=replace, notify=fetcher.notify)
         except DownloadError:
             raise
         except (BundleError, CheckpointError):
@@ -162,23 +162,18 @@ def _pull(request: PullRequest, entry: CatalogueEntry, fetcher: Fetcher) -> Pull
     return Pulled(name, folder, bundle)
 
 
-def _fetch_bundle(  # noqa: PLR0917
-    request: PullRequest,
-    entry: CatalogueEntry,
-    fetcher: Fetcher,
-    stack: ExitStack,
-    fetched: list[Fetched],
-    before: Origin | None,
-) -> Callable[[Path], None] | None:
-    """Get the manifest and the files that it lists; a function that puts them into a folder.
+def _is_there(folder: Path, asked: Origin, fetched: list[Fetched]) -> bool:
+    """Whether the same request has put these contents there: before an update, or by another process meanwhile."""
+    current = read_origin(folder)
+    contents = {item.place: item.sha256 for item in fetched}
+    return current is not None and current.asked_alike(asked) and contents.items() <= current.files.items()
 
-    None where an update has the manifest that is installed.
-    """
-    first = stack.enter_context(fetcher.file(entry.file("manifest")))
-    if fetcher.update and before and before.files.get(first.place) == first.sha256:
-        CacheSlot(first.place).clear()
-        return None
-    fetched.append(first)
+
+def _bundle_maker(
+    request: PullRequest, entry: CatalogueEntry, fetcher: Fetcher, stack: ExitStack, fetched: list[Fetched]
+) -> Callable[[Path], None]:
+    """Get the files that the manifest lists, into `fetched` as well; a function that puts all into a folder."""
+    first = fetched[0]
     text = first.path.read_bytes()
     manifest = parse_manifest(text)
     _check_manifest(request, entry, manifest)
@@ -187,7 +182,10 @@ def _fetch_bundle(  # noqa: PLR0917
         wanted = CatalogueFile(
             role="weights", places=[place], size=listed.size, sha256=listed.sha256, most=max(listed.size, 1)
         )
-        fetched.append(stack.enter_context(fetcher.file(wanted)))
+        try:
+            fetched.append(stack.enter_context(fetcher.file(wanted)))
+        except NotThereError as error:
+            raise DownloadError(f"{error}, although the manifest lists it; nothing was changed") from error
 
     def make(folder: Path) -> None:
         (folder / MANIFEST_NAME).write_bytes(text)
@@ -220,12 +218,10 @@ def _put(item: Fetched, path: Path) -> None:
         shutil.copyfile(item.path, path)
 
 
-def _fetch_checkpoint(  # noqa: PLR0917
-    entry: CatalogueEntry, fetcher: Fetcher, stack: ExitStack, fetched: list[Fetched], name: str, precision: Precision
+def _checkpoint_maker(
+    entry: CatalogueEntry, fetched: list[Fetched], name: str, precision: Precision
 ) -> Callable[[Path], None]:
-    """Get weights and words; a function that makes the bundle of them."""
-    for role in ("weights", "vocabulary"):
-        fetched.append(stack.enter_context(fetcher.file(entry.file(role))))
+    """A function that makes the bundle of weights and words."""
     weights, words = fetched
     details = {"weights": shown(weights.place), "vocabulary": shown(words.place)}
     if weights.revision:

@@ -93,7 +93,7 @@ def test_a_bundle_of_ones_own_is_added_and_changed_bytes_are_named(
         (["effb2-trm-clothe"], 4, "nearest: effb2-trm-clotho"),
         (["effb2-trm-clotho", "--offline", "--mirror", "http://127.0.0.1:1"], 4, "--offline forbids to get it"),
         (["effb2-trm-clotho", "--mirror", "http://models.example"], 2, "is not encrypted; use https://"),
-        (["effb2-trm-clotho", "--mirror", "models.example"], 2, "it must begin with http:// or https://"),
+        (["effb2-trm-clotho", "--mirror", "models.example"], 2, "invalid URL 'models.example'"),
         (["http://models.example/kitchen/"], 2, "is not encrypted; use https://"),
         (["x", "--catalogue", "/nowhere.json"], 2, "the catalogue /nowhere.json cannot be read"),
         (["effb2-trm-clotho", "--stall", "0"], 2, "Invalid value for '--stall'"),

@@ -85,6 +85,9 @@ def test_one_word_gets_the_authors_student(
     assert sorted(read_pins()) == places
     assert sum("nobody states a hash" in text for _, text in messages) == 2
 
+    # the same by another of its names
+    assert pull(PullRequest(what="https://huggingface.co/wsntxxn/effb2-trm-clotho-captioning"), hub).bundle is None
+
     # the checkpoint is in the cache: another precision needs no net
     offline = replace(hub, client=type(hub.client)(Network(offline=True), hub.client.limits))
     small = pull(PullRequest(what="wsntxxn/effb2-trm-clotho-captioning", precision="int8"), offline)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +24,7 @@ from edgecap.pull.installed import check_free, read_origin, remove, verify
 from edgecap.pull.pins import read_pins
 from edgecap.pull.places import Network
 from edgecap.pull.pull import Pulled, PullRequest, pull
-from support.file_server import FileServer, sends, status
+from support.file_server import FileServer, sends, stalls, status
 from support.live_parts import Messages, ignore
 
 NAMES = ("manifest.json", "encode.onnx", "decode.onnx", "vocabulary.json")
@@ -264,3 +269,53 @@ def test_verifying_finds_what_was_changed(address: str, fetcher: Fetcher, tiny_f
     (folder / "encode.onnx").write_bytes(b"")
     with pytest.raises(IntegrityError, match="has 0 bytes and the manifest says"):
         verify(folder)
+
+
+PULL = """
+import sys
+from edgecap.cli import run
+sys.exit(run(["pull", sys.argv[1]]))
+"""
+
+
+def test_two_at_once_get_a_bundle_once(address: str, server: FileServer) -> None:
+    server.plans["/kitchen/encode.onnx"] = [stalls(10)]
+    command = [sys.executable, "-c", PULL, address]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        wait_for(lambda: "/kitchen/encode.onnx" in [path for path, _ in server.requests])
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as second:
+            assert second.stderr is not None
+            assert "another edgecap is getting" in second.stderr.readline()
+            server.released.set()
+            assert "kitchen is there already" in second.stderr.read()
+    assert (first.returncode, second.returncode) == (0, 0)
+    paths = [path for path, _ in server.requests]
+    # the manifest is asked for again; the first answer with the encoder broke off
+    assert {path: paths.count(path) for path in paths} == {
+        **{f"/kitchen/{name}": 1 for name in NAMES},
+        "/kitchen/manifest.json": 2,
+        "/kitchen/encode.onnx": 2,
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_pull_that_is_ended_goes_on_at_the_next(
+    address: str, server: FileServer, fetcher: Fetcher, number: signal.Signals
+) -> None:
+    server.plans["/kitchen/encode.onnx"] = [stalls(10)]
+    with subprocess.Popen([sys.executable, "-c", PULL, address], stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: any(path.stat().st_size == 10 for path in cache_root().rglob("part")))
+        process.send_signal(number)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -15, signal.SIGKILL: -9}[number]
+    assert not (home() / "models" / "kitchen").exists()
+    assert pull(PullRequest(what=address), fetcher).bundle is not None
+    assert server.ranges("/kitchen/encode.onnx") == [None, "bytes=10-"]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
