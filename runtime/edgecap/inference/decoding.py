@@ -13,6 +13,7 @@ chooses tokens. The scoring is the published student's (Xu et al. 2024, the auth
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,9 +60,9 @@ def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, e
     """
     if beam < 1 or max_tokens < 1:
         raise ValueError(f"beam and max_tokens must be at least 1, not {beam} and {max_tokens}")
-    tokens = np.full(beam, start, np.int64)
-    parents = np.zeros(beam, np.int64)
+    tokens, parents = np.full(beam, start, np.int64), np.zeros(beam, np.int64)
     sums = np.zeros(beam, np.float32)
+    totals = np.empty((0, 0), np.float32)
     sequences: list[tuple[int, ...]] = [()] * beam
     histories: list[tuple[float, ...]] = [()] * beam
     alive = [True] * beam
@@ -69,15 +70,19 @@ def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, e
     finished = 0
     for position in range(max_tokens):
         log_probs = decode(tokens, position, parents)
-        totals = log_probs[:1].copy() if position == 0 else log_probs + sums[:, None]
-        sums, parents, tokens = _best(totals, beam)
-        sequences = [(*sequences[row], int(token)) for row, token in zip(parents, tokens, strict=True)]
-        histories = [
-            (*histories[row], float(log_probs[row, token])) for row, token in zip(parents, tokens, strict=True)
-        ]
-        alive = [alive[row] for row in parents]
-        for row in range(beam):
-            if tokens[row] != end and position + 1 < max_tokens:
+        if position == 0:
+            best = _best(log_probs[:1].copy(), beam)
+        else:
+            if totals.size == 0:  # the same memory in each step
+                totals = np.empty_like(log_probs)
+            best = _best(np.add(log_probs, sums[:, None], out=totals), beam)
+        sums = np.array([total for total, _, _ in best], np.float32)
+        parents, tokens = (np.array([each[part] for each in best], np.int64) for part in (1, 2))
+        sequences = [(*sequences[row], token) for _, row, token in best]
+        histories = [(*histories[row], float(log_probs[row, token])) for _, row, token in best]
+        alive = [alive[row] for _, row, _ in best]
+        for row, (_, _, token) in enumerate(best):
+            if token != end and position + 1 < max_tokens:
                 continue
             finished += 1
             if alive[row]:  # tokens after an end token count for the stop rule, as published, but are no caption
@@ -88,22 +93,21 @@ def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, e
     return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
 
 
-def _best(totals: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """The `count` highest entries of `totals` (overwritten), highest first: values, rows, columns.
+def _best(totals: NDArray[np.float32], count: int) -> list[tuple[float, int, int]]:
+    """The `count` highest entries of `totals` (overwritten), highest first: value, row, column.
 
     A few passes of argmax beat a partition here: beams are few and argmax is vectorised.
     """
-    flat = totals.reshape(-1)
+    flat, columns = totals.reshape(-1), totals.shape[1]
     if flat.size < count:
         raise ValueError(f"a vocabulary of {flat.size} is too small for {count} beams")
-    values = np.empty(count, np.float32)
-    places = np.empty(count, np.int64)
-    for index in range(count):
+    best = []
+    for _ in range(count):
         place = int(flat.argmax())
-        values[index], places[index] = flat[place], place
+        best.append((float(flat[place]), *divmod(place, columns)))
         flat[place] = -np.inf
-    if not np.isfinite(values[0]) or np.isnan(values).any():
+    if not math.isfinite(best[0][0]) or any(math.isnan(value) for value, _, _ in best):
         raise BundleError(
             "the decoder gives log-probabilities that are not numbers; the model is broken, export or import it again"
         )
-    return values, places // totals.shape[1], places % totals.shape[1]
+    return best

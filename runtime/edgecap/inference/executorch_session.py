@@ -48,9 +48,9 @@ class ExecuTorchSession(GraphSession):
             if not _sessions:
                 library._unsafe_reset_threadpool(threads)
             program = _load(library, path)
-            graphs = [_method(program, path, manifest, name, lock) for name in ("encode", "decode")]
+            encode, decode = (_method(program, path, manifest, name, lock) for name in ("encode", "decode"))
         # neither function refers to the session: in a cycle it would hold its threads until the garbage is collected
-        super().__init__(manifest, *graphs)
+        super().__init__(manifest, encode, decode)
         _sessions.add(self)
 
 

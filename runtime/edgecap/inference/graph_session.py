@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.bundle.manifest import DecoderSpec, Manifest
+from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError
 from edgecap.inference.decoding import DecodeStep
 from edgecap.inference.session import Encoded
@@ -20,13 +20,17 @@ from edgecap.types import LogMel, Waveform
 
 RunGraph = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
 """Runs a graph once: inputs by name → outputs in the order of its signature."""
+Arrays = dict[str, NDArray[Any]]
+BindGraph = Callable[[Arrays, Arrays], Callable[[], None]]
+"""Ties a graph to its inputs and to where its outputs go, each by name; what it gives runs the graph on them once."""
 
 
 class GraphSession:
     """An `InferenceSession` over two functions; the class of a runtime derives from it and makes them."""
 
-    def __init__(self, manifest: Manifest, encode: RunGraph, decode: RunGraph) -> None:
-        self._manifest, self._encode, self._decode = manifest, encode, decode
+    def __init__(self, manifest: Manifest, encode: RunGraph, decode: RunGraph, bind: BindGraph | None = None) -> None:
+        """`bind` is the decoder of a runtime that can read and write arrays in place."""
+        self._manifest, self._encode, self._bind = manifest, encode, bind or _copying(decode)
 
     def encode(self, sound: Waveform | LogMel, memory_length: int) -> Encoded:
         """Run the encoder on one window, as `InferenceSession.encode` says."""
@@ -35,37 +39,58 @@ class GraphSession:
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""
-        return CachedDecoder(self._decode, self._manifest.decoder, encoded, beam)
+        return CachedDecoder(self._bind, self._manifest, encoded, beam)
 
 
 class CachedDecoder:
-    """A `DecodeStep` that keeps the self-attention's keys and values from step to step."""
+    """A `DecodeStep` that keeps the self-attention's keys and values from step to step, in the same arrays."""
 
-    def __init__(self, run: RunGraph, spec: DecoderSpec, encoded: Encoded, beam: int) -> None:
+    def __init__(self, bind: BindGraph, manifest: Manifest, encoded: Encoded, beam: int) -> None:
         """Raises BundleError where the graph is fixed to fewer than `beam` beams."""
+        spec = manifest.decoder
         rows = spec.beams or beam
         if beam > rows:
             raise BundleError(f"this model's decoder takes at most {rows} beams, not {beam}; use a smaller --beam")
-        empty = np.zeros((spec.layers, rows, spec.heads, spec.max_tokens, spec.head_dim), np.float32)
-        self._run, self._beam, self._idle = run, beam, rows - beam
-        self._unmoved = np.arange(beam)
-        self._feed: dict[str, NDArray[Any]] = {
-            "memory_length": np.array([encoded.memory_length], np.int64),
-            "cross_keys": encoded.cross_keys,
-            "cross_values": encoded.cross_values,
-            "self_keys": empty,
-            "self_values": empty,
-        }
+        cache = (spec.layers, rows, spec.heads, spec.max_tokens, spec.head_dim)
+        self._tokens, self._position = np.zeros(rows, np.int64), np.zeros(1, np.int64)
+        self._parents, self._beam = np.zeros(rows, np.int64), beam
+        before, after = ([np.zeros(cache, np.float32) for _ in range(2)] for _ in range(2))
+        self._caches = tuple(zip(after, before, strict=True))
+        self._log_probs = np.empty((rows, manifest.vocabulary.size), np.float32)
+        self._run = bind(
+            {
+                "tokens": self._tokens,
+                "position": self._position,
+                "memory_length": np.array([encoded.memory_length], np.int64),
+                "self_keys": before[0],
+                "self_values": before[1],
+                "cross_keys": np.ascontiguousarray(encoded.cross_keys),
+                "cross_values": np.ascontiguousarray(encoded.cross_values),
+            },
+            {"log_probs": self._log_probs, "new_self_keys": after[0], "new_self_values": after[1]},
+        )
 
     def __call__(self, tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
         """One step, as `DecodeStep` says."""
-        if self._idle:  # a graph fixed to more beams than the search has: the last rows are idle copies
-            tokens = np.pad(tokens, (0, self._idle), mode="edge")
-        if position > 0 and not np.array_equal(parents, self._unmoved):
-            order = np.pad(parents, (0, self._idle), mode="edge") if self._idle else parents
-            for name in ("self_keys", "self_values"):
-                self._feed[name] = np.ascontiguousarray(self._feed[name][:, order])
-        self._feed["tokens"] = tokens
-        self._feed["position"] = np.array([position], np.int64)
-        log_probs, self._feed["self_keys"], self._feed["self_values"] = self._run(self._feed)
-        return np.asarray(log_probs[: self._beam])
+        beam = self._beam
+        self._tokens[:beam], self._parents[:beam], self._position[0] = tokens, parents, position
+        # a graph fixed to more beams than the search has: the last rows are idle copies
+        self._tokens[beam:], self._parents[beam:] = tokens[-1], parents[-1]
+        if position > 0:
+            for after, before in self._caches:
+                np.take(after, self._parents, axis=1, out=before, mode="clip")  # the default mode makes a copy first
+        self._run()
+        return self._log_probs[:beam]
+
+
+def _copying(run: RunGraph) -> BindGraph:
+    """A graph that gives its outputs in arrays of its own, which are copied."""
+
+    def bind(inputs: Arrays, outputs: Arrays) -> Callable[[], None]:
+        def step() -> None:
+            for output, result in zip(outputs.values(), run(inputs), strict=True):
+                output[...] = result
+
+        return step
+
+    return bind

@@ -43,8 +43,8 @@ class LiteRtSession(GraphSession):
         interpreter = _load(path, threads)
         # one interpreter has one set of buffers, and threads may share a session
         lock = Lock()
-        graphs = (_runner(interpreter, path, manifest, name, lock) for name in ("encode", "decode"))
-        super().__init__(manifest, *graphs)
+        encode, decode = (_runner(interpreter, path, manifest, name, lock) for name in ("encode", "decode"))
+        super().__init__(manifest, encode, decode)
 
 
 def import_interpreter() -> Untyped:

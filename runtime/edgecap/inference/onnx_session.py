@@ -7,13 +7,14 @@ reported by its name and shape and not by a crash in the middle of a caption.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgecap.bundle.bundle import Bundle
 from edgecap.errors import BundleError, reason_of
-from edgecap.inference.graph_session import GraphSession, RunGraph
+from edgecap.inference.graph_session import Arrays, GraphSession, RunGraph
 from edgecap.inference.signatures import Signature, check_signature, signatures
 from edgecap.runtimes import RUNTIMES
 
@@ -28,10 +29,10 @@ class OnnxSession(GraphSession):
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         """Load and check both graphs. Raises BundleError, MissingDependencyError without onnxruntime."""
-        graphs = (
+        (_, encode), (session, decode) = (
             _graph(bundle.path(role), threads, *signatures(bundle.manifest)[role]) for role in ("encode", "decode")
         )
-        super().__init__(bundle.manifest, *graphs)
+        super().__init__(bundle.manifest, encode, decode, partial(_bind, session))
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
@@ -76,8 +77,8 @@ def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, 
         ) from error
 
 
-def _graph(path: Path, threads: int, inputs: Signature, outputs: Signature) -> RunGraph:
-    """One graph, held to its manifest. Raises BundleError."""
+def _graph(path: Path, threads: int, inputs: Signature, outputs: Signature) -> tuple[Any, RunGraph]:
+    """One graph, held to its manifest: its session, and what runs it. Raises BundleError."""
     session = open_graph(path, threads)
     for kind, nodes, expected in (("input", session.get_inputs(), inputs), ("output", session.get_outputs(), outputs)):
         actual = {
@@ -88,4 +89,14 @@ def _graph(path: Path, threads: int, inputs: Signature, outputs: Signature) -> R
             for node in nodes
         }
         check_signature(str(path), kind, actual, expected)
-    return partial(session.run, list(outputs))
+    return session, partial(session.run, list(outputs))
+
+
+def _bind(session: Any, inputs: Arrays, outputs: Arrays) -> Callable[[], None]:  # noqa: ANN401 - onnxruntime has no types
+    """Tie a session to arrays that it reads and writes in place, as `BindGraph` says."""
+    from_numpy, binding = import_onnxruntime().OrtValue.ortvalue_from_numpy, session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_ortvalue_input(name, from_numpy(array))
+    for name, array in outputs.items():
+        binding.bind_ortvalue_output(name, from_numpy(array))
+    return partial(session.run_with_iobinding, binding)
