@@ -315,6 +315,21 @@ def test_mp3s_of_other_rates_and_channels_joined_with_rubbish_and_holes_are_hear
 
 
 @needs_ffmpeg
+def test_a_companion_file_of_macos_does_not_hide_an_mp3(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "media_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    for name, options in (("info.mp3", "-q:a 4"), ("bare.mp3", "-q:a 4 -write_xing 0")):
+        path = make(name, "-c:a", "libmp3lame", *options.split(), "-id3v2_version", "0")
+        for companion in (f"._{name}", "._"):
+            (tmp_path / companion).write_bytes(bytes.fromhex("0005160700020000") + b"Mac OS X".ljust(4088, b"\0"))
+        seconds, fault = heard(path)
+        assert fault == ""
+        assert seconds == pytest.approx(decoded_by_ffmpeg(path), abs=0.05)
+
+
+@needs_ffmpeg
 def test_an_mp3_of_any_bit_rate_inside_a_wav_is_heard(make: Make) -> None:
     for name, options in (("vbr.wav", "-q:a 2"), ("cbr.wav", "-b:a 64k")):
         path = make(name, "-c:a", "libmp3lame", *options.split())

@@ -24,6 +24,12 @@ RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 1
 """Sample rates by the header's version bits: 3 is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5."""
 HEADER = 4
 TAGS = (b"Xing", b"Info")
+EMPTY_TAG = b"ID3\3\0\0\0\0\0\n" + bytes(10)
+"""An ID3 tag without content; libmpg123 believes in none of fewer than 10 bytes.
+
+For an mp3 without a tag, libsndfile 1.2.2 first looks for a companion file of macOS, `._NAME` or, for a file-like
+object, `._` in the working folder; if there is one, it takes the mp3 for a damaged SD2 file.
+"""
 _STRIDE = 1 << 18
 _LARGEST_FRAME = 2048
 """No frame of layer III has more bytes: 1,441 at 320 kbit/s and 32 kHz."""
@@ -74,8 +80,8 @@ class Mp3Layout:
         """Duration of all frames."""
         return self.count * self.first.samples / self.first.rate
 
-    def info_frame(self) -> bytes:
-        """An Info frame that declares `count` frames, to stand before `ranges`."""
+    def head(self) -> bytes:
+        """A tag and an Info frame that declares `count` frames, to stand before `ranges`."""
         versions = 1 if self.header[1] >> 3 & 3 == 3 else 2
         needed = HEADER + self.first.side + 12
         for index in range(1, len(KILOBITS[versions])):
@@ -83,7 +89,7 @@ class Mp3Layout:
             frame = parse_header(header)
             if frame is not None and frame.size >= needed:
                 tag = TAGS[1] + struct.pack(">II", 1, self.count)
-                return (header + bytes(frame.side) + tag).ljust(frame.size, b"\0")
+                return EMPTY_TAG + (header + bytes(frame.side) + tag).ljust(frame.size, b"\0")
         raise AssertionError("the largest frame of layer III holds an Info tag")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgecap.audio.decoders.containers import FLAC_START, flac_head, flac_links, ogg_links, opus_head
 from edgecap.audio.decoders.decoder import Conformer, DecodeError
-from edgecap.audio.decoders.mp3 import after_tags, read_layouts
+from edgecap.audio.decoders.mp3 import EMPTY_TAG, after_tags, read_layouts
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader, RangeFile
 from edgecap.audio.decoders.uncompressed import WAV_MP3, Uncompressed, read_uncompressed, riff_links
 from edgecap.errors import MissingDependencyError, reason_of
@@ -127,14 +127,18 @@ class SndfileDecoder:
         self.tolerance = MP3_TOLERANCE * len(layouts) + frame
         self.promised = sum(layout.promised for layout in layouts)
         if len(layouts) == 1 and len(layouts[0].ranges) == 1 and not start:
-            layout, sound = layouts[0], open_sound(path)
+            layout = layouts[0]
+            try:
+                sound = open_sound(path)
+            except DecodeError:  # because of a file beside it
+                sound = self._open_part(_Part(EMPTY_TAG, (ByteRange(0, reader.size),)))
             trusted = layout.declared is not None and abs(layout.declared - layout.count) <= 1
             if trusted:  # its encoder's delay is cut off, which the count of frames does not know
                 self.promised = min(self.promised, sound.frames / sound.samplerate)
             if trusted or abs(sound.frames / sound.samplerate - layout.seconds) <= frame:
                 return sound
             sound.close()
-        return self._open_all([_Part(layout.info_frame(), layout.ranges) for layout in layouts])
+        return self._open_all([_Part(layout.head(), layout.ranges) for layout in layouts])
 
     def _open_links(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401
         links = ogg_links(reader)
