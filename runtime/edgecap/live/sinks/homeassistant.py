@@ -136,7 +136,7 @@ class Place:
 def slug(name: str) -> str:
     """A level of a topic for a name: the name itself if it can be one, else what is left of it and a checksum."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:LONGEST_SLUG]
-    if plain == name and not re.search(r"-[0-9a-f]{8}\Z", name):  # that could be another name's checksum
+    if plain and plain == name and not re.search(r"-[0-9a-f]{8}\Z", name):  # that could be another name's checksum
         return name
     return f"{plain or 'microphone'}-{crc32(name.encode(errors='surrogateescape')):08x}"
 
