@@ -17,6 +17,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from edgecap._version import __version__
+from edgecap.audio.decoders.media import media_available
 from edgecap.captioner import Captioner
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.events.event import Change, iso
@@ -202,13 +203,14 @@ def open_page(context: SinkContext) -> Sink:
 
 
 def about(captioner: Captioner) -> dict[str, object]:
-    """Version, model, licence and window, for the page's footer."""
+    """Version, model, licence and window, for the page's footer, and whether more formats of sound can be read."""
     manifest = captioner.manifest
     return {
         "version": __version__,
         "model": manifest.name,
         "licence": manifest.licence.name,
         "window": round(captioner.window, 2),
+        "media": media_available(),
     }
 
 

@@ -1,8 +1,8 @@
 """Past events for the page: searched, counted by day, as a table, and their sound where it is kept.
 
-GET /past      ?words=&source=&certainty=&day=&before=: events, newest first, from the journal where there is one
-GET /overview  ?words=&source=&certainty=: how many of them on each day, and the names of all microphones
-GET /export    ?words=&source=&certainty=&day=&as=: all of them as CSV, oldest first; as=labels: those of this run that
+GET /past      ?words=&source=&confidence=&day=&before=: events, newest first, from the journal where there is one
+GET /overview  ?words=&source=&confidence=: how many of them on each day, and the names of all microphones
+GET /export    ?words=&source=&confidence=&day=&as=: all of them as CSV, oldest first; as=labels: those of this run that
                are in memory as Audacity's labels, whose times count from the start of listening
 GET /sound     ?name=: the kept sound of an event, in ranges where the browser asks for them
 """
@@ -150,7 +150,7 @@ def query_of(exchange: Exchange) -> Query | None:
         return Query.of(exchange.query)
     except (ValueError, OverflowError):
         exchange.refuse(
-            HTTPStatus.BAD_REQUEST, "certainty is from 0 to 1, day as 2026-11-28, and before a Unix time in seconds"
+            HTTPStatus.BAD_REQUEST, "confidence is from 0 to 1, day as 2026-11-28, and before a Unix time in seconds"
         )
         return None
 

@@ -36,13 +36,17 @@ class Query:
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> Query:
-        """From words=, source=, certainty= (0 to 1), day= (as 2026-11-28, here) and before= (Unix time).
+        """From words=, source=, confidence= (0 to 1), day= (as 2026-11-28, here) and before= (Unix time).
 
         Raises ValueError.
         """
-        certainty, before, since = float(fields.get("certainty") or 0), float(fields.get("before") or "inf"), -math.inf
-        if not 0 <= certainty <= 1 or math.isnan(before):
-            raise ValueError("certainty is from 0 to 1, before a Unix time")
+        confidence, before, since = (
+            float(fields.get("confidence") or 0),
+            float(fields.get("before") or "inf"),
+            -math.inf,
+        )
+        if not 0 <= confidence <= 1 or math.isnan(before):
+            raise ValueError("confidence is from 0 to 1, before a Unix time")
         if fields.get("day"):
             day = date.fromisoformat(fields["day"])
             midnights = [datetime.combine(day + timedelta(more), datetime.min.time()).timestamp() for more in (0, 1)]
@@ -50,7 +54,7 @@ class Query:
         return cls(
             words=tuple(fields.get("words", "").lower().split()[:MOST_WORDS]),
             source=fields.get("source") or None,
-            least_score=math.log(certainty) if certainty else -math.inf,
+            least_score=math.log(confidence) if confidence else -math.inf,
             since=since,
             before=before,
         )

@@ -256,11 +256,11 @@ def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome
             "pause",
             "words",
             "day",
-            "certainty",
+            "confidence",
             "BUTTON",
+            "scroller",
             "export",
             "labels",
-            "scroller",
             "file",
             "record",
         ),
@@ -512,6 +512,18 @@ def test_a_chosen_file_is_captioned_with_its_beams(browser: Chrome, captioner: C
         until(lambda: text(browser, "#progress").startswith("test_web_page.py is not a readable sound"))
 
 
+@pytest.mark.parametrize("media", [True, False])
+def test_the_page_asks_for_what_this_machine_can_read(
+    browser: Chrome, captioner: Captioner, monkeypatch: pytest.MonkeyPatch, media: bool
+) -> None:
+    monkeypatch.setattr("edgecap.web.page.media_available", lambda: media)
+    with Demo(WebConfig(address="0"), captioner, ignore) as demo:
+        open_page(browser, demo.url)
+        accepted = str(browser.find_element("id", "file").get_attribute("accept"))
+        assert (".m4a" in accepted, "m4a" in text(browser, "#file-note")) == (media, media)
+        assert ".wav" in accepted or "audio/*" in accepted
+
+
 def test_a_dropped_file_is_captioned_wherever_it_falls(browser: Chrome, show: Open, sounds: Path) -> None:
     show()
     place = {
@@ -663,7 +675,7 @@ def choose(browser: Chrome, name: str, option: str) -> None:
     until(lambda: browser.execute_script(chosen, name, option))
 
 
-def test_events_are_grouped_by_day_and_filtered_by_day_microphone_and_certainty(
+def test_events_are_grouped_by_day_and_filtered_by_day_microphone_and_confidence(
     browser: Chrome, show: Open, tmp_path: Path
 ) -> None:
     journal, day = Journal(str(tmp_path / "events.db"), "30d", ignore, model="tiny"), 86_400
@@ -690,7 +702,7 @@ def test_events_are_grouped_by_day_and_filtered_by_day_microphone_and_certainty(
     page.on_event(change("begin", 2, "a cat"))
     choose(browser, "day", "all")
     until(lambda: "a dog barks" in listed(browser))
-    choose(browser, "certainty", "90 %")
+    choose(browser, "confidence", "90 %")
     until(lambda: listed(browser) == [])
     assert text(browser, "#found") == "No event matches."
     page.on_event(change("begin", 3, "too unsure to be listed"))

@@ -145,7 +145,7 @@ def test_memory_holds_the_newest_events_only() -> None:
     assert [document["id"] for document in history.since(4) or []] == [4]
 
 
-def test_events_are_filtered_by_day_microphone_and_certainty(store: Callable[..., Visitor]) -> None:
+def test_events_are_filtered_by_day_microphone_and_confidence(store: Callable[..., Visitor]) -> None:
     ask = store(
         scored(change("end", 1, "a dog", began=at(23, 0), source="Kitchen"), -0.1),
         scored(change("end", 2, "rain", began=at(23, 23), source="Porch"), -0.8),
@@ -154,9 +154,9 @@ def test_events_are_filtered_by_day_microphone_and_certainty(store: Callable[...
     assert past(ask, "day=2026-11-23") == ["rain", "a dog"]
     assert past(ask, f"day=2026-11-23&before={at(23, 12)}") == ["a dog"]
     assert past(ask, "source=Kitchen") == ["a cat", "a dog"]
-    assert past(ask, "certainty=0.9") == ["a dog"]
-    assert past(ask, "certainty=0.4&source=Porch") == ["rain"]
-    for wrong in ("day=today", "day=2026-02-30", "certainty=2", "certainty=nan", "before=nan", "day=9999-12-31"):
+    assert past(ask, "confidence=0.9") == ["a dog"]
+    assert past(ask, "confidence=0.4&source=Porch") == ["rain"]
+    for wrong in ("day=today", "day=2026-02-30", "confidence=2", "confidence=nan", "before=nan", "day=9999-12-31"):
         assert ask("GET", f"/past?{wrong}")[0] == 400
     overview = json.loads(ask("GET", "/overview")[2])
     assert overview == {"days": [["2026-11-24", 1], ["2026-11-23", 2]], "sources": ["Kitchen", "Porch"]}

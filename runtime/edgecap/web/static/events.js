@@ -95,7 +95,7 @@ export class Events {
       count.textContent = many(Math.max(list.children.length, this.#counts.get(day) ?? 0), "event");
       if (list.children.length === 0) { section.remove(); this.#days.delete(day); }
     }
-    byId("scroller").hidden = this.#rows.size === 0;
+    byId("scroller").hidden = byId("saving").hidden = this.#rows.size === 0;
     byId("none").hidden = this.#rows.size > 0 || this.#filters.active;
   }
 

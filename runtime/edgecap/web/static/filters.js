@@ -1,8 +1,8 @@
-// Which events are listed: words, day, microphone and certainty. The server is asked with the same fields.
+// Which events are listed: words, day, microphone and confidence. The server is asked with the same fields.
 import { byId, dayName, dayOf } from "./dom.js";
 
 const TYPING = 250;
-const FIELDS = ["words", "day", "microphone", "certainty"];
+const FIELDS = ["words", "day", "microphone", "confidence"];
 
 export class Filters {
   #timer = 0;
@@ -31,13 +31,13 @@ export class Filters {
 
   query(more = {}) {
     return new URLSearchParams({ words: this.words.join(" "), day: this.day, source: byId("microphone").value,
-      certainty: byId("certainty").value, ...more });
+      confidence: byId("confidence").value, ...more });
   }
 
   matches(event) {
     const { value: source } = byId("microphone"), text = event.text.toLowerCase();
     return (!this.day || dayOf(event.began) === this.day) && (!source || event.source === source)
-      && Math.exp(event.score) >= Number(byId("certainty").value) && this.words.every((word) => text.includes(word));
+      && Math.exp(event.score) >= Number(byId("confidence").value) && this.words.every((word) => text.includes(word));
   }
 
   // What there is to choose from; what is chosen stays.

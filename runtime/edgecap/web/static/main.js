@@ -12,7 +12,7 @@ if (answer.status === 401) location.reload();
 const about = await answer.json();
 document.title = about.live ? "edgecap: live captions" : "edgecap: demo";
 show("model", `Model ${about.model} (${about.licence}), edgecap ${about.version}.`);
-new Sounds();
+new Sounds(about.media);
 if (about.live) {
   for (const id of ["now", "picture", "events", "state"]) document.getElementById(id).hidden = false;
   const events = new Events(), now = new Now(), picture = new Picture(about), state = new Status();

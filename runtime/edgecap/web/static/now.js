@@ -37,7 +37,7 @@ export class Now {
     if (event) {
       show("caption", statuses.length > 1 ? `${event.source}: ${event.text}` : event.text);
       const when = event.open ? `since ${timeOf(event.began)}` : `${timeOf(event.began)} to ${timeOf(event.ended)}`;
-      show("since", `${when}, ${loudness(event.level_dbfs)}, ${percent(event.score)} certain`);
+      show("since", `${when}, ${loudness(event.level_dbfs)}, confidence ${percent(event.score)}`);
     }
     const faults = statuses.filter((one) => one.fault);
     this.#reveal("fault", faults.map((one) => `${one.source}: ${one.fault}`).join("; "));

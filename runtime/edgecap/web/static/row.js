@@ -2,7 +2,7 @@
 import { loudness, make, percent, span, timeOnly } from "./dom.js";
 
 export function row(event, words) {
-  const more = [span(event.end - event.start), loudness(event.level_dbfs), `${percent(event.score)} certain`,
+  const more = [span(event.end - event.start), loudness(event.level_dbfs), `confidence ${percent(event.score)}`,
     event.source];
   return make("li", { class: `event ${event.open ? "open" : "ended"}`, tabindex: "-1" },
     make("div", {},

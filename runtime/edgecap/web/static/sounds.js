@@ -9,8 +9,12 @@ export class Sounds {
   #recorder = null;
   #busy = false;
 
-  constructor() {
+  constructor(media) {
     const drop = byId("drop"), file = byId("file");
+    if (media) {  // what phones record
+      file.accept = "audio/*,video/mp4,video/webm,.m4a,.aac,.webm,.mp4,.opus";
+      show("file-note", "wav, flac, ogg, opus, mp3, m4a, webm and others, at most 64 MiB");
+    }
     file.addEventListener("change", async () => {
       if (file.files[0]) await this.send(file.files[0], file.files[0].name);
       file.value = "";  // so that the same file can be chosen again
@@ -99,8 +103,8 @@ function row(caption) {
   const part = caption.start > 0 || caption.end < caption.duration - 0.01
     ? [make("time", {}, `${span(caption.start)} to ${span(caption.end)}`)] : [];
   const facts = caption.silent ? "so quiet that the model did not run"
-    : `${loudness(caption.level_dbfs)} · ${percent(caption.score)} certain`;
+    : `${loudness(caption.level_dbfs)} · confidence ${percent(caption.score)}`;
   return make("li", {}, ...part, make("span", { class: "text" }, caption.text), make("span", { class: "more" }, facts),
-    ...(caption.beams.length ? [make("ol", { class: "beams", "aria-label": "Candidates with their certainty" },
+    ...(caption.beams.length ? [make("ol", { class: "beams", "aria-label": "Candidates with their confidence" },
       ...beams(caption.beams))] : []));
 }
