@@ -7,15 +7,13 @@ Results go to standard output, all else to standard error. An error is one line 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 from typing import NoReturn
 
 from edgecap.cli.console import COMPLETION, full_disk, prepare_streams, say
+from edgecap.cli.signals import end_on_second_signal, leave
 from edgecap.errors import EdgecapError
 
 INTERRUPTED = 130
@@ -25,7 +23,8 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
     prepare_streams()
-    sys.exit(run(sys.argv[1:]))
+    end_on_second_signal()
+    leave(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -44,23 +43,6 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # the last resort: no traceback for people who just want a caption
         return _report_unexpected(error)
     return 0
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets, so that work can end; a second one ends the process.
-
-    A SIGHUP that is ignored, as under nohup, stays ignored.
-    """
-    stop = threading.Event()
-
-    def first(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
-    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
-        signal.signal(number, first)
-    return stop
 
 
 def report(error: EdgecapError) -> int:

@@ -46,7 +46,7 @@ def demo(
       edgecap demo --web 0.0.0.0:8642
     """
     from edgecap.captioner import Captioner
-    from edgecap.cli import stop_on_signals
+    from edgecap.cli.signals import stop_on_signals
     from edgecap.live.config.config_file import load_config
     from edgecap.web.demo import Demo
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecap.cli import stop_on_signals
 from edgecap.cli.console import RedirectedOutput, say, write
 from edgecap.cli.options import BeamSize, Model, WindowLength
+from edgecap.cli.signals import stop_on_signals
 from edgecap.live.config.config_file import ConfigKey, config_keys, load_config
 from edgecap.live.config.config_text import render_config
 from edgecap.live.config.listen_config import ListenConfig

@@ -1,9 +1,8 @@
 """One stream: sound in, `StreamStep`s out.
 
 The thread that calls `step` reads the source, keeps the log-mel ring, the levels and the gate, and never waits for the
-model; a worker thread, which several streams share, captions the newest window. What is held is bounded: a window of
-sound in the source, a window of log-mel, one window in the worker's mailbox and one being captioned. A slow model loses
-windows, which are counted, and is never more than a window behind.
+model; a worker thread, which streams share, captions the newest window. Held are a window of sound in the source, one
+of log-mel, one in the worker's mailbox and one being captioned. A slow model loses windows, which are counted.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class Listener:
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
             describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
         )
-        self._samples, self._loud = 0, False
+        self._samples, self._loud, self._held_up = 0, False, False
         self._liveness = Liveness(
             source, notify, clock, lost_after=settings.lost_after, constant_after=settings.constant_after
         )
@@ -108,22 +107,25 @@ class Listener:
 
     def ended(self, duration: float | None = None) -> bool:
         """Whether the source has ended, or has given `duration` seconds."""
-        return self._source.ended or (duration is not None and self.heard >= duration)
+        return not self._held_up and (self._source.ended or (duration is not None and self.heard >= duration))
 
     def step(self, wait: float | None = None) -> StreamStep:
         """Take new sound, have a window captioned where one is due, collect captions; `wait` stands in for `patience`.
 
         Raises DeviceError, AudioError, BundleError.
         """
+        if self._held_up:  # a recording waits for its caption
+            self._held_up = not self.drain(IDLE_POLL)
+            return self._end_step(self._collect())
         chunk = self._source.read(self.patience if wait is None else wait)
         frames = self._take(chunk)
-        if self._hops.due(self.heard):
+        last = self._source.lossless and self._source.ended and self.heard - self._considered >= SHORTEST_TAIL
+        if self._hops.due(self.heard) or last:
             self._offer()
         self._check_heat()
         changes = self._collect()
         if self._mailbox.idle and not (self._gate is None or self._gate.open):
-            # Not before: a sound that is not captioned yet may be the same event.
-            changes += self._events.settle() + self._events.quiet_until(self.heard)
+            changes += self._events.settle() + self._events.quiet_until(self.heard)  # all sound has its captions
         if self._clock() - self._liveness.last_sound >= self._settings.events.close_after:
             changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
         return replace(self._end_step(changes), samples=chunk.samples, frames=frames)
@@ -139,10 +141,9 @@ class Listener:
         return self._end_step(self._events.finish() if seconds >= self._settings.events.close_after else [])
 
     def finish(self, *, caption_rest: bool = False, drain: float | None = DRAIN_SECONDS) -> StreamStep:
-        """Close the open event.
+        """Close the open event; `caption_rest` captions the sound since the last window.
 
-        `caption_rest` captions the sound since the last window; a caption that is being made may take `drain` seconds
-        more, and is ignored where that is None. Raises BundleError from the model.
+        A caption that is being made may take `drain` seconds more; ignored where that is None. Raises BundleError.
         """
         try:
             if caption_rest and self.heard - self._considered >= SHORTEST_TAIL:
@@ -221,8 +222,7 @@ class Listener:
         self._mailbox.submit(
             WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(), self._clock(), sounded)
         )
-        if self._source.lossless:
-            self.drain()
+        self._held_up = self._source.lossless and not self.drain(IDLE_POLL)
 
     def _wall_now(self) -> float:
         """Unix time of the newest sound; a file played faster is dated as if it had been played at its own speed."""

@@ -55,14 +55,14 @@ class ListenSession:
         settings = _settings(config, self.captioner)
         self._rules = Rules(config.rules)
         with ExitStack() as stack:
+            self.worker = CaptionWorker()
+            stack.callback(self.worker.close, DRAIN_SECONDS)  # last: a caption that never ends holds up no output
             self._sinks: list[GuardedSink] = []
             for sink in open_sinks(SinkContext(config, self.captioner, notify), sinks):
                 stack.callback(sink.close)
                 self._sinks.append(sink)
             self._sources = list(_sources(config, self.captioner, settings.window, notify, stack))
             _check_sources(config, self.sources, notify)
-            self.worker = CaptionWorker()
-            stack.callback(self.worker.close, DRAIN_SECONDS)
             self._watchdog, self._clocks, self._notify = Watchdog(), Clocks(), notify
             stack.callback(self._watchdog.stop)
             ids, several = count(1), len(self._sources)

@@ -103,7 +103,9 @@ with Microphone(find_device("default"), ring_seconds=2.0) as microphone:
 
 def test_a_microphone_is_captioned_each_hop(microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path) -> None:
     microphone.play(long_noise)
-    listening = listen(microphone, tiny_folder, "--json", "--updates", "--hop", 0.5, "--window", 1, "--duration", 2)
+    listening = listen(
+        microphone, tiny_folder, "--json", "--updates", "--settle", 0, "--hop", 0.5, "--window", 1, "--duration", 2
+    )
     out, error = listening.communicate(timeout=60)
     assert listening.returncode == 0, error
     lines = [json.loads(line) for line in out.splitlines()]
