@@ -1,7 +1,7 @@
 """RESULTS.md and its plots, made from the result files in the repository, and what else is taken from them.
 
 The newest comparison with a teacher is kept as the record that boards without PyTorch compare with
-(`edgecap_bench.comparison.baseline`), and boards' files make the README's table, where it has the marks for one.
+(`edgecap_bench.comparison.baseline`); that comparison and boards' files make the README's tables, between their marks.
 
     python -m edgecap_bench.report      benchmarks/results/*.json to benchmarks/RESULTS.md and benchmarks/plots
 """
@@ -9,14 +9,16 @@ The newest comparison with a teacher is kept as the record that boards without P
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgecap.cli.console import say
 from edgecap.errors import EdgecapError
 from edgecap.util.files import write_atomically
-from edgecap_bench.boards.report import readme_table, with_boards
+from edgecap_bench.boards.report import readme_table as boards_table
 from edgecap_bench.boards.submission import Submission
 from edgecap_bench.comparison.baseline import BASELINE, record
+from edgecap_bench.comparison.readme import readme_table as speed_table
 from edgecap_bench.comparison.results import Comparison
 from edgecap_bench.reports.measurement import read_measurement
 from edgecap_bench.reports.registry import ResultSection, read_sections, results_of
@@ -63,13 +65,31 @@ def _keep_record(results: Path, baseline: Path) -> None:
 
 
 def _fill_readme(results: Path, readme: Path) -> None:
-    """Write the boards' table between the README's marks; without marks or boards' files it stays as it is."""
-    boards = [read_measurement(path, Submission) for path in results_of(results, Submission.FORMAT)]
-    if boards and readme.is_file():
+    """Write the README's tables between their marks; without marks or result files it stays as it is."""
+    if readme.is_file():
         before = readme.read_text(encoding="utf-8")
-        after = with_boards(before, readme_table(boards))
+        after = filled(before, readme_tables(results))
         if after != before:
             write_atomically(readme, after)
+
+
+def readme_tables(results: Path) -> dict[str, str]:
+    """Name of a mark in the README to the table that belongs there."""
+    boards = [read_measurement(path, Submission) for path in results_of(results, Submission.FORMAT)]
+    runs = [read_measurement(path, Comparison) for path in results_of(results, Comparison.FORMAT)]
+    races = [run for run in runs if {"teacher", "teacher-onnx"} <= {each.key for each in run.body.measured()}]
+    tables = {"boards": boards_table(boards)} if boards else {}
+    newest = max(races, key=lambda run: run.header.date, default=None)
+    return tables | ({"speed": speed_table(newest.body)} if newest else {})
+
+
+def filled(readme: str, tables: Mapping[str, str]) -> str:
+    """A README with each table between its two marks; unchanged where it has none."""
+    for name, table in tables.items():
+        head, begin, rest = readme.partition(f"<!-- {name}: written by python -m edgecap_bench.report -->")
+        _, end, tail = rest.partition(f"<!-- end of {name} -->")
+        readme = f"{head}{begin}\n{table}\n{end}{tail}" if begin and end else readme
+    return readme
 
 
 if __name__ == "__main__":

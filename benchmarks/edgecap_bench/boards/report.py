@@ -12,9 +12,8 @@ from edgecap_bench.comparison.results import CandidateResult
 from edgecap_bench.harness.machine import Machine
 from edgecap_bench.harness.timing import summarise
 from edgecap_bench.reports.measurement import Header, Measurement
-from edgecap_bench.reports.tables import Page, Sheet, amount, measured_page, place, spread, threads
+from edgecap_bench.reports.tables import Page, Sheet, amount, markdown_table, measured_page, place, spread, threads
 
-BEGIN, END = "<!-- boards: written by python -m edgecap_bench.report -->", "<!-- end of boards -->"
 HEADER = (
     "Board",
     "Model",
@@ -72,15 +71,7 @@ def boards_page(boards: Sequence[Board]) -> Page:
 def readme_table(boards: Sequence[Board]) -> str:
     """The README's table, in Markdown."""
     columns = [HEADER.index(title) for title in SHORT]
-    rows = [tuple(row[column] for column in columns) for row in _rows(boards)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (SHORT, ("---",) * len(SHORT), *rows))
-
-
-def with_boards(readme: str, table: str) -> str:
-    """A README with the table between its two marks; unchanged where it has none."""
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    return f"{head}{begin}\n{table}\n{end}{tail}" if begin and end else readme
+    return markdown_table(SHORT, [tuple(row[column] for column in columns) for row in _rows(boards)])
 
 
 def board_name(machine: Machine) -> str:

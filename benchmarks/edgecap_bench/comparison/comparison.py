@@ -186,9 +186,11 @@ def _result(running: Running) -> CandidateResult:
     candidate, turns = running.candidate, running.turns
     path = Path(candidate.path)
     files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
     details: dict[str, Any] = {"label": LABELS.get(candidate.kind, ""), "precision": "fp32"}
     if candidate.kind == "bundle":
-        manifest = load_bundle(path).manifest
+        bundle = load_bundle(path)
+        manifest, size = bundle.manifest, bundle.loaded_size
         details = {
             "label": f"edgecap {manifest.name}, {manifest.runtime} {manifest.precision}",
             "precision": manifest.precision,
@@ -199,7 +201,7 @@ def _result(running: Running) -> CandidateResult:
         key=candidate.key,
         kind=candidate.kind,
         random_weights=candidate.random_weights,
-        size_bytes=sum(file.stat().st_size for file in files),
+        size_bytes=size,
         load_seconds=running.loaded["loaded"] - running.process.started,
         peak_bytes=max(turn["peak_bytes"] for turn in turns),
         seconds={stage: [turn["stages"][stage] for turn in turns] for stage in STAGES},

@@ -50,7 +50,7 @@ class CandidateResult:
     random_weights: bool
     """Whether its weights were drawn for this run; speed does not depend on them."""
     size_bytes: int
-    """Of its files."""
+    """Of the files that it loads."""
     load_seconds: float
     """From the start of its process to a model that could caption: interpreter, imports, weights."""
     peak_bytes: int

@@ -81,7 +81,7 @@ class Subject:
             name=manifest.name,
             runtime=manifest.runtime,
             precision=manifest.precision,
-            size_bytes=bundle.size,
+            size_bytes=bundle.loaded_size,
             sha256=digests(manifest),
         )
 

@@ -69,6 +69,11 @@ def verdict(kept: bool | None) -> str:
     return {True: "yes", False: "NO", None: ""}[kept]
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ("---",) * len(header), *rows))
+
+
 def amount(value: float, unit: Unit) -> str:
     """A value with three digits and the prefix that suits it."""
     *larger, smallest = _SCALES[unit]
@@ -148,9 +153,8 @@ def markdown(page: Page, level: int = 1) -> str:
     """A page as Markdown; `level` is that of its heading."""
     lines = [f"{'#' * level} {page.title}", "", *(f"- {note}" for note in page.notes)]
     for sheet in page.sheets:
-        table = [sheet.header, ("---",) * len(sheet.header), *sheet.rows]
         lines += ["", f"{'#' * (level + 1)} {sheet.title}", ""] if sheet.title else [""]
-        lines += [f"| {' | '.join(row)} |" for row in table]
+        lines.append(markdown_table(sheet.header, sheet.rows))
     return "\n".join([*lines, "", *(f"- {line}" for line in page.provenance)]) + "\n"
 
 

@@ -31,7 +31,7 @@ FILE_NAME = "ranges.json"
 MEASURED = {"Conv", "Relu", "QuickGelu", "Mul", "Add", "GlobalAveragePool"}
 """Operators whose maps a recipe may want in bytes."""
 _RULE = "percentile"
-"""Key of the ranges in the file; older files hold those of other rules beside it."""
+"""Key of the ranges in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,11 @@ class Bundle:
         """Bytes of all listed files."""
         return sum(entry.size for entry in self.manifest.files)
 
+    @property
+    def loaded_size(self) -> int:
+        """Bytes of the files that captioning needs: graphs and vocabulary, without weights kept for an export."""
+        return sum(entry.size for entry in (*self.manifest.programs, self.manifest.file("vocabulary")))
+
 
 @dataclass(frozen=True)
 class BundleContent:

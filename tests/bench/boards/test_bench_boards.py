@@ -13,10 +13,11 @@ import typer
 
 from edgecap.errors import ResultError
 from edgecap_bench import cli, commands
-from edgecap_bench.boards.report import BEGIN, END, Board, board_page, readme_table, with_boards
+from edgecap_bench.boards.report import Board, board_page, readme_table
 from edgecap_bench.boards.submission import Submission
 from edgecap_bench.candidates.selection import runnable_models
 from edgecap_bench.harness.board_state import BoardState
+from edgecap_bench.report import filled
 from edgecap_bench.reports.measurement import Measurement, read_measurement, write_measurement
 from edgecap_bench.reports.registry import format_of
 from edgecap_bench.reports.tables import markdown
@@ -77,11 +78,11 @@ def test_boards_become_a_table_with_heat_and_equal_captions(submitted: Board, tm
 
 def test_the_readmes_table_stands_between_its_marks(submitted: Board) -> None:
     table = readme_table([pi(submitted)])
-    readme = f"# top\n{BEGIN}\nold\n{END}\nend\n"
-    filled = with_boards(readme, table)
-    assert filled == f"# top\n{BEGIN}\n{table}\n{END}\nend\n"
-    assert with_boards(filled, table) == filled
-    assert with_boards("# no marks\n", table) == "# no marks\n"
+    begin, end = "<!-- boards: written by python -m edgecap_bench.report -->", "<!-- end of boards -->"
+    readme = filled(f"# top\n{begin}\nold\n{end}\nend\n", {"boards": table})
+    assert readme == f"# top\n{begin}\n{table}\n{end}\nend\n"
+    assert filled(readme, {"boards": table}) == readme
+    assert filled("# no marks\n", {"boards": table}) == "# no marks\n"
     assert "Raspberry Pi 5" in table
 
 

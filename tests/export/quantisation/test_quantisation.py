@@ -294,6 +294,7 @@ def test_a_file_with_the_ranges_of_several_rules_can_be_read(ranges: Ranges) -> 
     for name in ("tiny", "effb2-trm"):  # the bundles that come with edgecap
         stored = parse_ranges((find_model(name) / "ranges.json").read_bytes())
         assert len(stored.of(INT8)) > 50
+        assert (find_model(name) / "ranges.json").read_bytes() == render_ranges(stored)  # and nothing that is not read
 
 
 def test_every_recording_is_used_however_many_there_are_and_at_every_level(
