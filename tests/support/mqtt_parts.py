@@ -73,6 +73,7 @@ class RealBroker:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process:
             self.process.send_signal(how)
+            self.process.send_signal(signal.SIGCONT)
             self.process.wait(20)
             self.process = None
 

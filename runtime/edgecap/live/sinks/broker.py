@@ -60,7 +60,7 @@ class Broker:
         """
         self._config, self._notify, self._clock, self._base = config, notify, clock, base
         self._access = Access.checked(config, notify, client_id, f"{base}/availability")
-        self.where = f"{config.host}:{self._access.port}"
+        self.where = f"{f'[{config.host}]' if ':' in str(config.host) else config.host}:{self._access.port}"
         self._kept: dict[str, str] = {}
         self._due: deque[tuple[str, str]] = deque()
         """What is to be retained and was not sent yet; empty removes."""
@@ -124,9 +124,10 @@ class Broker:
             for topic in last:
                 self.keep(topic, "offline")
             self._step_until(lambda: not self.connected or self._idle, deadline - time.monotonic())
-        if self._waiting:
+        unsent = len(self._waiting) + self.lost - self._lost_told
+        if unsent:
             why = "does not take them" if self.connected else "is away"
-            self._notify("warning", f"the MQTT broker {self.where} {why}; {len(self._waiting)} messages were not sent")
+            self._notify("warning", f"the MQTT broker {self.where} {why}; {unsent} messages were not sent")
         self._link.stop(1.0)
 
     @property

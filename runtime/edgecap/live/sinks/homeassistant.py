@@ -16,6 +16,8 @@ from edgecap._version import __version__
 
 LONGEST_STATE = 255
 """Characters that Home Assistant allows in a state."""
+DISCOVERY = "homeassistant"
+"""Home Assistant's own prefix."""
 LONGEST_SLUG = 40
 SOUND = "sound"
 """Type of an event that matches no rule."""
@@ -146,8 +148,8 @@ def leftovers(node: Node, names: Sequence[str], old_node: str) -> Iterator[str]:
     yield f"{node.base}/#"
     if old_node != node.name:
         yield from (f"{node.topic}/{old_node}/{kind}" for kind in ("caption", "state"))
-    if node.discovery:
-        yield f"{node.discovery}/device/edgecap-{node.name}/+/config"
-        parts = {re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-").lower() for name in names} - {""}
-        for own in [f"edgecap-{old_node}", *(f"edgecap-{old_node}-{part}" for part in sorted(parts))]:
-            yield from (f"{node.discovery}/{kind}/{own}/+/config" for kind in ("sensor", "binary_sensor"))
+    discovery = node.discovery or DISCOVERY  # where nothing is announced any more, what was is removed
+    yield f"{discovery}/device/edgecap-{node.name}/+/config"
+    parts = {re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-").lower() for name in names} - {""}
+    for own in [f"edgecap-{old_node}", *(f"edgecap-{old_node}-{part}" for part in sorted(parts))]:
+        yield from (f"{discovery}/{kind}/{own}/+/config" for kind in ("sensor", "binary_sensor"))

@@ -101,6 +101,8 @@ class Mqtt(Sink):
                 self._show(stream)
                 self._say(stream, None)
             self.broker.first_answer()
+            if self._identity is not None:  # nobody knows it otherwise
+                notify("note", f"events go to the MQTT topics {node.base}/NAME/event")
         except BaseException:
             self._release()
             raise

@@ -174,7 +174,9 @@ def test_two_listeners_of_one_host_and_broker_leave_each_other_alone(broker: Rea
     assert again.node in names  # it lasts
     again.close()
     reader.close()
-    assert messages == []
+    assert [text for _, text in messages] == [
+        f"events go to the MQTT topics home/{mqtt.node}/NAME/event" for mqtt in (*both, again)
+    ]
 
 
 def test_a_takeover_is_told_with_its_reason(messages: Messages) -> None:
@@ -260,6 +262,30 @@ def test_what_a_killed_run_and_removed_microphones_left_is_cleared(broker: RealB
     mqtt.close()
     publisher.close()
     assert messages == []
+
+
+def test_what_was_announced_is_removed_where_nothing_is_announced_any_more(
+    broker: RealBroker, messages: Messages
+) -> None:
+    broker.start()
+    announced = "homeassistant/device/edgecap-attic/microphone/config"
+    for discovery, there in (("homeassistant", True), ("", False)):
+        mqtt = sink(broker.port, messages, discovery=discovery)
+        mqtt.close()
+        assert (announced in retained(broker.port)) == there
+
+
+def test_a_broker_that_hangs_holds_up_neither_the_listener_nor_its_end(broker: RealBroker, messages: Messages) -> None:
+    broker.start()
+    mqtt = sink(broker.port, messages)
+    broker.freeze()
+    for number in range(600):
+        mqtt.on_event(change("begin", number))
+        mqtt.on_status(usb_status(gate_open=number % 2 == 0))
+    assert mqtt.broker.lost >= 80  # 20 may be in flight
+    mqtt.close()
+    ((_, text),) = messages
+    assert f"does not take them; {500 + mqtt.broker.lost} messages were not sent" in text
 
 
 def test_the_last_will_says_offline_when_the_listener_is_cut_off(broker: RealBroker, messages: Messages) -> None:
