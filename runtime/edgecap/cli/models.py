@@ -13,6 +13,7 @@ from edgecap.cli.network import STALL, TOTAL, Insecure, Mirror, Offline, Stall, 
 from edgecap.cli.options import Json, model_names
 from edgecap.errors import BundleError, EdgecapError
 from edgecap.util.files import to_json
+from edgecap.util.text import clean
 
 models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 Names = Annotated[
@@ -80,7 +81,9 @@ def verify(names: Names = None, json: Json = False) -> None:
         except BundleError as error:
             result, fault = str(error), True
         faults += fault
-        write(to_json({"name": name, "right": not fault, "says": result}) if json else f"{name}: {result}")
+        write(
+            to_json({"name": name, "right": not fault, "says": result}) if json else f"{clean(name)}: {clean(result)}"
+        )
     if faults:
         raise typer.Exit(BundleError.exit_code)
 
@@ -115,6 +118,6 @@ def update(
                 say("error", str(last))
             last = error
             continue
-        write(f"{name}: {'updated' if pulled.bundle else 'up to date'}")
+        write(f"{clean(name)}: {'updated' if pulled.bundle else 'up to date'}")
     if last is not None:
         raise last

@@ -123,7 +123,10 @@ def locked(path: Path, notify: Notify, message: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({reason_of(error)}); name another EDGECAP_CACHE") from error
+        raise OutputError(
+            f"{path} cannot be written ({reason_of(error)}); free space or name another place by "
+            "EDGECAP_CACHE or EDGECAP_HOME"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

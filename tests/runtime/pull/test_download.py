@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 import resource
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -413,3 +415,55 @@ def test_the_cache_has_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert Slot("x").folder.parent == tmp_path / "home" / ".cache" / "edgecap"
+
+
+def test_a_proxy_of_the_environment_is_used(
+    client: Client, server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "http://models.example/file"
+    server.files[url] = DATA
+    monkeypatch.setenv("http_proxy", server.url)
+    client.network = Network(insecure=True)
+    get(client, Slot(url))
+    assert [path for path, _ in server.requests] == [url]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of localhost that nobody trusts unasked, with its key."""
+    openssl = shutil.which("openssl") or pytest.skip("openssl is not installed")
+    path = tmp_path / "localhost.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*command, "-keyout", path, "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    return path
+
+
+def test_https_is_checked_and_never_left(
+    client: Client, server: FileServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    port = server.server_address[1]
+    slot = Slot(f"https://localhost:{port}{PATH}")
+    server.files[PATH] = DATA
+    with pytest.raises(DownloadError, match=r"certificate verify failed"):
+        get(client, slot)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server.plans[PATH] = [stalls(150_000)]
+    get(client, slot)
+    assert slot.data.read_bytes() == DATA
+    assert server.ranges(PATH) == [None, "bytes=150000-"]
+    server.plans[PATH] = [redirects(f"http://127.0.0.1:{port}{PATH}")]
+    with pytest.raises(DownloadError, match=r"localhost redirects to 127\.0\.0\.1 without encryption"):
+        get(client, slot)
+
+
+def test_a_place_that_cannot_be_written_is_told(client: Client, slot: Slot, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(
+        OutputError, match=r"cannot be written \(.*\); free space or name another place by EDGECAP_CACHE"
+    ):
+        get(client, slot)
