@@ -115,7 +115,9 @@ def bench(
     ] = None,
     even_busy: EvenBusy = False,
 ) -> None:
-    """Measure on this machine: one model's stages, start and memory, or several models in turns, or more.
+    """Measure speed, memory and quality on this machine.
+
+    Of one model its stages, start and memory; or several models in turns; or more.
 
     Everything runs in separate processes on as many cores as --threads says. If other programs take more than a tenth
     of a core, nothing is measured, or what was measured is marked as not a result: exit code 10. Ctrl-C keeps what was
@@ -124,7 +126,7 @@ def bench(
     \b
     Examples:
       edgecap bench
-      edgecap bench --clips examples --json result.json
+      edgecap bench --clips examples --json-file result.json
       edgecap bench --compare teacher --compare reference --runtime all --report comparison.html --plot comparison.png
       edgecap bench --growth --plot growth.png
       edgecap bench --quality --data captions.csv --plot quality.png

@@ -12,8 +12,9 @@
     ├── DeviceError              6   a microphone is missing, busy or refused
     ├── OutputError              7   a result cannot be written or served
     ├── CheckpointError          8   a checkpoint cannot be imported (names the tensor)
-    ├── VerificationError        9   an exported graph differs from PyTorch
+    ├── VerificationError        9   an exported graph differs from PyTorch, or none could be made
     │   ├── ShapeMismatchError       an output has another shape
+    │   ├── ToolchainError           a converter refuses the model
     │   └── ToleranceError           an output differs by more than it may
     ├── BusyMachineError        10   the machine is too busy to measure on
     ├── ServiceError            11   the systemd service cannot be installed, removed or queried
@@ -105,6 +106,10 @@ class ToleranceError(VerificationError):
     """An output of an exported graph differs from PyTorch's by more than its tolerance."""
 
 
+class ToolchainError(VerificationError):
+    """A runtime's toolchain refuses the model, or gives what edgecap cannot use."""
+
+
 class BusyMachineError(EdgecapError, exit_code=10):
     """The machine is too busy for a valid measurement."""
 
@@ -144,6 +149,11 @@ class MeasurementError(RunError):
 def install_extra(extra: str) -> str:
     """What to type for the extra `extra`: edgecap is on no package index, so pip is given a checkout or a wheel."""
     return f'pip install ".[{extra}]" in a checkout of edgecap, or pip install "WHEEL[{extra}]" for a wheel'
+
+
+def install_newer() -> str:
+    """What to do for a newer edgecap."""
+    return "install a newer edgecap from a checkout (git pull && pip install .) or a release's wheel"
 
 
 def reason_of(error: BaseException) -> str:

@@ -48,7 +48,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_bench_measures_and_writes_every_figure(edgecap: Run, tiny_folder: Path, clips: Path, tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     done = edgecap(
-        "bench", "--model", tiny_folder, "--clips", clips, *QUICK, "--long", 41, "--even-busy", "--json", file
+        "bench", "--model", tiny_folder, "--clips", clips, *QUICK, "--long", 41, "--even-busy", "--json-file", file
     )
     assert (done.returncode, done.stderr) == (0, "")
     measurement = read_measurement(file, Figures)
@@ -92,8 +92,8 @@ def test_bench_can_leave_the_long_file_out(
         (("--growth", "--beam", 2), 2, "--beam"),
         (("--submit-file", "board.json", "--compare", "teacher"), 2, "--compare"),
         (("--submit-file", "board.json", "--runtime", "all"), 2, "--runtime"),
-        (("--json", "nowhere/result.json"), 7, "no folder nowhere"),
-        (("--json", "/"), 7, "cannot be written"),
+        (("--json-file", "nowhere/result.json"), 7, "no folder nowhere"),
+        (("--json-file", "/"), 7, "cannot be written"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(

@@ -40,7 +40,7 @@ def test_a_board_compares_its_bundles_with_the_recorded_teacher(
 ) -> None:
     file = tmp_path / "comparison.json"
     arguments = ("--compare", "teacher", "--model", tiny_folder, "--rounds", 1, "--tokens", 2, "--even-busy")
-    done = edgecap("bench", *arguments, "--json", file, env=plain)
+    done = edgecap("bench", *arguments, "--json-file", file, env=plain)
     assert (done.returncode, done.stderr) == (0, "")
     comparison = read_measurement(file, Comparison).body
     (ours,) = comparison.measured()
@@ -84,7 +84,7 @@ def test_all_runtimes_are_the_installed_ones_and_the_rest_is_listed(
         "--tokens",
         2,
         "--even-busy",
-        "--json",
+        "--json-file",
         tmp_path / "c.json",
         env=plain,
     )

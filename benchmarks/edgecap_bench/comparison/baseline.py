@@ -1,6 +1,6 @@
 """`edgecap bench --compare` where the published models cannot run: figures that were recorded on another machine.
 
-`baseline.json` beside this file is a comparison as `edgecap bench --json` writes it, without its profiles.
+`baseline.json` beside this file is a comparison as `edgecap bench --json-file` writes it, without its profiles.
 `python -m edgecap_bench.report` takes it from the results in the repository.
 """
 

@@ -1,7 +1,7 @@
 """The figures of `edgecap listen`, measured through a real capture path.
 
-    python -m edgecap_bench.live.listen --json benchmarks/results/listen.json            some four minutes
-    python -m edgecap_bench.live.listen --only overflows --minutes 60 --json FILE         an hour
+    python -m edgecap_bench.live.listen --json-file benchmarks/results/listen.json            some four minutes
+    python -m edgecap_bench.live.listen --only overflows --minutes 60 --json-file FILE         an hour
 
 Exit code 0 where everything wanted is reached, 1 where something is not, 10 on a busy machine (unless --even-busy).
 """

@@ -1,6 +1,6 @@
 """Is the live page light, and smooth at 30 updates a second?
 
-    python -m edgecap_bench.live.page --json benchmarks/results/page.json
+    python -m edgecap_bench.live.page --json-file benchmarks/results/page.json
 
 A real server gets log-mel frames thirty times a second, as from a listener, and a real headless Chromium (which draws
 with the processor alone) shows them. The page counts what it receives and when it draws. Exit code 0 where everything

@@ -1,6 +1,6 @@
 """A day of listening in an hour: do memory, handles or threads grow, do time stamps drift?
 
-    python -m edgecap_bench.live.soak --speed 20 --hours 24 --json benchmarks/results/soak.json
+    python -m edgecap_bench.live.soak --speed 20 --hours 24 --json-file benchmarks/results/soak.json
 
 `edgecap listen --stdin` runs as it does from a pipe, with a journal, a table, JSON lines, metrics and the watchdog of
 a service, and gets sounds with pauses between them at `--speed` times their pace. What it holds is read from /proc.

@@ -18,7 +18,7 @@ from edgecap_bench.reports.registry import Plot
 from edgecap_bench.reports.tables import Criterion, Page, html, markdown
 
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the result, with every single value, to FILE.")
+    Path | None, typer.Option("--json-file", metavar="FILE", help="Write the result, with every single value, to FILE.")
 ]
 Clips = Annotated[
     Path | None, typer.Option("--clips", metavar="FOLDER", help="Sounds to measure on. [default: four computed ones]")

@@ -134,7 +134,7 @@ def read_sections(folder: Path, skip: Callable[[str], None]) -> list[ResultSecti
             raise ResultError(f"{path}: {error}") from error
         by_format.setdefault(entry.name, []).append(path)
     if not by_format:
-        raise ResultError(f"{folder} holds no results; make one with: edgecap bench --json FILE")
+        raise ResultError(f"{folder} holds no results; make one with: edgecap bench --json-file FILE")
     sections = []
     for entry in FORMATS:
         try:

@@ -102,7 +102,9 @@ def export(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Export a model: the same captions from a smaller, faster bundle for edgecap caption --model DIR.
+    """Export a model for another runtime or precision.
+
+    It gives the same captions from a smaller, faster bundle for edgecap caption --model DIR.
 
     The result is compared with PyTorch and with the float32 ONNX bundle before it is written; report.json inside the
     bundle holds everything that was measured. Several runtimes and precisions may be given at once.

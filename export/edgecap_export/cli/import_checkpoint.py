@@ -82,7 +82,9 @@ def import_checkpoint(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing bundle.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Make a bundle of a published student's checkpoint, for edgecap caption --model DIR.
+    """Make a bundle of a run or a published checkpoint.
+
+    The bundle is for edgecap caption --model DIR.
 
     Reads the effb2-trm students of Xu et al. (2024) in every published form. No code in a checkpoint is run. The graphs
     are compared with PyTorch before anything is written. It takes half a minute.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgecap.bundle.manifest import Precision
-from edgecap.errors import EdgecapError
+from edgecap.errors import EdgecapError, ToolchainError
 from edgecap_export.executorch.half import half_weights
 from edgecap_export.executorch.program import build_program, quiet_toolchain
 from edgecap_export.executorch.quantise import SmallTable, measured, quantised, staying
@@ -46,7 +46,7 @@ class ExecuTorchLowering:
         return INT8_SWISH if precision == "int8" and architecture == "efficientnet-b2" else RECIPES[precision]
 
     def lower(self, request: LoweringRequest) -> Lowered:
-        """Export, quantise and delegate both graphs. Raises EdgecapError where the toolchain refuses them."""
+        """Export, quantise and delegate both graphs. Raises ToolchainError where the toolchain refuses them."""
         with quiet_toolchain():
             try:
                 return _lower(request)
@@ -54,7 +54,7 @@ class ExecuTorchLowering:
                 raise
             except Exception as error:  # the toolchain's own share no base class
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                raise EdgecapError(
+                raise ToolchainError(
                     f"ExecuTorch's toolchain refuses the model ({reason}); nothing was written"
                 ) from error
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edgecap.errors import EdgecapError, install_extra
+from edgecap.errors import ToolchainError, install_extra
 from edgecap.util.stderr import silent_library
 from edgecap_export.graphs.onnx_export import (
     DECODE_INPUTS,
@@ -39,7 +39,7 @@ class NamedOutputs(nn.Module):
 
 
 def float_program(request: LoweringRequest) -> bytes:
-    """Both graphs of a student as signatures of one program. Raises EdgecapError where the converter refuses them."""
+    """Both graphs of a student as signatures of one program. Raises ToolchainError where the converter refuses them."""
     student, window = request.student, request.window
     encode, names, example = encoder_graph(student, window, request.encoder_input)
     sound = dict(zip(names, example, strict=True))
@@ -62,10 +62,10 @@ def float_program(request: LoweringRequest) -> bytes:
     return bytes(content)
 
 
-def refused(what: str, error: Exception) -> EdgecapError:
+def refused(what: str, error: Exception) -> ToolchainError:
     """The error, of one line, for a tool that refuses a model."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return EdgecapError(
+    return ToolchainError(
         f"{what} this model ({reason}); for the versions that edgecap was tested with type: "
         f"{install_extra('export-litert')}"
     )

@@ -38,7 +38,7 @@ class LiteRtLowering:
         return RECIPES[precision]
 
     def lower(self, request: LoweringRequest) -> Lowered:
-        """Convert, quantise and pack both graphs. Raises EdgecapError where a tool refuses them."""
+        """Convert, quantise and pack both graphs. Raises ToolchainError where a tool refuses them."""
         recipe = request.recipe
         content = float_program(request)
         if recipe.precision == "int8":

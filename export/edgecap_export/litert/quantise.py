@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.errors import EdgecapError
+from edgecap.errors import ToolchainError
 from edgecap_export.litert.convert import float_program, quiet, refused
 from edgecap_export.litert.program import WEIGHTS, Operator, Program, tensors
 from edgecap_export.quantisation.onnx_graph import encoder_runner
@@ -123,11 +123,11 @@ def _ranges(content: bytes, request: LoweringRequest) -> dict[str, Range]:
 def carried_over(ranges: Mapping[str, Range], twin: Program, program: Program) -> dict[str, Range]:
     """Ranges by name of one program as those of another whose "encode" is the same from its first convolution on.
 
-    Raises EdgecapError where it is not.
+    Raises ToolchainError where it is not.
     """
     one, other = (_from_first_convolution(each) for each in (twin, program))
     if [operator.kind for operator in one] != [operator.kind for operator in other]:
-        raise EdgecapError(
+        raise ToolchainError(
             "litert-torch converts this encoder differently behind a front end; export with "
             "--front-end outside, or in --fp32"
         )
@@ -268,7 +268,7 @@ def _rule(operator: Operator, algorithm: str, bits: int, *, activations: bool) -
 
 
 def _quantised(content: bytes, rules: list[dict[str, Any]], ranges: Mapping[str, Range]) -> bytes:
-    """The program by the quantiser's rules. Raises EdgecapError where it refuses them."""
+    """The program by the quantiser's rules. Raises ToolchainError where it refuses them."""
     with quiet():
         from ai_edge_quantizer.quantizer import Quantizer
 

@@ -28,6 +28,7 @@ MANIFEST_LIMIT = 1 << 20
 """Most bytes that a manifest may have; real ones have a few thousand."""
 RUN_CHECKPOINT = "student.safetensors"
 """What the folder of a run of `edgecap train student` holds."""
+CHECKPOINTS = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"}
 COPY_AGAIN = "copy or write the bundle again"
 
 
@@ -69,6 +70,8 @@ class BundleContent:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the bundle in `folder`, without checking its other files. Raises ManifestError."""
     path = folder / MANIFEST_NAME
+    if folder.suffix in CHECKPOINTS and folder.is_file():
+        raise ManifestError(f"{folder} is a checkpoint, not a bundle; type: edgecap import {folder} -o BUNDLE")
     if not folder.is_dir():
         raise ManifestError(f"there is no bundle at {folder}: not a folder; type: edgecap models")
     if not path.exists() and (folder / RUN_CHECKPOINT).is_file():

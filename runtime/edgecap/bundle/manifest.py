@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from edgecap.audio.frontend import FrontEnd, Positive
-from edgecap.errors import ManifestError
+from edgecap.errors import ManifestError, install_newer
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.schema import SchemaError, convert
 from edgecap.util.text import cleaned
@@ -218,7 +218,7 @@ def parse_manifest(text: bytes) -> Manifest:
     if manifest.runtime not in RUNTIMES:
         raise ManifestError(
             f"manifest.json: this edgecap does not know the runtime {manifest.runtime!r}, only "
-            f"{', '.join(RUNTIMES)}; type: pip install --upgrade edgecap, or export the model again"
+            f"{', '.join(RUNTIMES)}; {install_newer()}, or export the model again"
         )
     unknown = unknown_key(document, msgspec.to_builtins(manifest))
     if unknown:
@@ -235,8 +235,7 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
         raise ManifestError(f"manifest.json has no valid format_version but {version!r}; {WRITE_AGAIN}")
     if version > FORMAT_VERSION:
         raise ManifestError(
-            f"the bundle has format version {version} and this edgecap reads up to {FORMAT_VERSION}; "
-            "type: pip install --upgrade edgecap"
+            f"the bundle has format version {version} and this edgecap reads up to {FORMAT_VERSION}; " + install_newer()
         )
     while version < FORMAT_VERSION:
         if version not in UPGRADES:

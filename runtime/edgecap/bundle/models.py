@@ -61,8 +61,7 @@ def default_model() -> Path:
     bundled = [folder for folder, inside in _folders() if inside]
     if not bundled:
         raise BundleError(
-            f"the package contains no model ({BUNDLED} is empty); type: pip install --force-reinstall "
-            "edgecap, or name a model with --model"
+            f"the package contains no model ({BUNDLED} is empty); install edgecap again, or name a model with --model"
         )
     return bundled[0]
 

@@ -39,7 +39,7 @@ Examples:
 Exit codes:
   0 success, a closed pipe, a listener stopped by Ctrl-C or SIGTERM
   1 an unexpected failure         8 a checkpoint cannot be imported
-  2 a wrong option or setting     9 an exported graph differs from PyTorch's
+  2 a wrong option or setting     9 an export failed or is not exact
   3 a sound cannot be used       10 the machine is too busy to measure on
   4 a model cannot be used       11 doctor found a fault; systemd or its service failed
   5 a library is not installed   12 a table, training data or a result file cannot be used

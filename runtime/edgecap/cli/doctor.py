@@ -28,7 +28,9 @@ def doctor(
     model: Model = None,
     json: Json = False,
 ) -> None:
-    """Find what keeps this machine from listening, and say what to type.
+    """Find what keeps this machine from listening.
+
+    Says what to type where something is wrong.
 
     Checks PortAudio, the microphones, the programs that hold them, their level (the microphone is open for 1.5 s,
     nothing is kept), the model's hashes, the time of a caption against the hop, heat and throttling, disk, and clock.

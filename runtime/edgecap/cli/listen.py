@@ -45,11 +45,12 @@ PrintConfig = Annotated[
 
 
 def listen(config: Config = None, print_config: PrintConfig = False, **given: Any) -> None:  # noqa: ANN401 - see below
-    """Describe sounds as they happen, one line for each event, until Ctrl-C or SIGTERM.
+    """Describe sounds as they happen, until Ctrl-C.
 
-    Captions that say the same are one event, with a beginning and an end. In quiet the model does not run. A microphone
-    that is unplugged is waited for and opened again. One window of sound is held in memory; it is never stored unless
-    --keep-audio is given, which every view then shows. Captions describe; they never transcribe speech.
+    One line is printed for each event; SIGTERM ends it too. Captions that say the same are one event, with a beginning
+    and an end. In quiet the model does not run. A microphone that is unplugged is waited for and opened again. One
+    window of sound is held in memory; it is never stored unless --keep-audio is given, which every view then shows.
+    Captions describe; they never transcribe speech.
     On a terminal a live view shows level, gate, caption and recent events.
 
     \b

@@ -121,12 +121,7 @@ def _share(level: float) -> float:
 def _row(event: Event, *, named: bool) -> RenderableType:
     length = f"{event.end - event.start:5.0f} s"
     name = f"{event.source}: " if named else ""
-    return Text(
-        f"{clock_time(event.began)} {length}  {name}{event.text}",
-        "" if event.open else "dim",
-        no_wrap=True,
-        overflow="ellipsis",
-    )
+    return Text(f"{clock_time(event.began)} {length}  {name}{event.text}", "" if event.open else "dim", overflow="fold")
 
 
 def _counts(status: StatusSnapshot, *, named: bool) -> str:

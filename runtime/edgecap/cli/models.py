@@ -23,7 +23,7 @@ Names = Annotated[
 
 @models.callback()
 def listing(context: typer.Context, json: Json = False) -> None:
-    """List the models in the package and in your own folder, or change those in your own.
+    """List the models, or change those in your own folder.
 
     Your own folder is "models" in EDGECAP_HOME, or else in ~/.local/share/edgecap. Of two models with one name, the one
     in your folder is used. A star marks the default model. edgecap pull gets models from the net.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 service = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Run edgecap listen as a systemd service: started with the machine or your session, restarted when it fails, "
-    "and with no more rights than it needs.",
+    help="Run edgecap listen as a systemd service. It is started with the machine or your session, restarted when it "
+    "fails, and with no more rights than it needs.",
 )
 OfSystem = Annotated[
     bool, typer.Option("--system/--user", help="For the machine (under a separate user) or for you. [default: for you]")

@@ -294,7 +294,7 @@ def test_the_command_reports_faults_and_keeps_the_result(
 ) -> None:
     monkeypatch.setattr(arm_command, "run_lab", lambda *_: measured(lab(run(fault="it crashed"))))
     path = tmp_path / "arm.json"
-    assert arm_command.main(["--bundle", str(tiny_folder), "--no-tests", "--json", str(path)]) == 1
+    assert arm_command.main(["--bundle", str(tiny_folder), "--no-tests", "--json-file", str(path)]) == 1
     assert json.loads(path.read_text())["format"] == ArmLab.FORMAT
     assert "edgecap: error: Raspberry Pi 4: tiny did not run: it crashed" in capfd.readouterr().err
     monkeypatch.setattr(arm_command, "run_lab", lambda *_: measured(lab(run()), partial=True))
@@ -323,7 +323,7 @@ def test_missing_sounds_are_reported_before_the_work(
 
 
 def test_a_result_that_could_not_be_written_is_refused_before_the_work(capfd: pytest.CaptureFixture[str]) -> None:
-    assert arm_command.main(["--json", "/no/such/folder/arm.json"]) == 7
+    assert arm_command.main(["--json-file", "/no/such/folder/arm.json"]) == 7
     assert "cannot be written" in capfd.readouterr().err
 
 

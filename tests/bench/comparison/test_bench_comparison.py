@@ -51,7 +51,7 @@ def test_bundles_are_compared_in_turns_and_everything_of_them_is_kept(
 ) -> None:
     file, report, plot = (tmp_path / f"comparison.{suffix}" for suffix in ("json", "md", "png"))
     arguments = ("--model", tiny_folder, "--compare", tiny_folder, "--rounds", 3, "--tokens", 5, "--even-busy")
-    done = bench(capsys, *arguments, "--json", file, "--report", report, "--plot", plot)
+    done = bench(capsys, *arguments, "--json-file", file, "--report", report, "--plot", plot)
     assert (done.code, done.err) == (0, "")
     measurement = read_measurement(file, Comparison)
     result, name = measurement.body, tiny_folder.name

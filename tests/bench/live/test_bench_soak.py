@@ -124,7 +124,7 @@ def test_a_short_soak_of_the_real_listener(tiny_folder: Path, tmp_path: Path) ->
     app = typer.Typer()
     app.command()(soak)
     arguments = ["--hours", "0.02", "--speed", "20", "--every", "0.5", "--model", str(tiny_folder)]
-    CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / "soak.json")])
+    CliRunner().invoke(app, [*arguments, "--json-file", str(tmp_path / "soak.json")])
     measurement = read_measurement(tmp_path / "soak.json", Soak)
     result = measurement.body
     assert result.exit_code == 0, result.summary

@@ -192,7 +192,7 @@ def test_a_format_whose_package_is_not_installed_is_left_out_with_a_line(
 
 def test_writing_the_page_without_results_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(tmp_path) == ResultError.exit_code
-    assert "edgecap bench --json" in capsys.readouterr().err
+    assert "edgecap bench --json-file" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 

@@ -137,7 +137,7 @@ def test_bench_grows_everything_and_writes_it(
     monkeypatch.setattr(growth, "STREAMS", (1, 2))
     file, plot, report = (tmp_path / f"growth.{suffix}" for suffix in ("json", "png", "html"))
     arguments = ("--model", tiny_folder, "--growth", "--rounds", 1, "--tokens", 2, "--long", 45, "--even-busy")
-    done = bench(capsys, *arguments, "--json", file, "--plot", plot, "--report", report)
+    done = bench(capsys, *arguments, "--json-file", file, "--plot", plot, "--report", report)
     assert (done.code, done.err) == (0, "")
     measurement = read_measurement(file, Growth)
     by_name = {curve.name: [point.x for point in curve.points] for curve in measurement.body.curves}

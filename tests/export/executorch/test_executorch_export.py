@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgecap.bundle.manifest import Precision
 from edgecap.captioner import Captioner
-from edgecap.errors import EdgecapError
+from edgecap.errors import ToolchainError
 from edgecap.inference.session import open_session
 from edgecap_export.executorch import lowering as executorch_lowering
 from edgecap_export.executorch.half import half_weights
@@ -105,7 +105,7 @@ def test_what_the_toolchain_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("no such operator\nand forty lines more")
 
     monkeypatch.setattr(executorch_lowering, "build_program", refuse)
-    with pytest.raises(EdgecapError, match=r"refuses the model \(no such operator\); nothing was written$"):
+    with pytest.raises(ToolchainError, match=r"refuses the model \(no such operator\); nothing was written$"):
         ExecuTorchLowering().lower(request())
 
 

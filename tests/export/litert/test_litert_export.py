@@ -10,7 +10,7 @@ import pytest
 
 from edgecap.bundle.manifest import Precision
 from edgecap.captioner import Captioner
-from edgecap.errors import EdgecapError
+from edgecap.errors import ToolchainError
 from edgecap.inference.session import open_session
 from edgecap_export.calibration import window_of
 from edgecap_export.graphs.torch_session import TorchSession
@@ -160,7 +160,7 @@ def test_ranges_are_not_carried_over_to_another_encoder() -> None:
     program = Program(converted("log_mel"))
     other = Program(converted("log_mel"))
     other.operators["encode"] = other.operators["encode"][:-1]
-    with pytest.raises(EdgecapError, match="converts this encoder differently"):
+    with pytest.raises(ToolchainError, match="converts this encoder differently"):
         carried_over({}, program, other)
 
 
@@ -199,7 +199,7 @@ def test_a_model_that_the_converter_refuses_is_one_line(monkeypatch: pytest.Monk
     import litert_torch
 
     monkeypatch.setattr(litert_torch, "signature", refuse)
-    with pytest.raises(EdgecapError, match=r"does not convert this model \(no lowering for aten.wild\)") as caught:
+    with pytest.raises(ToolchainError, match=r"does not convert this model \(no lowering for aten.wild\)") as caught:
         litert_convert.float_program(request())
     assert "\n" not in str(caught.value)
 
@@ -211,6 +211,6 @@ def test_a_program_that_the_quantiser_refuses_is_one_line(monkeypatch: pytest.Mo
         raise RuntimeError("no rule for WILD\nand a long story")
 
     monkeypatch.setattr(quantizer, "Quantizer", refuse)
-    with pytest.raises(EdgecapError, match=r"does not quantise this model \(no rule for WILD\)") as caught:
+    with pytest.raises(ToolchainError, match=r"does not quantise this model \(no rule for WILD\)") as caught:
         _quantised(b"", [], {})
     assert "\n" not in str(caught.value)

@@ -115,7 +115,7 @@ def test_a_path_in_the_manifest_is_refused(bundle: Path, name: str) -> None:
 def test_a_newer_format_version_is_refused_before_anything_else(bundle: Path) -> None:
     newer = FORMAT_VERSION + 1
     edit(bundle, lambda document: document.update(format_version=newer, news=1, files=None))
-    with pytest.raises(ManifestError, match=rf"format version {newer} and this .* pip install --upgrade edgecap"):
+    with pytest.raises(ManifestError, match=rf"format version {newer} and this .* install a newer edgecap from"):
         load_bundle(bundle)
 
 

@@ -69,6 +69,14 @@ def test_help_and_readme_list_these_exit_codes_and_no_others() -> None:
     assert documented_codes(table.partition("\n\n")[0]) == codes
 
 
+def test_the_list_of_commands_is_not_cut_off(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, rest = command("--help").stdout.partition("Commands:\n")
+    lines = rest.partition("\n\n")[0].splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_an_unknown_command_is_a_wrong_command_line(command: Run) -> None:
     done = command("captoin")
     assert done.returncode == 2

@@ -34,7 +34,7 @@ from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sources import microphones as module
 from edgecap.live.sources.microphones import Microphones
 from edgecap.live.thermal import Heat
-from support.live_parts import Clock, FedSource, ignore, says
+from support.live_parts import Clock, FedSource, change, ignore, says
 from support.signals import RATE, noise
 
 Describe = Callable[[WindowJob], Described]
@@ -438,6 +438,19 @@ def test_the_live_view_shows_each_microphone() -> None:
     shown = capture.get()
     assert shown.index("listening to kitchen") < shown.index("listening to attic") < shown.index("fault: gone")
     assert "attic   hop 2 s" in shown
+
+
+def test_a_narrow_terminal_shows_the_whole_caption_of_each_event() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=40, color_system=None)
+    view, text = LiveView(console), "a dog is barking while a vehicle passes by"
+    for number in range(2):
+        view.on_event(change("begin", number, text))
+        source = f"USB Audio Device {number}"
+        view.on_status(StatusSnapshot(source=source, asked_hop=2.0, hop=2.0, number=number))
+    with console.capture() as capture:
+        console.print(view.render())
+    view.close()
+    assert " ".join(capture.get().split()).count(text) == 2
 
 
 def test_the_board_is_hot_for_all_and_told_once(captioner: Captioner) -> None:

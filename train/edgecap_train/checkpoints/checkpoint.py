@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from edgecap.bundle.vocabulary import Vocabulary, check_size, parse_vocabulary, read_vocabulary
-from edgecap.errors import CheckpointError
+from edgecap.errors import CheckpointError, install_newer
 from edgecap.util.files import write_atomically
 from edgecap.util.schema import convert
 from edgecap_train.checkpoints.published import published_student
@@ -215,8 +215,7 @@ def _own_student(tensors: Mapping[str, Tensor], text: str, path: Path, given: Pa
         version = document["format_version"]
         if version != FORMAT_VERSION:
             raise CheckpointError(
-                f"{path.name} has format version {version} and this edgecap reads {FORMAT_VERSION}; "
-                "type: pip install --upgrade edgecap"
+                f"{path.name} has format version {version} and this edgecap reads {FORMAT_VERSION}; " + install_newer()
             )
         config = convert(document["config"], StudentConfig)
         metadata = convert(document["metadata"], dict[str, str])

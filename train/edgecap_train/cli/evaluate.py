@@ -54,7 +54,9 @@ def evaluate(
     ] = None,
     link_audio: Annotated[bool, typer.Option("--link-audio", help="The page links the recordings.")] = False,
 ) -> None:
-    """Score a model's captions of recordings against human ones, with 95 % bootstrap intervals over the clips.
+    """Score a model's captions against human ones.
+
+    Each metric has its 95 % bootstrap interval over the clips.
 
     The first ten seconds of each recording are captioned. CIDEr-D takes its document frequencies from the rows used.
     A recording that cannot be read is left out, counted and named. SPICE, METEOR, SPIDEr and FENSE need files that
@@ -96,7 +98,9 @@ def evaluate(
         write(line)
     (most, count), *others = Counter(j.caption for j in captioned).most_common()
     different, share = 1 + len(others), count / len(captioned)
-    write(f"{len(captioned)} clips, {different} different captions, the commonest for {share:.0%}: {most}")
+    clips = f"{len(captioned)} clip{'s' if len(captioned) > 1 else ''}"
+    captions = f"{different} different captions" if different > 1 else "one caption"
+    write(f"{clips}, {captions}, the commonest for {share:.0%}: {most}")
     for note in _missing(scores):
         say("note", note)
 

@@ -38,7 +38,9 @@ def robustness(
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Score a model from several sides: by source, degraded, and against a tagger on sounds without captions.
+    """Score a model by source, degraded, and against a tagger.
+
+    The tagger's part needs no captions.
 
     Each source of the recordings (columns dataset and split) is scored for itself. Then all are captioned as a
     telephone, an mp3 of 32 kbit/s, a noisy or distant place and a later window would give them: the CIDEr-D, and how

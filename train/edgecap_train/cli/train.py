@@ -29,7 +29,9 @@ from edgecap_train.cli.teacher import pseudo_caption, recaption, teacher
 if TYPE_CHECKING:
     from edgecap_train.distill.recipe import TrainingRecipe
 
-train = typer.Typer(help="Train a student: compose scenes with a teacher's captions, then learn from them.")
+train = typer.Typer(
+    help="Train students and teachers. A student learns from your recordings, or from scenes with a teacher's captions."
+)
 train.command()(pseudo_caption)
 train.command()(recaption)
 train.add_typer(teacher, name="teacher")

@@ -71,7 +71,9 @@ def prepare_recordings(
         {"rate": rate, "tagger": tagger is not None, "clips": [[str(clip.file), *clip.captions] for clip in learnt]}
     )
     if (out / INDEX).is_file() and (out / INDEX).read_text(encoding="utf-8") != index:
-        raise ConfigError(f"{out} was made of other recordings or captions; name another folder with --out")
+        raise ConfigError(
+            f"{out} was made of other recordings or captions, or differs in --tagger; name another folder with --out"
+        )
     write_atomically(out / INDEX, index)
     words = [tuple(treebank_words(text)) for clip in learnt for text in clip.captions]
     write_atomically(out / "vocabulary.json", to_json(build_vocabulary(words, least_count)))

@@ -233,7 +233,10 @@ def train_student(
 def _check(recipe: TrainingRecipe, audio_only: Path | None, start: Start, tagger: Path | None) -> None:
     """Raise RecipeError where the parts of a recipe contradict each other or the command."""
     if bool(recipe.optimizer.audio_only) != (audio_only is not None):
-        raise RecipeError("optimizer.audio_only and --audio-only belong together; give both or neither")
+        raise RecipeError(
+            "the recipe's optimizer.audio_only says how many clips of a batch come from the folder --audio-only: "
+            + ("name the folder" if audio_only is None else "add --set optimizer.audio_only=CLIPS")
+        )
     captions_only = recipe.loss.tags == recipe.loss.frames == recipe.loss.clip == 0.0
     if recipe.model.freeze_encoder and (audio_only is not None or not captions_only):
         raise RecipeError(
