@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from edgecap.bundle.catalogue import LARGEST_MODEL_FILE
 from edgecap.errors import DownloadError, IntegrityError, OutputError, reason_of
-from edgecap.pull.cache import CacheSlot, Said
+from edgecap.pull.cache import CacheSlot, Said, digest_of
 from edgecap.pull.client import Answer, BrokenOffError, Client
 from edgecap.pull.places import shown
 from edgecap.util.parsing import host_of
@@ -205,8 +205,7 @@ def _complete_already(attempt: _Try, answer: Answer, before: Said, arrived: int)
     match = RANGE.fullmatch(answer.headers.get("content-range", ""))
     known = attempt.wanted.sha256 or before.declared
     if match and match[3] == str(arrived) and known:
-        digest = hashlib.sha256(attempt.slot.part.read_bytes()).hexdigest()
-        return _accept(attempt, replace(before, sha256=digest, size=arrived), resumed=True)
+        return _accept(attempt, replace(before, sha256=digest_of(attempt.slot.part), size=arrived), resumed=True)
     attempt.slot.part.unlink(missing_ok=True)
     raise _AgainError(f"{shown(attempt.url)} is shorter than what came of it before", 0.0)
 
@@ -245,8 +244,8 @@ def _refused(answer: Answer) -> DownloadError:
     name, status = shown(answer.url), answer.status
     if status in {404, 410}:
         return NotThereError(f"{name} does not exist ({status})")
-    if status in {401, 403}:
-        return DownloadError(f"{name} needs a login or is not for everybody ({status})")
+    if status in {401, 403}:  # so the hub answers for a repository that does not exist, too
+        return NotThereError(f"{name} does not exist, or needs a login ({status})")
     if status in WORTH_ANOTHER_TRY:
         return _AgainError(f"{name} answers {status}", _seconds(answer.headers.get("retry-after", "")))
     return DownloadError(f"{name} answers {status}, which is no file")

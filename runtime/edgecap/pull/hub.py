@@ -52,7 +52,7 @@ def hub_download(hub: HubFile, endpoint: str, wanted: Wanted, *, offline: bool) 
         raise
     except Exception as error:  # the library's errors come from several HTTP libraries
         status = getattr(getattr(error, "response", None), "status_code", None)
-        if status == 404 or offline:
+        if status in {401, 403, 404} or offline:
             raise NotThereError(f"{name} does not exist ({'not in its cache' if offline else status})") from error
         raise DownloadError(f"{name} cannot be got by huggingface_hub ({reason_of(error)[:200]})") from error
     return path, Said(declared=declared, revision=revision, sha256=digest_of(path), size=path.stat().st_size)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from edgecap.bundle.bundle import MANIFEST_LIMIT, MANIFEST_NAME, Bundle
 from edgecap.bundle.catalogue import LARGEST_MODEL_FILE, CatalogueEntry, CatalogueFile, built_in, check_commercial
 from edgecap.bundle.manifest import Licence, Manifest, Precision, parse_manifest
+from edgecap.bundle.models import list_models
 from edgecap.errors import BundleError, CheckpointError, ConfigError, DownloadError
 from edgecap.pull.cache import CacheSlot
 from edgecap.pull.convert import Published, convert
@@ -95,6 +96,10 @@ def _guesses(what: str) -> list[CatalogueEntry]:
         return [_bundle(name, f"{root}{MANIFEST_NAME}"), _checkpoint(name, weights)]
     if what.startswith(("https://", "http://")):
         return [_of_address(what)]
+    if any(model.name == what for model in list_models()):
+        raise BundleError(
+            f"{what!r} is installed, and the catalogue has no other; type: edgecap caption --model {what} FILE"
+        )
     return [built_in().find(what)]
 
 

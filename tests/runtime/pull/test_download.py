@@ -179,7 +179,7 @@ def test_tries_are_bounded(client: Client, slot: Slot, server: FileServer) -> No
     [
         (404, NotThereError, r"does not exist \(404\)"),
         (410, NotThereError, r"does not exist \(410\)"),
-        (403, DownloadError, "needs a login"),
+        (401, NotThereError, r"does not exist, or needs a login \(401\)"),
         (204, DownloadError, "answers 204, which is no file"),
         (418, DownloadError, "answers 418, which is no file"),
         (302, DownloadError, "answers 302, which is no file"),

@@ -13,7 +13,7 @@ from edgecap.errors import DownloadError
 from edgecap.pull.download import NotThereError
 from edgecap.pull.fetch import Fetcher
 from edgecap.pull.places import Network
-from support.file_server import FileServer, redirects
+from support.file_server import FileServer, redirects, status
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 FILE = "/somebody/student/resolve/main/tokenizer.json"
@@ -56,10 +56,12 @@ def test_a_file_that_is_too_large_does_not_come(hub: Fetcher, server: FileServer
     assert len(server.requests) == 1
 
 
-def test_a_file_that_is_not_there_is_told(hub: Fetcher, server: FileServer) -> None:
-    server.files.clear()
-    text = r"hf://somebody/student/tokenizer.json does not exist \(404\)"
-    with pytest.raises(NotThereError, match=text), hub.file(wanted()):
+@pytest.mark.parametrize("library", [True, False])
+@pytest.mark.parametrize("code", [404, 401])
+def test_what_is_not_there_is_told(hub: Fetcher, server: FileServer, code: int, library: bool) -> None:
+    server.plans[FILE] = [status(code)] * 9  # 401 for a whole repository that is not there
+    chosen = replace(hub, use_hub_library=lambda: library)
+    with pytest.raises(NotThereError, match=rf"tokenizer\.json does not exist.* \({code}\)"), chosen.file(wanted()):
         pass
 
 

@@ -239,6 +239,8 @@ def test_the_cache_works_where_there_is_no_net(
 def test_a_name_that_nothing_has_is_answered_with_the_nearest(fetcher: Fetcher, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model called 'effb2-trm-audiocap'; nearest: effb2-trm-audiocaps"):
         pull(PullRequest(what="effb2-trm-audiocap"), fetcher)
+    with pytest.raises(BundleError, match="'tiny' is installed, and the catalogue has no other"):
+        pull(PullRequest(what="tiny"), fetcher)
     with pytest.raises(ConfigError, match="is a folder of this machine; type: edgecap models add"):
         pull(PullRequest(what=str(tmp_path)), fetcher)
     with pytest.raises(ConfigError, match="is not encrypted"):
