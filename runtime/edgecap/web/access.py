@@ -43,7 +43,7 @@ def web_token(config: WebConfig, host: str, notify: Notify) -> str | None:
         if not re.match(TOKEN, token):
             raise ConfigError(
                 f"the token in {config.token_file} is not 12 to 128 letters, digits or . _ ~ - ; type: "
-                f"openssl rand -hex 16 > {config.token_file}"
+                f"(umask 077; openssl rand -hex 16 > {config.token_file})"
             )
         return token
     if config.token is not None or is_loopback(host):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.kept_audio import KeptAudio
 from edgecap.web.demo import Demo
 from edgecap.web.page import LivePage
-from edgecap.web.server import own_address
+from edgecap.web.server import Exchange, own_address
 from support.live_parts import ignore
 from support.signals import RATE, noise, tone
 from support.web_parts import browsing, change, media, open_page, requests, status, text, tree, until
@@ -510,6 +511,18 @@ def test_a_chosen_file_is_captioned_with_its_beams(browser: Chrome, captioner: C
         until(lambda: "the model did not run" in text(browser, "#captions"))
         browser.find_element("id", "file").send_keys(__file__)
         until(lambda: text(browser, "#progress").startswith("test_web_page.py is not a readable sound"))
+
+
+def test_a_proxy_that_refuses_a_sound_is_named(browser: Chrome, captioner: Captioner, sounds: Path) -> None:
+    def refuse(exchange: Exchange) -> None:
+        exchange.discard(int(exchange.headers["Content-Length"]))
+        exchange.reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"<html>nginx</html>", "text/html")
+
+    with Demo(WebConfig(address="0"), captioner, ignore) as demo:
+        demo._server.routes["POST", "/caption"] = refuse
+        open_page(browser, demo.url)
+        browser.find_element("id", "file").send_keys(str(sounds / "tone.flac"))
+        until(lambda: text(browser, "#progress") == "tone.flac was refused by a proxy on the way, with status 413.")
 
 
 @pytest.mark.parametrize("media", [True, False])

@@ -45,7 +45,8 @@ export class Sounds {
       const answer = await fetch(`caption?name=${encodeURIComponent(name)}`,
         { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
       if (answer.ok) await this.#captions(answer, name);
-      else show("progress", (await answer.json()).error);
+      else show("progress", (await answer.json().catch(() => null))?.error
+        ?? `${name} was refused by a proxy on the way, with status ${answer.status}.`);
     } catch {
       show("progress", `${name} could not be sent; is edgecap still running?`);
     } finally {

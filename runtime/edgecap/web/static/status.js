@@ -26,7 +26,7 @@ function plain(status) {
     ["Describes sound", `every ${status.hop} s` + (status.hop > status.asked_hop ? `, not every ${status.asked_hop} s:`
       + " this machine is too slow or too hot" : "")],
     ["Missed so far", behind ? `${many(status.dropped, "caption")}, ${status.lost} s of sound` : "nothing"],
-    ["This machine", heat],
+    ["Temperature", heat],
     ["Sound kept", status.kept || "none"],
   ];
 }
