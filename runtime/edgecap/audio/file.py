@@ -39,8 +39,10 @@ SOUND_SUFFIXES = frozenset(
 """Suffixes, in lower case, of the files in a folder that count as sounds; a single file may have any suffix."""
 SPOOL_LIMIT = 4 << 30
 """Most bytes taken from standard input: the largest size of a WAV file."""
-BLOCK_FRAMES = 1 << 14
-"""Samples read at once: few enough that their memory is reused and not mapped again."""
+BLOCK_SAMPLES = 1 << 15
+"""Samples of all channels read at once: few enough that their memory is reused and not mapped again."""
+LEAST_FRAMES = 1 << 12
+"""Samples of each channel read at once, however many channels there are."""
 COMPRESSED = {"MP3", "FLAC", "OGG"}
 """Formats of libsndfile in which FFmpeg may get further."""
 RESUMED_SECONDS = 0.25
@@ -68,6 +70,7 @@ class AudioFile:
             self.duration = self._decoder.promised
             """Seconds that the file says it has; None where it does not say, or where that would be a guess."""
             self._conformer: Conformer | None = None
+            self._frames = max(LEAST_FRAMES, BLOCK_SAMPLES // max(1, self.channels))
             self._tolerance = max(self._decoder.tolerance, LOSS_SECONDS)
             self._check_header()
             self._resources = stack.pop_all()
@@ -122,7 +125,7 @@ class AudioFile:
             return False
         left = round(position * other.sample_rate / self.sample_rate)
         try:
-            while left and (passed := len(other.read(min(left, BLOCK_FRAMES)))):
+            while left and (passed := len(other.read(min(left, self._frames)))):
                 left -= passed
         except DecodeError:
             pass
@@ -135,7 +138,7 @@ class AudioFile:
 
     def _read(self) -> Waveform:
         """The next samples, like the first ones in rate and channels. Raises DecodeError."""
-        block = self._decoder.read(BLOCK_FRAMES)
+        block = self._decoder.read(self._frames)
         return block if self._conformer is None else self._conformer.push(block)
 
     def mono(self) -> Iterator[Waveform]:

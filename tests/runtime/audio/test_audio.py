@@ -50,7 +50,7 @@ def test_a_block_is_small_however_long_the_file_is(tmp_path: Path) -> None:
     with AudioFile(tmp_path / "a.wav") as sound:
         sizes = [len(block) for block in sound.blocks()]
     assert sum(sizes) == 60 * RATE
-    assert max(sizes) <= audio.BLOCK_FRAMES
+    assert max(sizes) <= audio.BLOCK_SAMPLES
 
 
 def test_standard_input_is_read_through_a_file_without_a_name_of_which_nothing_can_stay(

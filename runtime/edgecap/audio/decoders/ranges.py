@@ -67,6 +67,10 @@ class RangeFile(io.RawIOBase):
         self._head, self._ranges = head, ranges
         self._ends = list(accumulate((part.size for part in ranges), initial=len(head)))
         self._place = 0
+        self._first, self._end = 0, 0
+        """Where the piece begins and ends that was read last."""
+        self._shift: int | None = None
+        """What its places differ by from those in the file; None in the head."""
 
     def seekable(self) -> bool:
         """Yes."""
@@ -87,16 +91,21 @@ class RangeFile(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is 3.12's
-        """Fill `buffer` from the present place; the number of bytes, less than asked at the end only."""
-        view = memoryview(buffer).cast("B")
-        count = 0
-        while count < len(view) and self._place < self._ends[-1]:
-            data = self._piece(len(view) - count)
-            if not data:
+        """Fill `buffer`, of bytes, from the present place; the number of bytes, less than asked at the end only."""
+        view, count = memoryview(buffer), 0
+        while count < len(view):
+            if not self._first <= self._place < self._end and not self._enter():
                 break
-            view[count : count + len(data)] = data
-            count += len(data)
-            self._place += len(data)
+            wanted = view[count : count + self._end - self._place]
+            if self._shift is None:
+                wanted[:] = self._head[self._place : self._place + len(wanted)]
+                read = len(wanted)
+            else:
+                read = os.preadv(self._descriptor, [wanted], self._place + self._shift)
+            if not read:
+                break
+            count += read
+            self._place += read
         return count
 
     def close(self) -> None:
@@ -105,11 +114,11 @@ class RangeFile(io.RawIOBase):
             os.close(self._descriptor)
         super().close()
 
-    def _piece(self, most: int) -> bytes:
-        """At most `most` bytes from the present place, out of one range."""
-        if self._place < len(self._head):
-            return self._head[self._place : self._place + most]
+    def _enter(self) -> bool:
+        """Note which piece the present place is in; whether it is in one."""
+        if self._place >= self._ends[-1]:
+            return False
         index = bisect_right(self._ends, self._place) - 1
-        within = self._place - self._ends[index]
-        part = self._ranges[index]
-        return os.pread(self._descriptor, min(most, part.size - within), part.start + within)
+        self._first, self._end = (self._ends[index], self._ends[index + 1]) if index >= 0 else (0, len(self._head))
+        self._shift = self._ranges[index].start - self._first if index >= 0 else None
+        return True

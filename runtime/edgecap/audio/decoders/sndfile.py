@@ -7,7 +7,6 @@ the other, and a file whose header says that it is empty is read to its end (`un
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,20 +176,22 @@ class SndfileDecoder:
 
         if self._fault is not None:
             raise DecodeError(self._fault)
-        block: Waveform | None = None
-        if self._sound.format in DAMAGEABLE:
-            block = np.full((frames, self._sound.channels), np.nan, np.float32)
+        sound, block = self._sound, np.empty((frames, self._sound.channels), np.float32)
+        if self.format in DAMAGEABLE:
+            block.fill(np.nan)
         try:
-            with silent_descriptor() if self._sound.format == "MP3" else nullcontext():
-                block = self._sound.read(frames, dtype="float32", always_2d=True, out=block)
+            if self.format == "MP3":
+                with silent_descriptor():
+                    block = sound.read(out=block)
+            else:
+                block = sound.read(out=block)
         except soundfile.SoundFileError as error:
             # the array holds what was decoded before the damage, which is returned first
             self._fault = str(getattr(error, "error_string", ""))
-            good = 0 if block is None else int((~np.isnan(block[:, 0])).sum())
-            if block is None or not good:
+            good = int((~np.isnan(block[:, 0])).sum()) if self.format in DAMAGEABLE else 0
+            if not good:
                 raise DecodeError(self._fault) from error
             block = block[:good]
-        assert block is not None
         return block if self._conformer is None else self._conformer.push(block)
 
 
