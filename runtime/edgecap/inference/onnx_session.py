@@ -15,6 +15,7 @@ from typing import Any
 from edgecap.bundle.bundle import Bundle
 from edgecap.errors import BundleError, reason_of
 from edgecap.inference.graph_session import Arrays, GraphSession, RunGraph
+from edgecap.inference.onnx_file import names_other_files
 from edgecap.inference.signatures import Signature, check_signature, signatures
 from edgecap.runtimes import RUNTIMES
 
@@ -79,6 +80,15 @@ def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, 
 
 def _graph(path: Path, threads: int, inputs: Signature, outputs: Signature) -> tuple[Any, RunGraph]:
     """One graph, held to its manifest: its session, and what runs it. Raises BundleError."""
+    try:
+        refused = names_other_files(path)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read ({reason_of(error)}); copy or export the model again") from error
+    if refused:
+        raise BundleError(
+            f"{path} keeps data in another file, which no hash of the bundle covers, so it is not used; "
+            "export the model again, in one file"
+        )
     session = open_graph(path, threads)
     for kind, nodes, expected in (("input", session.get_inputs(), inputs), ("output", session.get_outputs(), outputs)):
         actual = {
