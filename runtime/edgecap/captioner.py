@@ -27,11 +27,11 @@ from edgecap.errors import AudioError, BundleError
 from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import Encoded, InferenceSession, open_session
 from edgecap.types import LogMel, Waveform
+from edgecap.util.limits import LARGEST_BEAM
 
 SHORTEST_TAIL_SECONDS = 1.0
 """The end of a long sound is captioned if it holds at least this much that no window had."""
 SHORTEST_WINDOW_SECONDS = 0.5
-LARGEST_BEAM = 32
 
 
 class Captioner:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from edgecap.audio.mel_products import MelProducts
 from edgecap.types import LogMel, Waveform
+from edgecap.util.limits import Bands, Rate, Transform
 
-Positive = Annotated[int, Meta(gt=0)]
 BLOCK_FRAMES = 64
 """Frames transformed at once: few enough to stay in a processor's cache (about 400 kB)."""
 LEAST_MEAN_POWER = 1e-10
@@ -34,32 +34,32 @@ class FrontEnd:
     own maximum.
     """
 
-    sample_rate: Positive = 16_000
+    sample_rate: Rate = 16_000
     """Samples per second."""
-    n_fft: Positive = 512
+    n_fft: Transform = 512
     """Length of the Fourier transform, in samples."""
-    win_length: Positive = 512
+    win_length: Transform = 512
     """Length of the periodic Hann window, in samples, centred in `n_fft`."""
-    hop_length: Positive = 160
+    hop_length: Transform = 160
     """Samples from one frame to the next."""
     power: Literal[1, 2] = 2
     """Exponent of the magnitude: 1 for a magnitude spectrum, 2 for a power spectrum."""
-    n_mels: Positive = 64
+    n_mels: Bands = 64
     """Number of mel bands (HTK scale, no area normalisation)."""
-    f_min: Annotated[float, Meta(ge=0)] = 0.0
+    f_min: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     """Lower edge of the lowest band, in hertz."""
-    f_max: Annotated[float, Meta(gt=0)] = 8_000.0
+    f_max: Annotated[float, Meta(gt=0, le=1e6)] = 8_000.0
     """Upper edge of the highest band, in hertz."""
     mel_slopes: Literal["hertz", "mel"] = "hertz"
     """Whether the triangles' sides are straight over hertz (torchaudio) or over mel (TensorFlow)."""
     compression: Literal["decibel", "log"] = "decibel"
     """"decibel": 10 log10(max(x, amin)), floored at the clip's maximum less `top_db`;
     "log": ln(x + log_offset)."""
-    amin: Annotated[float, Meta(gt=0)] = 1e-10
+    amin: Annotated[float, Meta(gt=0, le=1e6)] = 1e-10
     """Smallest power that a decibel is taken of."""
-    top_db: Annotated[float, Meta(gt=0)] = 120.0
+    top_db: Annotated[float, Meta(gt=0, le=1e6)] = 120.0
     """Dynamic range kept below the clip's maximum, in decibels ("decibel" only)."""
-    log_offset: Annotated[float, Meta(gt=0)] = 1e-3
+    log_offset: Annotated[float, Meta(gt=0, le=1e6)] = 1e-3
     """Added before the logarithm ("log" only)."""
     clip_level: Annotated[float, Meta(ge=-100, le=100)] | None = None
     """Decibels to which the mean mel power of each clip is brought, so that a caption does not depend on the gain of a

@@ -21,6 +21,7 @@ from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_ma
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
 from edgecap.runtimes import GraphRole
 from edgecap.util.files import atomic_folder
+from edgecap.util.limits import MOST_VOCABULARY, MOST_WORD
 from edgecap.util.text import clean
 
 MANIFEST_NAME = "manifest.json"
@@ -174,6 +175,8 @@ def _check_file(folder: Path, entry: BundleFile) -> None:
 
 def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     path = folder / manifest.file("vocabulary").name
+    if manifest.file("vocabulary").size > MOST_VOCABULARY:
+        raise ManifestError(f"{path} is larger than {MOST_VOCABULARY >> 20} MiB, so it is no vocabulary; {COPY_AGAIN}")
     try:
         tokens = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -186,7 +189,11 @@ def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
             f"{path} has {len(tokens)} words, the manifest says {spec.size} with the special ids "
             f"{spec.pad}, {spec.start}, {spec.end}, {spec.unk}; {COPY_AGAIN}"
         )
-    return tuple(map(clean, tokens))
+    words = tuple(map(clean, tokens))
+    longest = max(map(len, words), default=0)
+    if longest > MOST_WORD:
+        raise ManifestError(f"{path} has a word of {longest} characters, at most {MOST_WORD} are allowed; {COPY_AGAIN}")
+    return words
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -17,9 +17,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edgecap.bundle.manifest import FileName, Licence, Sha256, unknown_key
+from edgecap.bundle.manifest import FileName, Licence, Sha256
 from edgecap.errors import BundleError, ConfigError
-from edgecap.util.schema import SchemaError, convert
+from edgecap.util.schema import SchemaError, convert, unknown_key
 
 FORMAT = "edgecap-catalogue"
 FORMAT_VERSION = 1

@@ -14,10 +14,26 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from edgecap.audio.frontend import FrontEnd, Positive
+from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import ManifestError, install_newer
 from edgecap.runtimes import RUNTIMES
-from edgecap.util.schema import SchemaError, convert
+from edgecap.util.limits import (
+    LARGEST_BEAM,
+    MOST_FILES,
+    MOST_VALUES,
+    MOST_WINDOW_SECONDS,
+    Beam,
+    Bytes,
+    Frames,
+    Heads,
+    Layers,
+    Metric,
+    Tokens,
+    Width,
+    Words,
+    check_product,
+)
+from edgecap.util.schema import SchemaError, convert, unknown_key
 from edgecap.util.text import cleaned
 
 FORMAT = "edgecap-bundle"
@@ -42,7 +58,7 @@ FileName = Annotated[
     ),
 ]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits in lower case")]
-TokenId = Annotated[int, Meta(ge=0)]
+TokenId = Annotated[int, Meta(ge=0, le=200_000)]
 Role = Literal["encode", "decode", "program", "vocabulary", "weights", "card", "other"]
 RuntimeName = Annotated[
     str,
@@ -63,7 +79,7 @@ class BundleFile:
     name: FileName
     role: Role
     """What the file is for: "vocabulary" once, and "encode" and "decode" once each, or "program" for both in one."""
-    size: Annotated[int, Meta(ge=0)]
+    size: Bytes
     """Bytes."""
     sha256: Sha256
 
@@ -74,13 +90,13 @@ class EncoderSpec:
 
     architecture: str
     """Name of the network, for people ("efficientnet-b2", "yamnet")."""
-    window_frames: Positive
+    window_frames: Frames
     """Log-mel frames that the graph takes; a shorter clip is padded with the front end's silence."""
-    frames_per_memory: Positive
+    frames_per_memory: Frames
     """Log-mel frames for each memory frame."""
-    memory_frames: Positive
+    memory_frames: Frames
     """Memory frames that the graph gives."""
-    embedding_dim: Positive
+    embedding_dim: Width
     input: EncoderInput = "log_mel"
     """What goes into the graph; "waveform" where the front end is part of it."""
 
@@ -97,14 +113,14 @@ class EncoderSpec:
 class DecoderSpec:
     """Shapes and limits of the `decode` graph, which adds one token to each beam at one position."""
 
-    layers: Positive
-    heads: Positive
-    head_dim: Positive
-    max_tokens: Positive
+    layers: Layers
+    heads: Heads
+    head_dim: Width
+    max_tokens: Tokens
     """Most tokens a caption has, the end token included; also the length of the cache."""
-    beams: Annotated[int, Meta(ge=0)] = 0
+    beams: Annotated[int, Meta(ge=0, le=32)] = 0
     """Beams the graph is fixed to; 0 where any number may be given."""
-    default_beam: Positive = 3
+    default_beam: Beam = 3
     """Beam size used where the caller names none (published: 3)."""
 
 
@@ -112,7 +128,7 @@ class DecoderSpec:
 class VocabularySpec:
     """Size and special tokens of the vocabulary file (a JSON list of tokens, index = id)."""
 
-    size: Positive
+    size: Words
     pad: TokenId = 0
     start: TokenId = 1
     end: TokenId = 2
@@ -123,7 +139,7 @@ class VocabularySpec:
 class SilenceSpec:
     """When a window is silent, so that the model is not run."""
 
-    threshold_dbfs: Annotated[float, Meta(le=0)] = -65.0
+    threshold_dbfs: Annotated[float, Meta(ge=-200, le=0)] = -65.0
     """A window whose loudest 100 ms block has an RMS level below this (dB relative to full scale) is silent."""
     caption: str = "silence"
     """The caption of a silent window."""
@@ -173,11 +189,22 @@ class Manifest:
     decoder: DecoderSpec
     vocabulary: VocabularySpec
     silence: SilenceSpec
-    files: list[BundleFile]
+    files: Annotated[list[BundleFile], Meta(max_length=MOST_FILES, description=f"a list of at most {MOST_FILES} files")]
     licence: Licence
     provenance: Provenance
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
     """Measured values by name; the model card says how they were measured."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for sizes that are each allowed and together are not (`edgecap.util.limits`)."""
+        encoder, decoder, front_end = self.encoder, self.decoder, self.front_end
+        check_product("a window's log-mel", MOST_VALUES, front_end.n_mels, encoder.window_frames)
+        seconds = encoder.waveform_length(front_end) / front_end.sample_rate
+        if seconds > MOST_WINDOW_SECONDS:
+            raise ValueError(f"a window would have {seconds:.0f} s, at most {MOST_WINDOW_SECONDS:.0f} s are allowed")
+        values = decoder.layers * decoder.heads * decoder.head_dim
+        check_product("the decoder's cache", MOST_VALUES, values, LARGEST_BEAM, decoder.max_tokens)
+        check_product("the memory's keys", MOST_VALUES, values, encoder.memory_frames)
 
     @property
     def programs(self) -> tuple[BundleFile, ...]:
@@ -268,17 +295,3 @@ def _refuse_paths(document: dict[str, object]) -> None:
                 f"manifest.json lists {name!r}, a path; a bundle's files lie in its own folder, "
                 "so this bundle is not used; get it again from where it was published"
             )
-
-
-def unknown_key(given: object, known: object, place: str = "") -> str | None:
-    """The first key of `given` that the parsed document dropped, as a path; None where there is none."""
-    children: list[tuple[str, object, object]] = []
-    if isinstance(given, dict) and isinstance(known, dict):
-        for key in given:
-            if key not in known:
-                return f"{place}.{key}".removeprefix(".")
-        children = [(f"{place}.{key}", value, known[key]) for key, value in given.items()]
-    elif isinstance(given, list) and isinstance(known, list):
-        pairs = zip(given, known, strict=True)
-        children = [(f"{place}[{index}]", left, right) for index, (left, right) in enumerate(pairs)]
-    return next((key for name, left, right in children if (key := unknown_key(left, right, name))), None)

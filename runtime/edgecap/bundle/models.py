@@ -96,7 +96,17 @@ def _folders() -> Iterator[tuple[Path, bool]]:
             )
         except OSError:
             continue
-        yield from ((folder, bundled) for folder in folders if (folder / MANIFEST_NAME).is_file())
+        yield from ((folder, bundled) for folder in folders if _holds_manifest(folder))
+
+
+def _holds_manifest(folder: Path) -> bool:
+    """Whether it holds a manifest, or hides from this user whether it does."""
+    try:
+        return (folder / MANIFEST_NAME).is_file()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _describe(folder: Path, bundled: bool) -> Model:
@@ -104,3 +114,5 @@ def _describe(folder: Path, bundled: bool) -> Model:
         return Model(folder.name, folder, bundled, read_manifest(folder))
     except BundleError as error:
         return Model(folder.name, folder, bundled, None, str(error))
+    except Exception as error:  # one bad bundle must not hide the others
+        return Model(folder.name, folder, bundled, None, f"it cannot be read ({type(error).__name__}: {error})")

@@ -12,10 +12,11 @@ from typing import Any
 
 from edgecap.audio.file import AudioFile
 from edgecap.caption import Caption
-from edgecap.captioner import LARGEST_BEAM, Captioner
+from edgecap.captioner import Captioner
 from edgecap.cli.console import clock, say, write
 from edgecap.errors import AudioError
 from edgecap.util.files import to_json
+from edgecap.util.limits import LARGEST_BEAM
 from edgecap.util.progress import progress_bar
 from edgecap.util.text import clean
 

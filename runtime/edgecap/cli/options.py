@@ -34,6 +34,8 @@ WindowLength = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", "-t", min=1, metavar="N", help="Processor threads. [default: one a core, at most 4]"),
+    typer.Option(
+        "--threads", "-t", min=1, max=1024, metavar="N", help="Processor threads. [default: one a core, at most 4]"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]

@@ -44,6 +44,20 @@ def convert(document: object, kind: type[T]) -> T:
         raise _explained(str(error), kind, document) from error
 
 
+def unknown_key(given: object, known: object, place: str = "") -> str | None:
+    """The first key of `given` that the parsed document dropped, as a path; None where there is none."""
+    children: list[tuple[str, object, object]] = []
+    if isinstance(given, dict) and isinstance(known, dict):
+        for key in given:
+            if key not in known:
+                return f"{place}.{key}".removeprefix(".")
+        children = [(f"{place}.{key}", value, known[key]) for key, value in given.items()]
+    elif isinstance(given, list) and isinstance(known, list):
+        pairs = zip(given, known, strict=True)
+        children = [(f"{place}[{index}]", left, right) for index, (left, right) in enumerate(pairs)]
+    return next((key for name, left, right in children if (key := unknown_key(left, right, name))), None)
+
+
 def _texts(document: object, path: str = "") -> Iterator[tuple[str, str]]:
     """All texts of a document with their paths."""
     if isinstance(document, str):
@@ -104,9 +118,9 @@ def describe(schema: inspect.Type | None) -> str:
 def _number(schema: inspect.IntType | inspect.FloatType) -> str:
     name = "a whole number" if isinstance(schema, inspect.IntType) else "a number"
     if schema.ge is not None and schema.le is not None:
-        return f"{name} from {schema.ge} to {schema.le}"
+        return f"{name} from {schema.ge:.12g} to {schema.le:.12g}"
     bounds = {"above": schema.gt, "of at least": schema.ge, "below": schema.lt, "of at most": schema.le}
-    limits = [f"{words} {limit:g}" for words, limit in bounds.items() if limit is not None]
+    limits = [f"{words} {limit:.12g}" for words, limit in bounds.items() if limit is not None]
     return " ".join([name, " and ".join(limits)]).rstrip()
 
 

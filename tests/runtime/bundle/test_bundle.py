@@ -158,8 +158,16 @@ SPOILT: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("an unknown key", lambda d: d.update(colour="red"), r": colour;"),
     ("an unknown key inside", lambda d: d["encoder"].update(colour="red"), r": encoder\.colour;"),
     ("a missing key", lambda d: d.pop("licence"), "licence"),
-    ("another type", lambda d: d["decoder"].update(layers="two"), r"decoder\.layers must be a whole number above 0"),
-    ("a negative size", lambda d: d["files"][0].update(size=-1), r"files\[0\]\.size must be .* at least 0, not -1"),
+    (
+        "another type",
+        lambda d: d["decoder"].update(layers="two"),
+        r"decoder\.layers must be a whole number from 1 to 64",
+    ),
+    (
+        "a negative size",
+        lambda d: d["files"][0].update(size=-1),
+        r"files\[0\]\.size must be .* from 0 to 4294967296, not -1",
+    ),
     ("a window longer than its transform", lambda d: d["front_end"].update(win_length=1024), r"front_end .*win_length"),
     ("bands upside down", lambda d: d["front_end"].update(f_min=8000.0), r"front_end .*f_min"),
     ("an unknown runtime", lambda d: d.update(runtime="abacus"), "does not know the runtime"),

@@ -41,7 +41,7 @@ def test_every_type_of_a_document_has_words(kind: type) -> None:
     ("section", "values", "message"),
     [
         ("mqtt", {"port": "high"}, "mqtt.port must be a whole number from 1 to 65535, not 'high'"),
-        ("mqtt", {"queue": 0}, "mqtt.queue must be a whole number of at least 1, not 0"),
+        ("mqtt", {"queue": 0}, "mqtt.queue must be a whole number from 1 to 100000, not 0"),
         ("mqtt", {"tls": "yes"}, "mqtt.tls must be true or false, not 'yes'"),
         ("stream", {"gate": -200}, "stream.gate must be auto, off or a number from -120 to 0, not -200"),
         ("output", {"hook_on": "x"}, "output.hook_on must be begin, both or end, not 'x'"),

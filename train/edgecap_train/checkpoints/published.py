@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import CheckpointError
+from edgecap.util.limits import MOST_WORDS
 from edgecap_train.checkpoints.slots import Layout, Slot, check_slots, fill_slot
 from edgecap_train.models.student import Student, StudentConfig
 
@@ -77,6 +78,10 @@ def published_student(tensors: Mapping[str, Tensor], *, source: str, training: b
     prefix = _prefix(tensors)
     given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     rows = len(given[EMBEDDING]) if EMBEDDING in given and given[EMBEDDING].ndim else 0
+    if rows > MOST_WORDS:
+        raise CheckpointError(
+            f"{source}: tensor {prefix}{EMBEDDING} has {rows} words, at most {MOST_WORDS} are allowed"
+        )
     student = Student(StudentConfig(encoder="efficientnet-b2", front_end=FrontEnd(), vocabulary_size=max(rows, 1)))
     slots = published_slots(student)
     optional = {CLASSIFIER, POSITIONS} if training or prefix != 2 * WRAPPER else {CLASSIFIER}

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from edgecap.util.limits import Heads, Layers, Width
 from edgecap_train.models.encoder import check_encoder
 from edgecap_train.training.recipe import (
-    Count,
+    BatchSize,
     OptimizerRecipe,
     RunRecipe,
     Share,
@@ -27,17 +28,17 @@ class ModelRecipe:
     """Shape of the student."""
 
     encoder: str = "yamnet"
-    d_model: Count = 192
-    heads: Count = 4
-    layers: Count = 2
-    feed_forward: Count = 640
+    d_model: Width = 192
+    heads: Heads = 4
+    layers: Layers = 2
+    feed_forward: Width = 640
     dropout: Share = 0.2
     frozen_blocks: Whole = 0
     """First blocks of YAMNet that keep their weights: they cost half of the backward pass and detect only edges."""
     freeze_encoder: bool = False
     """Whether the decoder learns alone, from features of all scenes that the encoder computes once, beside the run.
     `augment` is applied before they are computed, and losses other than the captions' must be 0."""
-    feature_variants: Count = 2
+    feature_variants: Annotated[int, Meta(ge=1, le=1000)] = 2
     """Cached features of each scene for that: the first without augmentation, the others with it."""
     drop_connect: Share = 0.2
     """Chance that training skips EfficientNet's last block; it grows linearly from 0 over the blocks."""
@@ -76,7 +77,7 @@ class LossRecipe:
     clip_kind: Literal["contrastive", "mse"] = "contrastive"
     exponentiate_scale: bool = True
     """Whether the contrastive scale is exp(logit_scale); the published code takes it as it is (ln(1/0.07) = 2.66)."""
-    captions_per_clip: Count = 4
+    captions_per_clip: BatchSize = 4
     """Captions of each clip in a step; the memory is computed once for all of them."""
 
     def __post_init__(self) -> None:

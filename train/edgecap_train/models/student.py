@@ -7,11 +7,13 @@ captions are searched (`edgecap_train.models.search`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
+from msgspec import Meta
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd
+from edgecap.util.limits import Heads, Layers, Positions, Tokens, Width, Words, check_transformer
 from edgecap_train.models.decoder import CaptionDecoder, length_mask
 from edgecap_train.models.encoder import FRAMES_PER_MEMORY, build_encoder, check_encoder
 
@@ -23,20 +25,21 @@ class StudentConfig:
     encoder: str
     """A name of `edgecap_train.models.encoder.ENCODERS`."""
     front_end: FrontEnd
-    vocabulary_size: int
-    d_model: int = 256
-    heads: int = 4
-    layers: int = 2
-    feed_forward: int = 1024
-    dropout: float = 0.2
+    vocabulary_size: Words
+    d_model: Width = 256
+    heads: Heads = 4
+    layers: Layers = 2
+    feed_forward: Width = 1024
+    dropout: Annotated[float, Meta(ge=0, le=1)] = 0.2
     """Of the decoder, in training."""
-    max_positions: int = 100
+    max_positions: Positions = 100
     """Rows of the table of positions."""
-    max_tokens: int = 20
+    max_tokens: Tokens = 20
     """Most tokens of a caption, the end token included."""
 
     def __post_init__(self) -> None:
         check_encoder(self.encoder)
+        check_transformer(self.vocabulary_size, self.d_model, self.layers, self.feed_forward)
 
 
 class Student(nn.Module):

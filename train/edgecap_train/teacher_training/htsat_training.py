@@ -22,6 +22,7 @@ from edgecap.audio.file import decode
 from edgecap.audio.samples import to_int16
 from edgecap.errors import AudioError, TrainingDataError
 from edgecap.types import Waveform
+from edgecap.util.limits import Bands, Heads, Layers, Width
 from edgecap_train.data.batches import Batch, Captions, StreamState, own_rows
 from edgecap_train.distill.augment import FULL_SCALE, Draws
 from edgecap_train.evaluation.evaluated import WINDOW_SECONDS
@@ -30,7 +31,16 @@ from edgecap_train.teachers.bart_tokenizer import FEWEST_PIECES, BartPieces
 from edgecap_train.teachers.htsat_bart import MOST_TOKENS, PAD, START, HtsatBart, HtsatBartConfig
 from edgecap_train.teachers.htsat_frontend import CLIP_SAMPLES, SAMPLE_RATE
 from edgecap_train.text.tokenizer import padded
-from edgecap_train.training.recipe import Count, OptimizerRecipe, RunRecipe, Share, Weight, Whole, check_heads
+from edgecap_train.training.recipe import (
+    BatchSize,
+    Count,
+    OptimizerRecipe,
+    RunRecipe,
+    Share,
+    Weight,
+    Whole,
+    check_heads,
+)
 from edgecap_train.training.trainer import Parts
 
 log = logging.getLogger(__name__)
@@ -40,13 +50,13 @@ log = logging.getLogger(__name__)
 class TeacherShape:
     """Shape of an HTSAT-BART; the defaults are the published one's."""
 
-    patch_width: Count = 96
-    depths: tuple[Count, Count, Count, Count] = (2, 2, 6, 2)
-    audio_heads: tuple[Count, Count, Count, Count] = (4, 8, 16, 32)
-    d_model: Count = 768
-    layers: Count = 6
-    heads: Count = 12
-    feed_forward: Count = 3_072
+    patch_width: Bands = 96
+    depths: tuple[Layers, Layers, Layers, Layers] = (2, 2, 6, 2)
+    audio_heads: tuple[Heads, Heads, Heads, Heads] = (4, 8, 16, 32)
+    d_model: Width = 768
+    layers: Layers = 6
+    heads: Heads = 12
+    feed_forward: Width = 3_072
 
     def __post_init__(self) -> None:
         check_heads("d_model", self.d_model, self.heads)
@@ -63,7 +73,7 @@ class TeacherOptimizer(OptimizerRecipe):
     """A teacher's defaults, which hold for every key that a recipe leaves out."""
 
     steps: Count = 20_000
-    batch: Count = 32
+    batch: BatchSize = 32
     encoder_rate: Weight = 5e-5
     decoder_rate: Weight = 5e-5
     warm_up: Whole = 2_000

@@ -24,7 +24,7 @@ from edgecap_train.teachers.score_captioner import ScoreCaptioner, ScoreCaptione
 from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.tokenizer import END, PAD, START, Tokenizer, padded
 from edgecap_train.training.distributed import accelerator
-from edgecap_train.training.recipe import Count, OptimizerRecipe, RunRecipe, Share, Weight
+from edgecap_train.training.recipe import BatchSize, Count, OptimizerRecipe, RunRecipe, Share, Weight
 from edgecap_train.training.trainer import Parts
 
 
@@ -33,7 +33,7 @@ class TextOptimizer(OptimizerRecipe):
     """The defaults of the captioner of scores; the encoder's rate is that of its reading of scores."""
 
     steps: Count = 4_000
-    batch: Count = 128
+    batch: BatchSize = 128
     encoder_rate: Weight = 1e-3
     weight_decay: Weight = 0.02
     second_moment: Share = 0.98

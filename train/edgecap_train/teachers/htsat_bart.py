@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecap.errors import MissingDependencyError
+from edgecap.util.limits import MOST_WEIGHTS, Bands, Heads, Layers, Width, Words, check_product, check_transformer
 from edgecap_train.teachers import htsat_frontend as front
 
 if TYPE_CHECKING:
@@ -37,17 +38,22 @@ START, PAD, END = 2, 1, 2
 class HtsatBartConfig:
     """Shape of a teacher. The defaults are the published one's; tests take smaller ones."""
 
-    patch_width: int = 96
+    patch_width: Bands = 96
     """Channels of HTSAT's first stage; each later stage has twice as many."""
-    depths: tuple[int, int, int, int] = (2, 2, 6, 2)
+    depths: tuple[Layers, Layers, Layers, Layers] = (2, 2, 6, 2)
     """Blocks of HTSAT's stages."""
-    audio_heads: tuple[int, int, int, int] = (4, 8, 16, 32)
-    vocabulary_size: int = 50_265
-    d_model: int = 768
-    layers: int = 6
+    audio_heads: tuple[Heads, Heads, Heads, Heads] = (4, 8, 16, 32)
+    vocabulary_size: Words = 50_265
+    d_model: Width = 768
+    layers: Layers = 6
     """Of BART's encoder, and again of its decoder."""
-    heads: int = 12
-    feed_forward: int = 3_072
+    heads: Heads = 12
+    feed_forward: Width = 3_072
+
+    def __post_init__(self) -> None:
+        check_transformer(self.vocabulary_size, self.d_model, 2 * self.layers, self.feed_forward)
+        stages = sum(depth * 12 * (self.patch_width << stage) ** 2 for stage, depth in enumerate(self.depths))
+        check_product("HTSAT", MOST_WEIGHTS, stages)
 
     @property
     def embedding_dim(self) -> int:

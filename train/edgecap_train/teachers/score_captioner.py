@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from edgecap.errors import CheckpointError
 from edgecap.inference.decoding import beam_search
 from edgecap.util.files import to_json, write_atomically
+from edgecap.util.limits import Heads, Layers, Tokens, Width, Words, check_transformer
 from edgecap.util.schema import convert
 from edgecap_train.models.decoder import CaptionDecoder
 from edgecap_train.models.search import CachedSteps
@@ -35,18 +36,21 @@ BEAM = 6
 class ScoreCaptionerConfig:
     """Shape of the captioner."""
 
-    vocabulary_size: int
-    width: int = 256
-    heads: int = 4
-    layers: int = 2
-    feed_forward: int = 768
+    vocabulary_size: Words
+    width: Width = 256
+    heads: Heads = 4
+    layers: Layers = 2
+    feed_forward: Width = 768
     dropout: float = 0.1
-    named: int = 24
+    named: Width = 24
     """Classes that get a memory token of their own: those with the largest scores."""
-    overall: int = 2
+    overall: Layers = 2
     """Memory tokens computed from all scores at once."""
-    max_tokens: int = 20
+    max_tokens: Tokens = 20
     """Most tokens of a caption, the end token included."""
+
+    def __post_init__(self) -> None:
+        check_transformer(self.vocabulary_size, self.width, self.layers, self.feed_forward)
 
 
 class ScoreMemory(nn.Module):

@@ -15,14 +15,14 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
-from edgecap.bundle.manifest import unknown_key
 from edgecap.errors import RecipeError
-from edgecap.util.schema import SchemaError, convert
+from edgecap.util.schema import SchemaError, convert, unknown_key
 
-Count = Annotated[int, Meta(ge=1)]
-Whole = Annotated[int, Meta(ge=0)]
-Weight = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Whole = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+BatchSize = Annotated[int, Meta(ge=1, le=65_536)]
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -48,7 +48,7 @@ class OptimizerRecipe:
     """Steps and learning rates. Each kind of run has its own defaults."""
 
     steps: Count = 6_000
-    batch: Count = 16
+    batch: BatchSize = 16
     """Clips of a step, of all processes together."""
     encoder_rate: Weight = 2e-4
     decoder_rate: Weight = 1e-3

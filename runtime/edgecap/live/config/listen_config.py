@@ -16,17 +16,18 @@ from msgspec import Meta
 from edgecap.live.config.mqtt_config import MqttConfig
 from edgecap.live.config.options import ANY_HOST, address_host, gate_level, option
 from edgecap.live.config.rule_config import RuleConfig
+from edgecap.util.limits import Beam, Seconds, Threads
 from edgecap.util.parsing import host_of
 
-Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=1)]
 Duration = Annotated[
-    str, Meta(pattern=r"^[0-9]+[mhdw]$", description="a number and m, h, d or w, such as 90m, 12h, 30d or 4w")
+    str, Meta(pattern=r"^[0-9]{1,6}[mhdw]$", description="a number and m, h, d or w, such as 90m, 12h, 30d or 4w")
 ]
 """Minutes, hours, days or weeks."""
 Level = Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)]
 """A gate: over a running noise floor, none, or at a fixed level in dBFS."""
+Filter = Annotated[tuple[str, ...], Meta(max_length=1000)]
+MOST_MICROPHONES = 64
 TOKEN = r"^[A-Za-z0-9._~-]{12,128}\Z"
 """Characters that need no escaping in URLs and cookies."""
 
@@ -76,8 +77,8 @@ class ModelConfig:
 
     name: str | None = None
     """A name or a folder."""
-    threads: Count | None = option(1, "--threads -t N", "Processor threads.")
-    beam: Annotated[int, Meta(ge=1, le=32)] | None = None
+    threads: Threads | None = option(1, "--threads -t N", "Processor threads.")
+    beam: Beam | None = None
     """Beam size; 1 is greedy. Without it the model's, 3."""
 
 
@@ -117,18 +118,18 @@ class EventsConfig:
         "An event begins when two captions in a row say the same, its sound is over, or this long has passed.",
     )
     longest: Seconds = option(600.0, "--longest SECONDS", "No event lasts longer; its sound then begins a new one.")
-    cooldown: Annotated[float, Meta(ge=0)] = option(
+    cooldown: Annotated[float, Meta(ge=0, le=31_536_000)] = option(
         8.0, "--cooldown SECONDS", "The same event is not reported again so soon after its end."
     )
-    min_score: Annotated[float, Meta(le=0)] = option(
+    min_score: Annotated[float, Meta(ge=-1000, le=0)] = option(
         -1.5, "--min-score SCORE", "Captions with a lower mean log-probability begin no event."
     )
     same_words: Share = 0.5
     """Overlap of content words from which on two captions say the same."""
     same_sound: Share = 0.85
     """Cosine of the embeddings from which on two windows sound the same."""
-    only: tuple[str, ...] = option((), "--only WORD", "Report only events with this word (repeatable).")
-    ignore: tuple[str, ...] = option((), "--ignore WORD", "Report no event with this word (repeatable).")
+    only: Filter = option((), "--only WORD", "Report only events with this word (repeatable).")
+    ignore: Filter = option((), "--ignore WORD", "Report no event with this word (repeatable).")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,7 @@ class ListenConfig:
     output: OutputConfig = field(default_factory=OutputConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     web: WebConfig = field(default_factory=WebConfig)
-    microphones: list[MicrophoneConfig] = field(default_factory=list)
+    microphones: Annotated[list[MicrophoneConfig], Meta(max_length=MOST_MICROPHONES)] = field(default_factory=list)
     rules: list[RuleConfig] = field(default_factory=list)
 
 

@@ -10,10 +10,10 @@ from msgspec import Meta
 
 from edgecap.errors import ConfigError
 from edgecap.live.config.options import broker_address, option
+from edgecap.util.limits import Queue
 from edgecap.util.parsing import host_is_name
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Count = Annotated[int, Meta(ge=1)]
 TOPIC = re.compile(r"(?!\$)[^#+/\s\x00-\x1f]+(/[^#+/\s\x00-\x1f]+)*")
 """MQTT topics without wildcards or empty levels; those that begin with $ are the broker's."""
 
@@ -54,7 +54,7 @@ class MqttConfig:
     """What identifies this listener; without it a random one that lasts."""
     discovery: str = "homeassistant"
     """Home Assistant's prefix; empty announces nothing."""
-    queue: Count = 500
+    queue: Queue = 500
     """Messages kept while the broker is away; the oldest are dropped first."""
 
     def __post_init__(self) -> None:

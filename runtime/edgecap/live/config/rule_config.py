@@ -31,7 +31,7 @@ class RuleConfig:
     """It was heard by one of these microphones."""
     min_level: Annotated[float, Meta(ge=-120, le=0)] | None = None
     """Its loudest 100 ms, dBFS."""
-    min_score: Annotated[float, Meta(le=0)] | None = None
+    min_score: Annotated[float, Meta(ge=-1000, le=0)] | None = None
     """Mean log-probability of its caption."""
     hours: str | None = None
     """ "HH:MM-HH:MM" in local time, when it began; it may cross midnight."""

@@ -1,0 +1,190 @@
+"""No number of a stranger's file decides without bound how much memory or time is taken; docs/limits.md says which."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgecap.bundle.bundle import MANIFEST_LIMIT, BundleContent, load_bundle, vocabulary_content, write_bundle
+from edgecap.bundle.manifest import Manifest, manifest_schema, parse_manifest, render_manifest
+from edgecap.bundle.models import list_models
+from edgecap.errors import ConfigError, ManifestError
+from edgecap.live.config.config_file import load_config
+from edgecap.live.config.rule_config import MOST_RULES
+from edgecap.live.sinks import files, hooks, journal, metrics
+from edgecap.util import child, limits
+
+DOCUMENT = Path(__file__).parents[3] / "docs/limits.md"
+HUGE = [2**31, 10**18, 10**320]
+
+
+def documented() -> dict[str, int]:
+    """Name → limit of the rows of the document."""
+    rows = re.findall(r"^\| (.+?) \| ([\d,]+)[^|]*\|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: int(number.replace(",", "")) for names, number in rows for name in names.split(", ")}
+
+
+def numbers(schema: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
+    """All keys of a class with numbers, as paths, with their schemas."""
+    result = []
+    for key, value in schema["$defs"][name]["properties"].items():
+        if value.get("type") in {"integer", "number"}:
+            result.append((key, value))
+    return result
+
+
+def test_every_number_of_a_manifest_has_an_upper_bound() -> None:
+    schema = manifest_schema()
+    unbounded = [
+        f"{name}.{key}"
+        for name in schema["$defs"]
+        for key, value in numbers(schema, name)
+        if not {"maximum", "exclusiveMaximum"} & value.keys() and key != "format_version"
+    ]
+    assert unbounded == []
+
+
+def test_the_document_says_what_the_schema_and_the_code_say() -> None:
+    schema, rows = manifest_schema()["$defs"], documented()
+
+    def maximum(name: str, key: str) -> int:
+        return int(schema[name]["properties"][key]["maximum"])
+
+    assert rows["`front_end.sample_rate`"] == maximum("FrontEnd", "sample_rate")
+    assert rows["`front_end.n_fft`"] == maximum("FrontEnd", "n_fft") == maximum("FrontEnd", "hop_length")
+    assert rows["`front_end.n_mels`"] == maximum("FrontEnd", "n_mels")
+    assert rows["`encoder.window_frames`"] == maximum("EncoderSpec", "window_frames")
+    assert rows["`encoder.embedding_dim`"] == maximum("EncoderSpec", "embedding_dim")
+    for key in ("layers", "heads", "max_tokens", "beams"):
+        assert rows[f"`decoder.{key}`"] == maximum("DecoderSpec", key)
+    assert rows["`vocabulary.size`"] == maximum("VocabularySpec", "size") == limits.MOST_WORDS
+    assert rows["bytes of one file"] == maximum("BundleFile", "size")
+    assert rows["seconds of a window"] == limits.MOST_WINDOW_SECONDS
+    assert rows["characters of a word"] == limits.MOST_WORD
+    assert rows["bytes of the vocabulary's file"] == limits.MOST_VOCABULARY
+    assert rows["bytes of `manifest.json`"] == MANIFEST_LIMIT
+    assert rows["files of a bundle"] == limits.MOST_FILES
+    assert rows["numbers in the log-mel of a window"] == limits.MOST_VALUES
+    assert rows["weights of a network that a checkpoint or a recipe describes"] == limits.MOST_WEIGHTS
+    assert rows["`[[rules]]`"] == MOST_RULES
+    assert rows["events that wait in memory for a file or the journal"] == files.MOST_WAITING == journal.MOST_WAITING
+    assert rows["seconds of one run of `--exec`"] == hooks.EXEC_SECONDS
+    assert rows["seconds of one try of `--webhook`"] == hooks.WEB_SECONDS
+    assert rows["bytes of a run's standard error that are passed on"] == child.MOST_BYTES
+    assert rows["visitors of `--metrics`"] == metrics.MOST_REQUESTS
+
+
+@pytest.fixture
+def manifest(tiny_folder: Path) -> Manifest:
+    return load_bundle(tiny_folder).manifest
+
+
+@pytest.mark.parametrize("value", HUGE)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "front_end.sample_rate",
+        "front_end.n_fft",
+        "front_end.n_mels",
+        "encoder.window_frames",
+        "encoder.memory_frames",
+        "encoder.embedding_dim",
+        "decoder.layers",
+        "decoder.max_tokens",
+        "decoder.default_beam",
+        "vocabulary.size",
+        "vocabulary.end",
+    ],
+)
+def test_a_huge_number_in_a_manifest_is_refused_with_its_key(manifest: Manifest, key: str, value: int) -> None:
+    document = json.loads(render_manifest(manifest))
+    section, _, name = key.partition(".")
+    document[section][name] = value
+    with pytest.raises(ManifestError, match=re.escape(key)):
+        parse_manifest(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"decoder": {"layers": 64, "heads": 16, "head_dim": 64, "max_tokens": 256}}, "the decoder's cache would hold"),
+        ({"encoder": {"window_frames": 100_000}, "front_end": {"n_mels": 1_024}}, "a window's log-mel would hold"),
+        ({"encoder": {"window_frames": 100_000}}, "a window would have 1000 s, at most 600 s"),
+    ],
+)
+def test_numbers_that_are_too_large_together_are_refused(
+    manifest: Manifest, changes: dict[str, dict[str, int]], words: str
+) -> None:
+    document = json.loads(render_manifest(manifest))
+    for section, values in changes.items():
+        document[section].update(values)
+    with pytest.raises(ManifestError, match=words):
+        parse_manifest(json.dumps(document).encode())
+
+
+def test_a_word_of_a_vocabulary_is_bounded(tiny_folder: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(tiny_folder)
+    words = [*bundle.vocabulary[:-1], "x" * 1_000_000]
+    contents = [
+        vocabulary_content(words)
+        if entry.role == "vocabulary"
+        else BundleContent(entry.name, entry.role, bundle.folder / entry.name)
+        for entry in bundle.manifest.files
+    ]
+    with pytest.raises(ManifestError, match="a word of 1000000 characters, at most 100"):
+        write_bundle(tmp_path / "bundle", bundle.manifest, contents)
+
+
+@pytest.mark.parametrize("key", ["front_end.sample_rate", "metrics.worth"])
+def test_one_bad_bundle_hides_no_other(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("EDGECAP_HOME", str(tmp_path))
+    document = json.loads(render_manifest(manifest))
+    section, _, name = key.partition(".")
+    document[section][name] = 10**320
+    (tmp_path / "models" / "bad").mkdir(parents=True)
+    (tmp_path / "models" / "bad" / "manifest.json").write_text(json.dumps(document))
+    (tmp_path / "models" / "loop").mkdir()
+    (tmp_path / "models" / "loop" / "manifest.json").symlink_to("manifest.json")
+    models = {model.name: model.fault for model in list_models()}
+    assert "must be a" in models["bad"] or "cannot be used" in models["bad"]
+    assert models["tiny"] == ""
+
+
+def test_a_bundle_that_fails_unexpectedly_is_listed_with_its_fault(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_folder: Path) -> Manifest:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr("edgecap.bundle.models.read_manifest", fail)
+    assert {model.fault for model in list_models()} == {"it cannot be read (OverflowError: too large)"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[stream]\nhop = inf",
+        "[stream]\nwindow = 1e300",
+        "[stream]\nduration = inf",
+        "[events]\nlongest = inf",
+        "[events]\ncooldown = inf",
+        "[events]\nmin_score = -inf",
+        "[source]\nretry = 1e12",
+        "[model]\nthreads = 1000000",
+        "[model]\nbeam = 1000",
+        "[mqtt]\nqueue = 1000000000",
+        '[output]\nkeep = "99999999999999999999d"',
+        f"[events]\nonly = {json.dumps(['dog'] * 1001)}",
+        '[[microphones]]\ndevice = "a"\n' * 65,
+    ],
+)
+def test_a_number_without_measure_in_the_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(tmp_path / "a.toml")
