@@ -51,11 +51,13 @@ class Broker:
         base: str,
         client_id: str,
         leftovers: Sequence[str] = (),
+        is_own: Callable[[str, bytes], bool] = lambda _topic, _payload: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin to connect as `client_id`; `base` is the topic of this listener, with "/availability" below.
 
-        What is retained under the filters `leftovers` and is not kept now is removed at the first connection.
+        What is retained under the filters `leftovers`, is edgecap's (`is_own`) and is not kept now is removed at the
+        first connection.
         Raises ConfigError for files that cannot be used, MissingDependencyError without paho-mqtt.
         """
         self._config, self._notify, self._clock, self._base = config, notify, clock, base
@@ -72,7 +74,7 @@ class Broker:
         self.connected = self._ever = self._answered = False
         self._refusal, self._told = "", set[str]()
         self._since, self._short, self._unanswered = clock(), 0, 0
-        self._leftovers, self._retained = tuple(leftovers), set[str]()
+        self._leftovers, self._is_own, self._retained = tuple(leftovers), is_own, set[str]()
         self._surveyed, self._survey_until, self._ungranted = False, 0.0, 0
         self._clients = {client_id}
         self._change = threading.Event()
@@ -234,7 +236,7 @@ class Broker:
 
     def _receive(self, happened: Happened) -> None:
         if happened.topic != f"{self._base}/start":
-            if happened.good and happened.payload and not self._surveyed:
+            if happened.good and not self._surveyed and self._is_own(happened.topic, happened.payload):
                 self._retained.add(happened.topic)
             return
         try:

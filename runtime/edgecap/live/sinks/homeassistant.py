@@ -7,6 +7,7 @@ sound; the level; and whether something is wrong with it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -143,11 +144,25 @@ def slug(name: str) -> str:
     return f"{plain or 'microphone'}-{crc32(name.encode(errors='surrogateescape')):08x}"
 
 
+def is_own(topic: str, payload: bytes) -> bool:
+    """Whether what is retained there is edgecap's: other programs may use topics beside its own."""
+    if topic.endswith("/config"):
+        return True  # below "edgecap-NODE"
+    try:
+        document = json.loads(payload)
+    except ValueError:
+        return False
+    if not isinstance(document, dict):
+        return False
+    captioned = topic.endswith("/caption") and (document.keys() == {"state"} or "confidence" in document)
+    return captioned or "level_dbfs" in document
+
+
 def leftovers(node: Node, names: Sequence[str], old_node: str) -> Iterator[str]:
     """Filters of what this listener, or an early version of edgecap as `old_node`, left retained."""
-    yield f"{node.base}/#"
-    if old_node != node.name:
-        yield from (f"{node.topic}/{old_node}/{kind}" for kind in ("caption", "state"))
+    for kind in ("caption", "state"):
+        yield f"{node.base}/+/{kind}"
+        yield f"{node.topic}/{old_node}/{kind}"
     discovery = node.discovery or DISCOVERY  # where nothing is announced any more, what was is removed
     yield f"{discovery}/device/edgecap-{node.name}/+/config"
     parts = {re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-").lower() for name in names} - {""}

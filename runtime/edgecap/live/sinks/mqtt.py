@@ -26,7 +26,7 @@ from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.broker import Broker
-from edgecap.live.sinks.homeassistant import LONGEST_STATE, SOUND, Node, Place, leftovers
+from edgecap.live.sinks.homeassistant import LONGEST_STATE, SOUND, Node, Place, is_own, leftovers
 from edgecap.types import Notify
 from edgecap.util.files import to_json
 from edgecap.util.lasting_id import LastingId
@@ -93,6 +93,7 @@ class Mqtt(Sink):
                 base=node.base,
                 client_id=f"edgecap-{node.name}-{secrets.token_hex(4)}",
                 leftovers=list(leftovers(node, names, old_node)),
+                is_own=is_own,
                 clock=clock,
             )
             for stream in self._streams:

@@ -242,23 +242,33 @@ def test_what_a_killed_run_and_removed_microphones_left_is_cleared(broker: RealB
     before = retained(broker.port)
     assert json.loads(before[f"{HERE}/caption"])["state"] == "a dog barks"
     assert json.loads(before[f"{HERE}/state"])["sound"] == "ON"
-    elsewhere = ["home/cellar/microphone/state", "home/attics", "homeassistant/sensor/other/config"]
-    early = ["homeassistant/sensor/edgecap-attic/caption/config", "home/attic/caption", "home/attic/state"]
+    others = {  # of other programs and other nodes
+        "home/cellar/microphone/state": before[f"{HERE}/state"],
+        "home/attic/lamp/state": '{"state": "ON"}',
+        "home/attic/lamp": "ON",
+        "home/attic/window/caption": "open",
+        "homeassistant/sensor/other/config": "{}",
+    }
+    early = {  # of early versions of edgecap
+        "homeassistant/sensor/edgecap-attic/caption/config": "{}",
+        "home/attic/caption": '{"state": "a dog barks", "level_dbfs": -20.0}',
+        "home/attic/state": '{"level_dbfs": -30.0}',
+    }
     publisher = Reader(broker.port)
-    for topic in (*elsewhere, *early):
-        publisher.publish(topic, "{}", retain=True)
+    for topic, payload in {**others, **early}.items():
+        publisher.publish(topic, payload, retain=True)
     mqtt = sink(broker.port, messages)
     until(mqtt.broker, lambda: mqtt.broker._idle)
     after = retained(broker.port)
     assert json.loads(after[f"{HERE}/caption"]) == {"state": ""}
     assert json.loads(after[f"{HERE}/state"])["sound"] == "OFF"
-    assert set(after) - set(elsewhere) == {
+    assert after.keys() - others.keys() == {
         "home/attic/availability",
         f"{HERE}/caption",
         f"{HERE}/state",
         "homeassistant/device/edgecap-attic/microphone/config",
     }
-    assert set(elsewhere) <= set(after)
+    assert {topic: after.get(topic) for topic in others} == others
     mqtt.close()
     publisher.close()
     assert messages == []

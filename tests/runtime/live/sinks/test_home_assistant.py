@@ -59,8 +59,9 @@ def test_the_host_is_a_name_for_people_only() -> None:
 def test_only_what_this_listener_left_is_looked_for() -> None:
     filters = list(leftovers(NODE, ["kitchen", "\u53a8\u623f"], "raspberrypi"))
     assert filters == [
-        "home/edgecap/d14f08/#",
+        "home/edgecap/d14f08/+/caption",
         "home/edgecap/raspberrypi/caption",
+        "home/edgecap/d14f08/+/state",
         "home/edgecap/raspberrypi/state",
         "homeassistant/device/edgecap-d14f08/+/config",
         "homeassistant/sensor/edgecap-raspberrypi/+/config",
