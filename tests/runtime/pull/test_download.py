@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecap.errors import ConfigError, DownloadError, IntegrityError, OutputError
+from edgecap.errors import ConfigError, DownloadError, EdgecapError, IntegrityError, OutputError
 from edgecap.pull.cache import CacheSlot as Slot
 from edgecap.pull.cache import Said
 from edgecap.pull.client import Client
@@ -467,3 +467,38 @@ def test_a_place_that_cannot_be_written_is_told(client: Client, slot: Slot, tmp_
         OutputError, match=r"cannot be written \(.*\); free space or name another place by EDGECAP_CACHE"
     ):
         get(client, slot)
+
+
+HEADS = (
+    b'HTTP/1.1 200 OK\r\nContent-Length: 2000\r\nETag: "abc"\r\nX-Linked-ETag: "00"\r\n\r\n',
+    b'HTTP/1.1 206 Part\r\nContent-Range: bytes 100-2099/2100\r\nContent-Length: 2000\r\nETag: "abc"\r\n\r\n',
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: /models/file?again=1\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 416 Range\r\nContent-Range: bytes */2100\r\nContent-Length: 0\r\n\r\n",
+)
+
+
+def test_whatever_a_server_says_it_is_a_file_or_one_line(client: Client, slot: Slot, server: FileServer) -> None:
+    rng = random.Random(1)
+    pieces = (b"9" * 30, b"-1", b"\r\n", b"\xff", b"http://a/", b"0")
+    lines: list[str] = []
+
+    def says(handler: Handler, _: bytes) -> None:
+        head = bytearray(rng.choice(HEADS))
+        for _number in range(rng.choice((0, 1, 2, 8))):
+            place = rng.randrange(len(head))
+            head[place : place + rng.randrange(3)] = rng.choice(pieces)
+        handler.wfile.write(head + DATA[:2000] + b"\r\n0\r\n\r\n")
+
+    for number in range(150):
+        server.plans[PATH] = [says] * 6
+        with slot.locked(ignore):
+            if number % 2:
+                slot.part.write_bytes(DATA[:100])
+            try:
+                download(client, slot, slot.place, Wanted(most=10_000))
+            except EdgecapError as error:
+                lines.append(str(error))
+    assert len(lines) > 50
+    assert not [line for line in lines if "\n" in line]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -210,3 +211,29 @@ def test_a_compressed_archive_is_refused_unpacked(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", bytes(50_000_000))
     with pytest.raises(CheckpointError, match="50000000 bytes of"):
         read_tensors(tmp_path / "bomb.bin", "bomb.bin")
+
+
+def test_whatever_is_changed_in_a_file_it_is_read_or_refused(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    save_file(TENSORS, tmp_path / "a.safetensors")
+    torch.save(TENSORS, tmp_path / "b.bin")
+    files = [(tmp_path / name).read_bytes() for name in ("a.safetensors", "b.bin")]
+    path = tmp_path / "changed"
+    lines: list[str] = []
+    for _ in range(1500):
+        path.write_bytes(changed(rng, rng.choice(files)))
+        try:
+            read_tensors(path, "changed")
+        except CheckpointError as error:
+            lines.append(str(error))
+    assert len(lines) > 500
+    assert not [line for line in lines if "\n" in line]
+
+
+def changed(rng: random.Random, data: bytes) -> bytes:
+    """The bytes with a few of them replaced, removed or put in."""
+    new = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        place = rng.randrange(len(new))
+        new[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+    return bytes(new)
