@@ -189,17 +189,24 @@ def normalised(log_mel: LogMel, front_end: FrontEnd) -> LogMel:
 def _levelled(log_mel: LogMel, front_end: FrontEnd, level: float) -> LogMel:
     """Logarithms of one clip whose mean mel power has `level` decibels."""
     offset, decibel = np.float32(front_end.log_offset), np.float32(np.log(10.0) / 10.0)
-    is_log, is_magnitude = front_end.compression == "log", front_end.power == 1
-    energy = np.maximum(np.exp(log_mel) - offset, 0.0) if is_log else np.exp(log_mel * decibel)
-    power = float(np.mean(np.square(energy) if is_magnitude else energy, dtype=np.float64))
-    gain = (level - 10.0 * np.log10(max(power, LEAST_MEAN_POWER))) * (0.5 if is_magnitude else 1.0)
-    if not is_log:
-        return np.asarray(log_mel + np.float32(gain))
-    return np.asarray(np.log(energy * np.float32(10.0 ** (gain / 10.0)) + offset))
+    if front_end.compression == "log":
+        energy = np.maximum(np.exp(log_mel) - offset, 0.0)
+        return np.asarray(np.log(energy * np.float32(10.0 ** (_gain(energy, front_end, level) / 10.0)) + offset))
+    return np.asarray(log_mel + np.float32(_gain(np.exp(log_mel * decibel), front_end, level)))
+
+
+def _gain(energy: LogMel, front_end: FrontEnd, level: float) -> float:
+    """Decibels that bring a clip's mel energies to a mean power of `level` decibels."""
+    is_magnitude = front_end.power == 1
+    power = float(np.mean(np.square(energy) if is_magnitude else energy))  # NumPy sums in pairs
+    return (level - 10.0 * float(np.log10(max(power, LEAST_MEAN_POWER)))) * (0.5 if is_magnitude else 1.0)
 
 
 def compress(mel: LogMel, front_end: FrontEnd) -> LogMel:
     """Mel energies of one clip to log-mel, with that clip's own level and floor. Any shape, float32."""
+    if front_end.compression == "log" and front_end.clip_level is not None:  # one logarithm is enough
+        gain = _gain(mel, front_end, front_end.clip_level)
+        return logarithm(mel * np.float32(10.0 ** (gain / 10.0)), front_end)
     return normalised(logarithm(mel, front_end), front_end)
 
 
