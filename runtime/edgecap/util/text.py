@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any
 
 FORMULA = ("=", "+", "-", "@")
 """How a cell begins that spreadsheets compute instead of showing."""
+
+
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+"""Byte order marks that editors and shells on Windows put in front of a text, and its encoding then."""
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file that a person wrote: UTF-8, or UTF-16 with a byte order mark or without one.
+
+    Raises UnicodeDecodeError.
+    """
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in data[:2]:  # UTF-16 without a mark: Latin letters have a zero byte
+        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return data.decode(encoding)
 
 
 def clean(text: str) -> str:

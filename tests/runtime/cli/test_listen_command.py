@@ -26,7 +26,7 @@ from edgecap.bundle.bundle import load_bundle
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, BundleError, ConfigError, OutputError
 from edgecap.inference.session import open_session
-from edgecap.live.config.config_file import load_config
+from edgecap.live.config.config_file import load_config, read_secret
 from edgecap.live.config.config_text import key_help, render_config
 from edgecap.live.config.listen_config import (
     EventsConfig,
@@ -193,6 +193,14 @@ def test_the_printed_configuration_is_read_back_to_the_same(edgecap: Run, tmp_pa
 def test_every_key_of_the_configuration_survives_being_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(render_config(ListenConfig()))
     assert load_config(tmp_path / "a.toml") == ListenConfig()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_configuration_saved_on_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.toml").write_bytes("[stream]\r\nhop = 3.0\r\n# Küche\r\n".encode(encoding))
+    assert load_config(tmp_path / "a.toml").stream.hop == 3.0
+    (tmp_path / "secret").write_bytes("пароль\r\nnext\r\n".encode(encoding.removesuffix("-le")))
+    assert read_secret(str(tmp_path / "secret"), "password", lambda _kind, _message: None) == "пароль"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ than the header, a quotation mark that is not closed, and text that is not UTF-8
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecap.errors import TableError, reason_of
+from edgecap.util.text import decoded
 
 DELIMITERS = ",;\t|"
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 @dataclass(frozen=True)
@@ -110,11 +109,8 @@ def read_text(path: Path) -> str:
         raise TableError(f"{path.name} is empty; name a table with a header and rows")
     if data.startswith(b"PK\x03\x04"):
         raise TableError(f"{path.name} is a spreadsheet or an archive; save it as CSV in UTF-8")
-    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in data[:2]:  # UTF-16 without a mark: the Latin letters have a zero byte
-        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
     try:
-        text = data.decode(encoding)
+        text = decoded(data)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise TableError(

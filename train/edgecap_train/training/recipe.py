@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from edgecap.errors import RecipeError
 from edgecap.util.schema import SchemaError, convert, unknown_key
+from edgecap.util.text import decoded
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Whole = Annotated[int, Meta(ge=0, le=1_000_000_000)]
@@ -102,7 +103,7 @@ def read_document(path: Path, kind: type[Document], overrides: Sequence[str] = (
     """
     path = find_recipe(path)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        document = tomllib.loads(decoded(path.read_bytes()).replace("\r\n", "\n"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"the recipe {path} cannot be read: {error}") from error
     for text in overrides:

@@ -23,6 +23,7 @@ from edgecap.live.config.options import Option
 from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
 from edgecap.types import Notify
 from edgecap.util.schema import SchemaError, convert
+from edgecap.util.text import decoded
 
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
@@ -31,7 +32,7 @@ SECRETS = {"output": frozenset({"webhook"}), "mqtt": frozenset({"password"}), "w
 LISTED: Mapping[str, type] = {"microphones": MicrophoneConfig, "rules": RuleConfig}
 """The parts of the configuration that are lists of tables, and the class of a table."""
 LONGEST_SECRET = 4096
-"""Characters read of a file with a password or token."""
+"""Bytes read of a file with a password or token."""
 
 
 def load_config(
@@ -44,7 +45,7 @@ def load_config(
     text = ""
     if path is not None:
         try:
-            text = Path(path).expanduser().read_text(encoding="utf-8")
+            text = decoded(Path(path).expanduser().read_bytes()).replace("\r\n", "\n")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigError(f"the configuration {path} cannot be read ({reason}); check the name") from error
@@ -96,10 +97,10 @@ def read_secret(path: str, what: str, notify: Notify) -> str:
     Raises ConfigError.
     """
     try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
+        with Path(path).expanduser().open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & (stat.S_IROTH | stat.S_IWOTH):
                 notify("warning", f"the {what} file {path} is open to all users of this machine; type: chmod o= {path}")
-            return file.readline(LONGEST_SECRET).rstrip("\r\n")
+            return decoded(file.read(LONGEST_SECRET)).partition("\n")[0].rstrip("\r")
     except (OSError, ValueError) as error:
         raise ConfigError(f"the {what} file {path} cannot be read; check its name and permissions") from error
 
