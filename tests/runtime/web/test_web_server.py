@@ -80,7 +80,9 @@ class Follower:
         """Kind, identifier and data of the next message, of a kind where one is named."""
         fields: dict[str, str] = {}
         while True:
-            line = self.answer.readline().decode().rstrip("\n")
+            received = self.answer.readline()
+            assert received, "the stream ended"
+            line = received.decode().rstrip("\n")
             if line:
                 name, _, value = line.partition(": ")
                 fields[name] = value

@@ -9,14 +9,15 @@ export class Feed {
   #last = "";
   #away = LOST;
 
-  constructor(takers) {
+  constructor(takers, connected) {
     this.takers = takers;
+    this.connected = connected;
     this.open();
   }
 
   open() {
     const source = new EventSource(`events?last=${encodeURIComponent(this.#last)}`);
-    source.onopen = () => { this.#away = LOST; show("connection", "live"); };
+    source.onopen = () => { this.#away = LOST; show("connection", "live"); this.connected(true); };
     source.onerror = () => this.#lost(source);
     for (const [kind, take] of Object.entries(this.takers)) {
       source.addEventListener(kind, (message) => {
@@ -29,6 +30,7 @@ export class Feed {
 
   async #lost(source) {
     show("connection", this.#away);
+    this.connected(false);
     if (source.readyState !== EventSource.CLOSED) return;
     await new Promise((done) => setTimeout(done, RETRY));
     const answer = await fetch("about").catch(() => null);

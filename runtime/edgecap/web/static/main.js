@@ -28,7 +28,7 @@ if (about.live) {
     change(event) { for (const part of [events, now, picture]) part.take(event); },
     status(status) { for (const part of [now, picture, state]) part.status(status); },
     sound(sound) { picture.sound(sound); },
-  });
+  }, (connected) => now.connected(connected));
 } else {
   show("connection", "demo");
 }

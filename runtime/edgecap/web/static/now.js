@@ -5,6 +5,7 @@ export class Now {
   #open = new Map();  // events that go on
   #newest = null;
   #statuses = new Map();
+  #connected = true;
 
   clear() {
     this.#open.clear();
@@ -24,16 +25,22 @@ export class Now {
     this.#draw();
   }
 
+  connected(connected) {
+    this.#connected = connected;
+    this.#draw();
+  }
+
   // The live region changes only with the text, so that a screen reader reads each caption once.
   #draw() {
     const statuses = [...this.#statuses.values()];
     const going = Math.max(0, ...this.#open.keys());
     const event = this.#open.get(going) ?? this.#newest;
-    const calm = event?.open ? ["", ""] : this.#calm(statuses);
+    const open = Boolean(event?.open) && this.#connected;
+    const calm = open ? ["", ""] : this.#calm(statuses);
     this.#reveal("calm", calm[0]);
     this.#reveal("calm-since", calm[1]);
-    byId("last").hidden = !event || event.open;
-    byId("caption").classList.toggle("over", Boolean(event) && !event.open);
+    byId("last").hidden = !event || open;
+    byId("caption").classList.toggle("over", Boolean(event) && !open);
     if (event) {
       show("caption", statuses.length > 1 ? `${event.source}: ${event.text}` : event.text);
       const when = event.open ? `since ${timeOf(event.began)}` : `${timeOf(event.began)} to ${timeOf(event.ended)}`;
@@ -51,6 +58,7 @@ export class Now {
   // Large text and small text while no event goes on.
   #calm(statuses) {
     const since = (some) => `since ${timeOf(some.map((one) => one.since).sort().at(-1))}`;
+    if (!this.#connected) return ["Not connected", "What is heard now cannot be shown."];
     if (statuses.length === 0) return ["", ""];
     const working = statuses.filter((one) => !one.fault);
     if (working.length === 0) return ["Nothing can be heard", since(statuses)];
