@@ -10,6 +10,7 @@ import numpy as np
 
 from edgecap.caption import Beam
 from edgecap.errors import EdgecapError
+from edgecap.live.clocks import Clocks
 from edgecap.live.events.describe import Described, WindowJob, unit
 from edgecap.live.events.event import Change, Event, Kind
 from edgecap.live.pipeline.status import StatusSnapshot
@@ -33,13 +34,30 @@ class Clock:
         self.now += seconds
 
 
+class Machine:
+    """The three clocks of a machine: Unix time, time that ran, time since boot."""
+
+    def __init__(self, wall: float = 1e9) -> None:
+        self.wall, self.running, self.boot = wall, 100.0, 100.0
+
+    def run(self, seconds: float) -> None:
+        self.wall, self.running, self.boot = self.wall + seconds, self.running + seconds, self.boot + seconds
+
+    def suspend(self, seconds: float) -> None:
+        self.wall, self.boot = self.wall + seconds, self.boot + seconds
+
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self.wall, lambda: self.running, lambda: self.boot)
+
+
 class FedSource:
     """A source that gives what the test puts in."""
 
     lossless, speed, ended, overflows, fault = False, 1.0, False, 0, ""
 
-    def __init__(self, name: str = "the test") -> None:
-        self.name = name
+    def __init__(self, name: str = "the test", *, live: bool = False) -> None:
+        """`live` where the test moves the clock with the sound."""
+        self.name, self.live = name, live
         self.chunks: list[Chunk] = []
         self.failure: EdgecapError | None = None
 
@@ -50,6 +68,9 @@ class FedSource:
         if self.failure is not None:
             raise self.failure
         return self.chunks.pop(0) if self.chunks else Chunk(NOTHING)
+
+    def wait_for_reader(self) -> bool:
+        return False
 
     def close(self) -> None:
         pass
@@ -64,12 +85,9 @@ def described(
     sound: int = 0,
     level: float = -20.0,
     sounded: float | None = None,
-    wall: float | None = None,
 ) -> Described:
     """A caption of a window; windows of the same `sound` have the same embedding."""
-    job = WindowJob(
-        NOTHING, start, end, level, 1e9 + end if wall is None else wall, 0.0, end if sounded is None else sounded
-    )
+    job = WindowJob(NOTHING, start, end, level, 0.0, end if sounded is None else sounded)
     embedding = np.zeros(8, np.float32)
     embedding[sound] = 1.0
     return Described(job, (Beam(text, score, ()),), unit(embedding), False, 0.01)

@@ -7,12 +7,12 @@ of log-mel, one in the worker's mailbox and one being captioned. A slow model lo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from edgecap.audio.samples import LEVEL_BLOCK_SECONDS
 from edgecap.captioner import Captioner
+from edgecap.live.clocks import LARGEST_LAG, LARGEST_LEAD, Clocks, SoundClock, boot_time
 from edgecap.live.events.describe import Described, Describer, WindowJob
 from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.loop import DRAIN_SECONDS
@@ -50,8 +50,8 @@ class Listener:
         notify: Notify,
         worker: CaptionWorker,
         *,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = boot_time,
+        clocks: Clocks | None = None,
         heat: Callable[[], Heat] = look,
         describe: Callable[[WindowJob], Described] | None = None,
         followed: Callable[[], bool] = lambda: False,
@@ -60,32 +60,32 @@ class Listener:
     ) -> None:
         """Several streams share a `worker` and the `ids` of events, and have a `number` each.
 
-        While `followed` is true, steps come quickly. `describe` stands in for the model in
+        They share `clocks` too. While `followed` is true, steps come quickly. `describe` stands in for the model in
         tests of timing. Raises ValueError for a wrong window or hop.
         """
         captioner.check_windows(window=settings.window, hop=settings.hop)
         front_end, encoder = captioner.manifest.front_end, captioner.manifest.encoder
         self._rate = front_end.sample_rate
         self._source, self._settings, self._notify = source, settings, notify
-        self._clock, self._wall, self._look, self._followed = clock, wall, heat, followed
+        self._clock, self._look, self._followed = clock, heat, followed
+        self._time = SoundClock(self._rate, clocks or Clocks(running=clock, boot=clock), live=source.live)
         frames = min(encoder.window_frames, front_end.frames(round(settings.window * self._rate)))
         self._mel = MelStream(front_end, frames)
         self._fewest = min(frames, encoder.frames_per_memory)
         self._meter = LevelMeter(self._rate, max(settings.window, LOUDEST_SECONDS))
         self._gate = Gate(settings.gate) if settings.gate else None
         self._hops = HopControl(settings.hop, phase=settings.phase)
-        self._events = EventBuilder(settings.events, lambda: source.name, ids, number)
+        self._events = EventBuilder(settings.events, lambda: source.name, ids, number, self._time.unix)
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
             describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
         )
-        self._samples, self._loud, self._held_up = 0, False, False
+        self._loud = self._held_up = False
         self._liveness = Liveness(
             source, notify, clock, lost_after=settings.lost_after, constant_after=settings.constant_after
         )
         self._onset = self._last_loud = self._considered = 0.0
         self._offered = -settings.hop
-        self._next_heat, self._began = clock(), wall()
-        self._clock_set_at, self._clock_set_by = float("-inf"), 0.0
+        self._next_heat = clock()
         self._status = StatusSnapshot(
             source=source.name, hop=settings.hop, asked_hop=settings.hop, number=number, audio_kept=settings.audio_kept
         )
@@ -94,8 +94,8 @@ class Listener:
 
     @property
     def heard(self) -> float:
-        """Seconds of sound so far."""
-        return self._samples / self._rate
+        """Seconds of sound so far, with what was lost."""
+        return self._time.heard
 
     @property
     def patience(self) -> float:
@@ -117,7 +117,7 @@ class Listener:
         if self._held_up:  # a recording waits for its caption
             self._held_up = not self.drain(IDLE_POLL)
             return self._end_step(self._collect())
-        chunk = self._source.read(self.patience if wait is None else wait)
+        chunk = self._read(self.patience if wait is None else wait)
         frames = self._take(chunk)
         last = self._source.lossless and self._source.ended and self.heard - self._considered >= SHORTEST_TAIL
         if self._hops.due(self.heard) or last:
@@ -126,19 +126,13 @@ class Listener:
         changes = self._collect()
         if self._mailbox.idle and not (self._gate is None or self._gate.open):
             changes += self._events.settle() + self._events.quiet_until(self.heard)  # all sound has its captions
-        if self._clock() - self._liveness.last_sound >= self._settings.events.close_after:
+        if self._source.live and self._clock() - self._liveness.last_sound >= self._settings.events.close_after:
             changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
         return replace(self._end_step(changes), samples=chunk.samples, frames=frames)
 
     def clock_set(self, seconds: float) -> None:
-        """The system's clock was set `seconds` forward: the open event is dated by the new time."""
-        self._clock_set_at, self._clock_set_by = self._clock(), seconds
-        self._began += seconds
+        """`clocks` has seen that Unix time was set `seconds` forward: the open event is dated by the new time."""
         self._events.shift(seconds)
-
-    def suspended(self, seconds: float) -> StreamStep:
-        """The machine was suspended for `seconds`: an event that was open before may be over."""
-        return self._end_step(self._events.finish() if seconds >= self._settings.events.close_after else [])
 
     def finish(self, *, caption_rest: bool = False, drain: float | None = DRAIN_SECONDS) -> StreamStep:
         """Close the open event; `caption_rest` captions the sound since the last window.
@@ -163,32 +157,48 @@ class Listener:
         """Drop the window that waits to be captioned."""
         self._mailbox.empty()
 
+    def _read(self, wait: float) -> Chunk:
+        """New sound; of a source that is ahead of time and cannot be held up only what is due."""
+        asked = self._clock()
+        chunk = self._source.read(wait)
+        self._liveness.stopped(self._clock() - asked - wait)
+        due = round((LARGEST_LEAD - self._time.lead) * self._rate)
+        if not self._source.live or chunk.samples.size <= due or not self.heard:
+            return chunk
+        if self._liveness.too_fast():
+            self._time.free()
+            return chunk
+        return Chunk(chunk.samples[: max(0, due)])
+
     def _take(self, chunk: Chunk) -> LogMel | None:
         """New sound into the ring, the meter and the gate; the new log-mel frames."""
-        lost, stalled = chunk.lost, None
-        if chunk.samples.size:
-            stalled = self._liveness.samples(chunk.samples.size / self._rate)
-            lost = max(lost, stalled or 0.0)
-        elif self._liveness.no_samples():
-            self._meter.restart()
-            if self._gate is not None:
-                self._gate.close()
-        self._samples += round(lost * self._rate)
-        if lost:
-            self._update(lost=self._status.lost + lost)
-        if (chunk.fresh or stalled is not None) and self._samples:
-            self._mel.restart()
-            self._meter.restart()
-            self._hops.restart(self.heard)
         if not chunk.samples.size:
+            if self._liveness.no_samples():
+                self._interrupt()
             return None
+        lost = self._time.missing(chunk.samples.size, chunk.lost)
+        if (self._liveness.samples() or lost >= LARGEST_LAG or chunk.fresh) and self.heard:
+            self._interrupt()
+            self._mel.restart()
+            self._hops.restart(self.heard + lost)
+        if lost:
+            self._time.add(lost)
+            self._update(lost=self._status.lost + lost)
+        self._time.add(chunk.samples.size / self._rate)
         count = self._mel.push(chunk.samples)
-        self._samples += chunk.samples.size
         levels = self._meter.push(chunk.samples)
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):
             self._gate_block(level, self.heard - behind * LEVEL_BLOCK_SECONDS)
         self._liveness.constant(self._meter.flat_seconds)
         return self._mel.newest(count) if count else None
+
+    def _interrupt(self) -> None:
+        """What comes next does not continue what was heard: caption the rest of that."""
+        if self._loud and self.heard - self._considered >= SHORTEST_TAIL:
+            self._offer()
+        self._meter.restart()
+        if self._gate is not None:
+            self._gate.close()
 
     def _gate_block(self, level: float, end: float) -> None:
         """Pass one block of level `level`, which ended at `end`, through the gate."""
@@ -219,14 +229,8 @@ class Listener:
         frames = self._mel.window(self._frames_since_onset(end))
         start = max(0.0, end - min(self._settings.window, (frames.shape[1] + 1) * self._mel.frame_seconds))
         sounded = end if end - self._last_loud < LEVEL_BLOCK_SECONDS else self._last_loud
-        self._mailbox.submit(
-            WindowJob(frames, start, end, self._meter.loudest(since), self._wall_now(), self._clock(), sounded)
-        )
+        self._mailbox.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._clock(), sounded))
         self._held_up = self._source.lossless and not self.drain(IDLE_POLL)
-
-    def _wall_now(self) -> float:
-        """Unix time of the newest sound; a file played faster is dated as if it had been played at its own speed."""
-        return self._wall() if self._source.speed == 1.0 else self._began + self.heard
 
     def _frames_since_onset(self, end: float) -> int | None:
         """Frames that a window needs to reach back to the quiet before the gate opened; None for all.
@@ -241,8 +245,8 @@ class Listener:
     def _collect(self) -> list[Change]:
         """Captions that are ready, as changes of events."""
         changes: list[Change] = []
-        for answer in self._mailbox.poll():
-            described, status = self._dated(answer), self._status
+        for described in self._mailbox.poll():
+            status = self._status
             latency = self._clock() - described.job.asked
             self._update(
                 captions=status.captions + 1,
@@ -258,12 +262,6 @@ class Listener:
             if self._events.unsettled:
                 self._hops.at_latest(self._offered + max(ONSET, 2.0 * described.seconds * self._source.speed))
         return changes
-
-    def _dated(self, described: Described) -> Described:
-        """The answer, dated by the clock as it is now even if it was set while the model ran."""
-        if described.job.asked >= self._clock_set_at:
-            return described
-        return replace(described, job=replace(described.job, wall=described.job.wall + self._clock_set_by))
 
     def _check_heat(self) -> None:
         if self._clock() < self._next_heat:

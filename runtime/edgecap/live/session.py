@@ -75,6 +75,7 @@ class ListenSession:
                     replace(own_settings, phase=number * settings.hop / several),
                     notify,
                     self.worker,
+                    clocks=self._clocks,
                     followed=self._followed,
                     ids=ids,
                     number=number,
@@ -109,7 +110,7 @@ class ListenSession:
                 changes = self._dispatch(step)
                 self._watchdog.beat(self.statuses, self.worker.busy_seconds)
                 yield from changes
-                yield from self._check_clocks()
+                self._check_clocks()
         except BaseException:
             self._end_events()
             raise
@@ -163,15 +164,13 @@ class ListenSession:
                     with suppress(Exception):  # the first failure is raised, not those that follow from it
                         sink.on_event(given)
 
-    def _check_clocks(self) -> Iterator[Change]:
-        """React to a clock that was set or a machine that was suspended; changes of events that this brings."""
+    def _check_clocks(self) -> None:
+        """React to a clock that was set or a machine that was suspended (`edgecap.live.clocks`)."""
         jump = self._clocks.look()
         if jump is None:
             return
-        steps_after = []
         if jump.suspended:
             self._notify("note", f"the machine was suspended for {jump.suspended:.0f} s; listening again")
-            steps_after = [listener.suspended(jump.suspended) for listener in self._listeners]
         if jump.clock_set:
             self._notify(
                 "warning",
@@ -183,8 +182,6 @@ class ListenSession:
                 listener.clock_set(jump.clock_set)
             for sink in self._sinks:
                 sink.on_clock_set(jump.clock_set)
-        for step in steps_after:
-            yield from self._dispatch(step)
 
 
 def _notify_cleaned(notify: Notify, kind: Literal["note", "warning"], message: str) -> None:

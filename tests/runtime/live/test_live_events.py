@@ -151,13 +151,16 @@ def test_what_is_filtered_does_not_keep_another_event_open() -> None:
     assert kinds(changes) == ["begin", "end"]
 
 
-def test_an_event_begins_where_its_sound_did_and_carries_the_clock_of_that_time() -> None:
-    builder = EventBuilder(EventsConfig(settle=0))
-    (change,) = builder.add(described("a dog barks", 0, 10, sounded=9.5, wall=5000.0), onset=8.5)
+def test_an_event_begins_where_its_sound_did_and_is_dated_by_the_clock_of_that_time() -> None:
+    offset = 1000.0
+    builder = EventBuilder(EventsConfig(settle=0), unix=lambda heard: heard + offset)
+    (change,) = builder.add(described("a dog barks", 0, 10, sounded=9.5), onset=8.5)
     event = change.event
-    assert (event.start, event.end, event.began, event.ended) == (8.5, 9.5, 4998.5, 4999.5)
-    (jump,) = builder.add(described("a dog barks", 2, 12, wall=90_000.0))  # the clock was set meanwhile
-    assert (jump.event.began, jump.event.ended) == (4998.5, 90_000.0)
+    assert (event.start, event.end, event.began, event.ended) == (8.5, 9.5, 1008.5, 1009.5)
+    offset = 5000.0
+    builder.shift(4000.0)
+    (later,) = builder.add(described("a dog barks", 2, 12))
+    assert (later.event.began, later.event.ended) == (5008.5, 5012.0)
 
 
 def test_an_event_begins_when_two_captions_in_a_row_say_the_same() -> None:

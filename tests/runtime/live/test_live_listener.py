@@ -401,7 +401,7 @@ def test_a_sound_that_goes_on_is_one_event_even_where_hops_are_longer_than_the_t
 
 
 def test_an_event_ends_too_when_its_microphone_is_gone(listener: Listen) -> None:
-    source, clock = FedSource(), Clock()
+    source, clock = FedSource(live=True), Clock()
     listening = listener(source, clock=clock, describe=says())
     source.feed(noise(1))
     listening.step()
@@ -415,7 +415,7 @@ def test_an_event_ends_too_when_its_microphone_is_gone(listener: Listen) -> None
 
 
 def test_a_source_that_stalls_is_faulty_and_quiet_until_it_gives_sound_again(listener: Listen) -> None:
-    source, messages, clock = FedSource(), Messages(), Clock()
+    source, messages, clock = FedSource(live=True), Messages(), Clock()
     listening = listener(source, messages, clock=clock, describe=says())
     for _ in range(8):
         clock.sleep(1.0)
@@ -444,7 +444,7 @@ def test_a_source_that_stalls_is_faulty_and_quiet_until_it_gives_sound_again(lis
 
 
 def test_a_faulty_microphone_is_quiet_at_once_and_reports_itself(listener: Listen) -> None:
-    source, messages, clock = FedSource(), Messages(), Clock()
+    source, messages, clock = FedSource(live=True), Messages(), Clock()
     listening = listener(source, messages, clock=clock, describe=says())
     source.feed(noise(1))
     listening.step()
@@ -460,7 +460,7 @@ def test_a_faulty_microphone_is_quiet_at_once_and_reports_itself(listener: Liste
 
 
 def test_lost_time_counts_for_the_cooldown(listener: Listen) -> None:
-    source, clock = FedSource(), Clock()
+    source, clock = FedSource(live=True), Clock()
     listening = listener(source, clock=clock, describe=says())
     changes: list[Change] = []
     for second in range(60):

@@ -21,7 +21,6 @@ from edgecap.audio.microphone import InputDevice, Microphone
 from edgecap.captioner import Captioner
 from edgecap.errors import DeviceError
 from edgecap.live import session as session_module
-from edgecap.live.clocks import Jump
 from edgecap.live.config.listen_config import ListenConfig, ModelConfig, SourceConfig
 from edgecap.live.events.describe import Described, WindowJob
 from edgecap.live.events.event import Change, Kind
@@ -35,7 +34,7 @@ from edgecap.live.sinks.journal import Journal
 from edgecap.live.sources.microphone_source import MicrophoneSource
 from edgecap.live.sources.microphones import Microphones
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
-from support.live_parts import Messages, change, ignore, notifier, says
+from support.live_parts import Clock, Machine, Messages, change, ignore, notifier, says
 from support.signals import RATE, noise
 from support.virtual_microphone import listen, next_event, until
 
@@ -159,7 +158,8 @@ def test_no_callback_waits_while_the_model_hangs_and_its_buffer_is_bounded(
 
         open_again = open
 
-    source = MicrophoneSource(None, RATE, cast("Microphones", Opener()), ignore, sleep=lambda _: None)
+    clock = Clock()
+    source = MicrophoneSource(None, RATE, cast("Microphones", Opener()), ignore, clock=clock, sleep=lambda _: None)
     asleep, wake = threading.Event(), threading.Event()
 
     def describe(job: WindowJob) -> Described:
@@ -169,10 +169,11 @@ def test_no_callback_waits_while_the_model_hangs_and_its_buffer_is_bounded(
 
     settings = ListenerSettings(window=4.0, hop=1.0, gate=GateSettings())
     with CaptionWorker() as worker:
-        listening = Listener(captioner, source, settings, ignore, worker, describe=describe)
+        listening = Listener(captioner, source, settings, ignore, worker, clock=clock, describe=describe)
         status = SimpleNamespace(input_overflow=False)
         block = np.resize(noise(0.1, 48_000)[:, None], (4800, 2)).astype(np.float32)
         for _ in range(300):  # half a minute in blocks of 100 ms; the loop reads the first 20 s of it
+            clock.sleep(0.1)
             opened[0]._heard(block, len(block), None, status)  # returns although the model hangs
             if listening.heard < 20.0:
                 assert listening.step(0.0).changes == ()
@@ -185,12 +186,12 @@ def test_no_callback_waits_while_the_model_hangs_and_its_buffer_is_bounded(
         listening.finish()
 
 
-def test_a_clock_that_is_set_and_a_sleep_reach_the_events(
+def test_a_clock_that_is_set_reaches_the_events_and_a_sleep_the_user(
     monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "a.wav", noise(20), RATE)
-    jumps: list[Jump | None] = []
-    monkeypatch.setattr(session_module, "Clocks", lambda: SimpleNamespace(look=lambda: jumps.pop(0) if jumps else None))
+    machine = Machine()
+    monkeypatch.setattr(session_module, "Clocks", machine.clocks)
     config = ListenConfig(
         source=SourceConfig(file=str(tmp_path / "a.wav"), speed=0.0), model=ModelConfig(name=str(tiny_folder))
     )
@@ -198,14 +199,14 @@ def test_a_clock_that_is_set_and_a_sleep_reach_the_events(
     with ListenSession(config, notifier(messages)) as session:
         for item in session.changes(threading.Event()):
             changes.append(item)
-            if item.kind == "begin" and len(changes) == 1:
-                jumps.append(Jump(1e8, 0.0))
-            elif item.kind == "update" and item.event.start < 1.0 and item.event.end > 9.0:
-                jumps.append(Jump(0.0, 600.0))
+            machine.run(2.0)
+            if len(changes) == 1:
+                machine.wall += 1e8
+            elif len(changes) == 2:
+                machine.suspend(600.0)
     begin, end = changes[0].event, next(item.event for item in changes if item.kind == "end")
     assert end.began == pytest.approx(begin.began + 1e8)
-    assert end.ended > end.began
-    assert end.end < 19.0  # the sleep ended it
+    assert end.ended - end.began == pytest.approx(end.end - end.start)
     assert [kind for kind, _ in messages] == ["warning", "note"]
     assert "clock was set forward by 100000000 s" in messages[0][1]
     assert "suspended for 600 s" in messages[1][1]

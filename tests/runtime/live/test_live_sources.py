@@ -14,10 +14,11 @@ from edgecap.audio import microphone
 from edgecap.audio.microphone import InputDevice, Ring, find_device
 from edgecap.audio.samples import as_float
 from edgecap.errors import AudioError, DeviceError
+from edgecap.live.sources.file_kinds import kind_of
 from edgecap.live.sources.file_source import FileSource
 from edgecap.live.sources.microphone_source import MicrophoneSource
 from edgecap.live.sources.microphones import Microphones
-from edgecap.live.sources.pipe_source import PipeSource, container_of
+from edgecap.live.sources.pipe_source import HEAD_BYTES, PipeSource
 from edgecap.live.sources.source import Intake
 from edgecap.types import Waveform
 from support.live_parts import Clock, Messages, notifier
@@ -88,8 +89,8 @@ def test_channels_of_a_pipe_are_mixed_and_half_a_frame_at_the_end_is_left_out() 
 def test_a_frame_cut_in_two_between_reads_is_put_together() -> None:
     end, start = os.pipe()
     source = PipeSource(end, RATE, 1, RATE)
-    os.write(start, b"\x01\x02\x03")
-    first = source.read(1.0).samples
+    os.write(start, bytes(HEAD_BYTES) + b"\x01\x02\x03")
+    first = source.read(1.0).samples[HEAD_BYTES // 2 :]
     os.write(start, b"\x04")
     second = source.read(1.0).samples
     assert (np.concatenate((first, second)) * 32_768).tolist() == [0x0201, 0x0403]
@@ -248,6 +249,12 @@ def test_a_wrong_name_gets_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> Non
         find_device("xyz")
 
 
+MP3 = b"\xff\xfb\x90\x00" + bytes(413)
+"""A silent frame: MPEG-1, layer III, 128 kbit/s, 44.1 kHz."""
+AAC = b"\xff\xf1\x50\x80\x19\x1f\xfc" + bytes(193)
+"""A frame of 200 bytes in ADTS."""
+
+
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
@@ -258,21 +265,53 @@ def test_a_wrong_name_gets_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> Non
         (b"\x00\x00\x00\x20ftypM4A ", "an MP4 file"),
         (b"\x1a\x45\xdf\xa3\x9f", "a Matroska or WebM file"),
         (b"began,ended,start,end,text,score\n1,2,3\n", "text"),
+        (b"hi\n", "text"),
+        ("ein Hörspiel".encode(), "text"),
+        ("a,b\n".encode("utf-16"), "text"),
+        (MP3 * 20, "an MP3 or AAC stream"),
+        ((bytes(100) + MP3 * 20)[:8192], "an MP3 or AAC stream"),
+        (AAC * 40, "an MP3 or AAC stream"),
+        ((b"\x47" + bytes(187)) * 50, "an MPEG transport stream"),
     ],
 )
 def test_a_file_piped_in_as_raw_samples_is_refused_with_what_to_type(data: bytes, kind: str) -> None:
     read, write = os.pipe()
-    try:
-        os.write(write, data)
-        source = PipeSource(read, 8000, 1, RATE)
-        with pytest.raises(AudioError, match=rf"is {kind}, not raw samples; type: ffmpeg -i FILE .*-ar 8000 - "):
-            source.read(1.0)
-    finally:
-        os.close(read)
-        os.close(write)
+    os.write(write, data)
+    os.close(write)
+    source = PipeSource(read, 8000, 1, RATE)
+    with pytest.raises(AudioError, match=rf"is {kind}, not raw samples; type: ffmpeg -i FILE .*-ar 8000 - "):
+        everything(source)
+    os.close(read)
 
 
-def test_raw_samples_are_not_taken_for_a_file() -> None:
-    for sound in (noise(1), np.zeros(RATE, np.float32), tone(1)):
-        data = (sound * 32767).astype("<i2").tobytes()
-        assert container_of(data) == ""
+@pytest.mark.parametrize("level", [1.0, 0.1, 1e-2, 1e-3, 1e-4, 3e-5, 0.0])
+@pytest.mark.parametrize("offset", [0.0, 0.003, -0.003, -3e-5])
+def test_raw_samples_are_not_taken_for_a_file(level: float, offset: float) -> None:
+    for seed in range(20):
+        for sound in (noise(0.256, seed=seed, level=level), tone(0.256, frequency=50.0 * 2**seed % 7919, level=level)):
+            data = (np.clip(sound + offset, -1, 1) * 32767).astype("<i2").tobytes()
+            assert kind_of(data) == ""
+
+
+def test_the_samples_that_were_looked_at_are_heard_too() -> None:
+    read, write = os.pipe()
+    source = PipeSource(read, RATE, 1, RATE)
+    data = (noise(1.0) * 32767).astype("<i2").tobytes()
+    heard = 0
+    for piece in (data[:100], data[100:HEAD_BYTES], data[HEAD_BYTES:]):
+        os.write(write, piece)
+        heard += source.read(1.0).samples.size
+    os.close(write)
+    heard += source.read(1.0).samples.size
+    os.close(read)
+    assert heard == RATE
+
+
+def test_a_few_samples_and_the_end_are_heard() -> None:
+    read, write = os.pipe()
+    os.write(write, (noise(0.1) * 32767).astype("<i2").tobytes())
+    os.close(write)
+    source = PipeSource(read, RATE, 1, RATE)
+    assert sum(source.read(1.0).samples.size for _ in range(2)) == 1600
+    assert source.ended
+    os.close(read)

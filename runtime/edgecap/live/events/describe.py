@@ -35,10 +35,8 @@ class WindowJob:
     end: float
     level: float
     """Level of its loudest block since the window before, dBFS."""
-    wall: float
-    """Unix time at its end."""
     asked: float
-    """Monotonic time at which it was handed over."""
+    """Seconds since boot at which it was handed over."""
     sounded: float
     """Seconds of sound up to the last loud block, at most `end`."""
 

@@ -118,11 +118,16 @@ class EventBuilder:
         source: Callable[[], str] = lambda: "",
         ids: Iterator[int] | None = None,
         number: int = 0,
+        unix: Callable[[float], float] = lambda heard: heard,
     ) -> None:
-        """`source` names the stream; builders of several streams share their `ids` and have a `number` each."""
+        """`source` names the stream; builders of several streams share their `ids` and have a `number` each.
+
+        `unix` gives the Unix time of a place in the sound.
+        """
         self.suppressed = 0
         """Captions that began no event: filtered, too unsure, or a repetition."""
         self._settings, self._source, self._ids, self._number = settings, source, ids or count(1), number
+        self._unix = unix
         self._only = frozenset().union(*(stems(word) for word in settings.only))
         self._ignore = frozenset().union(*(stems(word) for word in settings.ignore))
         self._event: Event | None = None
@@ -175,10 +180,13 @@ class EventBuilder:
         return [*changes, self._begin(candidate.described, candidate.meaning, candidate.start)]
 
     def quiet_until(self, heard: float) -> list[Change]:
-        """The open event got nothing new up to `heard` seconds: closes it where that is long enough."""
-        if self._event is not None and heard - self._event.end >= self._settings.close_after:
-            return self._close()
-        return []
+        """Nothing new came up to `heard` seconds: where that is long, what waits begins, and what is open ends."""
+        changes, limit = list[Change](), heard - self._settings.close_after
+        if self._candidate is not None and self._candidate.described.job.sounded <= limit:
+            changes += self.settle()
+        if self._event is not None and self._event.end <= limit:
+            changes += self._close()
+        return changes
 
     def shift(self, seconds: float) -> None:
         """The clock was set `seconds` forward: date the open event by the new time."""
@@ -203,8 +211,8 @@ class EventBuilder:
             id=next(self._ids),
             start=start,
             end=job.sounded,
-            began=job.wall - (job.end - start),
-            ended=job.wall - (job.end - job.sounded),
+            began=self._unix(start),
+            ended=self._unix(job.sounded),
             text=best.text,
             score=best.score,
             level_dbfs=job.level,
@@ -226,7 +234,7 @@ class EventBuilder:
         self._event = replace(
             event,
             end=max(event.end, job.sounded),
-            ended=job.wall - (job.end - job.sounded),
+            ended=self._unix(job.sounded),
             text=best.text if better else event.text,
             score=best.score if better else event.score,
             level_dbfs=max(event.level_dbfs, job.level),

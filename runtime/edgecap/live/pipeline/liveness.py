@@ -7,7 +7,7 @@ from collections.abc import Callable
 from edgecap.live.sources.source import AudioSource
 from edgecap.types import Notify
 
-NO_SOUND, DEAD = "no sound comes", "digital silence"
+NO_SOUND, DEAD, TOO_FAST = "no sound comes", "digital silence", "sound comes faster than time"
 """Faults in the status."""
 
 
@@ -27,15 +27,18 @@ class Liveness:
         self._source, self._notify, self._clock = source, notify, clock
         self._lost_after, self._constant_after = lost_after, constant_after
         self._constant = self._source_reports = False
+        self._too_fast = False
         self.stalled = False
         """Whether no samples come, or the source says that it is faulty."""
         self.last_sound = clock()
-        """Monotonic time of the newest samples."""
+        """Time of the newest samples, by `clock`."""
 
     @property
     def fault(self) -> str:
         """Why no usable sound comes; empty where it does."""
-        return self._source.fault or (NO_SOUND if self.stalled else DEAD if self._constant else "")
+        return self._source.fault or (
+            NO_SOUND if self.stalled else TOO_FAST if self._too_fast else DEAD if self._constant else ""
+        )
 
     def no_samples(self) -> bool:
         """A read gave nothing; whether the source counts as stalled from now on."""
@@ -49,16 +52,39 @@ class Liveness:
             self._notify("warning", f"{self._source.name} gives no more sound; waiting for it")
         return True
 
-    def samples(self, seconds: float) -> float | None:
-        """A read gave `seconds` of sound; the seconds for which nothing came before, None where it did not stall."""
-        now, before, self.last_sound = self._clock(), self.last_sound, self._clock()
+    def samples(self) -> bool:
+        """A read gave sound; whether the source had stalled before."""
+        self.last_sound = self._clock()
         if not self.stalled:
-            return None
+            return False
         if not self._source_reports:
             self._notify("note", f"{self._source.name} gives sound again")
         self.stalled = self._source_reports = False
-        live = self._source.speed == 1.0 and not self._source.lossless
-        return max(0.0, now - before - seconds) if live else 0.0
+        return True
+
+    def stopped(self, seconds: float) -> None:
+        """A read took `seconds` longer than it was allowed to: the process was stopped, not the source."""
+        if seconds > 1.0:
+            self.last_sound += seconds
+
+    def too_fast(self) -> bool:
+        """The source gives sound faster than time passes: reported once; whether it now waits for its reader."""
+        if self._too_fast:
+            return False
+        if self._source.wait_for_reader():
+            self._notify(
+                "note",
+                f"{self._source.name} gives sound faster than time, so it is taken as a recording, as with --speed 0: "
+                "nothing is dropped, and events are dated by their place in it",
+            )
+            return True
+        self._too_fast = True
+        self._notify(
+            "warning",
+            f"{self._source.name} gives sound faster than time, so it is no microphone, and what comes too early is "
+            "dropped; choose another: edgecap devices",
+        )
+        return False
 
     def constant(self, flat: float) -> None:
         """The newest `flat` seconds are one constant value."""

@@ -23,6 +23,7 @@ class FileSource:
 
     overflows = 0
     fault = ""
+    live = False
 
     def __init__(
         self,
@@ -58,6 +59,10 @@ class FileSource:
             lost += self._take(min(due - self._most, self._rate)).size
             due = int((self._clock() - self._began) * self.speed * self._rate) - self._given
         return Chunk(self._take(due) if due > 0 else NOTHING, lost / self._rate)
+
+    def wait_for_reader(self) -> bool:
+        """Never needed: a file is no live source."""
+        return False
 
     def close(self) -> None:
         """Close the file."""

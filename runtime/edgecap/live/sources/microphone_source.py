@@ -23,6 +23,7 @@ class MicrophoneSource:
     """The sound of one microphone, through losses and returns."""
 
     lossless = False
+    live = True
     speed = 1.0
     ended = False
 
@@ -81,7 +82,10 @@ class MicrophoneSource:
             return Chunk(NOTHING)
         microphone = self._microphone
         assert microphone is not None
+        asked = self._clock()
         self._sleep(timeout)
+        if (stopped := self._clock() - asked - timeout) > 1.0:
+            self._last += stopped  # the process was stopped, not the microphone
         block, lost = microphone.ring.read()
         if not len(block):
             if not microphone.active or self._clock() - self._last > self._lost_after:
@@ -93,6 +97,10 @@ class MicrophoneSource:
             self._notify("note", f"the microphone {self.name!r} is there; listening at {microphone.sample_rate:g} Hz")
         fresh, self._fresh = self._fresh, False
         return Chunk(self._intake.push(block), lost / microphone.sample_rate, fresh)
+
+    def wait_for_reader(self) -> bool:
+        """It cannot."""
+        return False
 
     def close(self) -> None:
         """Close the microphone."""

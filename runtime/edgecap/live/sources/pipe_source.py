@@ -9,36 +9,13 @@ import numpy as np
 
 from edgecap.audio.samples import as_float
 from edgecap.errors import AudioError
+from edgecap.live.sources.file_kinds import begins_as, kind_of
 from edgecap.live.sources.source import NOTHING, Chunk, Intake
 
 MOST_BYTES = 1 << 20
 """Read at once."""
-CONTAINERS = {
-    b"RIFF": "a WAV file",
-    b"RF64": "a WAV file",
-    b"FORM": "an AIFF file",
-    b"fLaC": "a FLAC file",
-    b"OggS": "an Ogg file",
-    b"ID3": "an MP3 file",
-    b".snd": "an AU file",
-    b"caff": "a CAF file",
-    b"\x1a\x45\xdf\xa3": "a Matroska or WebM file",
-}
-"""How files begin that are not raw samples."""
-TEXT_BYTES = 32
-"""Least that is taken for text if all of it is printable: raw samples are not, so many in a row."""
-
-
-def container_of(data: bytes) -> str:
-    """What the first bytes of a pipe are, where they are not raw samples; else an empty string."""
-    for mark, kind in CONTAINERS.items():
-        if data.startswith(mark):
-            return kind
-    if data[4:8] == b"ftyp":
-        return "an MP4 file"
-    if len(data) >= TEXT_BYTES and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:4096]):
-        return "text"
-    return ""
+HEAD_BYTES = 8192
+"""Bytes that are looked at before the first samples are taken."""
 
 
 class PipeSource:
@@ -63,13 +40,16 @@ class PipeSource:
     ) -> None:
         """`sample_rate` in hertz and `channels` are the pipe's. Raises AudioError for an implausible rate."""
         self._intake = Intake(sample_rate, target_rate)
-        self.name, self.speed, self.lossless, self.ended = name, speed, speed == 0.0, False
+        self.name, self.ended = name, False
+        self.speed, self.lossless, self.live = speed, speed == 0.0, speed == 1.0
         self._rate = sample_rate
         self._descriptor, self._channels = descriptor, channels
         self._frame = 2 * channels
-        self._most = self._frame * max(1, sample_rate // 10) if self.lossless else MOST_BYTES
+        self._least = self._frame * max(1, sample_rate // 10)
+        self._most = self._least if self.lossless else MOST_BYTES
         self._rest = b""
-        self._bytes = 0
+        self._head: bytes | None = b""
+        """What came first, until it was looked at."""
 
     def read(self, timeout: float) -> Chunk:
         """Samples that came. Raises AudioError where the pipe is empty, holds a file, or cannot be read."""
@@ -80,25 +60,41 @@ class PipeSource:
             raise AudioError(f"{self.name} cannot be read ({error}); pipe raw samples into it") from error
         if data is None:
             return Chunk(NOTHING)
-        if not data:
-            self.ended = True
-            if self._bytes == 0:
-                raise AudioError(
-                    f"{self.name} is empty; pipe raw samples into it, as in: arecord -t raw -f S16_LE "
-                    "-r 16000 | edgecap listen --stdin --rate 16000"
-                )
+        self.ended = not data
+        if self._head is not None:
+            data = self._head = self._head + data
+            if len(data) >= HEAD_BYTES or self.ended or begins_as(data):
+                self._check(data)
+            if len(data) < HEAD_BYTES and not self.ended:
+                return Chunk(NOTHING)
+            self._head = None
+        elif not data:
             return Chunk(self._intake.flush())
-        if self._bytes == 0 and (container := container_of(data)):
-            raise AudioError(
-                f"{self.name} is {container}, not raw samples; type: ffmpeg -i FILE -f s16le -ac 1 "
-                f"-ar {self._rate} - | edgecap listen --stdin --rate {self._rate}, or edgecap listen --file FILE"
-            )
-        self._bytes += len(data)
         data = self._rest + data
         complete = len(data) // self._frame * self._frame
         self._rest = data[complete:]
         block = as_float(np.frombuffer(data[:complete], "<i2").reshape(-1, self._channels))
-        return Chunk(self._intake.push(block) if len(block) else NOTHING)
+        samples = self._intake.push(block) if len(block) else NOTHING
+        return Chunk(np.concatenate((samples, self._intake.flush())) if self.ended else samples)
+
+    def _check(self, head: bytes) -> None:
+        """Raises AudioError where the first bytes are none of raw samples."""
+        if not head:
+            raise AudioError(
+                f"{self.name} is empty; pipe raw samples into it, as in: arecord -t raw -f S16_LE "
+                "-r 16000 | edgecap listen --stdin --rate 16000"
+            )
+        if kind := kind_of(head):
+            raise AudioError(
+                f"{self.name} is {kind}, not raw samples; type: ffmpeg -i FILE -f s16le -ac 1 "
+                f"-ar {self._rate} - | edgecap listen --stdin --rate {self._rate}, or edgecap listen --file FILE"
+            )
+
+    def wait_for_reader(self) -> bool:
+        """Read no faster than captions are made: then the pipe is full, and its writer waits."""
+        self.speed, self.lossless, self.live = 0.0, True, False
+        self._most = self._least
+        return True
 
     def close(self) -> None:
         """Nothing: the descriptor belongs to the caller."""

@@ -54,6 +54,8 @@ class AudioSource(Protocol):
     """Whether it waits for its reader; else it goes on and the newest sound wins."""
     speed: float
     """Seconds of sound per second; 0 where it comes as fast as it is read."""
+    live: bool
+    """Whether its sound is made as time passes, so that what it does not give is lost."""
 
     @property
     def name(self) -> str:
@@ -77,6 +79,10 @@ class AudioSource(Protocol):
 
     def read(self, timeout: float) -> Chunk:
         """New sound; waits at most `timeout` seconds for it. Raises DeviceError, AudioError."""
+        ...
+
+    def wait_for_reader(self) -> bool:
+        """It turned out to be a recording: `lossless` and not `live` from now on; False where it cannot wait."""
         ...
 
     def close(self) -> None:
