@@ -68,7 +68,10 @@ class AudioFile:
             self.sample_rate = self._decoder.sample_rate
             self.channels = self._decoder.channels
             self.duration = self._decoder.promised
-            """Seconds that the file says it has; None where it does not say, or where that would be a guess."""
+            """Seconds that the file says it has; None where it does not say, or where that would be a guess.
+
+            More where another file turns out to be joined to the first.
+            """
             self._conformer: Conformer | None = None
             self._frames = max(LEAST_FRAMES, BLOCK_SAMPLES // max(1, self.channels))
             self._tolerance = max(self._decoder.tolerance, LOSS_SECONDS)
@@ -139,7 +142,10 @@ class AudioFile:
     def _read(self) -> Waveform:
         """The next samples, like the first ones in rate and channels. Raises DecodeError."""
         block = self._decoder.read(self._frames)
-        return block if self._conformer is None else self._conformer.push(block)
+        if self._conformer is not None:
+            return self._conformer.push(block)
+        self.duration = self._decoder.promised
+        return block
 
     def mono(self) -> Iterator[Waveform]:
         """`blocks` as one channel, shape (n,). Raises as `blocks` does."""

@@ -276,11 +276,21 @@ def test_files_joined_by_cat_are_heard_to_the_end(base: Path, tmp_path: Path, ki
     soundfile.write(tmp_path / f"a.{kind}", samples, RATE)
     soundfile.write(tmp_path / f"b.{kind}", np.stack([samples[:RATE]] * 2, axis=1), RATE // 2)
     joined = tmp_path / f"joined.{kind}"
+    joined.write_bytes((tmp_path / f"a.{kind}").read_bytes() * 2)
+    assert [round(heard(joined)[0], 2), heard(joined)[1]] == [2 * SECONDS, ""]
     joined.write_bytes((tmp_path / f"a.{kind}").read_bytes() * 2 + (tmp_path / f"b.{kind}").read_bytes())
     seconds, fault = heard(joined)
     assert fault == ""
     # nothing marks the next file in an AU: its header is heard as a few samples, its channels as one after the other
     assert seconds == pytest.approx(2 * SECONDS + 2.0, abs=0.01)
+
+
+def test_a_flac_that_holds_more_than_it_declares_is_heard(base: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "more.flac", soundfile.read(base)[0], RATE)
+    data = bytearray((tmp_path / "more.flac").read_bytes())
+    data[18:26] = (int.from_bytes(data[18:26], "big") - 4 * RATE).to_bytes(8, "big")
+    (tmp_path / "more.flac").write_bytes(data)
+    assert heard(tmp_path / "more.flac")[0] == pytest.approx(SECONDS)
 
 
 def test_a_file_joined_from_many_has_few_descriptors(tmp_path: Path) -> None:

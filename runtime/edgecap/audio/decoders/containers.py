@@ -10,6 +10,12 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 FLAC_START = b"fLaC\0\0\0\x22"
 """How a FLAC stream begins: its name, and the head of its first block, which has 34 bytes."""
 
+FLAC_BUFFER = 1 << 14
+"""libFLAC reads at most so far ahead."""
+_FLAC_TAIL = 1 << 16
+"""The last frame begins in so many bytes, or the file is read with more care."""
+_FLAC_SYNC = 0xFF
+
 
 def codec_of(reader: ByteReader) -> str:
     """A name for what the first bytes are, for messages: "AAC in MP4"; empty where it is not known."""
@@ -98,24 +104,50 @@ def flac_head(reader: ByteReader, start: int) -> tuple[bytes, float | None]:
     return bytes(head), declared / rate if declared > 0 and rate else None
 
 
-def _first_sample(reader: ByteReader, start: int) -> int:
-    """The number of a FLAC stream's first sample, as its first frame gives it; 0 where there is no frame.
+def flac_ends_as_declared(reader: ByteReader) -> bool:
+    """Whether the last frame of a FLAC that begins the file ends with the sample that its header declares as last."""
+    head = reader.at(0, 26)
+    samples = int.from_bytes(head[18:26], "big") & (1 << 36) - 1
+    tail_start = max(0, reader.size - _FLAC_TAIL)
+    tail = reader.at(tail_start, _FLAC_TAIL)
+    place = len(tail)
+    while samples and (place := tail.rfind(b"\xff", 0, place)) >= 0:
+        begins, length = _flac_frame(tail[place : place + 16], head)
+        if length and begins + length == samples:
+            return True
+    return False
 
-    The frame's header (RFC 9639, section 9.1): a sync code, whose last bit says whether blocks vary in size; two bytes;
-    the number of the sample or of the frame, coded as UTF-8 codes characters.
-    """
+
+def _first_sample(reader: ByteReader, start: int) -> int:
+    """The number of a FLAC stream's first sample, as its first frame gives it; 0 where there is no frame."""
     place, last = start + 4, False
     while not last and len(block := reader.at(place, 4)) == 4:
         last = bool(block[0] & 0x80)
         place += 4 + int.from_bytes(block[1:], "big")
-    frame = reader.at(place, 11)
-    if len(frame) < 11 or frame[0] != 0xFF or frame[1] & 0xFE != 0xF8:
-        return 0
-    length = 8 - (frame[4] ^ 0xFF).bit_length()  # leading ones
-    number = frame[4] & 0x7F >> length
+    return _flac_frame(reader.at(place, 16), reader.at(start, 10))[0]
+
+
+def _flac_frame(frame: bytes, head: bytes) -> tuple[int, int]:
+    """The first sample and the samples of a FLAC frame; (0, 0) where none begins. `head`: the stream's beginning.
+
+    The frame's header (RFC 9639, section 9.1): a sync code, whose last bit says whether blocks vary in size; the size
+    of the block as a code, and more; the number of the sample or of the frame, coded as UTF-8 codes characters; for two
+    codes the size itself.
+    """
+    if len(frame) < 16 or frame[0] != _FLAC_SYNC or frame[1] & 0xFE != 0xF8:
+        return 0, 0
+    length = max(1, 8 - (frame[4] ^ 0xFF).bit_length())  # leading ones
+    number = frame[4] & (0x7F >> length if length > 1 else 0x7F)
     for byte in frame[5 : 4 + length]:
         number = number << 6 | byte & 0x3F
-    return number if frame[1] & 1 else number * int.from_bytes(reader.at(start + 8, 2), "big")
+    behind, code = frame[4 + length :], frame[2] >> 4
+    if code in (6, 7):
+        size = int.from_bytes(behind[: code - 5], "big") + 1
+    elif code > 7:
+        size = 256 << code - 8
+    else:
+        size = 576 << code - 2 if code > 1 else 192 * code
+    return (number if frame[1] & 1 else number * int.from_bytes(head[8:10], "big")), size
 
 
 def opus_head(reader: ByteReader, link: ByteRange) -> bytes | None:

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgecap.audio.decoders.containers import FLAC_START, flac_head, flac_links, ogg_links, opus_head
+from edgecap.audio.decoders.containers import (
+    FLAC_BUFFER,
+    FLAC_START,
+    flac_ends_as_declared,
+    flac_head,
+    flac_links,
+    ogg_links,
+    opus_head,
+)
 from edgecap.audio.decoders.decoder import Conformer, DecodeError
 from edgecap.audio.decoders.mp3 import EMPTY_TAG, after_tags, read_layouts
 from edgecap.audio.decoders.ranges import ByteRange, ByteReader, RangeFile
@@ -49,6 +57,8 @@ class SndfileDecoder:
         self._path = path
         self._waiting: list[_Part] = []
         """What a joined file still holds, not opened yet."""
+        self._descriptor: int | None = None
+        """That of a FLAC which others may follow."""
         reader = ByteReader(path)
         try:
             self._sound = self._open(path, reader)
@@ -63,8 +73,13 @@ class SndfileDecoder:
 
     def read(self, frames: int) -> Waveform:
         """The next samples, across the parts of a joined file. Raises DecodeError."""
-        block = self._read(frames)
-        while not len(block) and self._next_link():
+        try:
+            block = self._read(frames)
+        except DecodeError:
+            if not self._find_links():
+                raise
+            block = np.empty((0, self.channels), np.float32)
+        while not len(block) and ((self._waiting or self._find_links()) and self._next_link()):
             block = self._read(frames)
         return block
 
@@ -109,14 +124,34 @@ class SndfileDecoder:
         return sound
 
     def _open_flac(self, path: Path, reader: ByteReader, start: int) -> Any:  # noqa: ANN401
-        parts, promises = [], []
-        for link in flac_links(reader, start):
-            head, promised = flac_head(reader, link.start)
+        if start == 0 and flac_ends_as_declared(reader):
+            self.promised = flac_head(reader, 0)[1]
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return open_sound(self._descriptor)  # which closes it, whether it can be opened or not
+        self.promised = 0.0
+        return self._open_all(self._flac_parts(reader, flac_links(reader, start)))
+
+    def _flac_parts(self, reader: ByteReader, links: list[ByteRange]) -> list[_Part]:
+        """Parts for FLAC streams; adds what they promise."""
+        parts = []
+        for link in links:
+            head, seconds = flac_head(reader, link.start)
             parts.append(_Part(head, (link.behind(len(head)),)))
-            promises.append(promised)
-        known = [promised for promised in promises if promised is not None]
-        self.promised = sum(known) if len(known) == len(promises) else None
-        return self._open_all(parts)
+            self.promised = None if self.promised is None or seconds is None else self.promised + seconds
+        return parts
+
+    def _find_links(self) -> bool:
+        """Look for FLAC streams behind the one that was read; whether there are any."""
+        if self._descriptor is None:
+            return False
+        place = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        self._descriptor = None
+        reader = ByteReader(self._path)
+        try:
+            self._waiting = self._flac_parts(reader, flac_links(reader, max(0, place - FLAC_BUFFER))[1:])
+        finally:
+            reader.close()
+        return bool(self._waiting)
 
     def _open_mp3(self, path: Path, reader: ByteReader, start: int = 0) -> Any:  # noqa: ANN401
         layouts = read_layouts(reader, start)
@@ -161,9 +196,8 @@ class SndfileDecoder:
 
     def _next_link(self) -> bool:
         """Open the next part of a joined file; whether there was one."""
-        if not self._waiting:
-            return False
         self._sound.close()
+        self._fault = None
         try:
             self._sound = self._open_part(self._waiting.pop(0))
         except OSError as error:
@@ -195,7 +229,7 @@ class SndfileDecoder:
         return block if self._conformer is None else self._conformer.push(block)
 
 
-def open_sound(source: Path | RangeFile) -> Any:  # noqa: ANN401
+def open_sound(source: Path | int | RangeFile) -> Any:  # noqa: ANN401
     """A `soundfile.SoundFile` that reads without seeking. Raises DecodeError, MissingDependencyError.
 
     After each read, python-soundfile 0.14 seeks in files that allow it, to keep a position for writing. In a FLAC of
