@@ -561,15 +561,18 @@ def test_a_source_holds_its_last_half_minute_and_what_was_lost_is_a_gap() -> Non
     assert levels == bytes([42] * (len(levels) - 140) + [255] * 100 + [42] * 40)
 
 
-def test_a_browser_that_comes_gets_at_most_a_hundred_kilobytes_a_source(serve: Serve) -> None:
-    page, ask = serve()
+def test_a_browser_that_comes_gets_at_most_a_hundred_kilobytes_a_source(captioner: Captioner) -> None:
+    now = [0.0]
+    page = LivePage(config(), captioner, ignore, clock=lambda: now[0])
     for step in range(400):
+        now[0] = (step + 1) * 0.12
         page.on_frames("the test", np.zeros((12, 64), np.float32))
-        page.on_status(status(heard=(step + 1) * 0.12))
-    follower = Follower(ask.port)
+        page.on_status(status(heard=now[0]))
+    follower = Follower(page._server.port)
     (sound,) = follower.next("hello")[2]["sounds"]
     assert 60_000 < len(json.dumps(sound)) < 100_000
     follower.close()
+    page.close()
 
 
 def test_a_slow_browser_loses_sound_and_no_event() -> None:
