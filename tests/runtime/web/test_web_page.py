@@ -701,6 +701,10 @@ def test_events_are_grouped_by_day_and_filtered_by_day_microphone_and_confidence
     until(lambda: len(listed(browser)) == 51)
     headings = [item.text for item in browser.find_elements("css selector", "#list .day")]
     assert [heading.rpartition(" ")[0].split()[-1] for heading in headings] == ["1", "1", "70"]
+    tomorrow = change("end", 200, "snow slides from a roof", began=now + day)
+    page.on_event(tomorrow)
+    until(lambda: len(browser.find_elements("css selector", "#list .day")) == 4)
+    assert listed(browser)[0] == "snow slides from a roof"
     assert headings[0].startswith("Today, ")
     choose(browser, "microphone", "Kitchen")
     until(lambda: listed(browser) == ["an owl"])

@@ -11,7 +11,7 @@ export class Events {
   #filters = new Filters(() => this.#ask());
   #recent = new Map();  // key → event, as the stream told; newer than what a journal says of it
   #rows = new Map();    // key → { event, item }
-  #days = new Map();    // day → { section, count, list }
+  #days = new Map();    // day → { section, name, count, list }
   #counts = new Map();  // day → events, by the server's count
   #asked = 0;
 
@@ -32,12 +32,13 @@ export class Events {
 
   // Only the row that changed is replaced: a page may be open for weeks, on a phone.
   take(event) {
-    const day = dayOf(event.began);
+    const day = dayOf(event.began), known = this.#counts.has(day);
     if (this.#filters.matches(event) && !this.#rows.has(key(event))) {
       this.#counts.set(day, (this.#counts.get(day) ?? 0) + 1);
     }
     this.#remember(event);
     this.#tidy();
+    if (!known && this.#counts.has(day)) this.#ask(false);  // a day more to choose
   }
 
   async greeted(events) {
@@ -75,9 +76,9 @@ export class Events {
 
   #day(day) {
     if (!this.#days.has(day)) {
-      const count = make("span"), list = make("ol", { class: "list" });
-      const section = make("div", {}, make("h3", { class: "day" }, `${dayName(day)} `, count), list);
-      this.#days.set(day, { section, count, list });
+      const name = document.createTextNode(""), count = make("span"), list = make("ol", { class: "list" });
+      const section = make("div", {}, make("h3", { class: "day" }, name, " ", count), list);
+      this.#days.set(day, { section, name, count, list });
       const older = [...this.#days.keys()].filter((other) => other < day).sort().at(-1);
       byId("list").insertBefore(section, older ? this.#days.get(older).section : null);
     }
@@ -91,7 +92,8 @@ export class Events {
       this.#rows.delete(oldest[0]);
       byId("older").hidden = false;
     }
-    for (const [day, { section, count, list }] of this.#days) {
+    for (const [day, { section, name, count, list }] of this.#days) {
+      name.data = dayName(day);  // today's changes at midnight
       count.textContent = many(Math.max(list.children.length, this.#counts.get(day) ?? 0), "event");
       if (list.children.length === 0) { section.remove(); this.#days.delete(day); }
     }
