@@ -24,7 +24,7 @@ def main() -> NoReturn:
     """Run the command line of this process and exit."""
     prepare_streams()
     end_on_second_signal()
-    leave(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]), at_once=sys.argv[1:2] == ["caption"])
 
 
 def run(arguments: Sequence[str]) -> int:
