@@ -68,7 +68,7 @@ class MelProducts:
             work = self._work(-(-wanted // _LANES) * _LANES)
             samples = padded[start * hop : start * hop + work.hops.size]
             if samples.size < work.hops.size:  # the frames beyond the last one are computed and left out
-                samples = np.pad(samples, (0, work.hops.size - samples.size))
+                samples = np.concatenate((samples, np.zeros(work.hops.size - samples.size, np.float32)))
             work.hops[:] = samples.reshape(-1, hop).T
             self._energies(work)
             mel[:, start : start + wanted] = work.mel[:, :wanted]

@@ -24,9 +24,9 @@ from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.stream import MelStream
 from edgecap.live.pipeline.worker import CaptionWorker, Mailbox
-from edgecap.live.sources.source import AudioSource, Chunk
+from edgecap.live.sources.source import NOTHING, AudioSource, Chunk
 from edgecap.live.thermal import Heat, look
-from edgecap.types import LogMel, Notify
+from edgecap.types import LogMel, Notify, Waveform
 
 IDLE_POLL, FOLLOWED_POLL, BUSY_POLL = 0.25, 1 / 30, 0.02
 """Longest wait for sound, seconds: usually, while someone follows the sound, while a caption is being made."""
@@ -128,7 +128,7 @@ class Listener:
             changes += self._events.settle() + self._events.quiet_until(self.heard)  # all sound has its captions
         if self._source.live and self._clock() - self._liveness.last_sound >= self._settings.events.close_after:
             changes += self._events.finish()  # the source gives nothing: unplugged, or a pipe that stalls
-        return replace(self._end_step(changes), samples=chunk.samples, frames=frames)
+        return self._end_step(changes, chunk.samples, frames)
 
     def clock_set(self, seconds: float) -> None:
         """`clocks` has seen that Unix time was set `seconds` forward: the open event is dated by the new time."""
@@ -276,7 +276,7 @@ class Listener:
     def _update(self, **values: object) -> None:
         self._status = replace(self._status, **values)  # type: ignore[arg-type]
 
-    def _end_step(self, changes: list[Change]) -> StreamStep:
+    def _end_step(self, changes: list[Change], samples: Waveform = NOTHING, frames: LogMel | None = None) -> StreamStep:
         """Publish the status."""
         status = self._status
         self._update(
@@ -295,4 +295,4 @@ class Listener:
             event=self._events.event,
         )
         self.status = self._status
-        return StreamStep(self._status, tuple(changes))
+        return StreamStep(self._status, tuple(changes), samples, frames)

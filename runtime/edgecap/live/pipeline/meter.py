@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from itertools import islice
 
@@ -43,9 +44,10 @@ class LevelMeter:
             return []
         blocks = self._rest[: count * self._block].reshape(count, self._block)
         self._rest = self._rest[count * self._block :].copy()
-        for flat in np.ptp(blocks, axis=1) == 0.0:
-            self._flat = self._flat + 1 if flat else 0
         levels = _decibels(blocks)
+        for block, level in zip(blocks, levels, strict=True):
+            flat = level == LEVEL_FLOOR_DBFS and bool((block == block[0]).all())
+            self._flat = self._flat + 1 if flat else 0
         self._levels.extend(levels)
         return levels
 
@@ -62,5 +64,5 @@ class LevelMeter:
 
 def _decibels(blocks: NDArray[np.float32]) -> list[float]:
     centred = blocks - blocks.mean(axis=1, keepdims=True)
-    power = np.einsum("ij,ij->i", centred, centred) / blocks.shape[1]
-    return [max(LEVEL_FLOOR_DBFS, float(level)) for level in 10.0 * np.log10(np.maximum(power, 1e-20))]
+    energies = np.einsum("ij,ij->i", centred, centred).tolist()
+    return [max(LEVEL_FLOOR_DBFS, 10.0 * math.log10(max(energy / blocks.shape[1], 1e-20))) for energy in energies]

@@ -63,15 +63,19 @@ class MelStream:
     def newest(self, count: int) -> LogMel:
         """The newest frames, at most `count`, without a window's level and floor: a copy, (n, n_mels)."""
         count = min(count, self._held)
-        return self._ring[(self._next - count + np.arange(count)) % len(self._ring)]
+        first = self._next - count
+        if first >= 0:
+            return self._ring[first : self._next].copy()
+        return np.concatenate((self._ring[first:], self._ring[: self._next]))
 
     def restart(self) -> None:
         """Forget everything: the next samples do not continue those before."""
         self._held, self._begun, self._rest = 0, False, np.empty(0, np.float32)
 
     def _keep(self, frames: LogMel) -> None:
-        size = len(self._ring)
-        places = (self._next + np.arange(len(frames))) % size
-        self._ring[places] = frames
-        self._next = (self._next + len(frames)) % size
-        self._held = min(size, self._held + len(frames))
+        size, count = len(self._ring), len(frames)
+        first = min(count, size - self._next)
+        self._ring[self._next : self._next + first] = frames[:first]
+        self._ring[: count - first] = frames[first:]
+        self._next = (self._next + count) % size
+        self._held = min(size, self._held + count)
