@@ -7,15 +7,13 @@ trusted: a file is read to its end, and then reported if it is shorter than its 
 
 from __future__ import annotations
 
-import io
 import shlex
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 import numpy as np
 
@@ -26,7 +24,8 @@ from edgecap.audio.decoders.ranges import ByteReader
 from edgecap.audio.decoders.sndfile import SndfileDecoder
 from edgecap.audio.resample import check_rate, resampled
 from edgecap.audio.samples import MOST_CHANNELS, Downmix, check_values
-from edgecap.errors import AudioError, OutputError, reason_of
+from edgecap.audio.spool import spool
+from edgecap.errors import AudioError, reason_of
 from edgecap.types import Waveform
 
 STANDARD_INPUT = "-"
@@ -37,8 +36,6 @@ SOUND_SUFFIXES = frozenset(
     }
 )
 """Suffixes, in lower case, of the files in a folder that count as sounds; a single file may have any suffix."""
-SPOOL_LIMIT = 4 << 30
-"""Most bytes taken from standard input: the largest size of a WAV file."""
 BLOCK_SAMPLES = 1 << 15
 """Samples of all channels read at once: few enough that their memory is reused and not mapped again."""
 LEAST_FRAMES = 1 << 12
@@ -167,7 +164,7 @@ class AudioFile:
         if str(path) == STANDARD_INPUT:
             if sys.stdin is None:
                 raise AudioError("standard input is closed; pipe a sound file into it")
-            return _spool(sys.stdin.buffer, self.name, stack)
+            return spool(sys.stdin.buffer, self.name, stack)
         path = Path(path)
         try:
             mode = path.stat().st_mode
@@ -176,7 +173,7 @@ class AudioFile:
             # Unbuffered, so that nothing is read from a pipe before it is spooled; opening also checks permissions.
             with path.open("rb", buffering=0) as file:
                 if stat.S_ISFIFO(mode):
-                    return _spool(file, self.name, stack)
+                    return spool(file, self.name, stack)
                 if not stat.S_ISREG(mode):
                     raise AudioError(f"{self.name} is not a regular file; name a sound file, or - for standard input")
                 if not file.read(1):
@@ -270,27 +267,6 @@ def _first(blocks: Iterator[Waveform], limit: int | None) -> Iterator[Waveform]:
         position += len(block)
         if limit is not None and position >= limit:
             return
-
-
-def _spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:
-    """Copy a stream that cannot seek into a file without a name, which is gone when the stack or the process ends."""
-    size = 0
-    try:
-        target = stack.enter_context(tempfile.TemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
-        while block := source.read(1 << 20):
-            size += len(block)
-            if size > SPOOL_LIMIT:
-                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; use a file instead of a pipe")
-            target.write(block)
-        target.flush()
-    except OSError as error:
-        raise OutputError(
-            f"{name} cannot be stored in {tempfile.gettempdir()} ({reason_of(error)}); free space or set "
-            "TMPDIR to a folder with more"
-        ) from error
-    if size == 0:
-        raise AudioError(f"{name} is empty; pipe a sound file into it")
-    return Path(f"/proc/self/fd/{target.fileno()}")
 
 
 def _sentence(reason: DecodeError) -> str:

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+from select import select as wait
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,9 +79,60 @@ def test_a_named_pipe_is_read_too(tmp_path: Path, sounds: Path) -> None:
     assert len(samples) == 3 * RATE
 
 
+def test_a_pipe_that_does_not_block_is_read_to_its_end(sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    data = (sounds / "noise.wav").read_bytes()
+    started = threading.Event()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(data[:1000])
+            pipe.flush()
+            started.wait(20)
+            pipe.write(data[1000:])
+
+    def waiting(*streams: Any) -> Any:
+        started.set()
+        return wait(*streams)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with os.fdopen(reading, "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+        monkeypatch.setattr("select.select", waiting)
+        samples, _ = read("-")
+    writer.join()
+    assert len(samples) == 3 * RATE
+
+
+def test_a_folder_as_standard_input_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+
+    class Input:
+        buffer = io.FileIO(os.open(__file__, os.O_RDONLY))
+
+    with Input.buffer:
+        os.dup2(descriptor, Input.buffer.fileno())
+        os.close(descriptor)
+        monkeypatch.setattr(sys, "stdin", Input)
+        with pytest.raises(AudioError, match=r"standard input cannot be read \(.*directory\)"):
+            AudioFile("-")
+
+
+def test_a_closed_file_leaves_no_descriptor(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", noise(1), RATE)
+    (tmp_path / "b.flac").write_bytes((tmp_path / "a.flac").read_bytes()[:-100] * 2)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    sound = AudioFile(tmp_path / "b.flac")
+    next(sound.blocks())
+    sound.close()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
 def test_standard_input_without_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(audio, "SPOOL_LIMIT", 3 << 20)
+    monkeypatch.setattr("edgecap.audio.spool.SPOOL_LIMIT", 3 << 20)
     with Path("/dev/zero").open() as zero:
         monkeypatch.setattr(sys, "stdin", zero)
         with pytest.raises(AudioError, match="larger than"):

@@ -101,7 +101,10 @@ class RangeFile(io.RawIOBase):
                 wanted[:] = self._head[self._place : self._place + len(wanted)]
                 read = len(wanted)
             else:
-                read = os.preadv(self._descriptor, [wanted], self._place + self._shift)
+                try:
+                    read = os.preadv(self._descriptor, [wanted], self._place + self._shift)
+                except OSError:  # of the device; libsndfile's callback can raise nothing, so the sound ends here
+                    break
             if not read:
                 break
             count += read

@@ -57,6 +57,8 @@ class SndfileDecoder:
         self._path = path
         self._waiting: list[_Part] = []
         """What a joined file still holds, not opened yet."""
+        self._source: RangeFile | None = None
+        """What libsndfile reads instead of the file."""
         self._descriptor: int | None = None
         """That of a FLAC which others may follow."""
         reader = ByteReader(path)
@@ -86,6 +88,8 @@ class SndfileDecoder:
     def close(self) -> None:
         """Close the file."""
         self._sound.close()
+        if self._source is not None:
+            self._source.close()
 
     def _open(self, path: Path, reader: ByteReader) -> Any:  # noqa: ANN401 - soundfile has no types
         head = reader.at(0, 4)
@@ -146,7 +150,10 @@ class SndfileDecoder:
             return False
         place = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         self._descriptor = None
-        reader = ByteReader(self._path)
+        try:
+            reader = ByteReader(self._path)
+        except OSError:  # it was deleted meanwhile
+            return False
         try:
             self._waiting = self._flac_parts(reader, flac_links(reader, max(0, place - FLAC_BUFFER))[1:])
         finally:
@@ -192,11 +199,12 @@ class SndfileDecoder:
         return self._open_part(parts[0])
 
     def _open_part(self, part: _Part) -> Any:  # noqa: ANN401
-        return open_sound(RangeFile(self._path, part.head, part.ranges))
+        self._source = RangeFile(self._path, part.head, part.ranges)
+        return open_sound(self._source)
 
     def _next_link(self) -> bool:
         """Open the next part of a joined file; whether there was one."""
-        self._sound.close()
+        self.close()
         self._fault = None
         try:
             self._sound = self._open_part(self._waiting.pop(0))

@@ -1,0 +1,49 @@
+"""Pipes and standard input, which cannot seek, as files without a name."""
+
+from __future__ import annotations
+
+import io
+import select
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from edgecap.errors import AudioError, OutputError, reason_of
+
+SPOOL_LIMIT = 4 << 30
+"""Most bytes taken from standard input: the largest size of a WAV file."""
+
+
+def spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:
+    """Copy a stream that cannot seek into a file without a name, which is gone when the stack or the process ends.
+
+    Raises AudioError where it is empty or too large, OutputError where it cannot be stored.
+    """
+    size = 0
+    try:
+        target = stack.enter_context(tempfile.TemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
+        while block := _read(source, name):
+            size += len(block)
+            if size > SPOOL_LIMIT:
+                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; use a file instead of a pipe")
+            target.write(block)
+        target.flush()
+    except OSError as error:
+        raise OutputError(
+            f"{name} cannot be stored in {tempfile.gettempdir()} ({reason_of(error)}); free space or set "
+            "TMPDIR to a folder with more"
+        ) from error
+    if size == 0:
+        raise AudioError(f"{name} is empty; pipe a sound file into it")
+    return Path(f"/proc/self/fd/{target.fileno()}")
+
+
+def _read(source: IO[bytes] | io.RawIOBase, name: str) -> bytes:
+    """The next bytes; none at the end."""
+    try:
+        while (block := source.read(1 << 20)) is None:  # a pipe that does not block, and is empty at the moment
+            select.select([source], [], [])
+    except OSError as error:
+        raise AudioError(f"{name} cannot be read ({reason_of(error)}); pipe a sound file into it") from error
+    return block
