@@ -161,7 +161,10 @@ class _Console(Sink):
     def notify(self, kind: str, message: str) -> None:
         """Print a message, above the view where there is one."""
         with self._lock:
-            (self._view.notify if self._view else say)(kind, message)
+            try:
+                (self._view.notify if self._view else say)(kind, message)
+            except OSError:  # the terminal is gone; listening goes on
+                say(kind, message)
 
     def on_event(self, change: Change) -> None:
         """Print it."""

@@ -30,7 +30,7 @@ from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.guard import GuardedSink
 from edgecap.live.sinks.registry import open_sinks
 from edgecap.live.sources.source import AudioSource
-from edgecap.live.watchdog import Watchdog
+from edgecap.live.watchdog import STUCK_SECONDS, Watchdog
 from edgecap.types import Notify
 from edgecap.util.text import clean
 
@@ -63,7 +63,7 @@ class ListenSession:
                 self._sinks.append(sink)
             self._sources = list(_sources(config, self.captioner, settings.window, notify, stack))
             _check_sources(config, self.sources, notify)
-            self._watchdog, self._clocks, self._notify = Watchdog(), Clocks(), notify
+            self._watchdog, self._clocks, self._notify, self._stuck = Watchdog(), Clocks(), notify, False
             stack.callback(self._watchdog.stop)
             ids, several = count(1), len(self._sources)
             lowest = self.captioner.manifest.silence.threshold_dbfs
@@ -111,6 +111,7 @@ class ListenSession:
                 self._watchdog.beat(self.statuses, self.worker.busy_seconds)
                 yield from changes
                 self._check_clocks()
+                self._check_worker()
         except BaseException:
             self._end_events()
             raise
@@ -182,6 +183,12 @@ class ListenSession:
                 listener.clock_set(jump.clock_set)
             for sink in self._sinks:
                 sink.on_clock_set(jump.clock_set)
+
+    def _check_worker(self) -> None:
+        """Report once that a caption does not finish, which no new window can help."""
+        if self.worker.busy_seconds > STUCK_SECONDS and not self._stuck:
+            self._stuck = True
+            self._notify("warning", f"a caption has taken {STUCK_SECONDS:.0f} s; no event begins until it is done")
 
 
 def _notify_cleaned(notify: Notify, kind: Literal["note", "warning"], message: str) -> None:

@@ -51,6 +51,34 @@ class Failing(Sink):
         self.closed += 1
 
 
+def test_nothing_waits_while_a_sink_that_failed_delivers_what_it_has() -> None:
+    clock, deliver, opened = Clock(), threading.Event(), list[Failing]()
+
+    class Slow(Failing):
+        def close(self) -> None:
+            assert deliver.wait(20)
+            super().close()
+
+    def open_sink() -> Sink:
+        opened.append(Slow())
+        return opened[-1]
+
+    sink = GuardedSink("--slow", open_sink, ignore, clock=clock)
+    opened[0].error = RuntimeError("no")
+    sink.on_event(change())  # returns although closing takes its time
+    clock.sleep(FIRST_RETRY)
+    sink.on_status(usb_status())
+    assert len(opened) == 1  # not yet: the first one still has the file
+    deliver.set()
+    for thread in threading.enumerate():
+        if thread.name == "edgecap closes --slow":
+            thread.join(20)
+    sink.on_status(usb_status())
+    assert [each.closed for each in opened] == [1, 0]
+    sink.close()
+    assert [each.closed for each in opened] == [1, 1]
+
+
 def test_a_sink_that_fails_is_reported_once_closed_and_opened_again() -> None:
     messages, clock, sinks = Messages(), Clock(), list[Failing]()
 

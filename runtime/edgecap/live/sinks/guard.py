@@ -6,6 +6,7 @@ reported too.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ from edgecap.types import LogMel, Notify, Waveform
 
 FIRST_RETRY, LONGEST_RETRY = 10.0, 600.0
 """Seconds until a sink that failed is opened again; each time twice as long."""
+CLOSE_SECONDS = 6.0
+"""Longest wait at the end for a sink that failed and is still being closed."""
 
 
 class GuardedSink(Sink):
@@ -45,6 +48,7 @@ class GuardedSink(Sink):
         self._fatal = (*fatal, *self._sink.fatal)
         self._delay, self._opened, self._retry_at = FIRST_RETRY, clock(), float("inf")
         self._missed: set[int] = set()
+        self._closing: threading.Thread | None = None
 
     @property
     def followed(self) -> bool:
@@ -92,6 +96,8 @@ class GuardedSink(Sink):
     def close(self) -> None:
         """Close the sink; a failure is reported."""
         sink, self._sink = self._sink, None
+        if self._closing is not None:
+            self._closing.join(CLOSE_SECONDS)
         if self._missed:
             self._notify("warning", f"{self.name} lacks {len(self._missed)} events")
         if sink is not None:
@@ -122,11 +128,14 @@ class GuardedSink(Sink):
         then = f"it is opened again in {self._delay:.0f} s" if self._again else "it stays closed"
         self._delay = min(LONGEST_RETRY, 2.0 * self._delay)
         self._notify("warning", f"{self.name} failed ({_reason(error)}); listening goes on without it, {then}")
-        if sink is not None:
-            with suppress(Exception):  # follows from the failure that was reported
-                sink.close()
+        if sink is not None:  # in a thread: it may deliver what waits for some seconds, and nothing waits for that
+            self._closing = threading.Thread(target=_close_quietly, args=(sink,), name=f"edgecap closes {self.name}")
+            self._closing.daemon = True
+            self._closing.start()
 
     def _reopen(self) -> None:
+        if self._closing is not None and self._closing.is_alive():
+            return  # it still has the file or the port
         try:
             self._sink = self._open_sink()
         except Exception:  # as reported before
@@ -137,6 +146,11 @@ class GuardedSink(Sink):
         lacks = f"; it lacks {len(self._missed)} events" if self._missed else ""
         self._missed.clear()
         self._notify("note", f"{self.name} works again{lacks}")
+
+
+def _close_quietly(sink: Sink) -> None:
+    with suppress(Exception):  # follows from the failure that was reported
+        sink.close()
 
 
 def _reason(error: Exception) -> str:
