@@ -68,6 +68,11 @@ def load_config(
         config = convert(merged, ListenConfig)
     except SchemaError as error:
         raise _explained(error, document, over or {}, text, path) from error
+    except ConfigError as error:  # a section's own check; its message begins with the key
+        section, _, key = re.split(r"[^\w.]", str(error), maxsplit=1)[0].partition(".")
+        if key not in document.get(section, {}) or (over or {}).get(section, {}).get(key) is not None:
+            raise
+        raise ConfigError(f"{_place(text, path, section, key)}: {error}") from error
     if config.source.file is not None and config.source.stdin:
         raise ConfigError("the sound comes from a file or from standard input, not from both; remove one")
     if config.microphones and config.source.device is not None:

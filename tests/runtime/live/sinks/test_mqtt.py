@@ -208,12 +208,12 @@ def test_the_command_sends_its_events_to_the_broker(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('discovery = "homeassistant/#"', r"mqtt\.discovery: 'homeassistant/#' cannot begin topics"),
+        ('discovery = "homeassistant/#"', r"a\.toml:3: mqtt\.discovery: 'homeassistant/#' cannot begin topics"),
         ('topic = "home/+"', r"mqtt\.topic: 'home/\+' cannot begin topics"),
         ('topic = "home/"', r"mqtt\.topic: .* cannot begin topics"),
         ('topic = ""', r"mqtt\.topic: .* cannot begin topics"),
         ('topic = "$SYS"', r"mqtt\.topic: .* cannot begin topics"),
-        ('password = "x"', r"mqtt\.password needs mqtt\.user"),
+        ('password = "x"', r"a\.toml:3: mqtt\.password needs mqtt\.user"),
         ('password_file = "x"', r"mqtt\.password needs mqtt\.user"),
         ('user = "a"\npassword = "x"\npassword_file = "x"', "both set"),
         ('key = "key.pem"', r"mqtt\.key needs mqtt\.certificate"),
