@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecap.bundle.bundle import MANIFEST_NAME, read_manifest
-from edgecap.bundle.catalogue import built_in
 from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError
 from edgecap.util.files import PARTIAL
@@ -80,6 +79,8 @@ def find_model(model: str | Path | None = None) -> Path:
     for folder in known:
         if folder.name == model:
             return folder
+    from edgecap.bundle.catalogue import built_in  # only for an unknown name: it delays every start
+
     offered = built_in().entry(model)
     if offered is not None:
         raise BundleError(f"{model!r} is not installed; type: edgecap pull {model}")

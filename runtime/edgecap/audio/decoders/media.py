@@ -10,8 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgecap.audio.decoders.decoder import DecodeError, Decoder
-from edgecap.audio.decoders.ffmpeg import FfmpegDecoder
-from edgecap.audio.decoders.pyav import PyAvDecoder
 
 
 def media_available() -> bool:
@@ -23,6 +21,9 @@ def open_media(path: Path) -> Decoder:
     """A decoder of a file's first audio stream: PyAV's, else ffmpeg's, which may be of another version. Raises
     DecodeError.
     """
+    from edgecap.audio.decoders.ffmpeg import FfmpegDecoder  # what most files do not need delays no start
+    from edgecap.audio.decoders.pyav import PyAvDecoder
+
     if find_spec("av") is None:
         return FfmpegDecoder(path)
     try:
