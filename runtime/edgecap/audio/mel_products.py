@@ -12,6 +12,7 @@ for a BLAS to start threads of its own.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import NamedTuple
 
@@ -93,19 +94,32 @@ class MelProducts:
 
     def _work(self, frames: int) -> _Work:
         """This thread's arrays for a block of `frames`. They are kept: fresh memory costs as much as the arithmetic."""
-        kept: dict[int, _Work] = self._local.__dict__.setdefault("work", {})
+        rows, slots, fine = self._rows, self._slots, self._fine
+        beyond = -(-self._size // self._hop) - 1
+        local = self._local.__dict__
+        if not local:  # blocks of all sizes lie in the same memory
+            columns = (self._hop, (self._end - self._begin) * fine, 2 * slots * fine, 2 * rows * slots, self._mels)
+            local["memory"] = [np.empty(each * (BLOCK_FRAMES + beyond), np.float32) for each in columns]
+            local["work"] = {}
+        kept: dict[int, _Work] = local["work"]
         if frames not in kept:
-            rows, slots, fine = self._rows, self._slots, self._fine
-            samples = np.empty((self._end - self._begin, fine, frames), np.float32)
-            sums = np.empty((2 * slots, fine, frames), np.float32)
-            spectrum = np.empty((2 * rows, slots, frames), np.float32)
+            shapes = (
+                (self._hop, frames + beyond),
+                (self._end - self._begin, fine, frames),
+                (2 * slots, fine, frames),
+                (2 * rows, slots, frames),
+                (self._mels, frames),
+            )
+            hops, samples, sums, spectrum, mel = (
+                memory[: math.prod(shape)].reshape(shape) for memory, shape in zip(local["memory"], shapes, strict=True)
+            )
             kept[frames] = _Work(
-                np.empty((self._hop, frames + -(-self._size // self._hop) - 1), np.float32),
+                hops,
                 samples.reshape(-1, frames),
                 (samples.transpose(1, 0, 2), sums.transpose(1, 0, 2)),
                 (sums.reshape(slots, 2 * fine, frames), spectrum.transpose(1, 0, 2)),
                 spectrum.reshape(2, rows, slots, frames),
-                np.empty((self._mels, frames), np.float32),
+                mel,
             )
         return kept[frames]
 
