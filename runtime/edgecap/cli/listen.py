@@ -27,10 +27,13 @@ from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
 from edgecap.live.sinks.registry import configured
 from edgecap.live.sinks.window_log import WindowLog
+from edgecap.util.stderr import without_lines
 
 if TYPE_CHECKING:
     from edgecap.cli.live_view import LiveView
 
+LIBRARY_LINES = ("Expression '", "ALSA lib ")
+"""How lines begin that PortAudio and ALSA write when a sound server ends; the loss is reported in plain words."""
 SHARED = {("model", "name"): Model, ("model", "beam"): BeamSize, ("stream", "window"): WindowLength}
 """Section and key to an option that other commands have too."""
 Config = Annotated[
@@ -115,7 +118,7 @@ listen.__signature__ = inspect.Signature([*_parameters()])  # type: ignore[attr-
 def _run(config: ListenConfig) -> None:
     """Listen until the end, and say a summary in one line. Raises OutputError where lines could not be printed."""
     stop, console = stop_on_signals(), _Console()
-    with ListenSession(config, console.notify, sinks=[console]) as session:
+    with without_lines(*LIBRARY_LINES), ListenSession(config, console.notify, sinks=[console]) as session:
         console.open(config, session)
         began, worked = time.monotonic(), time.process_time()
         for _ in session.changes(stop):
