@@ -378,6 +378,14 @@ def test_half_a_copy_is_told_whoever_decodes_it(
     assert "cut short" in fault
 
 
+def test_a_wav_whose_chunks_lead_nowhere_costs_no_memory(base: Path, tmp_path: Path) -> None:
+    data = base.read_bytes()
+    chunk = b"LIST" + struct.pack("<I", 0x7F00_001A) + b"INFOISFT"
+    (tmp_path / "lost.wav").write_bytes(data[:36] + chunk + data[36:])
+    with pytest.raises(AudioError, match=r"lost\.wav is not a readable sound file"):
+        AudioFile(tmp_path / "lost.wav")
+
+
 @needs_ffmpeg
 def test_a_film_without_sound_says_so(tmp_path: Path) -> None:
     path = tmp_path / "mute.mkv"

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgecap.audio.decoders.decoder import DecodeError, Decoder
+from edgecap.audio.decoders.ranges import ByteReader
+from edgecap.audio.decoders.uncompressed import has_no_samples
 
 
 def media_available() -> bool:
@@ -24,6 +26,12 @@ def open_media(path: Path) -> Decoder:
     from edgecap.audio.decoders.ffmpeg import FfmpegDecoder  # what most files do not need delays no start
     from edgecap.audio.decoders.pyav import PyAvDecoder
 
+    reader = ByteReader(path)
+    try:
+        if has_no_samples(reader):  # FFmpeg 8.1 takes a gigabyte of memory where the size of a chunk is wrong
+            raise DecodeError("its header is damaged: it leads to no samples")
+    finally:
+        reader.close()
     if find_spec("av") is None:
         return FfmpegDecoder(path)
     try:

@@ -73,6 +73,11 @@ def read_uncompressed(reader: ByteReader) -> Uncompressed | None:
     return None if form is None else _read_chunks(reader, magic, form)
 
 
+def has_no_samples(reader: ByteReader) -> bool:
+    """Whether this is a wav whose chunks, by the sizes that they say, lead to none with samples."""
+    return reader.at(0, 4) == b"RIFF" and reader.at(8, 4) == b"WAVE" and read_uncompressed(reader) is None
+
+
 def riff_links(reader: ByteReader) -> list[ByteRange]:
     """The wavs of a file that was made by joining some; one for a wav that is alone."""
     links: list[ByteRange] = []
