@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import edgecap.errors
+from edgecap.captioner import Captioner
 from edgecap.cli.app import ENTRY_POINTS, OWN
 from edgecap.errors import BusyMachineError
 from support.source_tree import REPOSITORY, ROOTS
@@ -100,6 +101,17 @@ def test_the_outputs_that_the_readme_shows_are_what_comes_out() -> None:
     assert len(CONSOLE.findall(text)) >= 1
     assert len(PYTHON.findall(text)) == text.count("```python") >= 2
     assert refreshed(text) == text
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/listening.md"])
+def test_the_events_shown_are_what_the_model_says_of_these_sounds(document: str) -> None:
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    example, _, after = text.partition("$ edgecap listen --plain\n")[2].partition("```")
+    names = re.findall(r"`(\w+\.(?:ogg|flac))`", after.partition(" of the examples")[0])
+    captioner = Captioner.load()
+    said = [next(iter(captioner.caption_file(REPOSITORY / "examples" / name))).text for name in names]
+    assert [line[10:] for line in example.splitlines()] == said
+    assert len(said) == 3
 
 
 def test_a_false_output_in_the_readme_would_be_seen() -> None:

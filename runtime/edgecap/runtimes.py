@@ -29,6 +29,8 @@ class RuntimeSpec:
     """Import names of the packages that run it, any one of which is enough; the preferred one first."""
     extra: str | None = None
     """The extra of edgecap that installs the preferred package; None where edgecap itself requires it."""
+    advice: str = ""
+    """What else to know before it is installed."""
     graphs: Mapping[GraphRole, str]
     """Role in the manifest → name of the file: "encode" and "decode", or "program" for one file with both."""
 
@@ -46,7 +48,7 @@ class RuntimeSpec:
         """The error for an import that failed with `reason`; its message says what to type."""
         return MissingDependencyError(
             f"a model for {self.title} needs {' or '.join(self.packages)}, which cannot be imported ({reason}); "
-            f"type: {self.install_command}"
+            f"type: {self.install_command}{self.advice}"
         )
 
 
@@ -62,6 +64,7 @@ RUNTIMES: dict[str, RuntimeSpec] = {
         session="edgecap.inference.executorch_session:ExecuTorchSession",
         packages=("executorch",),
         extra="executorch",
+        advice="; first install a CPU build of PyTorch, from PyTorch's own index (docs/export.md)",
         graphs={"program": "model.pte"},
     ),
     "litert": RuntimeSpec(

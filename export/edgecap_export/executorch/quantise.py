@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from edgecap.errors import ToolchainError
 from edgecap_export.quantisation.int8_plan import FIRST
 from edgecap_export.quantisation.quantise import Range, simplified
 from edgecap_export.recipes import ConvKind, ExportRecipe
@@ -69,7 +70,28 @@ def quantised(
         for sample in samples:
             prepared(*sample)
     _set_ranges(prepared, ranges)
-    return torch.export.export(convert_pt2e(prepared), samples[0])
+    converted = convert_pt2e(prepared)
+    check_quantised(converted, recipe, stays)
+    return torch.export.export(converted, samples[0])
+
+
+def check_quantised(graph: GraphModule, recipe: ExportRecipe, stays: Mapping[str, str]) -> None:
+    """Hold the quantiser to the recipe: it leaves operators that it does not know in float without a word.
+
+    Raises ToolchainError with the first that should work on bytes and does not.
+    """
+    for node in graph.graph.nodes:
+        convolution = node.target in {aten.conv1d.default, aten.conv2d.default}
+        if not (convolution and (recipe.convolutions or recipe.dynamic)) and not (
+            recipe.products and node.target == aten.linear.default
+        ):
+            continue
+        weight = node.args[1]
+        if node.name not in stays and "dequantize" not in str(weight.target):
+            raise ToolchainError(
+                f"PyTorch's quantiser left {node.name} in float, which the recipe {recipe.name} wants in int8; "
+                "name it in the recipe's keep, or export another precision"
+            )
 
 
 def staying(program: ExportedProgram, recipe: ExportRecipe) -> dict[str, str]:

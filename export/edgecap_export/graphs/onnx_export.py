@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from edgecap.errors import ShapeMismatchError
 from edgecap.runtimes import GraphRole
 from edgecap_train.models.student import Student
 
@@ -130,7 +131,7 @@ def onnx_model(
     output_names: tuple[str, ...],
     dynamic_shapes: tuple[dict[int, Any] | None, ...] | None,
 ) -> onnx.ModelProto:
-    """One module to a checked ONNX model."""
+    """One module to a checked ONNX model. Raises ShapeMismatchError where an axis of `dynamic_shapes` became fixed."""
     with _quiet_exporter():
         program = torch.onnx.export(
             module.eval(),
@@ -149,7 +150,20 @@ def onnx_model(
     model = onnx.load_from_string(program.model_proto.SerializeToString())
     _forget_machine(model)
     onnx.checker.check_model(model, full_check=True)
+    check_dynamic(model, dynamic_shapes or ())
     return model
+
+
+def check_dynamic(model: onnx.ModelProto, dynamic_shapes: Sequence[dict[int, Any] | None]) -> None:
+    """Hold the exporter to the axes that may have any size: it fixes one without a word where the example has one."""
+    for item, axes in zip(model.graph.input, dynamic_shapes, strict=False):
+        for axis in axes or ():
+            if not item.type.tensor_type.shape.dim[axis].dim_param:
+                size = item.type.tensor_type.shape.dim[axis].dim_value
+                raise ShapeMismatchError(
+                    f"the exporter fixed axis {axis} of the input {item.name} at {size}, and it must take any size; "
+                    "install the version of torch that edgecap was tested with"
+                )
 
 
 @contextmanager

@@ -7,7 +7,8 @@ XNNPACK's int8 kernels want weights per channel and symmetric, maps per tensor; 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,17 +51,31 @@ def halved(content: bytes) -> bytes:
 
 
 def int8(content: bytes, request: LoweringRequest) -> bytes:
-    """The program by an int8 recipe. Raises ValueError where nothing was calibrated on."""
+    """The program by an int8 recipe.
+
+    Raises ValueError where nothing was calibrated on, ToolchainError where the quantiser leaves in float what
+    the recipe wants in int8: it passes over a rule that it cannot apply.
+    """
     recipe, program = request.recipe, Program(content)
     static = static_operators(program, recipe)
     rules = [_rule(operator, "min_max_uniform_quantize", 8, activations=True) for operator in static]
-    if recipe.products:
-        rules += [
-            _rule(operator, "min_max_uniform_quantize", 8, activations=False)
-            for operator in _weighted(program)
-            if operator.kind in PRODUCTS
-        ]
-    return _quantised(content, rules, _ranges(content, request) if static else {})
+    products = [operator for operator in _weighted(program) if operator.kind in PRODUCTS] if recipe.products else []
+    rules += [_rule(operator, "min_max_uniform_quantize", 8, activations=False) for operator in products]
+    result = _quantised(content, rules, _ranges(content, request) if static else {})
+    check_quantised(
+        [operator for operator in (*static, *products) if operator.kind in WEIGHTS], Program(result), recipe
+    )
+    return result
+
+
+def check_quantised(wanted: Sequence[Operator], program: Program, recipe: ExportRecipe) -> None:
+    """Raise ToolchainError unless the program has as many operators in int8 of each kind as were wanted."""
+    done = Counter((each.graph, each.kind) for graph in program.operators.values() for each in graph if each.int8)
+    for (graph, kind), number in (Counter((each.graph, each.kind) for each in wanted) - done).items():
+        raise ToolchainError(
+            f"ai-edge-quantizer left {number} {kind} of {graph} in float, which the recipe {recipe.name} wants in "
+            "int8; name them in the recipe's keep, or export another precision"
+        )
 
 
 def static_operators(program: Program, recipe: ExportRecipe) -> list[Operator]:

@@ -7,7 +7,9 @@ reported by its name and shape and not by a crash in the middle of a caption.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from edgecap.inference.graph_session import Arrays, GraphSession, RunGraph
 from edgecap.inference.onnx_file import names_other_files
 from edgecap.inference.signatures import Signature, check_signature, signatures
 from edgecap.runtimes import RUNTIMES
+from edgecap.util.stderr import silent_descriptor
 
 _ELEMENTS = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 _LOG_ERRORS_ONLY = 3
@@ -37,14 +40,16 @@ class OnnxSession(GraphSession):
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """The module onnxruntime with its telemetry switched off. All of edgecap imports it through here.
+    """The module onnxruntime, without its telemetry and its warnings at start. All of edgecap imports it through here.
 
     From 1.29 on, the official Linux packages report each process, session and model to Microsoft and keep an identifier
     on disk unless the environment forbids it before the library starts. Raises MissingDependencyError.
     """
     os.environ.update(dict.fromkeys(_NO_TELEMETRY, "1"))
     try:
-        import onnxruntime
+        # 1.23 to 1.28 look for a GPU when they are imported, and write a warning on boards without one
+        with silent_descriptor() if "onnxruntime" not in sys.modules else nullcontext():
+            import onnxruntime
     except ImportError as error:
         raise RUNTIMES["onnx"].missing(error) from error
     onnxruntime.disable_telemetry_events()  # for a program that had loaded it before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,11 @@ from edgecap_export.executorch import lowering as executorch_lowering
 from edgecap_export.executorch.half import half_weights
 from edgecap_export.executorch.lowering import ExecuTorchLowering
 from edgecap_export.executorch.program import quiet_toolchain
-from edgecap_export.executorch.quantise import SmallTable
+from edgecap_export.executorch.quantise import SmallTable, quantised
 from edgecap_export.executorch.rewrites import REWRITES, fold_padding, rewritten
 from edgecap_export.graphs.torch_session import TorchSession
 from edgecap_export.graphs.verify import Tolerances, verify_session
+from edgecap_export.recipes import INT8
 from support.exported import PRECISIONS, SOUNDS, Export, Exported, request
 from support.small_student import FRONT_END, WINDOW, small_student
 
@@ -175,3 +177,13 @@ def test_padding_that_is_the_same_at_both_ends_becomes_the_convolutions_own(
     fold_padding(program)
     assert sum(node.target == torch.ops.aten.pad.default for node in program.graph.nodes) == left
     assert np.allclose(program.module()(*inputs).detach(), module(*inputs).detach(), atol=1e-6)
+
+
+def test_a_layer_that_the_quantiser_leaves_in_float_ends_the_export() -> None:
+    """PT2E's quantiser for XNNPACK takes no dynamic range for depthwise convolutions and says nothing of it."""
+    maps = torch.zeros(1, 4, 8, 8)
+    recipe = replace(INT8, convolutions=(), dynamic=("depthwise",))
+    program = torch.export.export(nn.Conv2d(4, 4, 3, groups=4).eval(), (maps,))
+    with quiet_toolchain(), pytest.raises(ToolchainError, match=r"left conv2d in float, which the recipe int8.* wants"):
+        quantised(program, [(maps,)], recipe)
+    quantised(program, [(maps,)], replace(recipe, keep=("conv2d",)), stays={"conv2d": "kept"})

@@ -13,6 +13,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle
@@ -37,9 +38,11 @@ from edgecap_export.graphs.onnx_export import (
     DecodeGraph,
     EncodeGraph,
     OnnxGraphs,
+    check_dynamic,
     example_decode_inputs,
     example_encode_inputs,
     memory_frames,
+    onnx_model,
 )
 from edgecap_export.graphs.torch_session import TorchSession
 from edgecap_export.graphs.verify import Tolerances, sounds, verify_session
@@ -319,3 +322,10 @@ def test_a_graph_with_the_front_end_inside_answers_as_pytorch_does_with_it_outsi
         student, open_session(bundle, 1), WINDOW, Tolerances(tolerance, tolerance), waveform=True
     )
     assert {difference.output for difference in differences} >= {"cross_keys", "log_probs"}
+
+
+def test_an_axis_that_the_exporter_fixes_ends_the_export() -> None:
+    """torch's exporter fixes a named axis of size one in silence; here it is given no axis at all."""
+    model = onnx_model(nn.ReLU(), (torch.zeros(1, 3),), ("sound",), ("out",), None)
+    with pytest.raises(ShapeMismatchError, match="fixed axis 0 of the input sound at 1"):
+        check_dynamic(model, ({0: "batch"},))

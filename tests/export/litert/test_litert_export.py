@@ -18,7 +18,15 @@ from edgecap_export.graphs.verify import TOLERANCES, Tolerances, verify_session
 from edgecap_export.litert import convert as litert_convert
 from edgecap_export.litert.lowering import INT8
 from edgecap_export.litert.program import REDUCED_PRECISION, Program, tensors
-from edgecap_export.litert.quantise import CONVOLUTIONS, SIGMOID, _quantised, carried_over, map_ranges, static_operators
+from edgecap_export.litert.quantise import (
+    CONVOLUTIONS,
+    SIGMOID,
+    _quantised,
+    carried_over,
+    check_quantised,
+    map_ranges,
+    static_operators,
+)
 from edgecap_export.runtimes import Calibration
 from support.exported import PRECISIONS, SOUNDS, Export, converted, request
 from support.small_student import FRONT_END, WINDOW
@@ -214,3 +222,11 @@ def test_a_program_that_the_quantiser_refuses_is_one_line(monkeypatch: pytest.Mo
     with pytest.raises(ToolchainError, match=r"does not quantise this model \(no rule for WILD\)") as caught:
         _quantised(b"", [], {})
     assert "\n" not in str(caught.value)
+
+
+def test_an_operator_that_the_quantiser_leaves_in_float_ends_the_export(exported: Export) -> None:
+    program = Program(exported("litert", "fp32").program)
+    convolutions = [each for each in program.operators["encode"] if each.kind in CONVOLUTIONS]
+    with pytest.raises(ToolchainError, match=r"left \d+ (DEPTHWISE_)?CONV_2D of encode in float"):
+        check_quantised(convolutions, program, INT8)
+    check_quantised(convolutions[1:], Program(exported("litert", "int8").program), INT8)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +112,30 @@ def test_a_file_without_a_graph_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_threads_default_to_the_cores_and_four_at_most() -> None:
     assert 1 <= default_threads() <= 4
+
+
+NOISY = """
+import os, sys
+os.write(2, b"[W:onnxruntime:Default, device_discovery.cc:325] GPU device discovery failed\\n")
+sys.path.remove(os.path.dirname(os.path.dirname(__file__)))
+del sys.modules["onnxruntime"]
+import onnxruntime  # the real one
+"""
+"""What ONNX Runtime 1.23 to 1.28 write where /sys/class/drm has a card without a vendor, as on a Raspberry Pi."""
+
+
+def test_a_warning_that_onnx_runtime_writes_when_it_is_imported_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(NOISY)
+    program = "from edgecap.inference.onnx_session import import_onnxruntime; print(import_onnxruntime().__version__)"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    for line, shown in ((program, ""), ("import onnxruntime", "GPU device discovery failed")):
+        done = subprocess.run(
+            [sys.executable, "-c", line],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown in done.stderr
+        assert bool(done.stderr) == bool(shown)

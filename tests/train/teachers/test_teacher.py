@@ -248,3 +248,12 @@ def test_text_of_tokens_is_bytes_put_together(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_bart_words(path, 12)
+
+
+def test_building_the_teacher_prints_nothing() -> None:
+    program = (
+        "from edgecap_train.teachers.htsat_bart import HtsatBart, HtsatBartConfig\n"
+        "HtsatBart(HtsatBartConfig(), blank=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

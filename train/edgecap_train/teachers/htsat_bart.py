@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from edgecap.errors import MissingDependencyError
 from edgecap.util.limits import MOST_WEIGHTS, Bands, Heads, Layers, Width, Words, check_product, check_transformer
+from edgecap.util.stderr import silent_library
 from edgecap_train.teachers import htsat_frontend as front
 
 if TYPE_CHECKING:
@@ -147,8 +148,9 @@ class HtsatBart(nn.Module):
 def _networks(config: HtsatBartConfig, blank: bool) -> tuple[Any, Any]:
     """HTSAT and BART of transformers; `blank` saves the seconds that drawing 171 M numbers takes."""
     try:
-        from transformers import BartConfig, BartForConditionalGeneration, ClapAudioConfig, ClapAudioModel
-        from transformers.initialization import no_init_weights
+        with silent_library():  # torchao, where it is installed with ExecuTorch, lists what it cannot load
+            from transformers import BartConfig, BartForConditionalGeneration, ClapAudioConfig, ClapAudioModel
+            from transformers.initialization import no_init_weights
     except ImportError as error:
         raise MissingDependencyError.for_extra("the teacher HTSAT-BART", "teacher") from error
     audio = ClapAudioConfig(
