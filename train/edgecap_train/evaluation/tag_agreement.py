@@ -103,11 +103,11 @@ def tag_agreement(
     for done, (file, name) in enumerate(chosen):
         progress(done, len(chosen), name)
         try:
-            heard = decode(file, teacher.sample_rate, WINDOW_SECONDS)
+            waveform = decode(file, teacher.sample_rate, WINDOW_SECONDS)
             samples = decode(file, model.front_end.sample_rate, WINDOW_SECONDS)
         except AudioError:
             continue
-        logits = teacher.tags(heard).logits[0].cpu().numpy()
+        logits = teacher.tags(waveform).logits[0].cpu().numpy()
         caption = model.caption(samples, beam) if name in held_out else ""
         clips.append(_Clip(name, logits, model.embedding(samples), caption))
     progress(len(chosen), len(chosen))

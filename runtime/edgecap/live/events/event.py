@@ -118,7 +118,7 @@ class EventBuilder:
         source: Callable[[], str] = lambda: "",
         ids: Iterator[int] | None = None,
         number: int = 0,
-        unix: Callable[[float], float] = lambda heard: heard,
+        unix: Callable[[float], float] = lambda seconds: seconds,
     ) -> None:
         """`source` names the stream; builders of several streams share their `ids` and have a `number` each.
 
@@ -134,7 +134,7 @@ class EventBuilder:
         self._meaning: _Meaning | None = None
         self._candidate: _Candidate | None = None
         self._past: deque[_Meaning] = deque(maxlen=64)
-        self._heard = 0.0
+        self._end = 0.0
 
     @property
     def event(self) -> Event | None:
@@ -150,7 +150,7 @@ class EventBuilder:
         """Take one captioned window; `onset` is where the gate last opened, seconds."""
         job, best = described.job, described.beams[0]
         meaning = _Meaning(stems(best.text), described.embedding)
-        start, self._heard = max(job.start, min(onset, job.sounded), min(self._heard, job.sounded)), job.end
+        start, self._end = max(job.start, min(onset, job.sounded), min(self._end, job.sounded)), job.end
         changes = self.quiet_until(start)  # this window's new part begins here, so until here there was quiet
         before, self._candidate = self._candidate, None
         if self._event is not None and self._same(meaning, self._meaning):
@@ -179,9 +179,9 @@ class EventBuilder:
             return changes
         return [*changes, self._begin(candidate.described, candidate.meaning, candidate.start)]
 
-    def quiet_until(self, heard: float) -> list[Change]:
-        """Nothing new came up to `heard` seconds: where that is long, what waits begins, and what is open ends."""
-        changes, limit = list[Change](), heard - self._settings.close_after
+    def quiet_until(self, seconds: float) -> list[Change]:
+        """Nothing new came up to `seconds` of sound: where that is long, what waits begins, and what is open ends."""
+        changes, limit = list[Change](), seconds - self._settings.close_after
         if self._candidate is not None and self._candidate.described.job.sounded <= limit:
             changes += self.settle()
         if self._event is not None and self._event.end <= limit:

@@ -31,11 +31,11 @@ class HopControl:
         self._slow = self._easy = self._cool = 0
         self._hot = False
 
-    def due(self, heard: float) -> bool:
-        """Whether a window is due after `heard` seconds of sound; if so, the next one is a hop later."""
-        if heard + 1e-9 < self._due:
+    def due(self, seconds: float) -> bool:
+        """Whether a window is due after `seconds` of sound; if so, the next one is a hop later."""
+        if seconds + 1e-9 < self._due:
             return False
-        late = int((heard - self._due + 1e-9) // self.hop)
+        late = int((seconds - self._due + 1e-9) // self.hop)
         self.late += late
         self._due += (late + 1) * self.hop
         return True
@@ -45,17 +45,17 @@ class HopControl:
         """Seconds of sound after which the next window is due."""
         return self._due
 
-    def restart(self, heard: float) -> None:
+    def restart(self, seconds: float) -> None:
         """Begin anew after a gap: the next window is one hop away."""
-        self._due = heard + self.hop
+        self._due = seconds + self.hop
 
-    def restart_at(self, heard: float) -> None:
-        """The next window is due after `heard` seconds of sound, because a new sound has begun."""
-        self._due = heard
+    def restart_at(self, seconds: float) -> None:
+        """The next window is due after `seconds` of sound, because a new sound has begun."""
+        self._due = seconds
 
-    def at_latest(self, heard: float) -> None:
-        """The next window is due after `heard` seconds of sound, if not before."""
-        self._due = min(self._due, heard)
+    def at_latest(self, seconds: float) -> None:
+        """The next window is due after `seconds` of sound, if not before."""
+        self._due = min(self._due, seconds)
 
     def caption_took(self, seconds: float) -> str:
         """Take the time of a caption, in seconds of the stream; a message for the user, or ""."""
