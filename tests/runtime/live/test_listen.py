@@ -129,6 +129,19 @@ def test_silence_gives_no_events_and_does_not_run_the_model(microphone: VirtualM
     assert "stopped after 0 events, 0 captions, 2 hops quiet" in error
 
 
+def test_a_device_that_gives_sound_faster_than_time_is_no_microphone(
+    microphone: VirtualMicrophone, tiny_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".asoundrc").write_text("pcm.!default { type null }\nctl.!default { type null }\n")
+    microphone.environment.update(HOME=str(tmp_path), PULSE_SERVER="unix:/nowhere")
+    listening = listen(microphone, tiny_folder, "--hop", 0.5, "--json", "--min-score", -99)
+    until(listening, "'default' gives sound faster than time, so it is none, and nothing of it is heard")
+    listening.terminate()
+    out, error = listening.communicate(timeout=60)
+    assert (listening.returncode, out) == (0, "")
+    assert "0.0 s of sound dropped" in error
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_and_closes_the_open_event(
     microphone: VirtualMicrophone, tiny_folder: Path, long_noise: Path, number: signal.Signals

@@ -13,10 +13,14 @@ from collections.abc import Callable
 from edgecap.audio.microphone import Microphone
 from edgecap.audio.sound_cards import plain_name
 from edgecap.errors import DeviceError
+from edgecap.live.clocks import LARGEST_LEAD
 from edgecap.live.sources.microphones import Microphones
 from edgecap.live.sources.source import NOTHING, Chunk, Intake
 from edgecap.types import Notify
 from edgecap.util.text import clean
+
+TOO_FAST = "sound comes faster than time"
+"""Fault in the status."""
 
 
 class MicrophoneSource:
@@ -54,7 +58,7 @@ class MicrophoneSource:
         self._query, self._known = query, False
         self._microphone: Microphone | None = None
         self._overflows = 0
-        self._retry_at = self._last = clock()
+        self._retry_at = self._last = self._read_at = clock()
         self._fresh = False
         try:
             self._start(opener.open(query))
@@ -91,7 +95,12 @@ class MicrophoneSource:
             if not microphone.active or self._clock() - self._last > self._lost_after:
                 self._lose()
             return Chunk(NOTHING)
-        self._last = self._clock()
+        came, now = (len(block) + lost) / microphone.sample_rate, self._clock()
+        too_fast = came > now - self._read_at + LARGEST_LEAD
+        self._last = self._read_at = now
+        if too_fast:
+            self._refuse()
+            return Chunk(NOTHING)
         if self.fault:
             self.fault = ""
             self._notify("note", f"the microphone {self.name!r} is there; listening at {microphone.sample_rate:g} Hz")
@@ -115,6 +124,7 @@ class MicrophoneSource:
         self._query, self._known = microphone.device.name, True
         self._intake = Intake(microphone.sample_rate, self._target_rate)
         self._last, self._fresh = self._clock(), True
+        self._read_at = self._last
 
     def _find(self) -> bool:
         """Search for it where it is time to; whether it is open."""
@@ -126,6 +136,16 @@ class MicrophoneSource:
         except (DeviceError, OSError):  # OSError as where no more files can be opened
             return False
         return True
+
+    def _refuse(self) -> None:
+        """It is no microphone: ALSA's null device, a default where no card is, gives whatever its memory holds."""
+        if self.fault != TOO_FAST:
+            self.fault = TOO_FAST
+            self._notify(
+                "warning",
+                f"the microphone {self.name!r} gives sound faster than time, so it is none, and nothing of it is "
+                "heard; choose another: edgecap devices",
+            )
 
     def _lose(self) -> None:
         """Close it and search for it from now on; reported once, until sound comes again."""
