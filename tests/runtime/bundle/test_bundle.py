@@ -280,3 +280,13 @@ def test_the_default_front_end_is_accepted_without_being_written_out(bundle: Pat
     before = load_bundle(bundle).manifest
     edit(bundle, lambda document: document.update(front_end={}))
     assert load_bundle(bundle).manifest == before
+
+
+def test_a_checkpoint_in_place_of_a_bundle_is_told_with_what_to_type(tmp_path: Path) -> None:
+    (tmp_path / "student.safetensors").write_bytes(b"weights")
+    (tmp_path / "other.pt").write_bytes(b"weights")
+    for name in ("student.safetensors", "other.pt"):
+        with pytest.raises(ManifestError, match=rf"{name} is a checkpoint, not a bundle; type: .* import .*{name}"):
+            load_bundle(tmp_path / name)
+    with pytest.raises(ManifestError, match=r"is a training run, not a bundle; type: edgecap import"):
+        load_bundle(tmp_path)
