@@ -218,5 +218,6 @@ def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
         "open",
         "source",
         "rules",
+        "confidence",
     ]
     assert str(document["began"])[10] == "T"

@@ -51,8 +51,8 @@ def rule(**keys: Any) -> RuleConfig:
         ({"sources": ("kitchen",)}, False),
         ({"min_level": -12.4}, True),
         ({"min_level": -12.0}, False),
-        ({"min_score": -0.5}, True),
-        ({"min_score": -0.4}, False),
+        ({"min_confidence": 0.6}, True),
+        ({"min_confidence": 0.64}, False),
     ],
 )
 def test_an_event_matches_where_all_that_is_set_holds(keys: dict[str, Any], matched: bool) -> None:

@@ -31,8 +31,8 @@ class RuleConfig:
     """It was heard by one of these microphones."""
     min_level: Annotated[float, Meta(ge=-120, le=0)] | None = None
     """Its loudest 100 ms, dBFS."""
-    min_score: Annotated[float, Meta(ge=-1000, le=0)] | None = None
-    """Mean log-probability of its caption."""
+    min_confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Confidence of its caption."""
     hours: str | None = None
     """ "HH:MM-HH:MM" in local time, when it began; it may cross midnight."""
     days: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ for the second such caption, but no longer than `settle` seconds or until its so
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -57,6 +58,11 @@ class Event:
     rules: tuple[str, ...] = ()
     """Names of the rules of the configuration that it matches."""
 
+    @property
+    def confidence(self) -> float:
+        """The score between 0 and 1: the geometric mean of the probabilities that the model gave the words."""
+        return math.exp(min(0.0, self.score))
+
     def document(self, **more: object) -> dict[str, object]:
         """The event for JSON: times as ISO 8601 with offset beside the seconds of sound."""
         fields = asdict(self)
@@ -67,6 +73,7 @@ class Event:
             **fields,
             "rules": list(self.rules),
             "score": round(self.score, 4),
+            "confidence": round(self.confidence, 3),
             "level_dbfs": round(self.level_dbfs, 1),
             "began": iso(self.began),
             "ended": iso(self.ended),

@@ -90,7 +90,7 @@ def matches(rule: RuleConfig, event: Event, began: datetime) -> bool:
         and not words & _stems(rule.without)
         and (not rule.sources or event.source.casefold() in {name.casefold() for name in rule.sources})
         and (rule.min_level is None or event.level_dbfs >= rule.min_level)
-        and (rule.min_score is None or event.score >= rule.min_score)
+        and (rule.min_confidence is None or event.confidence >= rule.min_confidence)
         and _on_time(rule, began)
     )
 

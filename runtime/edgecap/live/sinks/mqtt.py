@@ -11,7 +11,6 @@ each microphone by its name in the configuration:
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 import socket
@@ -113,12 +112,7 @@ class Mqtt(Sink):
         stream, event = self._streams[change.number], change.event
         if change.kind != "update":
             fields = event.document(kind=change.kind, model=self._model, audio_kept=self._audio_kept)
-            document = {
-                "event_type": event.rules[0] if event.rules else SOUND,
-                "caption": event.text,
-                "confidence": confidence(event),
-                **fields,
-            }
+            document = {"event_type": event.rules[0] if event.rules else SOUND, "caption": event.text, **fields}
             topic = "event" if change.kind == "begin" else "ended"
             self.broker.send(f"{stream.place.base}/{topic}", to_json(document))
         stream.event = None if change.kind == "end" else event
@@ -153,7 +147,11 @@ class Mqtt(Sink):
         document: dict[str, object] = {"state": ""}
         if stream.event is not None and not stream.fault:
             event = stream.event
-            document = {"state": event.text[:LONGEST_STATE], "caption": event.text, "confidence": confidence(event)}
+            document = {
+                "state": event.text[:LONGEST_STATE],
+                "caption": event.text,
+                "confidence": round(event.confidence, 3),
+            }
             document |= {"score": round(event.score, 4), "id": event.id, "rules": list(event.rules)}
         self.broker.keep(f"{stream.place.base}/caption", to_json(document))
 
@@ -179,11 +177,6 @@ class Mqtt(Sink):
     def _release(self) -> None:
         if self._identity is not None:
             self._identity.close()
-
-
-def confidence(event: Event) -> float:
-    """The score between 0 and 1: the geometric mean of the words' probabilities."""
-    return round(math.exp(min(0.0, event.score)), 3)
 
 
 def names_of(config: ListenConfig) -> list[str]:
