@@ -12,7 +12,10 @@ from edgecap.cli.options import BeamSize, Json, Model, Threads, WindowLength
 
 def caption(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="wav, flac, ogg, opus or mp3; - is standard input.")
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="wav, flac, ogg, opus, mp3; others with PyAV or ffmpeg; - is standard input."
+        ),
     ],
     *,
     json: Json = False,
