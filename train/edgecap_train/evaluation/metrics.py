@@ -25,6 +25,18 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
 class Metric:
     """One metric over a set of clips, with its 95 % bootstrap interval."""
 
@@ -34,6 +46,11 @@ class Metric:
     high: float
     clips: tuple[float, ...]
     """Score of each clip alone."""
+
+    @property
+    def interval(self) -> Interval:
+        """Without the clips."""
+        return Interval(self.mean, self.low, self.high)
 
     def document(self, name: str) -> dict[str, float]:
         """Mean and interval as a line of a run's metrics holds them."""

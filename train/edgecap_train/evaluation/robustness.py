@@ -17,24 +17,12 @@ from edgecap.util.progress import Progress
 from edgecap_train.evaluation.conditions import CONDITIONS, Condition
 from edgecap_train.evaluation.evaluated import EvaluatedModel
 from edgecap_train.evaluation.held_out import Reference
-from edgecap_train.evaluation.metrics import LEAST_CLIPS, METRICS, Clips, Metric
+from edgecap_train.evaluation.metrics import LEAST_CLIPS, METRICS, Clips, Interval
 from edgecap_train.evaluation.tag_agreement import TagAgreement
 
 SIDE_METRICS = ("cider_d", "main_source", "second_source", "invented_sources")
 """Of each source of recordings; none needs a download."""
 SPECS = {spec.name: spec for spec in METRICS if spec.name in SIDE_METRICS}
-
-
-@dataclass(frozen=True)
-class ScoreInterval:
-    """A mean and its 95 % bootstrap interval over clips."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True)
@@ -46,7 +34,7 @@ class Side:
     clips: int
     words: float
     """Words of a caption on average."""
-    scores: dict[str, ScoreInterval]
+    scores: dict[str, Interval]
     """By the names in `SIDE_METRICS`."""
 
 
@@ -55,7 +43,7 @@ class Robustness:
     """All recordings under one condition, and the worth of the captions there."""
 
     condition: str
-    cider_d: ScoreInterval
+    cider_d: Interval
     changed: float
     """Share of the recordings whose caption is another than without it."""
 
@@ -129,7 +117,7 @@ def evaluate_robustness(
         ]
         scored = Clips(degraded, [reference.captions for reference in references]).metric(SPECS["cider_d"])
         changed = np.mean([one != other for one, other in zip(degraded, compared, strict=True)])
-        results.append(Robustness(condition.name, _interval(scored), float(changed)))
+        results.append(Robustness(condition.name, scored.interval, float(changed)))
     return sides, tuple(results)
 
 
@@ -145,8 +133,4 @@ def _by_source(references: Sequence[Reference]) -> dict[str, list[int]]:
 def _side(name: str, captions: Sequence[str], references: Sequence[Sequence[str]]) -> Side:
     clips = Clips(captions, references)
     words = float(np.mean([len(text.split()) for text in clips.words]))
-    return Side(name, len(captions), words, {key: _interval(clips.metric(SPECS[key])) for key in SIDE_METRICS})
-
-
-def _interval(metric: Metric) -> ScoreInterval:
-    return ScoreInterval(metric.mean, metric.low, metric.high)
+    return Side(name, len(captions), words, {key: clips.metric(SPECS[key]).interval for key in SIDE_METRICS})

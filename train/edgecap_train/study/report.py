@@ -16,23 +16,12 @@ from numpy.typing import NDArray
 
 from edgecap.errors import ResultError
 from edgecap.util.files import to_json, write_atomically
+from edgecap_train.evaluation.metrics import Interval
 from edgecap_train.study.study import JUDGED, ROWS, Row, StudyRecipe
 
 DRAWS = 4_000
 Scores = NDArray[np.float64]
 TITLES = {"judged": "held-out scenes", "recordings": "real recordings"}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True)
