@@ -13,6 +13,8 @@ from edgecap.errors import AudioError, OutputError, reason_of
 
 SPOOL_LIMIT = 4 << 30
 """Most bytes taken from standard input: the largest size of a WAV file."""
+NOTICE_MILLISECONDS = 500
+"""Longest time until a signal is noticed while nothing comes."""
 
 
 def spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:
@@ -41,9 +43,24 @@ def spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path
 
 def _read(source: IO[bytes] | io.RawIOBase, name: str) -> bytes:
     """The next bytes; none at the end."""
+    file: IO[bytes] | io.RawIOBase = getattr(source, "raw", source)  # a buffered reader would wait for all of them
     try:
-        while (block := source.read(1 << 20)) is None:  # a pipe that does not block, and is empty at the moment
-            select.select([source], [], [])
+        while True:
+            if isinstance(file, io.FileIO):
+                _wait(file)
+            block: bytes | None = file.read(1 << 20)
+            if block is not None:  # else a pipe that does not block, and is empty at the moment
+                return block
     except OSError as error:
         raise AudioError(f"{name} cannot be read ({reason_of(error)}); pipe a sound file into it") from error
-    return block
+
+
+def _wait(file: io.FileIO) -> None:
+    """Wait until the file has something or is at its end.
+
+    In pieces: a signal that comes just before a wait begins is otherwise not noticed until it is over.
+    """
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    while not poll.poll(NOTICE_MILLISECONDS):
+        pass
