@@ -110,7 +110,7 @@ class PyAvDecoder:
                     yield from self._flush(resampler)
                     if resampler is None:
                         self.sample_rate, self.channels = frame.sample_rate, frame.layout.nb_channels
-                    # Packed: of a planar frame of 8 channels PyAV 18.1 reads a ninth plane, and the process ends.
+                    # Packed: PyAV 18.1 ended the process with planar frames of some layouts.
                     resampler = av.AudioResampler(format="flt", rate=self.sample_rate)
                 decoded += frame.samples / frame.sample_rate
                 inside = inside or (damage is not None and not ended)
