@@ -271,15 +271,27 @@ def test_a_failure_of_the_source_closes_the_open_event_first(listener: Listen) -
 
 
 def test_a_dead_input_is_told_once_and_its_return_too(listener: Listen) -> None:
-    source, messages = FedSource(), Messages()
-    listening = listener(source, messages, describe=says())
+    source, messages, clock = FedSource(live=True), Messages(), Clock()
+    listening = listener(source, messages, clock=clock, describe=says())
     for second in range(25):
+        clock.sleep(1.0)
         source.feed(np.zeros(RATE, np.float32) if second < 20 else noise(1, level=1e-4))
         listening.step()
         assert (listening.status.fault != "") == (9 <= second < 20)
     listening.finish()
     assert [kind for kind, _ in messages] == ["warning", "note"]
     assert "one constant value for 10 s" in messages[0][1]
+
+
+def test_silence_in_a_recording_is_no_fault(listener: Listen) -> None:
+    source, messages = FedSource(), Messages()
+    listening = listener(source, messages, describe=says())
+    for _ in range(20):
+        source.feed(np.zeros(RATE, np.float32))
+        listening.step()
+        assert listening.status.fault == ""
+    listening.finish()
+    assert messages == []
 
 
 def test_sound_that_does_not_continue_what_was_heard_begins_a_new_window(listener: Listen) -> None:

@@ -87,8 +87,8 @@ class Liveness:
         return False
 
     def constant(self, flat: float) -> None:
-        """The newest `flat` seconds are one constant value."""
-        if flat >= self._constant_after and not self._constant:
+        """The newest `flat` seconds are one constant value. In a recording that is silence and no fault."""
+        if flat >= self._constant_after and not self._constant and self._source.live:
             self._constant = True
             self._notify(
                 "warning",
