@@ -16,6 +16,7 @@ from paho.mqtt import client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgecap.live.sinks.broker import Broker
+from support.ports import free_port
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
 
@@ -25,13 +26,6 @@ def eventually(check: Callable[[], object], seconds: float = 20.0) -> None:
     while not check():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def until(broker: Broker, check: Callable[[], object]) -> None:

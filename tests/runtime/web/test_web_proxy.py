@@ -21,6 +21,7 @@ from edgecap.web.access import AccessPolicy
 from edgecap.web.page import LivePage
 from edgecap.web.server import FOLDER
 from support.live_parts import ignore
+from support.ports import free_port
 from support.web_parts import change, status, until
 
 TOKEN = "correct-horse-battery"
@@ -69,12 +70,6 @@ PROXIES = {
     "caddy": (CADDY, ("run", "--adapter", "caddyfile", "--config", "{settings}")),
 }
 """Each with its configuration and its arguments."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Proxied:

@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from edgecap_train.data.batches import Batch, BesideStream, ReadAhead, ShardStre
 from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.run_folder import RunFolder
 from edgecap_train.training.trainer import Trainer
+from support.ports import free_port
 from support.training_run import CLIPS, VOCABULARY, recipe, small_task, small_trainer, write_shards
 
 SCRIPT = Path(__file__).parents[2] / "support" / "training_run.py"
@@ -103,10 +103,7 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(shards: Path, t
     one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
     flags = ("optimizer.batch=8", "optimizer.steps=8", "evaluate_every=8")
     small_trainer(recipe(tmp_path, *flags), shards, one, dropout=0.0).run()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     pair = [
         child(shards, two, "plain", *flags, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in (0, 1)

@@ -19,7 +19,8 @@ from support.live_parts import Messages, notifier
 
 pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed (the extra mqtt)")
 from edgecap.live.sinks.mqtt import Mqtt
-from support.mqtt_parts import MOSQUITTO, RealBroker, free_port
+from support.mqtt_parts import MOSQUITTO, RealBroker
+from support.ports import refusing_port
 
 pytestmark = [
     pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed"),
@@ -153,7 +154,8 @@ def test_a_port_of_another_kind_has_its_reason(broker: RealBroker, authority: Au
     broker.stop()
     broker.start()
     assert "does not speak TLS at this port" in reason(broker.port, tls=True)
-    assert "does not listen at this port (Connection refused); check mqtt.port" in reason(free_port())
+    with refusing_port() as port:
+        assert "does not listen at this port (Connection refused); check mqtt.port" in reason(port)
     assert "is not known (" in (name := reason(broker.port, host="broker.invalid"))
     assert "check" in name
 
