@@ -38,6 +38,8 @@ DOCUMENTS = (
     "docs/export.md",
     "docs/training.md",
     "docs/benchmarks.md",
+    "docs/limits.md",
+    "docs/threat-model.md",
     "train/RESULTS.md",
 )
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
