@@ -29,6 +29,32 @@ class Beam:
 
 
 @dataclass(frozen=True)
+class SoundMatch:
+    """A sound that the user taught, heard in a window."""
+
+    name: str
+    """As the user wrote it: "our doorbell"."""
+    identifier: str
+    """Lower-case letters, digits and hyphens, unique among the taught sounds: "our-doorbell"."""
+    confidence: float
+    """Between 0 and 1."""
+    start: float
+    """Seconds from the window's beginning."""
+    end: float
+    """Seconds from the window's beginning."""
+
+    def document(self) -> dict[str, object]:
+        """The match for JSON."""
+        return {
+            "name": self.name,
+            "identifier": self.identifier,
+            "confidence": round(self.confidence, 3),
+            "start": round(self.start, 2),
+            "end": round(self.end, 2),
+        }
+
+
+@dataclass(frozen=True)
 class Caption:
     """The description of a sound from `start` to `end`."""
 
@@ -46,6 +72,8 @@ class Caption:
     """Whether the level is below the model's silence threshold."""
     beams: tuple[Beam, ...]
     """The hypotheses, best first, at most as many as the beam size; empty for a silent window."""
+    sounds: tuple[SoundMatch, ...] = ()
+    """The taught sounds in it, surest first; empty where none was heard, or none is known."""
 
     def document(self, **more: object) -> dict[str, object]:
         """The caption as a JSON document; `more` comes first."""

@@ -22,10 +22,12 @@ from edgecap.audio.windows import Window, WindowPlan
 from edgecap.bundle.bundle import Bundle, load_bundle
 from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import find_model
-from edgecap.caption import Beam, Caption, sentence
+from edgecap.caption import Beam, Caption, SoundMatch, sentence
 from edgecap.errors import AudioError, BundleError
 from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import Encoded, InferenceSession, open_session
+from edgecap.sounds.bank import frame_embeddings
+from edgecap.sounds.matcher import SoundMatcher
 from edgecap.types import LogMel, Waveform
 from edgecap.util.limits import LARGEST_BEAM
 
@@ -37,9 +39,11 @@ SHORTEST_WINDOW_SECONDS = 0.5
 class Captioner:
     """A loaded model. It holds no state between calls, so threads may share it."""
 
-    def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
+    def __init__(self, bundle: Bundle, session: InferenceSession, matcher: SoundMatcher | None = None) -> None:
+        """`matcher` knows the sounds that the user taught."""
         self.bundle = bundle
         """The bundle that it was loaded from."""
+        self.matcher = matcher
         self._session = session
         encoder, front_end = self.manifest.encoder, self.manifest.front_end
         self._rate = front_end.sample_rate
@@ -55,6 +59,10 @@ class Captioner:
         """
         bundle = load_bundle(find_model(model))
         return cls(bundle, open_session(bundle, threads))
+
+    def with_sounds(self, matcher: SoundMatcher | None) -> Captioner:
+        """The same model, which recognises taught sounds as well."""
+        return Captioner(self.bundle, self._session, matcher)
 
     @property
     def manifest(self) -> Manifest:
@@ -167,6 +175,10 @@ class Captioner:
             for best in hypotheses[:beam]
         )
 
+    def sounds(self, encoded: Encoded) -> tuple[SoundMatch, ...]:
+        """The taught sounds in an encoded window, surest first; none without a matcher."""
+        return () if self.matcher is None else self.matcher.match(frame_embeddings(encoded))
+
     def windows(self, duration: float, *, window: float | None = None, hop: float | None = None) -> int:
         """How many captions a sound of `duration` seconds gets. Raises ValueError as `check_windows` does."""
         return self._plan(window, hop).count(round(duration * self._rate))
@@ -199,7 +211,7 @@ class Captioner:
         else:
             encoded = self._session.encode(samples, encoder.memory_length(front_end.frames(samples.size)))
         beams = self.decode(encoded, beam)
-        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams)
+        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams, self.sounds(encoded))
 
     def _beam_size(self, beam: int | None) -> int:
         if beam is None:

@@ -1,0 +1,59 @@
+"""What is known of a sound that the user taught, and its name's identifier."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecap.errors import ConfigError
+from edgecap.util.text import clean
+
+Frames = NDArray[np.float32]
+"""Frame embeddings of a stretch of sound, shape (frames, width), in the order of time."""
+LONGEST_NAME = 60
+"""Characters of a name."""
+LONGEST_IDENTIFIER = 40
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtSound:
+    """A sound that has a name. It holds embeddings, no audio."""
+
+    name: str
+    """As the user wrote it: "our doorbell"."""
+    identifier: str
+    """The name for topics, file names and the like: lower-case letters, digits and hyphens; unique in a store."""
+    model: str
+    """Identity of the encoder that made the embeddings (`edgecap.sounds.bank.model_identity`)."""
+    threshold: float
+    """Score from which on a window holds the sound."""
+    examples: tuple[Frames, ...]
+    """Frame embeddings of each example, cut to where it sounds."""
+    counter_examples: tuple[Frames, ...] = ()
+    """Frame embeddings of what is not this sound."""
+    created: str = ""
+    """When it was taught first, ISO 8601."""
+    false_alarms: float = 1.0 / 24.0
+    """Wanted false alarms an hour, from which the threshold follows."""
+    recordings: int = 0
+    """How many examples are kept as audio beside their embeddings (`SoundStore.recordings`)."""
+
+
+def identifier_of(name: str) -> str:
+    """The identifier of a name: "Our doorbell" → "our-doorbell".
+
+    A name without a Latin letter or digit gets one of its hash. Raises ConfigError for a name that cannot be used.
+    """
+    if not name.strip() or name != clean(name) or len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"the name of a sound has 1 to {LONGEST_NAME} printable characters, not {clean(name)[:LONGEST_NAME]!r}; "
+            'type: edgecap teach "our doorbell" FILE'
+        )
+    plain = unicodedata.normalize("NFKD", name.strip()).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:LONGEST_IDENTIFIER].strip("-")
+    return words or f"sound-{hashlib.sha256(name.strip().encode()).hexdigest()[:8]}"
