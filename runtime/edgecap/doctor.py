@@ -9,6 +9,7 @@ import ctypes
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -23,14 +24,17 @@ from edgecap.audio.sound_cards import forbidden, holders
 from edgecap.bundle.models import home
 from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
-from edgecap.live.config.listen_config import ListenConfig, microphones, written_folders
+from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones, written_folders
 from edgecap.live.pipeline.hop_control import SHARE_LIMIT
 from edgecap.live.session import rehearse
+from edgecap.live.sources.opening import open_sources
 from edgecap.live.thermal import HOT_CELSIUS, THROTTLED_NOW, Heat, look, vcgencmd
 
 State = Literal["ok", "note", "fault"]
 """A "fault" keeps edgecap from listening well; a "note" is worth knowing."""
 LISTEN_SECONDS = 1.5
+PROGRAM_RATE = 16_000
+"""Rate that programs are asked for, in hertz."""
 CAPTIONS = 3
 """Captions timed, after one that is not."""
 CLIPPED_SHARE = 1e-3
@@ -58,10 +62,11 @@ class CheckResult:
 
 def examine(config: ListenConfig) -> Iterator[CheckResult]:
     """All results for listening with this configuration, in the order in which to fix faults."""
+    devices = any(each is None or each.device is not None for each in microphones(config))
     for check, results, otherwise in (
-        ("portaudio", _portaudio(), "sudo apt install libportaudio2"),
-        ("devices", _devices(), "edgecap devices"),
-        ("holders", _holders(), "edgecap devices"),
+        ("portaudio", _portaudio() if devices else iter(()), "sudo apt install libportaudio2"),
+        ("devices", _devices() if devices else iter(()), "edgecap devices"),
+        ("holders", _holders() if devices else iter(()), "edgecap devices"),
         ("level", _levels(config), "edgecap devices"),
         ("model", _model(config), "edgecap models"),
         ("heat", heat(look(), vcgencmd()), "vcgencmd get_throttled"),
@@ -101,17 +106,32 @@ def _holders() -> Iterator[CheckResult]:
 
 def _levels(config: ListenConfig) -> Iterator[CheckResult]:
     for microphone in microphones(config):
-        query = None if microphone is None else microphone.device
         try:
-            device = find_device(query)
-            with Microphone(device, LISTEN_SECONDS + 1.0) as opened:
-                time.sleep(LISTEN_SECONDS)
-                block, _ = opened.ring.read()
-                rate = round(opened.sample_rate)
+            if microphone is None or microphone.device is not None:
+                yield level(*_heard(microphone))
+            else:
+                yield level(*_received(microphone))
         except EdgecapError as error:
             yield _from(error, "level", "edgecap devices")
-            continue
-        yield level(device.name, np.asarray(block), rate)
+
+
+def _heard(microphone: MicrophoneConfig | None) -> tuple[str, np.ndarray, int]:
+    """Name, sound (n, channels) and rate of a device."""
+    device = find_device(None if microphone is None else microphone.device)
+    with Microphone(device, LISTEN_SECONDS + 1.0) as opened:
+        time.sleep(LISTEN_SECONDS)
+        return device.name, np.asarray(opened.ring.read()[0]), round(opened.sample_rate)
+
+
+def _received(microphone: MicrophoneConfig) -> tuple[str, np.ndarray, int]:
+    """The same of a camera or a source of a sound server."""
+    only = ListenConfig(microphones=[microphone])
+    with ExitStack() as stack:
+        (source,) = open_sources(only, PROGRAM_RATE, LISTEN_SECONDS, lambda _kind, _message: None, stack)
+        until, parts = time.monotonic() + LISTEN_SECONDS, []
+        while time.monotonic() < until:
+            parts.append(source.read(0.1).samples)
+    return source.name, np.concatenate(parts)[:, None], PROGRAM_RATE
 
 
 def level(name: str, block: np.ndarray, rate: int) -> CheckResult:

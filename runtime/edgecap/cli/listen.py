@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -64,7 +65,8 @@ def listen(config: Config = None, print_config: PrintConfig = False, **given: An
       edgecap listen --json --wait --journal events.db --metrics 9642
       edgecap listen --web 8080
       edgecap listen --file walk.flac --speed 0 --srt walk.srt
-      ffmpeg -i rtsp://camera/1 -f s16le -ac 1 -ar 16000 - | edgecap listen --stdin
+      edgecap listen --rtsp rtsp://camera.lan/1
+      ffmpeg -i http://radio/1 -f s16le -ac 1 -ar 16000 - | edgecap listen --stdin
       edgecap listen --print-config > listen.toml
     """
     over: dict[str, dict[str, object]] = {}
@@ -78,6 +80,8 @@ def listen(config: Config = None, print_config: PrintConfig = False, **given: An
     if print_config:
         write(render_config(result, secrets=False).rstrip("\n"))
         return
+    if any(urlsplit(url).password for url in given.get("source_rtsp") or ()):
+        say("warning", "all users of this machine can read the password in --rtsp; write it in [source] of --config")
     _run(result)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -15,9 +14,9 @@ from typing import Literal, Self
 import numpy as np
 
 from edgecap.captioner import Captioner
-from edgecap.errors import AudioError, ConfigError
+from edgecap.errors import ConfigError
 from edgecap.live.clocks import Clocks
-from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones
+from edgecap.live.config.listen_config import ListenConfig, microphones
 from edgecap.live.events.event import Change
 from edgecap.live.events.rules import Routed, Rules, check_words
 from edgecap.live.listener import Listener
@@ -29,7 +28,7 @@ from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.guard import GuardedSink
 from edgecap.live.sinks.registry import open_sinks
-from edgecap.live.sources.source import AudioSource
+from edgecap.live.sources.opening import open_sources
 from edgecap.live.watchdog import STUCK_SECONDS, Watchdog
 from edgecap.types import Notify
 from edgecap.util.text import clean
@@ -61,7 +60,8 @@ class ListenSession:
             for sink in open_sinks(SinkContext(config, self.captioner, notify), sinks):
                 stack.callback(sink.close)
                 self._sinks.append(sink)
-            self._sources = list(_sources(config, self.captioner, settings.window, notify, stack))
+            rate = self.captioner.manifest.front_end.sample_rate
+            self._sources = list(open_sources(config, rate, settings.window, notify, stack))
             _check_sources(config, self.sources, notify)
             self._watchdog, self._clocks, self._notify, self._stuck = Watchdog(), Clocks(), notify, False
             stack.callback(self._watchdog.stop)
@@ -257,43 +257,3 @@ def _each(config: ListenConfig, settings: ListenerSettings, lowest: float) -> It
     for microphone in microphones(config):
         own = None if microphone is None else microphone.gate
         yield settings if own is None else replace(settings, gate=_gate(own, lowest))
-
-
-def _sources(
-    config: ListenConfig, captioner: Captioner, window: float, notify: Notify, stack: ExitStack
-) -> Iterator[AudioSource]:
-    """Open the sources; `stack` closes them. Raises DeviceError, AudioError, MissingDependencyError."""
-    source, rate = config.source, captioner.manifest.front_end.sample_rate
-    if source.file is not None:
-        from edgecap.live.sources.file_source import FileSource
-
-        yield stack.enter_context(closing(FileSource(source.file, rate, speed=source.speed, window=window)))
-        return
-    if source.stdin:
-        from edgecap.live.sources.pipe_source import PipeSource
-
-        if sys.stdin is None:
-            raise AudioError("standard input is closed; pipe raw samples into it")
-        yield PipeSource(sys.stdin.fileno(), source.rate, source.channels, rate, speed=source.speed)
-        return
-    from edgecap.live.sources.microphone_source import MicrophoneSource
-    from edgecap.live.sources.microphones import Microphones
-
-    opener, names = Microphones(window, first_look=2.0 * source.retry, longest_look=source.longest_retry), set[str]()
-    stack.callback(opener.close)
-    for number, microphone in enumerate(microphones(config), start=1):
-        wanted = microphone or MicrophoneConfig(device="")
-        opened = MicrophoneSource(
-            wanted.device or None,
-            rate,
-            opener,
-            notify,
-            wait=source.wait,
-            label=wanted.name,
-            lost_after=source.lost_after,
-            retry=source.retry,
-        )
-        if opened.name in names:
-            opened.label = f"{opened.name} {number}"
-        names.add(opened.name)
-        yield stack.enter_context(closing(opened))

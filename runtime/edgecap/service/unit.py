@@ -15,7 +15,7 @@ from typing import Literal
 
 from edgecap.audio.sound_cards import GROUP
 from edgecap.errors import ConfigError
-from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.config.listen_config import ListenConfig, camera_hosts
 from edgecap.live.sinks.registry import configured
 from edgecap.util.text import clean
 
@@ -47,8 +47,9 @@ class Unit:
 
 
 def network(config: ListenConfig) -> Network:
-    """The network access that the sinks of a configuration need. Raises ConfigError for an invalid address."""
+    """The network access that sources and sinks of a configuration need. Raises ConfigError for an invalid address."""
     hosts = {option.host(value) for option, value in configured(config) if option.host is not None} - {None}
+    hosts |= camera_hosts(config)
     if not hosts:
         return "none"
     return "local" if hosts <= LOCAL_HOSTS else "all"

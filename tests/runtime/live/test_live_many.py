@@ -206,7 +206,10 @@ def test_microphones_are_named_in_the_configuration_and_give_way_to_the_command_
     [
         ('[[microphones]]\ndevice = "a"\n[[microphones]]\ndevise = "b"\n', r"a\.toml:4: .* has no key 'devise'"),
         ('[[microphones]]\ndevice = "a"\n[[microphones]]\ndevice = 3\n', r"a\.toml:4: .* number 2, device"),
-        ('[stream]\nhop = 1\n[[microphones]]\nname = "a"\n', r"a\.toml:3: .* number 1, device is missing"),
+        (
+            '[stream]\nhop = 1\n[[microphones]]\nname = "a"\n',
+            r"a\.toml:3: .* number 1 needs one of device, rtsp, pulse, pipewire$",
+        ),
         ('[microphones]\ndevice = "a"\n', r"a\.toml:1: microphones must be written as \[\[microphones\]\]"),
         ('[source]\ndevice = "x"\n[[microphones]]\ndevice = "a"\n', r"a\.toml:3: microphones are named by"),
     ],

@@ -18,7 +18,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from edgecap.errors import ConfigError
-from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig
+from edgecap.live.config.listen_config import KINDS, ListenConfig, MicrophoneConfig
 from edgecap.live.config.options import Option
 from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
 from edgecap.types import Notify
@@ -27,8 +27,14 @@ from edgecap.util.text import decoded
 
 Values = Mapping[str, Mapping[str, object]]
 """Section → key → value."""
-SECRETS = {"output": frozenset({"webhook"}), "mqtt": frozenset({"password"}), "web": frozenset({"token"})}
-"""Section to keys that hold a password; the address of a webhook holds its key."""
+SECRETS = {
+    "source": frozenset({"rtsp"}),
+    "microphones": frozenset({"rtsp"}),
+    "output": frozenset({"webhook"}),
+    "mqtt": frozenset({"password"}),
+    "web": frozenset({"token"}),
+}
+"""Section to keys that hold a password; the addresses of a camera and of a webhook hold theirs."""
 LISTED: Mapping[str, type] = {"microphones": MicrophoneConfig, "rules": RuleConfig}
 """The parts of the configuration that are lists of tables, and the class of a table."""
 LONGEST_SECRET = 4096
@@ -59,10 +65,11 @@ def load_config(
     merged: dict[str, Any] = {
         section: list(values) if section in LISTED else dict(values) for section, values in document.items()
     }
+    if any((over or {}).get("source", {}).get(kind) is not None for kind in KINDS):
+        merged.pop("microphones", None)  # --device and the like override the microphones of the file
+        merged["source"] = {key: value for key, value in merged.get("source", {}).items() if key not in KINDS}
     for section, values in (over or {}).items():
         merged.setdefault(section, {}).update({key: value for key, value in values.items() if value is not None})
-    if (over or {}).get("source", {}).get("device") is not None:
-        merged.pop("microphones", None)  # --device overrides the microphones of the file
     merged.update(tables or {})
     try:
         config = convert(merged, ListenConfig)
@@ -75,15 +82,24 @@ def load_config(
         raise ConfigError(f"{_place(text, path, section, key)}: {error}") from error
     if config.source.file is not None and config.source.stdin:
         raise ConfigError("the sound comes from a file or from standard input, not from both; remove one")
-    if config.microphones and config.source.device is not None:
-        raise ConfigError(
-            f"{_place(text, path, 'microphones', None)}: microphones are named by [[microphones]] or by "
-            "source.device, not by both; remove one"
-        )
+    _check_microphones(config, document, text, path)
     for number, key, fault in faults(config.rules, outputs(config), outputs()):
         where = f"{_place(text, path, 'rules', key, number)}: " if "rules" in document else ""
         raise ConfigError(f"{where}[[rules]] number {number + 1}, {key}: {fault}")
     return config
+
+
+def _check_microphones(config: ListenConfig, document: dict[str, Any], text: str, path: object) -> None:
+    """Raise ConfigError for a table [[microphones]] that is no microphone, or where [source] names one too."""
+    for number, microphone in enumerate(config.microphones):
+        where = _place(text, path, "microphones", None, number)
+        if kind := next((kind for kind in KINDS if getattr(config.source, kind) is not None), None):
+            raise ConfigError(
+                f"{where}: microphones are named by [[microphones]] or by source.{kind}, not by both; remove one"
+            )
+        if microphone.fault:
+            where = f"{where}: " if "microphones" in document else ""
+            raise ConfigError(f"{where}[[microphones]] number {number + 1} {microphone.fault}")
 
 
 def outputs(config: ListenConfig | None = None) -> set[str]:
@@ -193,7 +209,8 @@ def _explained(error: SchemaError, document: dict[str, Any], over: Values, text:
         section, number, key = listed[1], int(listed[2]), listed[3]
         where = f"{_place(text, path, section, key, number)}: " if section in document else ""
         return ConfigError(
-            f"{where}[[{section}]] number {number + 1}{f', {key}' if key else ''} {error.what}{error.given}"
+            f"{where}[[{section}]] number {number + 1}{f', {key}' if key else ''} {error.what}"
+            + ("" if key in SECRETS.get(section, ()) else error.given)
         )
     section, _, key = re.sub(r"\[.*", "", error.path).partition(".")
     what = error.what + ("" if key in SECRETS.get(section, ()) else error.given)

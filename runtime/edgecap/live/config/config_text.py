@@ -41,7 +41,8 @@ def render_config(config: ListenConfig, *, secrets: bool = True) -> str:
         lines += [f"[{section.name}]", *_keys(part, hidden, key_help(type(part))), ""]
     for listed in LISTED:
         for table in getattr(config, listed):
-            lines += [f"[[{listed}]]", *_keys(table, frozenset(), {}), ""]
+            hidden = frozenset[str]() if secrets else SECRETS.get(listed, frozenset())
+            lines += [f"[[{listed}]]", *_keys(table, hidden, {}), ""]
     return "\n".join(lines if config.rules else [*lines, EXAMPLE])
 
 

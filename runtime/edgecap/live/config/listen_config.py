@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from edgecap.errors import ConfigError
 from edgecap.live.config.mqtt_config import MqttConfig
-from edgecap.live.config.options import ANY_HOST, address_host, gate_level, option
+from edgecap.live.config.options import ANY_HOST, address_host, camera_host, gate_level, option
 from edgecap.live.config.rule_config import RuleConfig
 from edgecap.util.limits import Beam, Seconds, Threads
 from edgecap.util.parsing import host_of
@@ -28,18 +29,34 @@ Level = Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)]
 """A gate: over a running noise floor, none, or at a fixed level in dBFS."""
 Filter = Annotated[tuple[str, ...], Meta(max_length=1000)]
 MOST_MICROPHONES = 64
+KINDS = ("device", "rtsp", "pulse", "pipewire")
+"""Keys of [source] and [[microphones]] that each name a microphone."""
 TOKEN = r"^[A-Za-z0-9._~-]{12,128}\Z"
 """Characters that need no escaping in URLs and cookies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """Where the sound comes from: a microphone, unless `file` or `stdin` says otherwise."""
+    """Where the sound comes from: microphones, unless `file` or `stdin` says otherwise."""
 
     device: str | list[str] | None = option(
         None,
         "--device -d NUMBER|NAME",
         "Microphone by number, name or a part of its name; repeat it to listen to several. [default: the system's]",
+    )
+    rtsp: str | list[str] | None = option(
+        None,
+        "--rtsp URL",
+        "Camera or other microphone in the network, as rtsp://USER@HOST/PATH (repeatable). Password: [source] in "
+        "--config.",
+    )
+    rtsp_password_file: str | None = None
+    """A file whose first line is the password of the user in `rtsp`."""
+    pulse: str | list[str] | None = option(
+        None, "--pulse NAME", "Source of PulseAudio, as pactl list short sources names it (repeatable)."
+    )
+    pipewire: str | list[str] | None = option(
+        None, "--pipewire NAME", "Source of PipeWire, as wpctl status --name names it (repeatable)."
     )
     wait: bool = option(False, "--wait/--no-wait", "Wait for a microphone that is missing at the start.")
     lost_after: Seconds = 3.0
@@ -58,17 +75,47 @@ class SourceConfig:
         "Play --file X times as fast; 0 is as fast as captions are made and drops nothing (--stdin too).",
     )
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an address that is none of a camera."""
+        for url in listed(self.rtsp):
+            camera_host(url, "source.rtsp")
+
 
 @dataclass(frozen=True, kw_only=True)
 class MicrophoneConfig:
-    """One of several microphones: a table [[microphones]] for each, in place of `source.device`."""
+    """One of several microphones: a table [[microphones]] for each, in place of `device` and others of [source]."""
 
-    device: str
+    device: str | None = None
     """Number, name or a part of the name."""
+    rtsp: str | None = None
+    """Or the address of a camera, as rtsp://USER@HOST/PATH."""
+    password_file: str | None = None
+    """A file whose first line is the password of that user."""
+    pulse: str | None = None
+    """Or a source of PulseAudio."""
+    pipewire: str | None = None
+    """Or a source of PipeWire."""
     name: str | None = None
-    """Its name in events, as "kitchen"; without it the device's."""
+    """Its name in events, as "kitchen"; without it that of the device, source or host."""
     gate: Level | None = None
     """Without it that of [stream]."""
+
+    @property
+    def fault(self) -> str:
+        """Why it is no microphone; empty where it is one."""
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            return f"needs one of {', '.join(KINDS)}{', and only one' if given else ''}"
+        try:
+            camera_host(self.rtsp or "rtsp://camera", "rtsp")
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    @property
+    def place(self) -> str:
+        """What identifies it where it has no name; nothing secret."""
+        return camera_host(self.rtsp, "rtsp") if self.rtsp else self.device or self.pulse or self.pipewire or ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +281,20 @@ def microphones(config: ListenConfig) -> list[MicrophoneConfig | None]:
         return [None]
     if config.microphones:
         return [*config.microphones]
-    device = config.source.device
-    if device is None or device == []:
-        return [None]
-    return [MicrophoneConfig(device=each) for each in ([device] if isinstance(device, str) else device)]
+    source = config.source
+    return [
+        *(MicrophoneConfig(device=each) for each in listed(source.device)),
+        *(MicrophoneConfig(rtsp=each, password_file=source.rtsp_password_file) for each in listed(source.rtsp)),
+        *(MicrophoneConfig(pulse=each) for each in listed(source.pulse)),
+        *(MicrophoneConfig(pipewire=each) for each in listed(source.pipewire)),
+    ] or [None]
+
+
+def listed(value: str | list[str] | None) -> list[str]:
+    """A key that may be set once, several times or not at all."""
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def camera_hosts(config: ListenConfig) -> set[str]:
+    """Hosts of the network that sound comes from."""
+    return {each.place for each in microphones(config) if each is not None and each.rtsp is not None}

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from edgecap.errors import ConfigError
-from edgecap.util.parsing import parse_address
+from edgecap.util.parsing import host_is_name, parse_address
 
 ANY_HOST = "*"
 """A host that is not known beforehand."""
@@ -73,3 +74,19 @@ def broker_address(text: str) -> Mapping[str, object]:
 def address_host(address: str) -> str | None:
     """The host of "[HOST:]PORT"; None for the path of a socket. Raises ConfigError."""
     return None if address.startswith("/") else parse_address(address)[0]
+
+
+def camera_host(url: str, key: str) -> str:
+    """The host of an address rtsp://…; `key` is named in the error, the address is not. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:  # an invalid port, or an invalid address in brackets
+        host = ""
+    if not host_is_name(host) or parts.scheme not in {"rtsp", "rtsps"}:
+        raise ConfigError(f"{key}: this is no address of a camera; write rtsp://USER@HOST:PORT/PATH")
+    if not url.isascii() or not url.isprintable() or any(sign in " '\"\\" for sign in url):
+        raise ConfigError(
+            f"{key}: the address at {host} contains characters that none may hold; percent-encode them (a space as %20)"
+        )
+    return host

@@ -185,7 +185,7 @@ def names_of(config: ListenConfig) -> list[str]:
         return ["file" if config.source.file is not None else "stdin"]
     names: list[str] = []
     for number, microphone in enumerate(microphones(config), start=1):
-        name = DEFAULT if microphone is None else microphone.name or microphone.device
+        name = DEFAULT if microphone is None else microphone.name or microphone.place
         while name in names:
             name = f"{name} {number}"
         names.append(name)
