@@ -34,7 +34,7 @@ ORDER = {
         "edgecap_train": """__init__ text models checkpoints teachers data evaluation training distill
             teacher_training study cli""",
         "edgecap_export": """__init__ recipes calibration output_paths graphs quantisation runtimes onnx litert
-            executorch bundle cli""",
+            executorch bundle web cli""",
         "edgecap_bench": """__init__ harness reports counting candidates figures comparison scaling quality boards
             live arm report commands cli""",
     }.items()

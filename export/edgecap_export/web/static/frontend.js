@@ -1,0 +1,199 @@
+// The log-mel front end: the arithmetic of edgecap.audio.frontend, for the constants of a bundle's manifest. Knows
+// nothing about models or browsers; runs under Node too.
+const LEAST_MEAN_POWER = 1e-10;
+const LEVEL_FLOOR = -120;
+
+export class FrontEnd {
+  // `constants` is the manifest's `front_end`.
+  constructor(constants) {
+    this.constants = constants;
+    this.transform = new Transform(constants.n_fft);
+    this.window = hann(constants.win_length, constants.n_fft);
+    this.bank = melBank(constants);
+  }
+
+  frames(samples) {
+    return Math.floor(samples / this.constants.hop_length) + 1;
+  }
+
+  // The value of digital silence, which pads a short clip.
+  get silence() {
+    const { compression, amin, log_offset } = this.constants;
+    return compression === "decibel" ? 10 * Math.log10(amin) : Math.log(log_offset);
+  }
+
+  // Log-mel of one clip, more than n_fft / 2 samples, as Float32Array (n_mels, columns): the clip's own frames, and
+  // behind them silence.
+  logMel(samples, columns = this.frames(samples.length)) {
+    const { n_mels: bands } = this.constants, count = this.frames(samples.length);
+    const energies = this.energies(reflected(samples, this.constants.n_fft >> 1));
+    const output = new Float32Array(bands * columns).fill(this.silence);
+    this.#compress(energies);
+    for (let frame = 0; frame < count; frame++) {
+      for (let band = 0; band < bands; band++) output[band * columns + frame] = energies[frame * bands + band];
+    }
+    return output;
+  }
+
+  // Mel energies of every complete frame of samples that are padded already: (frames, n_mels).
+  energies(padded) {
+    const { n_fft: size, hop_length: hop, n_mels: bands, power } = this.constants;
+    const count = Math.max(0, Math.floor((padded.length - size) / hop) + 1), mel = new Float64Array(count * bands);
+    for (let frame = 0; frame < count; frame++) {
+      const spectrum = this.transform.powers(padded.subarray(frame * hop, frame * hop + size), this.window);
+      if (power === 1) for (let bin = 0; bin < spectrum.length; bin++) spectrum[bin] = Math.sqrt(spectrum[bin]);
+      this.bank.forEach(({ first, weights }, band) => {
+        let sum = 0;
+        for (let i = 0; i < weights.length; i++) sum += weights[i] * spectrum[first + i];
+        mel[frame * bands + band] = sum;
+      });
+    }
+    return mel;
+  }
+
+  // Energies of one clip to logarithms, in place: at the clip's level, with the clip's own floor.
+  #compress(mel) {
+    const { compression, amin, top_db, log_offset, clip_level, power } = this.constants;
+    const decibel = compression === "decibel";
+    if (decibel) for (let i = 0; i < mel.length; i++) mel[i] = Math.max(mel[i], amin);
+    let factor = 1;
+    if (clip_level !== null) {
+      const mean = mel.reduce((sum, value) => sum + (power === 1 ? value * value : value), 0) / mel.length;
+      factor = 10 ** ((clip_level - 10 * Math.log10(Math.max(mean, LEAST_MEAN_POWER))) / (power === 1 ? 20 : 10));
+    }
+    let highest = -Infinity;
+    for (let i = 0; i < mel.length; i++) {
+      mel[i] = decibel ? 10 * Math.log10(mel[i] * factor) : Math.log(mel[i] * factor + log_offset);
+      highest = Math.max(highest, mel[i]);
+    }
+    if (decibel) for (let i = 0; i < mel.length; i++) mel[i] = Math.max(mel[i], highest - top_db);
+  }
+}
+
+// RMS level of the loudest 100 ms in dBFS, each block without its mean, as edgecap.audio.samples measures it.
+export function loudestLevel(samples, rate) {
+  const length = Math.max(1, Math.min(Math.round(0.1 * rate), samples.length));
+  let largest = 0;
+  for (let start = 0; start + length <= samples.length; start += length) {
+    largest = Math.max(largest, variance(samples.subarray(start, start + length)));
+  }
+  largest = Math.max(largest, variance(samples.subarray(-length)));
+  return largest > 0 ? Math.max(LEVEL_FLOOR, 10 * Math.log10(largest)) : LEVEL_FLOOR;
+}
+
+function variance(block) {
+  let sum = 0, squares = 0;
+  for (const sample of block) sum += sample;
+  const mean = sum / block.length;
+  for (const sample of block) squares += (sample - mean) ** 2;
+  return squares / block.length;
+}
+
+// Both ends reflected by `half` samples, the outermost one not repeated.
+function reflected(samples, half) {
+  if (samples.length <= half) throw new RangeError(`a clip needs more than ${half} samples, not ${samples.length}`);
+  const padded = new Float32Array(samples.length + 2 * half), last = samples.length - 1;
+  padded.set(samples, half);
+  for (let i = 1; i <= half; i++) {
+    padded[half - i] = samples[i];
+    padded[half + last + i] = samples[last - i];
+  }
+  return padded;
+}
+
+// The periodic Hann window, in the middle of the transform.
+function hann(length, size) {
+  const window = new Float64Array(size), left = (size - length) >> 1;
+  for (let i = 0; i < length; i++) window[left + i] = 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / length);
+  return window.map(Math.fround);
+}
+
+// Triangular HTK bands: for each the first bin that it uses, and the weights from there.
+function melBank({ sample_rate, n_fft, n_mels, f_min, f_max, mel_slopes }) {
+  const inHertz = mel_slopes === "hertz", round = inHertz ? Math.fround : Number;
+  const lowest = toMel(f_min), highest = toMel(f_max), bins = (n_fft >> 1) + 1;
+  const edges = inHertz ? publishedEdges(lowest, highest, n_mels + 2)
+    : Array.from({ length: n_mels + 2 }, (_, i) => lowest + (i * (highest - lowest)) / (n_mels + 1));
+  return Array.from({ length: n_mels }, (_, band) => {
+    const [left, top, right] = edges.slice(band, band + 3), rise = round(top - left), fall = round(right - top);
+    const weights = Array.from({ length: bins }, (_, bin) => {
+      if (!inHertz && bin === 0) return 0;  // TensorFlow leaves the constant component out of every band
+      const hertz = ((sample_rate / 2) * bin) / (bins - 1), place = inHertz ? Math.fround(hertz) : toMel(hertz);
+      return Math.fround(Math.max(0, Math.min(round(round(place - left) / rise), round(round(right - place) / fall))));
+    });
+    const first = Math.max(0, weights.findIndex((weight) => weight > 0));
+    return { first, weights: weights.slice(first, weights.findLastIndex((weight) => weight > 0) + 1) };
+  });
+}
+
+const toMel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
+
+// Edges in hertz, rounded to float32 after each operation as torchaudio rounds them.
+function publishedEdges(lowest, highest, count) {
+  const round = Math.fround, step = round(round(highest - lowest) / round(count - 1));
+  return Array.from({ length: count }, (_, i) => {
+    const mel = round(i < count >> 1 ? round(lowest) + step * i : round(highest) - step * (count - 1 - i));
+    return round(700 * round(round(10 ** round(mel / 2595)) - 1));
+  });
+}
+
+// The Fourier transform of one length: radix 2 where it is a power of two, else the sums as they are written.
+class Transform {
+  constructor(size) {
+    this.size = size;
+    this.cosines = Float64Array.from({ length: size }, (_, i) => Math.cos((2 * Math.PI * i) / size));
+    this.sines = Float64Array.from({ length: size }, (_, i) => -Math.sin((2 * Math.PI * i) / size));
+    this.real = new Float64Array(size);
+    this.imaginary = new Float64Array(size);
+    this.output = new Float64Array((size >> 1) + 1);
+    this.fast = (size & (size - 1)) === 0;
+    const bits = Math.log2(size);
+    this.order = Int32Array.from({ length: size }, (_, i) => {
+      let reverse = 0;
+      for (let bit = 0; bit < bits; bit++) reverse |= ((i >> bit) & 1) << (bits - 1 - bit);
+      return reverse;
+    });
+  }
+
+  // Squared magnitudes of the bins 0 to size / 2 of one frame under a window; the next call overwrites them.
+  powers(frame, window) {
+    const { size, real, imaginary, output } = this;
+    if (this.fast) this.#radix2(frame, window);
+    else this.#sums(frame, window);
+    for (let bin = 0; bin <= size >> 1; bin++) output[bin] = real[bin] ** 2 + imaginary[bin] ** 2;
+    return output;
+  }
+
+  #radix2(frame, window) {
+    const { size, cosines, sines, real, imaginary, order } = this;
+    for (let i = 0; i < size; i++) real[i] = frame[order[i]] * window[order[i]];
+    imaginary.fill(0);
+    for (let half = 1; half < size; half *= 2) {
+      const step = size / (2 * half);
+      for (let start = 0; start < size; start += 2 * half) {
+        for (let i = 0; i < half; i++) {
+          const a = start + i, b = a + half, c = cosines[i * step], s = sines[i * step];
+          const re = real[b] * c - imaginary[b] * s, im = real[b] * s + imaginary[b] * c;
+          real[b] = real[a] - re;
+          imaginary[b] = imaginary[a] - im;
+          real[a] += re;
+          imaginary[a] += im;
+        }
+      }
+    }
+  }
+
+  #sums(frame, window) {
+    const { size, cosines, sines, real, imaginary } = this;
+    for (let bin = 0; bin <= size >> 1; bin++) {
+      let re = 0, im = 0;
+      for (let i = 0; i < size; i++) {
+        const sample = frame[i] * window[i], turn = (bin * i) % size;
+        re += sample * cosines[turn];
+        im += sample * sines[turn];
+      }
+      real[bin] = re;
+      imaginary[bin] = im;
+    }
+  }
+}
