@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,12 @@ from selenium.webdriver import Chrome
 from edgecap.errors import MissingDependencyError
 from edgecap.live.events.event import Change, Event, Kind
 from edgecap.live.pipeline.status import StatusSnapshot
+from edgecap.live.sinks.journal import Journal
+from edgecap.live.sinks.kept_audio import KeptAudio
+from edgecap.web.page import LivePage
 from edgecap_bench.live.chromium import chromium
+from support.live_parts import ignore
+from support.signals import RATE, noise
 
 Value = TypeVar("Value")
 Answer = tuple[int, dict[str, str], bytes]
@@ -139,3 +145,23 @@ class Visitor:
         body_received = answer.read()
         connection.close()
         return answer.status, headers_received, body_received
+
+
+class Recorder:
+    """The sinks of a listener that keeps sound, and the page that plays it."""
+
+    def __init__(self, page: LivePage, folder: Path, *others: Journal) -> None:
+        self.kept = KeptAudio(str(folder), "7d", ignore, sample_rate=RATE, window=4.0)
+        self.sinks = (self.kept, *others, page)
+
+    def event(self, number: int, seconds: float = 3.0, *, ends: bool = True, **more: Any) -> Event:
+        """An event of so much sound, which begins after one second."""
+        begun = change("begin", number, "a dog barks", start=1.0, **more)
+        self.kept.on_audio(begun.event.source, noise(2.0), 2.0)
+        for sink in self.sinks:
+            sink.on_event(begun)
+        self.kept.on_audio(begun.event.source, noise(seconds), 2.0 + seconds)
+        ended = Change("end", replace(begun.event, open=False))
+        for sink in self.sinks if ends else ():
+            sink.on_event(ended)
+        return ended.event

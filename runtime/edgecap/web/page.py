@@ -4,7 +4,7 @@ GET  /about    version, model, window, size of the spectrogram
 GET  /events   Server-Sent Events: hello, change, status, sound, bye
 POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
 
-What it answers about past events is in `edgecap.web.past`.
+What it answers about past events is in `edgecap.web.events.past`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from edgecap.types import LogMel, Notify
 from edgecap.util.parsing import parse_address
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.broadcast import Broadcast, message
-from edgecap.web.history import History
-from edgecap.web.past import PastEvents
+from edgecap.web.events.history import History
+from edgecap.web.events.past import PastEvents
 from edgecap.web.picture import SourcePicture
 from edgecap.web.server import Exchange, Route, WebServer
 from edgecap.web.spectrum import Spectrum
@@ -67,7 +67,8 @@ class LivePage(Sink):
         self._pictures: dict[str, SourcePicture] = {}
         self._history = History()
         self._names: dict[int, str] = {}
-        self._past = PastEvents(self._history, config.output.journal, config.output.keep_audio)
+        kept, front_end = config.output.keep_audio, captioner.manifest.front_end
+        self._past = PastEvents(self._history, config.output.journal, kept, front_end)
         routes: dict[tuple[str, str], Route] = {
             **self._past.routes,
             ("GET", "/about"): self._about,

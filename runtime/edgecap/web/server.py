@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import select
 import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from urllib.parse import parse_qs
 
 from edgecap.types import Notify
 from edgecap.util.http_server import HttpServer
 from edgecap.web.access import AccessPolicy
+from edgecap.web.assets import INDEX, load_assets
 
-FOLDER = Path(__file__).parent / "static"
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-INDEX = "/"
 HERE = "./"
 """The page relative to itself, which holds behind a proxy that serves it below a path too."""
 SIGN_IN = "/sign-in.html"
@@ -40,6 +32,11 @@ WRONG_TOKEN_SECONDS = 1.0
 """Delay before a wrong token is refused, against guessing."""
 DISCARD_SECONDS = 5.0
 """Time to read the rest of a refused body."""
+JSON_SECONDS = 10.0
+"""Time to send a small body."""
+BLOCK = 1 << 16
+LENGTH = re.compile("[0-9]{1,12}")
+"""A Content-Length."""
 MOST_FIELDS = 20
 STREAM_BUFFER = 32_768
 """Bytes of a stream that the system buffers for a slow browser; the rest waits here, where old data is dropped."""
@@ -55,27 +52,6 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-@dataclass(frozen=True)
-class Asset:
-    """A file of the page."""
-
-    body: bytes
-    content_type: str
-    tag: str
-    """Its ETag, by which browsers check whether it has changed."""
-
-
-def load_assets(folder: Path = FOLDER) -> dict[str, Asset]:
-    """Path to file; `index.html` is at "/"."""
-    assets = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix in TYPES:
-            body = path.read_bytes()
-            tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            assets[INDEX if path.name == "index.html" else f"/{path.name}"] = Asset(body, TYPES[path.suffix], tag)
-    return assets
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -130,12 +106,45 @@ class Exchange(BaseHTTPRequestHandler):
         """Send an error that may be over soon."""
         self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error), Retry_After="5")
 
+    def receive(self, length: int, write: Callable[[bytes], object], seconds: float) -> bool:
+        """Read a body of `length` bytes; whether all of it came in so many seconds."""
+        deadline = time.monotonic() + seconds
+        while length and time.monotonic() < deadline:
+            try:
+                block = self.rfile.read1(min(BLOCK, length))
+            except TimeoutError:
+                return False
+            if not block:
+                return False
+            write(block)
+            length -= len(block)
+        return length == 0
+
+    def receive_json(self, most: int) -> dict[str, object] | None:
+        """A body of at most `most` bytes that is a JSON object; None where it was refused."""
+        given, kind = self.headers.get("Content-Length", ""), self.headers.get("Content-Type", "")
+        if not LENGTH.fullmatch(given) or "Transfer-Encoding" in self.headers or int(given) > most:
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"send at most {most} bytes, with a Content-Length")
+            return None
+        body = bytearray()
+        if not self.receive(int(given), body.extend, JSON_SECONDS):
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, "the request was not received in time; try again")
+            return None
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict) or kind.partition(";")[0].strip().lower() != "application/json":
+            self.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send a JSON object, as application/json")
+            return None
+        return document
+
     def discard(self, length: int) -> None:
         """Read `length` bytes of a refused body, for a while: a browser reads the answer only after it has sent all."""
         self.wfile.flush()
         give_up = time.monotonic() + DISCARD_SECONDS
         with suppress(OSError):
-            while length > 0 and time.monotonic() < give_up and (block := self.rfile.read1(min(1 << 16, length))):
+            while length > 0 and time.monotonic() < give_up and (block := self.rfile.read1(min(BLOCK, length))):
                 length -= len(block)
 
     def end_headers(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 import threading
 import time
@@ -22,7 +21,7 @@ from typing import IO
 from edgecap.audio.file import AudioFile
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, EdgecapError
-from edgecap.web.server import Exchange
+from edgecap.web.server import LENGTH, Exchange
 
 MOST_BYTES = 64 << 20
 MOST_WINDOWS = 60
@@ -30,9 +29,7 @@ MOST_WINDOWS = 60
 UPLOAD_SECONDS = 120.0
 TURN_SECONDS = 30.0
 """Wait for the sound before to be captioned; after it the browser is asked to try again."""
-BLOCK = 1 << 16
 LONGEST_NAME = 120
-LENGTH = re.compile("[0-9]{1,12}")
 
 
 class Uploads:
@@ -73,7 +70,7 @@ class Uploads:
         name = "".join(c for c in exchange.query.get("name", "") if c.isprintable())[:LONGEST_NAME] or "the sound"
         with ExitStack() as stack:
             held = stack.enter_context(hold())
-            if not _receive(exchange, held, length):
+            if not exchange.receive(length, held.write, UPLOAD_SECONDS):
                 exchange.refuse(HTTPStatus.REQUEST_TIMEOUT, "the sound was not received in time; try again")
                 return
             try:
@@ -119,21 +116,6 @@ def hold() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("edgecap", os.MFD_CLOEXEC), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
-
-
-def _receive(exchange: Exchange, held: IO[bytes], length: int) -> bool:
-    """Read the body; whether all of it came in time."""
-    deadline, missing = time.monotonic() + UPLOAD_SECONDS, length
-    while missing and time.monotonic() < deadline:
-        try:
-            block = exchange.rfile.read1(min(BLOCK, missing))
-        except TimeoutError:
-            return False
-        if not block:
-            return False
-        held.write(block)
-        missing -= len(block)
-    return missing == 0
 
 
 def _line(document: object) -> bytes:

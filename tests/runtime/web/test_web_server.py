@@ -30,7 +30,7 @@ from edgecap.web import uploads
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.broadcast import MOST_KEPT, MOST_PASSING, Broadcast, Watcher
 from edgecap.web.demo import Demo
-from edgecap.web.history import History
+from edgecap.web.events.history import History
 from edgecap.web.page import LivePage
 from edgecap.web.picture import HELD_SECONDS, SourcePicture
 from edgecap.web.server import MOST_REQUESTS

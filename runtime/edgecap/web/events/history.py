@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from edgecap.live.events.event import Event
-from edgecap.web.search import Query
+from edgecap.web.events.search import Query
 
 MOST_EVENTS = 1000
 """Held in memory: some 500 bytes each."""
@@ -80,6 +80,12 @@ class History:
         """As `EventStore.days`."""
         began = (entry.event.began for entry in self._held() if query.matches(entry.event))
         return sorted(Counter(datetime.fromtimestamp(time).date().isoformat() for time in began).items(), reverse=True)
+
+    def hours(self, query: Query) -> list[tuple[str, int, int]]:
+        """As `EventStore.hours`."""
+        began = (datetime.fromtimestamp(entry.event.began) for entry in self._held() if query.matches(entry.event))
+        counts = Counter((time.date().isoformat(), time.hour) for time in began)
+        return [(day, hour, counts[day, hour]) for day, hour in sorted(counts, key=lambda at: (at[0], -at[1]))[::-1]]
 
     def sources(self) -> list[str]:
         """As `EventStore.sources`."""

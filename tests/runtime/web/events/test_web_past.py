@@ -12,43 +12,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from edgecap.captioner import Captioner
 from edgecap.errors import OutputError
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
 from edgecap.live.events.event import Change, Event
 from edgecap.live.sinks.journal import Journal
-from edgecap.live.sinks.kept_audio import KeptAudio
-from edgecap.web import past as web_past
-from edgecap.web.history import History
+from edgecap.web.events import past as web_past
+from edgecap.web.events.history import History
+from edgecap.web.events.search import JournalReader, Query
 from edgecap.web.page import LivePage
-from edgecap.web.search import JournalReader, Query
 from support.live_parts import ignore
-from support.signals import RATE, noise
-from support.web_parts import Visitor, change
+from support.signals import RATE
+from support.web_parts import Recorder, Visitor, change
 
 TOKEN = "correct-horse-battery"
 Serve = Callable[..., tuple[LivePage, Visitor]]
-
-
-@pytest.fixture
-def serve(captioner: Captioner) -> Iterator[Serve]:
-    pages: list[LivePage] = []
-
-    def serve(journal: Path | None = None, sounds: Path | None = None, **web: Any) -> tuple[LivePage, Visitor]:
-        kept = OutputConfig(journal=str(journal) if journal else None, keep_audio=str(sounds) if sounds else None)
-        page = LivePage(ListenConfig(web=WebConfig(**{"address": "0", **web}), output=kept), captioner, ignore)
-        pages.append(page)
-        return page, Visitor(page._server.port)
-
-    yield serve
-    for page in pages:
-        page.close()
 
 
 @pytest.fixture(params=["memory", "journal"])
@@ -102,7 +83,9 @@ def test_past_events_are_found_by_their_words_newest_first(serve: Serve, tmp_pat
     assert past(ask, "words='%20OR%201=1%20--") == []
     assert ask("GET", "/past?before=yesterday")[0] == 400
     event = json.loads(ask("GET", "/past?words=cat")[2])["events"][0]
-    assert event | {"id": 0} == change("begin", 0, "cat", began=now - 97, source="USB").event.document(sound="")
+    assert event | {"id": 0} == change("begin", 0, "cat", began=now - 97, source="USB").event.document(
+        sound="", label=""
+    )
     for sink in sinks:
         sink.close()
 
@@ -156,7 +139,13 @@ def test_events_are_filtered_by_day_microphone_and_confidence(store: Callable[..
     assert past(ask, "source=Kitchen") == ["a cat", "a dog"]
     assert past(ask, "confidence=0.9") == ["a dog"]
     assert past(ask, "confidence=0.4&source=Porch") == ["rain"]
-    for wrong in ("day=today", "day=2026-02-30", "confidence=2", "confidence=nan", "before=nan", "day=9999-12-31"):
+    assert past(ask, "hours=23-24") == ["rain"]
+    assert past(ask, "hours=22-2") == ["a cat", "rain", "a dog"]  # across midnight
+    assert past(ask, "hours=22-2&day=2026-11-24") == ["a cat"]
+    for wrong in (
+        *("day=today", "day=2026-02-30", "confidence=2", "confidence=nan", "before=nan", "day=9999-12-31"),
+        *("hours=24-3", "hours=3", "hours=-", "hours=1-25"),
+    ):
         assert ask("GET", f"/past?{wrong}")[0] == 400
     overview = json.loads(ask("GET", "/overview")[2])
     assert overview == {"days": [["2026-11-24", 1], ["2026-11-23", 2]], "sources": ["Kitchen", "Porch"]}
@@ -164,6 +153,19 @@ def test_events_are_filtered_by_day_microphone_and_confidence(store: Callable[..
         ["2026-11-24", 1],
         ["2026-11-23", 1],
     ]
+
+
+def test_events_are_counted_by_day_and_hour(store: Callable[..., Visitor]) -> None:
+    ask = store(
+        change("end", 1, "a dog", began=at(23, 7)),
+        change("end", 2, "rain", began=at(23, 7) + 3599),
+        change("end", 3, "a dog", began=at(23, 8)),
+        change("end", 4, "a dog", began=at(24, 0)),
+    )
+    assert json.loads(ask("GET", "/hours")[2]) == {
+        "hours": [["2026-11-24", 0, 1], ["2026-11-23", 7, 2], ["2026-11-23", 8, 1]]
+    }
+    assert json.loads(ask("GET", "/hours?words=rain")[2]) == {"hours": [["2026-11-23", 7, 1]]}
 
 
 def test_a_table_holds_all_that_is_filtered_oldest_first(
@@ -178,28 +180,13 @@ def test_a_table_holds_all_that_is_filtered_oldest_first(
     assert [row["text"] for row in rows] == [f"'=dog, {n}" for n in range(1, 11)]  # no formula
     assert rows[0]["began"] == events[0].event.document()["began"]
     assert len(ask("GET", "/export?words=owl")[2].splitlines()) == 1
+    raven = csv.DictReader(io.StringIO(ask("GET", "/export?words=dog&as=raven")[2].decode()), delimiter="\t")
+    selection = next(raven)
+    assert (selection["Begin Time (s)"], selection["End Time (s)"]) == ("0.000000", "3.500000")
+    assert (selection["Low Freq (Hz)"], selection["High Freq (Hz)"]) == ("0.0", str(RATE / 2))
+    assert (selection["Selection"], selection["Annotation"], selection["Channel"]) == ("1", "=dog, 1", "1")
     labels = ask("GET", "/export?words=dog&as=labels")[2].decode().splitlines()
     assert labels == [f"0.000000\t3.500000\t=dog, {n}" for n in range(1, 11)]
-
-
-class Recorder:
-    """The sinks of a listener that keeps sound, and the page that plays it."""
-
-    def __init__(self, page: LivePage, folder: Path, *others: Journal) -> None:
-        self.kept = KeptAudio(str(folder), "7d", ignore, sample_rate=RATE, window=4.0)
-        self.sinks = (self.kept, *others, page)
-
-    def event(self, number: int, seconds: float = 3.0, *, ends: bool = True, **more: Any) -> Event:
-        """An event of so much sound, which begins after one second."""
-        begun = change("begin", number, "a dog barks", start=1.0, **more)
-        self.kept.on_audio(begun.event.source, noise(2.0), 2.0)
-        for sink in self.sinks:
-            sink.on_event(begun)
-        self.kept.on_audio(begun.event.source, noise(seconds), 2.0 + seconds)
-        ended = Change("end", replace(begun.event, open=False))
-        for sink in self.sinks if ends else ():
-            sink.on_event(ended)
-        return ended.event
 
 
 def test_the_kept_sound_of_an_event_is_played_in_ranges(serve: Serve, tmp_path: Path) -> None:

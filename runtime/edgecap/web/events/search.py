@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -16,7 +17,11 @@ from edgecap.live.events.event import Event
 
 MOST_WORDS = 8
 MOST_DAYS = 400
+MOST_HOURS = 24 * 31
+"""Hours with an event that are counted, the newest."""
 MOST_SOURCES = 64
+HOURS = re.compile("([01]?[0-9]|2[0-3])-([01]?[0-9]|2[0-4])")
+HOUR_OF_DAY = "CAST(strftime('%H', began, 'unixepoch', 'localtime') AS INTEGER)"
 SEARCH_SECONDS = 3.0
 """Time that a search of a journal may take."""
 
@@ -33,10 +38,13 @@ class Query:
     since: float = -math.inf
     before: float = math.inf
     """Events that began in this time, Unix time."""
+    hours: tuple[int, int] | None = None
+    """Events that began from one hour of a day to before another, here; it may cross midnight, as (22, 6)."""
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> Query:
-        """From words=, source=, confidence= (0 to 1), day= (as 2026-11-28, here) and before= (Unix time).
+        """From words=, source=, confidence= (0 to 1), day= (as 2026-11-28, here), hours= (as 22-6) and before= (Unix
+        time).
 
         Raises ValueError.
         """
@@ -47,6 +55,9 @@ class Query:
         )
         if not 0 <= confidence <= 1 or math.isnan(before):
             raise ValueError("confidence is from 0 to 1, before a Unix time")
+        hours = HOURS.fullmatch(fields["hours"]) if fields.get("hours") else None
+        if fields.get("hours") and hours is None:
+            raise ValueError("hours are as 22-6")
         if fields.get("day"):
             day = date.fromisoformat(fields["day"])
             midnights = [datetime.combine(day + timedelta(more), datetime.min.time()).timestamp() for more in (0, 1)]
@@ -57,6 +68,7 @@ class Query:
             least_score=math.log(confidence) if confidence else -math.inf,
             since=since,
             before=before,
+            hours=(int(hours[1]), int(hours[2])) if hours else None,
         )
 
     def matches(self, event: Event) -> bool:
@@ -66,18 +78,30 @@ class Query:
             and event.score >= self.least_score
             and self.source in {None, event.source}
             and all(word in event.text.lower() for word in self.words)
+            and (self.hours is None or _within(datetime.fromtimestamp(event.began).hour, *self.hours))
         )
 
     def condition(self) -> tuple[str, list[object]]:
         """The same in SQL, and its values."""
-        parts, values = ["began >= ?", "began < ?", "score >= ?"], [self.since, self.before, self.least_score]
+        parts = ["began >= ?", "began < ?", "score >= ?"]
+        values: list[object] = [self.since, self.before, self.least_score]
         parts += [r"text LIKE ? ESCAPE '\'"] * len(self.words)
         patterns = [
             "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%" for word in self.words
         ]
+        values += patterns
         if self.source is not None:
-            return " AND ".join([*parts, "source = ?"]), [*values, *patterns, self.source]
-        return " AND ".join(parts), [*values, *patterns]
+            parts.append("source = ?")
+            values.append(self.source)
+        if self.hours is not None:
+            first, last = self.hours
+            parts.append(f"({HOUR_OF_DAY} >= ? {'AND' if first < last else 'OR'} {HOUR_OF_DAY} < ?)")
+            values += self.hours
+        return " AND ".join(parts), values
+
+
+def _within(hour: int, first: int, last: int) -> bool:
+    return first <= hour < last if first < last else hour >= first or hour < last
 
 
 class EventStore(Protocol):
@@ -91,6 +115,9 @@ class EventStore(Protocol):
 
     def days(self, query: Query) -> list[tuple[str, int]]:
         """How many of these events began on which day, newest first."""
+
+    def hours(self, query: Query) -> list[tuple[str, int, int]]:
+        """Day, hour of the day and how many of these events began in it, for hours with any, newest day first."""
 
     def sources(self) -> list[str]:
         """Names of the microphones of all events."""
@@ -121,6 +148,15 @@ class JournalReader:
             f"SELECT date(began, 'unixepoch', 'localtime') AS day, count(*) FROM events WHERE {condition} "
             "GROUP BY day ORDER BY day DESC LIMIT ?",
             [*values, MOST_DAYS],
+        )
+
+    def hours(self, query: Query) -> list[tuple[str, int, int]]:
+        """As `EventStore.hours`."""
+        condition, values = query.condition()
+        return self._rows(
+            f"SELECT date(began, 'unixepoch', 'localtime') AS day, {HOUR_OF_DAY} AS hour, count(*) FROM events "
+            f"WHERE {condition} GROUP BY day, hour ORDER BY day DESC, hour LIMIT ?",
+            [*values, MOST_HOURS],
         )
 
     def sources(self) -> list[str]:
