@@ -98,6 +98,24 @@ def media(browser: Chrome, **features: str) -> None:
     )
 
 
+def listed(browser: Chrome) -> list[str]:
+    shown = browser.execute_script("return [...document.querySelectorAll('#list .text')].map((e) => e.textContent)")
+    assert isinstance(shown, list)
+    return shown
+
+
+def choose(browser: Chrome, name: str, option: str) -> None:
+    """Choose an option of a list by a part of its text."""
+    chosen = """
+        const list = document.getElementById(arguments[0]);
+        const option = [...list.options].find((one) => one.text.includes(arguments[1]));
+        if (!option) return false;
+        list.value = option.value;
+        list.dispatchEvent(new Event("change"));
+        return true;"""
+    until(lambda: browser.execute_script(chosen, name, option))
+
+
 def change(
     kind: Kind, number: int, said: str, *, start: float = 0.0, began: float | None = None, source: str = "the test"
 ) -> Change:

@@ -27,9 +27,9 @@ from edgecap.live.config.listen_config import ListenConfig, WebConfig
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.util.files import check_writable
+from edgecap.web.assets import load_assets
 from edgecap.web.broadcast import Watcher
 from edgecap.web.page import LivePage
-from edgecap.web.server import load_assets
 from edgecap_bench.live.chromium import chromium, evaluate
 from edgecap_bench.live.page_result import PageUpdates, criteria
 from edgecap_bench.reports import output

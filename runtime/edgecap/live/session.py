@@ -15,13 +15,12 @@ import numpy as np
 
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError
+from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings, live_box, settings_of_each
 from edgecap.live.clocks import Clocks
 from edgecap.live.config.listen_config import ListenConfig, microphones
 from edgecap.live.events.event import Change
 from edgecap.live.events.rules import Routed, Rules, check_words
-from edgecap.live.listener import Listener
 from edgecap.live.loop import DRAIN_SECONDS, steps
-from edgecap.live.pipeline.gate import GateSettings
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.worker import CaptionWorker
@@ -53,11 +52,12 @@ class ListenSession:
         rehearse(self.captioner, config.model.beam)
         settings = _settings(config, self.captioner)
         self._rules = Rules(config.rules)
+        live = live_box(config, self.captioner, settings.window)
         with ExitStack() as stack:
             self.worker = CaptionWorker()
             stack.callback(self.worker.close, DRAIN_SECONDS)  # last: a caption that never ends holds up no output
             self._sinks: list[GuardedSink] = []
-            for sink in open_sinks(SinkContext(config, self.captioner, notify), sinks):
+            for sink in open_sinks(SinkContext(config, self.captioner, notify, live), sinks):
                 stack.callback(sink.close)
                 self._sinks.append(sink)
             rate = self.captioner.manifest.front_end.sample_rate
@@ -67,12 +67,15 @@ class ListenSession:
             stack.callback(self._watchdog.stop)
             ids, several = count(1), len(self._sources)
             lowest = self.captioner.manifest.silence.threshold_dbfs
-            each = zip(self._sources, _each(config, settings, lowest), strict=True)
+            each = [
+                replace(own, phase=number * settings.hop / several)
+                for number, own in enumerate(settings_of_each(config, settings, lowest))
+            ]
             self._listeners = [
-                Listener(
+                AdjustableListener(
                     self.captioner,
                     source,
-                    replace(own_settings, phase=number * settings.hop / several),
+                    own,
                     notify,
                     self.worker,
                     clocks=self._clocks,
@@ -80,8 +83,10 @@ class ListenSession:
                     ids=ids,
                     number=number,
                 )
-                for number, (source, own_settings) in enumerate(each)
+                for number, (source, own) in enumerate(zip(self._sources, each, strict=True))
             ]
+            pairs = list(zip(self._listeners, each, strict=True))
+            self._adjusting = Adjusting(live, config, lowest, pairs, notify)
             self._resources = stack.pop_all()
 
     @property
@@ -110,6 +115,8 @@ class ListenSession:
                 changes = self._dispatch(step)
                 self._watchdog.beat(self.statuses, self.worker.busy_seconds)
                 yield from changes
+                for adjusted in self._adjusting.steps():
+                    yield from self._dispatch(adjusted)
                 self._check_clocks()
                 self._check_worker()
         except BaseException:
@@ -215,7 +222,7 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
         raise ConfigError(str(error)) from error
     for key, words in (("only", events.only), ("ignore", events.ignore)):
         check_words(f"events.{key}", words)
-    gate = _gate(stream.gate, captioner.manifest.silence.threshold_dbfs)
+    gate = gate_settings(stream.gate, captioner.manifest.silence.threshold_dbfs)
     return ListenerSettings(
         window=window,
         hop=stream.hop,
@@ -243,17 +250,3 @@ def _check_sources(config: ListenConfig, names: Sequence[str], notify: Notify) -
                 if named and config.microphones:
                     raise ConfigError(message)
                 notify("warning", f"{message}; give each a name in [[microphones]]")
-
-
-def _gate(setting: str | float, lowest: float) -> GateSettings | None:
-    """The gate for "auto", "off" or a level in dBFS; nothing below `lowest` dBFS opens it."""
-    if setting == "off":
-        return None
-    return GateSettings(lowest_dbfs=lowest, fixed_dbfs=None if isinstance(setting, str) else float(setting))
-
-
-def _each(config: ListenConfig, settings: ListenerSettings, lowest: float) -> Iterator[ListenerSettings]:
-    """The settings of each source: a microphone may have its own gate."""
-    for microphone in microphones(config):
-        own = None if microphone is None else microphone.gate
-        yield settings if own is None else replace(settings, gate=_gate(own, lowest))

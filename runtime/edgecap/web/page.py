@@ -2,6 +2,7 @@
 
 GET  /about    version, model, window, size of the spectrogram
 GET  /events   Server-Sent Events: hello, change, status, sound, bye
+POST /settings other settings (`edgecap.web.controls`)
 POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
 
 What it answers about past events is in `edgecap.web.events.past`.
@@ -14,12 +15,14 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from http import HTTPStatus
 
 from edgecap._version import __version__
 from edgecap.audio.decoders.media import media_available
 from edgecap.captioner import Captioner
 from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.config.live_settings import LiveBox
 from edgecap.live.events.event import Change, iso
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
@@ -27,6 +30,7 @@ from edgecap.types import LogMel, Notify
 from edgecap.util.parsing import parse_address
 from edgecap.web.access import AccessPolicy, web_token
 from edgecap.web.broadcast import Broadcast, message
+from edgecap.web.controls import Controls
 from edgecap.web.events.history import History
 from edgecap.web.events.past import PastEvents
 from edgecap.web.picture import SourcePicture
@@ -53,10 +57,14 @@ class LivePage(Sink):
         captioner: Captioner,
         notify: Notify,
         *,
+        live: LiveBox | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Serve at `config.web.address`. Raises ConfigError, OutputError where the port is taken."""
+        """Serve at `config.web.address`; `live` takes new settings, where they can be changed.
+
+        Raises ConfigError, OutputError where the port is taken.
+        """
         assert config.web.address is not None
         host, port = parse_address(config.web.address)
         self._captioner, self._clock, self._wall = captioner, clock, wall
@@ -75,6 +83,9 @@ class LivePage(Sink):
             ("GET", "/events"): self._events,
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
+        self._adjustable = live is not None
+        if live is not None:
+            routes["POST", "/settings"] = Controls(live)
         self._server = WebServer(
             host, port, AccessPolicy(host, web_token(config.web, host, notify), config.web.hosts), routes, notify
         )
@@ -134,7 +145,7 @@ class LivePage(Sink):
             self._names[status.number] = status.source
         picture, now = self._picture(status.source), self._clock()
         picture.look(status, self._wall())
-        shown = (status.gate_open, status.fault, status.text, status.hop, status.throttled)
+        shown = (status.gate_open, status.fault, status.text, status.hop, status.throttled, status.live)
         if shown == picture.shown and now - picture.status_at < STATUS_SECONDS:
             return b""
         picture.shown, picture.status_at = shown, now
@@ -165,7 +176,9 @@ class LivePage(Sink):
         """GET /about."""
         spectrum = Spectrum(self._captioner.manifest.front_end)
         exchange.reply_json(
-            about(self._captioner) | {"live": True, "bands": spectrum.bands, "column_seconds": spectrum.column_seconds}
+            about(self._captioner)
+            | {"live": True, "bands": spectrum.bands, "column_seconds": spectrum.column_seconds}
+            | {"adjustable": self._adjustable}
         )
 
     def _events(self, exchange: Exchange) -> None:
@@ -200,7 +213,7 @@ class LivePage(Sink):
 
 def open_page(context: SinkContext) -> Sink:
     """As configured by [web]. Raises ConfigError, OutputError."""
-    return LivePage(context.config, context.captioner, context.notify)
+    return LivePage(context.config, context.captioner, context.notify, live=context.live)
 
 
 def about(captioner: Captioner) -> dict[str, object]:
@@ -239,6 +252,7 @@ def status_document(status: StatusSnapshot) -> dict[str, object]:
         "throttled": status.throttled,
         "fault": status.fault,
         "kept": status.audio_kept,
+        "settings": asdict(status.live),
         "beams": [{"text": text, "score": round(score, 4)} for text, score in status.beams],
     }
 

@@ -24,7 +24,7 @@ class SourcePicture:
         self.sound_due = self.status_at = float("-inf")
         self.shown: tuple[object, ...] = ()
         self.since = 0.0
-        """Unix time of the last change between sound, quiet and fault."""
+        """Unix time of the last change between sound, quiet, pause and fault."""
         self._state: tuple[object, ...] | None = None
         self._most = round(HELD_SECONDS / self.spectrum.column_seconds)
         self._columns, self._levels = bytearray(), bytearray()
@@ -32,7 +32,7 @@ class SourcePicture:
 
     def look(self, status: StatusSnapshot, wall: float) -> None:
         """Take notice of a status at Unix time `wall`."""
-        state = (status.gate_open, status.fault)
+        state = (status.gate_open, status.fault, status.live.paused)
         if state != self._state:
             self._state, self.since = state, wall
 

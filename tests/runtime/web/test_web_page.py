@@ -7,10 +7,9 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig, WebConfig
 from edgecap.live.events.event import Change
 from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.kept_audio import KeptAudio
@@ -30,10 +29,11 @@ from edgecap.web.page import LivePage
 from edgecap.web.server import Exchange, own_address
 from support.live_parts import ignore
 from support.signals import RATE, noise, tone
-from support.web_parts import browsing, change, media, open_page, requests, status, text, tree, until
+from support.web_parts import change, choose, listed, media, open_page, status, text, tree, until
 
 Open = Callable[..., LivePage]
 INTERACTIVE = {"button", "searchbox", "textbox", "combobox", "link", "checkbox", "meter", "DisclosureTriangle"}
+pytestmark = pytest.mark.usefixtures("tidy")
 CONTRAST = """
 const lum = (c) => {
   const v = c.map((x) => x / 255).map((x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
@@ -59,66 +59,6 @@ for (const [what, kind, over, under] of [["event", "text", "--on-accent", "--acc
   texts.push([what, kind, ratio(hex(over), hex(under))]);
 return texts;
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """One browser for all tests here; its microphone plays a hum."""
-    folder = tmp_path_factory.mktemp("browser")
-    soundfile.write(folder / "hum.wav", tone(10, 48_000), 48_000, subtype="PCM_16")
-    with browsing(
-        folder / "profile",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={folder / 'hum.wav'}",
-    ) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def tidy(browser: Chrome) -> Iterator[None]:
-    """Each test begins with an empty page, and ends without an error in it and without a request to elsewhere."""
-    browser.get("about:blank")
-    browser.get_log("browser")
-    browser.get_log("performance")
-    yield
-    hosts = {own_address(), "127.0.0.1"}
-    foreign = [
-        url
-        for url in requests(browser)
-        if url.split(":")[0] not in {"data", "blob", "about"} and url.split("/")[2].split(":")[0] not in hosts
-    ]
-    wrong = [
-        entry["message"]
-        for entry in browser.get_log("browser")
-        if entry["level"] == "SEVERE" and "Failed to load resource" not in entry["message"]
-    ]
-    media(browser)
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert (foreign, wrong) == ([], [])
-
-
-@pytest.fixture
-def show(browser: Chrome, captioner: Captioner) -> Iterator[Open]:
-    """Serves a live page with some events and a status, and opens it."""
-    pages: list[LivePage] = []
-
-    def show(*events: object, journal: Path | None = None, sounds: Path | None = None) -> LivePage:
-        kept = OutputConfig(journal=str(journal) if journal else None, keep_audio=str(sounds) if sounds else None)
-        page = LivePage(
-            ListenConfig(web=WebConfig(address="0"), output=kept), captioner, ignore, clock=count(0.0, 0.1).__next__
-        )
-        pages.append(page)
-        page.on_status(status())
-        for event in events or (change("end", 1, "rain falls"), change("begin", 2, "a dog barks")):
-            page.on_event(event)  # type: ignore[arg-type]
-        open_page(browser, page.url)
-        until(lambda: text(browser, "#connection") == "live")
-        return page
-
-    yield show
-    for page in pages:
-        page.close()
 
 
 def play(page: LivePage, first: int, count: int, source: str = "the test", number: int = 0) -> None:
@@ -218,7 +158,7 @@ def test_a_screen_reader_finds_names_landmarks_headings_and_values(browser: Chro
     assert {level for level, _ in headings[1:]} == {2, 3}  # the days of the events are of level 3
     assert {"Now", "Events", "Caption a sound", "Status"} <= {name for _, name in headings}
     regions = [node["name"] for node in nodes if node["role"] == "region"]
-    assert len(regions) == len(set(regions)) == 5
+    assert len(regions) == len(set(regions)) == 6
     (meter,) = (node for node in nodes if node["role"] == "meter")
     assert (meter["name"], meter["valuemin"], meter["valuemax"]) == ("Loudness", -90, 0)
     assert browser.find_element("id", "level").get_attribute("aria-valuetext") == "medium, sound"
@@ -239,11 +179,11 @@ def test_a_screen_reader_finds_names_landmarks_headings_and_values(browser: Chro
 def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome, show: Open) -> None:
     show()
     reached: list[tuple[str, str, float]] = []
-    for _ in range(20):
+    for _ in range(30):
         ActionChains(browser).send_keys(Keys.TAB).perform()
         measured = browser.execute_script("""
             const e = document.activeElement, style = getComputedStyle(e);
-            const name = e.tagName === "SUMMARY" && e.parentElement.id === "technical" ? "SUMMARY technical"
+            const name = e.tagName === "SUMMARY" ? `SUMMARY ${e.parentElement.id}`
               : e.id || e.className || e.tagName;
             return [name, style.outlineStyle, parseFloat(style.outlineWidth)];""")
         if measured[0] in {"BODY", "HTML"} or measured[0] in [name for name, *_ in reached]:
@@ -251,21 +191,9 @@ def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome
         reached.append(tuple(measured))
     names = [name for name, *_ in reached]
     assert names == [
-        *(
-            "skip",
-            "SUMMARY",
-            "pause",
-            "words",
-            "day",
-            "confidence",
-            "BUTTON",
-            "scroller",
-            "export",
-            "labels",
-            "file",
-            "record",
-        ),
-        "SUMMARY technical",
+        *("skip", "SUMMARY guesses", "pause", "words", "day", "hours", "confidence", "BUTTON"),
+        *("SUMMARY by-hour", "export", "labels", "raven", "scroller", "file", "record"),
+        *("listening", "SUMMARY adjusting", "SUMMARY technical"),
     ]
     assert all(style != "none" and width >= 2 for _, style, width in reached)
 
@@ -669,24 +597,6 @@ def test_many_events_leave_upload_and_status_within_reach(browser: Chrome, show:
     scroller = browser.find_element("id", "scroller")
     scroller.send_keys(Keys.PAGE_DOWN)
     until(lambda: browser.execute_script("return document.getElementById('scroller').scrollTop") > 100)
-
-
-def listed(browser: Chrome) -> list[str]:
-    shown = browser.execute_script("return [...document.querySelectorAll('#list .text')].map((e) => e.textContent)")
-    assert isinstance(shown, list)
-    return shown
-
-
-def choose(browser: Chrome, name: str, option: str) -> None:
-    """Choose an option of a list by a part of its text."""
-    chosen = """
-        const list = document.getElementById(arguments[0]);
-        const option = [...list.options].find((one) => one.text.includes(arguments[1]));
-        if (!option) return false;
-        list.value = option.value;
-        list.dispatchEvent(new Event("change"));
-        return true;"""
-    until(lambda: browser.execute_script(chosen, name, option))
 
 
 def test_events_are_grouped_by_day_and_filtered_by_day_microphone_and_confidence(

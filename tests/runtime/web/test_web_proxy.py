@@ -18,8 +18,8 @@ import pytest
 from edgecap.captioner import Captioner
 from edgecap.live.config.listen_config import ListenConfig, WebConfig
 from edgecap.web.access import AccessPolicy
+from edgecap.web.assets import FOLDER
 from edgecap.web.page import LivePage
-from edgecap.web.server import FOLDER
 from support.live_parts import ignore
 from support.ports import free_port
 from support.web_parts import change, status, until

@@ -133,15 +133,25 @@ class EventBuilder:
         """
         self.suppressed = 0
         """Captions that began no event: filtered, too unsure, or a repetition."""
-        self._settings, self._source, self._ids, self._number = settings, source, ids or count(1), number
+        self._source, self._ids, self._number = source, ids or count(1), number
+        self._candidate: _Candidate | None = None
         self._unix = unix
-        self._only = frozenset().union(*(stems(word) for word in settings.only))
-        self._ignore = frozenset().union(*(stems(word) for word in settings.ignore))
+        self.adjust(settings)
         self._event: Event | None = None
         self._meaning: _Meaning | None = None
-        self._candidate: _Candidate | None = None
         self._past: deque[_Meaning] = deque(maxlen=64)
         self._end = 0.0
+
+    def adjust(self, settings: EventsConfig) -> None:
+        """Go on with other settings; what waits to become an event is judged by them."""
+        self._settings = settings
+        self._only = frozenset().union(*(stems(word) for word in settings.only))
+        self._ignore = frozenset().union(*(stems(word) for word in settings.ignore))
+        if (waits := self._candidate) is not None:
+            best = waits.described.beams[0]
+            if not self._wanted(best.text, best.score, waits.meaning):
+                self.suppressed += 1
+                self._candidate = None
 
     @property
     def event(self) -> Event | None:

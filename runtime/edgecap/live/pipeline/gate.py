@@ -39,9 +39,10 @@ class GateSettings:
 class Gate:
     """The state of a gate, block by block of 100 ms."""
 
-    def __init__(self, settings: GateSettings) -> None:
+    def __init__(self, settings: GateSettings, floor: float | None = None) -> None:
+        """`floor` is that of the gate before, in dBFS, where there was one."""
         self.open = False
-        self.floor = settings.lowest_dbfs
+        self.floor = settings.lowest_dbfs if floor is None else floor
         """The noise floor, dBFS."""
         self._settings = settings
         self._quiet = 0.0

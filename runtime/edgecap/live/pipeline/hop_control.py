@@ -45,6 +45,13 @@ class HopControl:
         """Seconds of sound after which the next window is due."""
         return self._due
 
+    def ask(self, hop: float, seconds: float) -> None:
+        """Another hop is configured after `seconds` of sound."""
+        self.asked, self._longest = hop, max(hop, LONGEST_HOP)
+        self.hop = min(self._longest, 2.0 * hop) if self._hot else hop
+        self._slow = self._easy = 0
+        self._due = min(self._due, seconds + self.hop)
+
     def restart(self, seconds: float) -> None:
         """Begin anew after a gap: the next window is one hop away."""
         self._due = seconds + self.hop

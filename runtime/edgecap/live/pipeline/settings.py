@@ -28,5 +28,7 @@ class ListenerSettings:
     """Seconds of one constant value after which the source is reported as faulty."""
     lost_after: float = 3.0
     """Seconds without samples after which the source is reported as faulty."""
+    paused: bool = False
+    """Whether sound is passed over."""
     audio_kept: str = ""
     """Folder in which a sink keeps the sound of events, for the views; empty where none does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgecap.audio.samples import LEVEL_FLOOR_DBFS
+from edgecap.live.config.live_settings import LiveSettings
 from edgecap.live.events.event import Change, Event
 from edgecap.live.sources.source import NOTHING
 from edgecap.types import LogMel, Waveform
@@ -62,6 +63,8 @@ class StatusSnapshot:
     """What is wrong with the source; empty where nothing is."""
     audio_kept: str = ""
     """Folder in which sound is kept; empty where none is."""
+    live: LiveSettings = LiveSettings()  # noqa: RUF009 - frozen
+    """What can be changed while listening, as it is now."""
 
     @property
     def text(self) -> str:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from edgecap.captioner import Captioner
 from edgecap.errors import reason_of
 from edgecap.live.config.listen_config import ListenConfig, microphones
+from edgecap.live.config.live_settings import LiveBox
 from edgecap.live.events.event import Change
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.types import LogMel, Notify, Waveform
@@ -62,6 +63,8 @@ class SinkContext:
     config: ListenConfig
     captioner: Captioner
     notify: Notify
+    live: LiveBox | None = None
+    """What can be changed while listening; None where nothing can."""
 
     @property
     def model(self) -> str:

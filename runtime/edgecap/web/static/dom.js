@@ -44,8 +44,14 @@ export function loudness(dbfs) {
   return dbfs >= -1 ? "too loud" : dbfs >= -20 ? "loud" : dbfs >= -40 ? "medium" : dbfs >= -60 ? "soft" : "very soft";
 }
 
+export const sure = (event) => `${Math.round(100 * event.confidence)} %`;
 export const percent = (score) => `${Math.round(100 * Math.exp(score))} %`;
 
 export function beams(list) {
   return list.map((beam) => make("li", {}, make("span", { class: "score" }, percent(beam.score)), beam.text));
+}
+
+export async function get(path, query) {
+  const answer = await fetch(`${path}?${query}`).catch(() => null);
+  return answer?.ok ? answer.json() : null;
 }

@@ -1,7 +1,8 @@
 // The list of events, by day, the newest on top. It holds those that the filters let through: the server's, and new ones
 // as they come. An event is known by its beginning and its microphone, in memory and in a journal alike.
-import { byId, dayName, dayOf, make, many, show } from "./dom.js";
+import { byId, dayName, dayOf, get, make, many, show } from "./dom.js";
 import { Filters } from "./filters.js";
+import { Hours } from "./hours.js";
 import { row } from "./row.js";
 
 const MOST = 1000;
@@ -9,6 +10,7 @@ const RECENT = 200;
 
 export class Events {
   #filters = new Filters(() => this.#ask());
+  #hours = new Hours((day, hour) => this.#filters.choose(day, hour));
   #recent = new Map();  // key → event, as the stream told; newer than what a journal says of it
   #rows = new Map();    // key → { event, item }
   #days = new Map();    // day → { section, name, count, list }
@@ -48,19 +50,22 @@ export class Events {
   }
 
   #remember(event) {
-    this.#recent.set(key(event), event);
+    const label = event.label ?? this.#recent.get(key(event))?.label;
+    this.#recent.set(key(event), label === undefined ? event : { ...event, label });
     if (this.#recent.size > RECENT) this.#recent.delete(this.#recent.keys().next().value);
     this.#put(event);
   }
 
   #put(given) {
-    const event = this.#recent.get(key(given)) ?? given, known = this.#rows.get(key(event));
+    const recent = this.#recent.get(key(given)), known = this.#rows.get(key(given));
+    const event = recent ? { ...recent, label: given.label ?? recent.label } : given;  // labels are the server's
+    if (recent) this.#recent.set(key(event), event);
     if (!this.#filters.matches(event)) {  // a better caption may have taken it out
       known?.item.remove();
       this.#rows.delete(key(event));
       return;
     }
-    if (known && SHOWN.every((name) => known.event[name] === event[name])) return;
+    if (known && SHOWN.every((name) => (known.event[name] ?? "") === (event[name] ?? ""))) return;
     const item = row(event, this.#filters.words);
     if (known) known.item.replaceWith(item);
     else this.#insert(event, item);
@@ -99,15 +104,17 @@ export class Events {
     }
     byId("scroller").hidden = byId("saving").hidden = this.#rows.size === 0;
     byId("none").hidden = this.#rows.size > 0 || this.#filters.active;
+    byId("by-hour").hidden = !byId("none").hidden;
   }
 
   // Asks the server for the newest events, and how many there are on which day.
   async #ask(anew = true) {
     const asked = ++this.#asked, filters = this.#filters;
     byId("export").href = `export?${filters.query()}`;
-    byId("labels").href = `export?${filters.query({ as: "labels" })}`;
+    for (const form of ["labels", "raven"]) byId(form).href = `export?${filters.query({ as: form })}`;
     const [past, overview] = await Promise.all([get("past", filters.query()), get("overview", filters.query({ day: "" }))]);
     if (asked !== this.#asked) return;
+    this.#hours.ask(filters.query({ day: "", hours: "" }));
     if (anew) this.#empty();
     this.#counts = new Map(overview?.days);
     filters.offer(overview?.days ?? [], overview?.sources ?? []);
@@ -133,10 +140,6 @@ export class Events {
   }
 }
 
-const SHOWN = ["text", "score", "level_dbfs", "ended", "open", "sound"];
+const SHOWN = ["text", "score", "level_dbfs", "ended", "open", "sound", "label"];
 const key = (event) => `${event.began} ${event.source}`;
 
-async function get(path, query) {
-  const answer = await fetch(`${path}?${query}`).catch(() => null);
-  return answer?.ok ? answer.json() : null;
-}

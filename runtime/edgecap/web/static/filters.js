@@ -1,8 +1,8 @@
-// Which events are listed: words, day, microphone and confidence. The server is asked with the same fields.
+// Which events are listed: words, day, time of day, microphone and confidence. The server is asked with the same fields.
 import { byId, dayName, dayOf } from "./dom.js";
 
 const TYPING = 250;
-const FIELDS = ["words", "day", "microphone", "confidence"];
+const FIELDS = ["words", "day", "hours", "microphone", "confidence"];
 
 export class Filters {
   #timer = 0;
@@ -14,6 +14,7 @@ export class Filters {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(now, TYPING);
     });
+    for (let hour = 0; hour < 24; hour++) byId("hours").append(new Option(`${hour} to ${hour + 1}`, `${hour}-${hour + 1}`));
     for (const id of FIELDS.slice(1)) byId(id).addEventListener("change", now);
   }
 
@@ -30,14 +31,24 @@ export class Filters {
   }
 
   query(more = {}) {
-    return new URLSearchParams({ words: this.words.join(" "), day: this.day, source: byId("microphone").value,
+    return new URLSearchParams({ words: this.words.join(" "), day: this.day, hours: byId("hours").value, source: byId("microphone").value,
       confidence: byId("confidence").value, ...more });
   }
 
   matches(event) {
     const { value: source } = byId("microphone"), text = event.text.toLowerCase();
     return (!this.day || dayOf(event.began) === this.day) && (!source || event.source === source)
-      && Math.exp(event.score) >= Number(byId("confidence").value) && this.words.every((word) => text.includes(word));
+      && event.confidence >= Number(byId("confidence").value) && within(byId("hours").value, event.began)
+      && this.words.every((word) => text.includes(word));
+  }
+
+  // One hour of one day; those of a day and hour that are chosen already are let go.
+  choose(day, hour) {
+    const hours = `${hour}-${hour + 1}`, again = this.day === day && byId("hours").value === hours;
+    if (!again && ![...byId("day").options].some((option) => option.value === day)) byId("day").append(new Option(day, day));
+    byId("day").value = again ? "" : day;
+    byId("hours").value = again ? "" : hours;
+    byId("hours").dispatchEvent(new Event("change"));
   }
 
   // What there is to choose from; what is chosen stays.
@@ -46,6 +57,12 @@ export class Filters {
     options("microphone", sources.filter(Boolean).map((source) => [source, source]));
     byId("microphone-choice").hidden = byId("microphone").options.length < 3;
   }
+}
+
+// Whether a time lies in "22-6", which may cross midnight.
+function within(hours, began) {
+  const [first, last] = hours.split("-").map(Number), hour = Number(began.slice(11, 13));
+  return !hours || (first < last ? first <= hour && hour < last : hour >= first || hour < last);
 }
 
 function options(id, named) {

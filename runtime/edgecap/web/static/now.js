@@ -1,5 +1,5 @@
 // What is heard at this moment: a caption, quiet, or why nothing can be heard.
-import { beams, byId, loudness, percent, show, timeOf } from "./dom.js";
+import { beams, byId, loudness, show, sure, timeOf } from "./dom.js";
 
 export class Now {
   #open = new Map();  // events that go on
@@ -44,7 +44,7 @@ export class Now {
     if (event) {
       show("caption", statuses.length > 1 ? `${event.source}: ${event.text}` : event.text);
       const when = event.open ? `since ${timeOf(event.began)}` : `${timeOf(event.began)} to ${timeOf(event.ended)}`;
-      show("since", `${when}, ${loudness(event.level_dbfs)}, confidence ${percent(event.score)}`);
+      show("since", `${when}, ${loudness(event.level_dbfs)}, confidence ${sure(event)}`);
     }
     const faults = statuses.filter((one) => one.fault);
     this.#reveal("fault", faults.map((one) => `${one.source}: ${one.fault}`).join("; "));
@@ -60,6 +60,7 @@ export class Now {
     const since = (some) => `since ${timeOf(some.map((one) => one.since).sort().at(-1))}`;
     if (!this.#connected) return ["Not connected", "What is heard now cannot be shown."];
     if (statuses.length === 0) return ["", ""];
+    if (statuses[0].settings?.paused) return ["Paused", `${since(statuses)}; nothing is described, shown or kept.`];
     const working = statuses.filter((one) => !one.fault);
     if (working.length === 0) return ["Nothing can be heard", since(statuses)];
     if (working.some((one) => one.gate)) return ["Listening …", "There is sound, but no caption of it yet."];

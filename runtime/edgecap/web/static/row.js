@@ -1,30 +1,44 @@
-// One event in the list, and its sound where it is kept.
-import { loudness, make, percent, span, timeOnly } from "./dom.js";
+// One event in the list. Where its sound is kept, a button opens its panel.
+import { loudness, make, span, sure, timeOnly } from "./dom.js";
+import { panel } from "./panel.js";
 
 export function row(event, words) {
-  const more = [span(event.end - event.start), loudness(event.level_dbfs), `confidence ${percent(event.score)}`,
-    event.source];
-  return make("li", { class: `event ${event.open ? "open" : "ended"}`, tabindex: "-1" },
+  const more = [span(event.end - event.start), loudness(event.level_dbfs), `confidence ${sure(event)}`, event.source];
+  const label = make("span", { class: "label" });
+  const item = make("li", { class: `event ${event.open ? "open" : "ended"}`, tabindex: "-1" },
     make("div", {},
       make("time", { datetime: event.began }, timeOnly(event.began)),
       make("span", { class: "text" }, ...marked(event.text, words)),
-      make("span", { class: "more" }, more.filter(Boolean).join(" · "))),
-    ...(event.sound ? [player(event)] : []));
+      make("span", { class: "more" }, more.filter(Boolean).join(" · ")), label));
+  const labelled = (text) => {
+    event.label = text;
+    label.textContent = text ? `It was: ${text}` : "";
+  };
+  labelled(event.label ?? "");
+  if (event.sound) item.append(opener(event, item, labelled));
+  return item;
 }
 
-function player(event) {
-  const button = make("button", { type: "button", class: "play",
-    "aria-label": `Play the sound of “${event.text}”, ${timeOnly(event.began)}` }, "Play");
+function opener(event, item, labelled) {
+  const about = `“${event.text}”, ${timeOnly(event.began)}`, button = make("button", { type: "button", class: "play" });
+  let open = null;
+  const say = () => {
+    button.textContent = open ? "Close" : "Play";
+    button.setAttribute("aria-expanded", Boolean(open));
+    button.setAttribute("aria-label", `${button.textContent} the sound of ${about}`);
+  };
   button.addEventListener("click", () => {
-    for (const other of document.querySelectorAll("audio")) other.pause();
-    const audio = make("audio", { controls: "", src: `sound?name=${encodeURIComponent(event.sound)}`,
-      "aria-label": `The sound of “${event.text}”` });
-    audio.addEventListener("error", () => audio.replaceWith(make("span", { role: "status", class: "more" },
-      "This sound is no longer kept, or the browser cannot play FLAC.")));
-    button.replaceWith(audio);
+    open?.remove();
+    open = open ? null : panel(event, about, labelled);
+    say();
+    if (!open) return;
+    item.append(open);
+    const audio = open.querySelector("audio");
+    for (const other of document.querySelectorAll("audio")) if (other !== audio) other.pause();
     audio.focus();
     audio.play().catch(() => {});  // a reason is told by "error"
   });
+  say();
   return button;
 }
 

@@ -21,7 +21,7 @@ function plain(status) {
   const heat = status.celsius === null ? "unknown"
     : `${status.celsius.toFixed(0)} °C${status.throttled ? ", too hot: it slows down" : ""}`;
   return [
-    ["Hears", status.fault ? `nothing: ${status.fault}` : status.gate ? "sound" : "quiet"],
+    ["Hears", status.settings?.paused ? "nothing: paused" : status.fault ? `nothing: ${status.fault}` : status.gate ? "sound" : "quiet"],
     ["Has listened for", `${span(status.heard)}, ${many(status.events, "event")}`],
     ["Describes sound", `every ${status.hop} s` + (status.hop > status.asked_hop ? `, not every ${status.asked_hop} s:`
       + " this machine is too slow or too hot" : "")],

@@ -129,7 +129,7 @@ def test_only_the_page_itself_labels_and_only_with_the_token(serve: Serve, tmp_p
     assert say(ask, event, "a fox", Origin=None, **bearer)[0] == 403
     assert say(ask, event, "a fox", Sec_Fetch_Site="cross-site", **bearer)[0] == 403
     assert say(ask, event, "a fox", Content_Type="text/plain", **bearer)[0] == 415  # as a form could send it
-    assert ask("GET", "/label", **bearer)[0] == 404
+    assert ask("GET", "/label", None, **bearer)[0] == 404
     assert not (tmp_path / "labelled").exists()
     assert say(ask, event, "a fox", **bearer)[0] == 200
 
@@ -138,7 +138,7 @@ def test_only_events_with_a_kept_sound_are_labelled_or_drawn(serve: Serve, tmp_p
     page, ask = serve(sounds=tmp_path)
     recorder, now = Recorder(page, tmp_path), time.time()
     event, going_on = recorder.event(1, began=now), recorder.event(2, began=now + 9, ends=False)
-    json_type = {"Content_Type": "application/json"}
+    json_type: dict[str, str | None] = {"Content_Type": "application/json"}
     for given in (
         named(going_on, text="x"),
         named(event, text="x") | {"source": "another"},
