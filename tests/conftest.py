@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from edgecap.captioner import Captioner
+from loopback import GUARD
 from support.signals import RATE, noise, tone
 from support.tiny_model import write_tiny_bundle
 from support.virtual_microphone import long_noise, microphone
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTEST_ADDOPTS", None)  # options of this run, such as --cov, are not for the runs that tests start
 
+GUARD.start()
 
 UNTRACED = (Path("export"), Path("runtime/inference"))
 """Folders of tests that run converters, which take up to twice as long under coverage's tracer."""
@@ -97,6 +99,13 @@ def edgecap(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return done
 
     return run
+
+
+@pytest.fixture
+def internet() -> Iterator[None]:
+    """For the few tests that fetch something, such as an npm package: the net is there while they run."""
+    with GUARD.lifted():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ DOCUMENTS = (
     "docs/export.md",
     "docs/training.md",
     "docs/benchmarks.md",
+    "docs/licences.md",
     "docs/limits.md",
     "docs/threat-model.md",
     "train/RESULTS.md",
