@@ -1,0 +1,1 @@
+"""How well smoke and carbon-monoxide alarms are recognised."""
