@@ -30,14 +30,14 @@ ORDER = {
     for package, names in {
         "edgecap": """_version errors types util audio runtimes bundle caption inference sounds captioner pull
             live.clocks live.config live.sources live.events live.pipeline live.sinks live.thermal live.watchdog web
-            live.loop live.listener live.adjusting live.session live.api live.__init__ __init__ doctor service cli
-            __main__""",
+            live.loop live.listener live.adjusting live.named_listener live.session live.api live.__init__ __init__
+            doctor service cli __main__""",
         "edgecap_train": """__init__ text models checkpoints teachers data evaluation training distill
             teacher_training study cli""",
         "edgecap_export": """__init__ recipes calibration output_paths graphs quantisation runtimes onnx litert
             executorch bundle web cli""",
         "edgecap_bench": """__init__ harness reports counting candidates figures comparison scaling quality boards
-            live arm report commands cli""",
+            alarms live arm report commands cli""",
     }.items()
 }
 """Package → its sub-packages and modules, each of which may import from itself and from those before it.

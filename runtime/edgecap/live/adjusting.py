@@ -55,9 +55,9 @@ class AdjustableListener(Listener):
         if not chunk.samples.size:
             self._liveness.no_samples()
             return
-        lost = self._time.missing(chunk.samples.size, chunk.lost)
+        lost = self.time.missing(chunk.samples.size, chunk.lost)
         self._liveness.samples()
-        self._time.add(lost + chunk.samples.size / self._rate)
+        self.time.add(lost + chunk.samples.size / self._rate)
 
     def _restart(self) -> None:
         """What comes next does not continue what was heard, of which no more is described."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from edgecap.audio.samples import LEVEL_BLOCK_SECONDS
 from edgecap.captioner import Captioner
 from edgecap.live.clocks import LARGEST_LAG, LARGEST_LEAD, Clocks, SoundClock, boot_time
-from edgecap.live.events.describe import Described, Describer, WindowJob
+from edgecap.live.events.describe import Described, Describer, HeardSound, WindowJob
 from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.loop import DRAIN_SECONDS
 from edgecap.live.pipeline.gate import Gate
@@ -68,18 +68,19 @@ class Listener:
         self._rate = front_end.sample_rate
         self._source, self._settings, self._notify = source, settings, notify
         self._clock, self._look, self._followed = clock, heat, followed
-        self._time = SoundClock(self._rate, clocks or Clocks(running=clock, boot=clock), live=source.live)
+        self.time = SoundClock(self._rate, clocks or Clocks(running=clock, boot=clock), live=source.live)
         frames = min(encoder.window_frames, front_end.frames(round(settings.window * self._rate)))
         self._mel = MelStream(front_end, frames)
         self._fewest = min(frames, encoder.frames_per_memory)
         self._meter = LevelMeter(self._rate, max(settings.window, LOUDEST_SECONDS))
         self._gate = Gate(settings.gate) if settings.gate else None
         self._hops = HopControl(settings.hop, phase=settings.phase)
-        self._events = EventBuilder(settings.events, lambda: source.name, ids, number, self._time.unix)
+        self._events = EventBuilder(settings.events, lambda: source.name, ids, number, self.time.unix)
         self._mailbox: Mailbox[WindowJob, Described] = worker.mailbox(
             describe or Describer(captioner, beam=settings.beam, novelty=settings.novelty, clock=clock)
         )
         self._loud = self._held_up = False
+        self._heard: list[HeardSound] = []
         self._liveness = Liveness(
             source, notify, clock, lost_after=settings.lost_after, constant_after=settings.constant_after
         )
@@ -95,7 +96,7 @@ class Listener:
     @property
     def heard(self) -> float:
         """Seconds of sound so far, with what was lost."""
-        return self._time.heard
+        return self.time.heard
 
     @property
     def patience(self) -> float:
@@ -162,11 +163,11 @@ class Listener:
         asked = self._clock()
         chunk = self._source.read(wait)
         self._liveness.stopped(self._clock() - asked - wait)
-        due = round((LARGEST_LEAD - self._time.lead) * self._rate)
+        due = round((LARGEST_LEAD - self.time.lead) * self._rate)
         if not self._source.live or chunk.samples.size <= due or not self.heard:
             return chunk
         if self._liveness.too_fast():
-            self._time.free()
+            self.time.free()
             return chunk
         return Chunk(chunk.samples[: max(0, due)])
 
@@ -176,15 +177,15 @@ class Listener:
             if self._liveness.no_samples():
                 self._interrupt()
             return None
-        lost = self._time.missing(chunk.samples.size, chunk.lost)
+        lost = self.time.missing(chunk.samples.size, chunk.lost)
         if (self._liveness.samples() or lost >= LARGEST_LAG or chunk.fresh) and self.heard:
             self._interrupt()
             self._mel.restart()
             self._hops.restart(self.heard + lost)
         if lost:
-            self._time.add(lost)
+            self.time.add(lost)
             self._update(lost=self._status.lost + lost)
-        self._time.add(chunk.samples.size / self._rate)
+        self.time.add(chunk.samples.size / self._rate)
         count = self._mel.push(chunk.samples)
         levels = self._meter.push(chunk.samples)
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):
@@ -259,6 +260,7 @@ class Listener:
             if message := self._hops.caption_took((described.waited + described.seconds) * self._source.speed):
                 self._notify("warning", f"{self._source.name}: {message}")
             changes += self._events.add(described, self._onset)
+            self._heard += described.heard
             if self._events.unsettled:
                 self._hops.at_latest(self._offered + max(ONSET, 2.0 * described.seconds * self._source.speed))
         return changes
@@ -278,7 +280,7 @@ class Listener:
 
     def _end_step(self, changes: list[Change], samples: Waveform = NOTHING, frames: LogMel | None = None) -> StreamStep:
         """Publish the status."""
-        status = self._status
+        heard, self._heard = tuple(self._heard), []
         self._update(
             source=self._source.name,
             fault=self._liveness.fault,
@@ -291,8 +293,8 @@ class Listener:
             dropped=self._mailbox.dropped + self._hops.late,
             overflows=self._source.overflows,
             suppressed=self._events.suppressed,
-            events=status.events + sum(change.kind == "begin" for change in changes),
+            events=self._status.events + sum(change.kind == "begin" for change in changes),
             event=self._events.event,
         )
         self.status = self._status
-        return StreamStep(self._status, tuple(changes), samples, frames)
+        return StreamStep(self._status, tuple(changes), samples, frames, heard)

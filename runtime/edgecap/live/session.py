@@ -18,9 +18,11 @@ from edgecap.errors import ConfigError
 from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings, live_box, settings_of_each
 from edgecap.live.clocks import Clocks
 from edgecap.live.config.listen_config import ListenConfig, microphones
+from edgecap.live.events.alerts import chosen
 from edgecap.live.events.event import Change
 from edgecap.live.events.rules import Routed, Rules, check_words
 from edgecap.live.loop import DRAIN_SECONDS, steps
+from edgecap.live.named_listener import NamedListener
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.worker import CaptionWorker
@@ -71,7 +73,7 @@ class ListenSession:
                 replace(own, phase=number * settings.hop / several)
                 for number, own in enumerate(settings_of_each(config, settings, lowest))
             ]
-            self._listeners = [
+            listeners = [
                 AdjustableListener(
                     self.captioner,
                     source,
@@ -85,8 +87,13 @@ class ListenSession:
                 )
                 for number, (source, own) in enumerate(zip(self._sources, each, strict=True))
             ]
-            pairs = list(zip(self._listeners, each, strict=True))
+            pairs = list(zip(listeners, each, strict=True))
             self._adjusting = Adjusting(live, config, lowest, pairs, notify)
+            alerts, front_end = chosen(config.events.alerts), self.captioner.manifest.front_end
+            self._listeners = [
+                NamedListener(listener, front_end, config.events, alerts, ids=ids, number=number)
+                for number, listener in enumerate(listeners)
+            ]
             self._resources = stack.pop_all()
 
     @property
@@ -220,6 +227,7 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
         captioner.check_windows(window=window, hop=stream.hop)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    chosen(events.alerts)  # refuses what there is not
     for key, words in (("only", events.only), ("ignore", events.ignore)):
         check_words(f"events.{key}", words)
     gate = gate_settings(stream.gate, captioner.manifest.silence.threshold_dbfs)

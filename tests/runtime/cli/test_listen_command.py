@@ -28,14 +28,8 @@ from edgecap.errors import AudioError, BundleError, ConfigError, OutputError
 from edgecap.inference.session import open_session
 from edgecap.live.config.config_file import load_config, read_secret
 from edgecap.live.config.config_text import key_help, render_config
-from edgecap.live.config.listen_config import (
-    EventsConfig,
-    ListenConfig,
-    ModelConfig,
-    OutputConfig,
-    SourceConfig,
-    microphones,
-)
+from edgecap.live.config.events_config import EventsConfig
+from edgecap.live.config.listen_config import ListenConfig, ModelConfig, OutputConfig, SourceConfig, microphones
 from edgecap.live.events.event import Change
 from edgecap.live.session import ListenSession
 from edgecap.live.sinks.base import Sink

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import EventsConfig
+from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.events.event import Change
 from edgecap.live.listener import Listener
 from edgecap.live.pipeline.gate import GateSettings

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from edgecap.live.config.listen_config import EventsConfig
+from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.events.similarity import overlap, stems
 from support.live_parts import described

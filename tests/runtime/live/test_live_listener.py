@@ -14,7 +14,7 @@ import soundfile
 
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError
-from edgecap.live.config.listen_config import EventsConfig
+from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.events.describe import Described, Describer, WindowJob
 from edgecap.live.events.event import Change
 from edgecap.live.listener import Listener

@@ -113,7 +113,7 @@ def test_a_table_that_was_saved_by_another_program_or_torn_gets_complete_rows(
     sink.on_event(change(number=3, text="three"))
     sink.close()
     lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    assert next(csv.reader([lines[-1]]))[4:] == ["three", "-0.4567", "-12.3", "2", "USB"]
+    assert next(csv.reader([lines[-1]]))[4:] == ["three", "-0.4567", "-12.3", "2", "USB", ""]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.srt", "a.vtt", "a.db"])

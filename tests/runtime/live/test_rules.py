@@ -17,14 +17,8 @@ import edgecap as package
 from edgecap.errors import ConfigError
 from edgecap.live.config.config_file import load_config, outputs
 from edgecap.live.config.config_text import render_config
-from edgecap.live.config.listen_config import (
-    EventsConfig,
-    ListenConfig,
-    MicrophoneConfig,
-    ModelConfig,
-    OutputConfig,
-    SourceConfig,
-)
+from edgecap.live.config.events_config import EventsConfig
+from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, ModelConfig, OutputConfig, SourceConfig
 from edgecap.live.config.rule_config import RuleConfig
 from edgecap.live.events.event import Change, Event, Kind
 from edgecap.live.events.rules import Rules, matches

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from edgecap.live.config.listen_config import EventsConfig, ListenConfig, ModelConfig, OutputConfig, SourceConfig
+from edgecap.live.config.events_config import EventsConfig
+from edgecap.live.config.listen_config import ListenConfig, ModelConfig, OutputConfig, SourceConfig
 from edgecap.live.events.event import Change
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.session import ListenSession

@@ -14,20 +14,19 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from edgecap.errors import ConfigError
+from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.config.mqtt_config import MqttConfig
 from edgecap.live.config.options import ANY_HOST, address_host, camera_host, gate_level, option
 from edgecap.live.config.rule_config import RuleConfig
 from edgecap.util.limits import Beam, Seconds, Threads
 from edgecap.util.parsing import host_of
 
-Share = Annotated[float, Meta(ge=0, le=1)]
 Duration = Annotated[
     str, Meta(pattern=r"^[0-9]{1,6}[mhdw]$", description="a number and m, h, d or w, such as 90m, 12h, 30d or 4w")
 ]
 """Minutes, hours, days or weeks."""
 Level = Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)]
 """A gate: over a running noise floor, none, or at a fixed level in dBFS."""
-Filter = Annotated[tuple[str, ...], Meta(max_length=1000)]
 MOST_MICROPHONES = 64
 KINDS = ("device", "rtsp", "pulse", "pipewire")
 """Keys of [source] and [[microphones]] that each name a microphone."""
@@ -152,31 +151,6 @@ class StreamConfig:
     duration: Seconds | None = option(None, "--duration SECONDS", "Stop after this much sound. [default: never]")
     constant_after: Seconds = 10.0
     """A source whose samples all have one value for this long is reported as faulty."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventsConfig:
-    """When an event begins and ends, and which are reported."""
-
-    close_after: Seconds = option(8.0, "--close-after SECONDS", "An event ends after this long without its sound.")
-    settle: Annotated[float, Meta(ge=0)] = option(
-        6.0,
-        "--settle SECONDS",
-        "An event begins when two captions in a row say the same, its sound is over, or this long has passed.",
-    )
-    longest: Seconds = option(600.0, "--longest SECONDS", "No event lasts longer; its sound then begins a new one.")
-    cooldown: Annotated[float, Meta(ge=0, le=31_536_000)] = option(
-        8.0, "--cooldown SECONDS", "The same event is not reported again so soon after its end."
-    )
-    min_score: Annotated[float, Meta(ge=-1000, le=0)] = option(
-        -1.5, "--min-score SCORE", "Captions with a lower mean log-probability begin no event."
-    )
-    same_words: Share = 0.5
-    """Overlap of content words from which on two captions say the same."""
-    same_sound: Share = 0.85
-    """Cosine of the embeddings from which on two windows sound the same."""
-    only: Filter = option((), "--only WORD", "Report only events with this word (repeatable).")
-    ignore: Filter = option((), "--ignore WORD", "Report no event with this word (repeatable).")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgecap.errors import ConfigError
-from edgecap.live.config.listen_config import Filter, Level, ListenConfig
+from edgecap.live.config.events_config import Filter
+from edgecap.live.config.listen_config import Level, ListenConfig
 from edgecap.util.schema import SchemaError, convert
 
 SHORTEST_HOP, LONGEST_HOP = 0.5, 600.0

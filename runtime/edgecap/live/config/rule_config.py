@@ -27,6 +27,8 @@ class RuleConfig:
     """Any of these content words is in the caption, as `events.only` matches."""
     without: tuple[str, ...] = ()
     """None of these is."""
+    sounds: tuple[str, ...] = ()
+    """It is an event of one of these named sounds, by name or identifier."""
     sources: tuple[str, ...] = ()
     """It was heard by one of these microphones."""
     min_level: Annotated[float, Meta(ge=-120, le=0)] | None = None

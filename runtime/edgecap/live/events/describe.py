@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.caption import Beam
+from edgecap.caption import Beam, SoundMatch
 from edgecap.captioner import Captioner
 from edgecap.types import LogMel
 
@@ -42,6 +42,22 @@ class WindowJob:
 
 
 @dataclass(frozen=True)
+class HeardSound:
+    """A sound that has a name, in a stream: taught, or one of the built-in alerts."""
+
+    name: str
+    """As people know it: "our doorbell"."""
+    identifier: str
+    """Lower-case letters, digits and hyphens: "our-doorbell"."""
+    confidence: float
+    """Between 0 and 1."""
+    start: float
+    """Seconds of sound before it."""
+    end: float
+    """Seconds of sound up to its end."""
+
+
+@dataclass(frozen=True)
 class Described:
     """What a window says."""
 
@@ -56,6 +72,17 @@ class Described:
     """Time it took."""
     waited: float = 0.0
     """Seconds before that in which the model was busy with other windows."""
+    sounds: tuple[SoundMatch, ...] = ()
+    """The taught sounds in it."""
+
+    @property
+    def heard(self) -> list[HeardSound]:
+        """The taught sounds, at their places in the stream."""
+        start = self.job.start
+        return [
+            HeardSound(match.name, match.identifier, match.confidence, start + match.start, start + match.end)
+            for match in self.sounds
+        ]
 
 
 class Describer:
@@ -79,14 +106,14 @@ class Describer:
         began = self._clock()
         waited = max(0.0, began - job.asked)
         encoded = self._captioner.encode(job.frames)
-        embedding = unit(encoded.clip_embedding)
+        embedding, sounds = unit(encoded.clip_embedding), self._captioner.sounds(encoded)
         last = self._last
         if last is not None and self._reuses < REFRESH and float(embedding @ last.embedding) >= self._novelty:
             self._reuses += 1
-            return Described(job, last.beams, embedding, True, self._clock() - began, waited)
+            return Described(job, last.beams, embedding, True, self._clock() - began, waited, sounds)
         beams = self._captioner.decode(encoded, self._beam)
         self._reuses = 0
-        self._last = Described(job, beams, embedding, False, self._clock() - began, waited)
+        self._last = Described(job, beams, embedding, False, self._clock() - began, waited, sounds)
         return self._last
 
 

@@ -24,8 +24,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.live.config.listen_config import EventsConfig
-from edgecap.live.events.describe import Described
+from edgecap.live.config.events_config import EventsConfig
+from edgecap.live.events.describe import Described, HeardSound
 from edgecap.live.events.similarity import overlap, stems
 
 
@@ -57,6 +57,10 @@ class Event:
     """Name of the microphone, file or pipe."""
     rules: tuple[str, ...] = ()
     """Names of the rules of the configuration that it matches."""
+    named: str = ""
+    """Identifier of the named sound that it is an event of; empty for an event of captions."""
+    sounds: tuple[HeardSound, ...] = ()
+    """The named sounds in it, surest first."""
 
     @property
     def confidence(self) -> float:
@@ -72,6 +76,10 @@ class Event:
             **more,
             **fields,
             "rules": list(self.rules),
+            "sounds": [
+                {"name": sound.name, "identifier": sound.identifier, "confidence": round(sound.confidence, 3)}
+                for sound in self.sounds
+            ],
             "score": round(self.score, 4),
             "confidence": round(self.confidence, 3),
             "level_dbfs": round(self.level_dbfs, 1),

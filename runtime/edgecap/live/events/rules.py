@@ -87,6 +87,7 @@ def matches(rule: RuleConfig, event: Event, began: datetime) -> bool:
     words = stems(event.text)
     return (
         (not rule.words or bool(words & _stems(rule.words)))
+        and (not rule.sounds or _is_of(event, rule.sounds))
         and not words & _stems(rule.without)
         and (not rule.sources or event.source.casefold() in {name.casefold() for name in rule.sources})
         and (rule.min_level is None or event.level_dbfs >= rule.min_level)
@@ -100,6 +101,12 @@ def check_words(key: str, words: Sequence[str]) -> None:
     for word in words:
         if not stems(word):
             raise ConfigError(f"{key}: {word!r} is not a content word of captions; use a noun, as dog")
+
+
+def _is_of(event: Event, sounds: Sequence[str]) -> bool:
+    """Whether it is an event of one of these named sounds."""
+    wanted = {sound.casefold() for sound in sounds}
+    return bool(event.named) and not wanted.isdisjoint({event.named, event.text.casefold()})
 
 
 def _stems(words: Sequence[str]) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgecap.live.config.listen_config import EventsConfig
+from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.events.describe import NOVELTY_COSINE
 from edgecap.live.pipeline.gate import GateSettings
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from edgecap.audio.samples import LEVEL_FLOOR_DBFS
 from edgecap.live.config.live_settings import LiveSettings
+from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Change, Event
 from edgecap.live.sources.source import NOTHING
 from edgecap.types import LogMel, Waveform
@@ -93,3 +94,5 @@ class StreamStep:
     """New sound, shape (n,) at the model's rate, which ends at `status.heard`."""
     frames: LogMel | None = None
     """Log-mel frames that became complete, shape (n, n_mels), each once; None where there are none."""
+    heard: tuple[HeardSound, ...] = ()
+    """The taught sounds in the windows that were captioned; overlapping windows have the same sound."""

@@ -13,6 +13,7 @@ from edgecap.captioner import Captioner
 from edgecap.errors import reason_of
 from edgecap.live.config.listen_config import ListenConfig, microphones
 from edgecap.live.config.live_settings import LiveBox
+from edgecap.live.events.alerts import NAMES, chosen
 from edgecap.live.events.event import Change
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.types import LogMel, Notify, Waveform
@@ -75,6 +76,13 @@ class SinkContext:
     def several(self) -> bool:
         """Whether there are several microphones, so that events need their names."""
         return len(microphones(self.config)) > 1
+
+    @property
+    def sounds(self) -> dict[str, str]:
+        """The named sounds that may be heard, identifier to name: the chosen alerts and what was taught."""
+        matcher = self.captioner.matcher
+        taught = {} if matcher is None else {sound.identifier: sound.name for sound in matcher.sounds}
+        return {identifier: NAMES[identifier] for identifier in chosen(self.config.events.alerts)} | taught
 
     @property
     def audio_kept(self) -> bool:

@@ -2,15 +2,16 @@
 
 Each microphone is a device, so that it can be in a room, and is removed as a whole. Its components: an event entity,
 which fires for each event even if the caption is the same; the caption of the event that is going on; whether there is
-sound; the level; and whether something is wrong with it.
+sound; the level; and whether something is wrong with it. Each named sound has an entity for whether it is heard and one
+for its events, announced alone, so that they go when the sound is removed.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from zlib import crc32
 
 from edgecap._version import __version__
@@ -22,6 +23,9 @@ DISCOVERY = "homeassistant"
 LONGEST_SLUG = 40
 SOUND = "sound"
 """Type of an event that matches no rule."""
+HEARD = "heard"
+"""Type of an event of a named sound's own entity."""
+ORIGIN = {"name": "edgecap", "sw_version": __version__}
 Document = dict[str, object]
 
 
@@ -40,6 +44,8 @@ class Node:
     model: str
     event_types: tuple[str, ...] = ()
     """Names of rules."""
+    sounds: Mapping[str, str] = field(default_factory=dict)
+    """Named sounds: identifier to name."""
 
     @property
     def base(self) -> str:
@@ -66,9 +72,48 @@ class Place:
         """Where its device is announced."""
         return f"{self.node.discovery}/device/edgecap-{self.node.name}/{slug(self.name)}/config"
 
+    @property
+    def own(self) -> str:
+        """What identifies its device."""
+        return f"edgecap-{self.node.name}-{slug(self.name)}"
+
+    def sound_topic(self, identifier: str) -> str:
+        """Where it is said whether a named sound is heard, with "/heard" below for when it begins."""
+        return f"{self.base}/sounds/{identifier}"
+
+    def sounds(self) -> Iterator[tuple[str, Document]]:
+        """Topics and announcements of the named sounds."""
+        for identifier, name in self.node.sounds.items():
+            common: Document = {
+                "name": name[:1].upper() + name[1:],
+                "device": {"identifiers": [self.own]},
+                "origin": ORIGIN,
+                "availability_topic": f"{self.node.base}/availability",
+                "qos": 1,
+            }
+            topic = self.sound_topic(identifier)
+            more: dict[str, Document] = {
+                "binary_sensor": {
+                    "unique_id": f"{self.own}-heard-{identifier}",
+                    "state_topic": topic,
+                    "value_template": "{{ value_json.state }}",
+                    "json_attributes_topic": topic,
+                    "device_class": "sound",
+                },
+                "event": {
+                    "unique_id": f"{self.own}-sound-{identifier}",
+                    "state_topic": f"{topic}/heard",
+                    "event_types": [HEARD],
+                    "icon": "mdi:ear-hearing",
+                },
+            }
+            for platform, document in more.items():
+                place = f"{self.node.discovery}/{platform}/edgecap-{self.node.name}/{slug(self.name)}-{identifier}"
+                yield f"{place}/config", {**common, **document}
+
     def device(self) -> Document:
         """The announcement."""
-        own = f"edgecap-{self.node.name}-{slug(self.name)}"
+        own = self.own
 
         def component(platform: str, key: str, name: str, **more: object) -> Document:
             return {"platform": platform, "unique_id": f"{own}-{key}", "name": name, **more}
@@ -82,7 +127,7 @@ class Place:
                 "model": self.node.model,
                 "sw_version": __version__,
             },
-            "origin": {"name": "edgecap", "sw_version": __version__},
+            "origin": ORIGIN,
             "availability_topic": f"{self.node.base}/availability",
             "qos": 1,
             "components": {
@@ -154,6 +199,8 @@ def is_own(topic: str, payload: bytes) -> bool:
         return False
     if not isinstance(document, dict):
         return False
+    if topic.split("/")[-2:-1] == ["sounds"]:
+        return document.keys() >= {"state", "confidence"}
     captioned = topic.endswith("/caption") and (document.keys() == {"state"} or "confidence" in document)
     return captioned or "level_dbfs" in document
 
@@ -163,8 +210,10 @@ def leftovers(node: Node, names: Sequence[str], old_node: str) -> Iterator[str]:
     for kind in ("caption", "state"):
         yield f"{node.base}/+/{kind}"
         yield f"{node.topic}/{old_node}/{kind}"
+    yield f"{node.base}/+/sounds/+"
     discovery = node.discovery or DISCOVERY  # where nothing is announced any more, what was is removed
     yield f"{discovery}/device/edgecap-{node.name}/+/config"
+    yield from (f"{discovery}/{kind}/edgecap-{node.name}/+/config" for kind in ("event", "binary_sensor"))
     parts = {re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-").lower() for name in names} - {""}
     for own in [f"edgecap-{old_node}", *(f"edgecap-{old_node}-{part}" for part in sorted(parts))]:
         yield from (f"{discovery}/{kind}/{own}/+/config" for kind in ("sensor", "binary_sensor"))

@@ -111,7 +111,7 @@ def webhook(
 def _text(value: object) -> str:
     """A value for the environment; several are separated by commas."""
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        return ",".join(str(item["name"] if isinstance(item, dict) else item) for item in value)
     return str(int(value) if isinstance(value, bool) else value)
 
 

@@ -21,6 +21,7 @@ from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
+from edgecap.util.files import to_json
 from edgecap.util.parsing import parse_duration
 from edgecap.util.sqlite import Damaged, check, explained, is_damage, is_held
 
@@ -44,11 +45,26 @@ CREATE TABLE events (
     id INTEGER PRIMARY KEY,
     began REAL NOT NULL, ended REAL NOT NULL, start REAL NOT NULL, stop REAL NOT NULL,
     text TEXT NOT NULL, score REAL NOT NULL, level_dbfs REAL NOT NULL, updates INTEGER NOT NULL,
-    open INTEGER NOT NULL, source TEXT NOT NULL, model TEXT NOT NULL
+    open INTEGER NOT NULL, source TEXT NOT NULL, model TEXT NOT NULL,
+    named TEXT NOT NULL DEFAULT '', sounds TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX events_by_time ON events (began);
 """
-COLUMNS = ("began", "ended", "start", "stop", "text", "score", "level_dbfs", "updates", "open", "source", "model")
+ADDED = {"named": "", "sounds": "[]"}  # what older journals lack, with its default
+COLUMNS = (
+    "began",
+    "ended",
+    "start",
+    "stop",
+    "text",
+    "score",
+    "level_dbfs",
+    "updates",
+    "open",
+    "source",
+    "model",
+    *ADDED,
+)
 INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 UPDATE = f"UPDATE events SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 
@@ -236,6 +252,8 @@ class Journal(Sink):
             raise OutputError(f"{self._path} is not a journal of this version of edgecap; choose another file")
         elif self._file.stat().st_size <= MOST_CHECKED and (problem := check(database)):
             raise Damaged(problem)
+        for name in ADDED.keys() - {row[1] for row in database.execute("PRAGMA table_info(events)")}:
+            database.execute(f"ALTER TABLE events ADD COLUMN {name} TEXT NOT NULL DEFAULT '{ADDED[name]}'")
         database.execute("PRAGMA synchronous = FULL")
         database.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
@@ -243,7 +261,8 @@ class Journal(Sink):
 
     def _store(self, event: Event) -> None:
         times, words = (event.began, event.ended, event.start, event.end), (event.text, event.score, event.level_dbfs)
-        values = (*times, *words, event.updates, int(event.open), event.source, self._model)
+        sounds = (event.named, to_json([sound.name for sound in event.sounds]))
+        values = (*times, *words, event.updates, int(event.open), event.source, self._model, *sounds)
         row = self._rows.get(event.id)
         if row is None:
             row = int(self._database.execute(INSERT, values).lastrowid or 0)

@@ -73,7 +73,8 @@ class KeptAudio(Sink):
         self._rate, self._hold = sample_rate, window + LEAD_IN
         self._wall, self._clock = wall, clock
         self._held: dict[str, deque[tuple[Waveform, float]]] = {}
-        self._files: dict[str, _File] = {}
+        self._files: dict[tuple[str, int], _File] = {}
+        """Source and number of an open event to its file."""
         self._cleaned, self._since = clock(), self._wall()
         self._attempt = Attempts(
             notify,
@@ -95,16 +96,16 @@ class KeptAudio(Sink):
         held.append((samples, end))
         while held and held[0][1] < end - self._hold:
             held.popleft()
-        if source in self._files:
-            self._attempt(lambda: self._add(source, samples))
+        for key in [key for key in self._files if key[0] == source]:
+            self._attempt(lambda key=key: self._add(key, samples))  # type: ignore[misc]
 
     def on_event(self, change: Change) -> None:
         """Begin or finish a file. A full disk is reported, and the next event tried again."""
         event = change.event
         if change.kind == "begin":
             self._attempt(lambda: self._begin(event))
-        elif change.kind == "end" and event.source in self._files:
-            self._attempt(lambda: self._files.pop(event.source).close())
+        elif change.kind == "end" and (event.source, event.id) in self._files:
+            self._attempt(lambda: self._files.pop((event.source, event.id)).close())
 
     def on_status(self, status: StatusSnapshot) -> None:
         """Delete what is too old, in quiet too."""
@@ -120,22 +121,21 @@ class KeptAudio(Sink):
         while self._files:
             self._attempt(self._files.popitem()[1].close)
 
-    def _add(self, source: str, samples: Waveform) -> None:
+    def _add(self, key: tuple[str, int], samples: Waveform) -> None:
         """Append to a file; one that cannot be written further is given up."""
         try:
-            self._files[source].add(samples)
+            self._files[key].add(samples)
         except BaseException:
-            self._files.pop(source).discard()
+            self._files.pop(key).discard()
             raise
 
     def _begin(self, event: Event) -> None:
         """Open the file of an event with the sound from a little before it on."""
-        if event.source in self._files:
-            self._files.pop(event.source).close()
-        self._files[event.source] = _File(self._folder, sound_name(event), self._rate)
+        key = event.source, event.id
+        self._files[key] = _File(self._folder, sound_name(event), self._rate)
         for samples, end in self._held.get(event.source, ()):
             late = event.start - LEAD_IN - (end - samples.size / self._rate)
-            self._add(event.source, samples[max(0, round(late * self._rate)) :])
+            self._add(key, samples[max(0, round(late * self._rate)) :])
 
     def _clean(self) -> None:
         """Delete what is too old, and what a killed listener left unfinished."""

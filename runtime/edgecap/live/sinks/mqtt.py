@@ -5,6 +5,8 @@ each microphone by its name in the configuration:
 
 - `event`, `ended`: an event as JSON when it begins and when it ends. Moments: not retained, each sent once.
 - `caption`: the event that is going on, as JSON with its caption as `state`, empty where there is none. Retained.
+- `sounds/ID`: whether a named sound is heard, as JSON with its confidence, retained; `sounds/ID/heard`: its events as
+  JSON when they begin.
 - `state`: whether there is sound, the loudest level since the last word, and faults, as JSON, when sound begins or
   ends, a fault comes or goes, and every ten seconds. Retained.
 """
@@ -15,7 +17,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecap.audio.samples import LEVEL_FLOOR_DBFS
@@ -25,7 +27,7 @@ from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.broker import Broker
-from edgecap.live.sinks.homeassistant import LONGEST_STATE, SOUND, Node, Place, is_own, leftovers
+from edgecap.live.sinks.homeassistant import HEARD, LONGEST_STATE, SOUND, Node, Place, is_own, leftovers
 from edgecap.types import Notify
 from edgecap.util.files import to_json
 from edgecap.util.lasting_id import LastingId
@@ -60,14 +62,15 @@ class Mqtt(Sink):
         model: str,
         names: Sequence[str] = (DEFAULT,),
         rules: Sequence[str] = (),
+        sounds: Mapping[str, str] | None = None,
         audio_kept: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect. A broker that is away is reported and waited for.
 
-        `names` are those of the microphones in the order of their numbers, each another; `rules` those of rules.
-        Raises OutputError where it refuses the connection, ConfigError for a file that cannot be used,
-        MissingDependencyError without paho-mqtt.
+        `names` are those of the microphones in the order of their numbers, each another; `rules` those of rules;
+        `sounds` are the named sounds, identifier to name. Raises OutputError where it refuses the connection,
+        ConfigError for a file that cannot be used, MissingDependencyError without paho-mqtt.
         """
         self._model, self._audio_kept, self._clock = model, audio_kept, clock
         self._identity = None if config.node else LastingId("mqtt-node", names)
@@ -81,6 +84,7 @@ class Mqtt(Sink):
             config.discovery,
             model,
             tuple(rules),
+            sounds or {},
         )
         self.node = node.name
         self._streams = [_Stream(Place(node, name, named=name != DEFAULT)) for name in names]
@@ -91,13 +95,17 @@ class Mqtt(Sink):
                 notify,
                 base=node.base,
                 client_id=f"edgecap-{node.name}-{secrets.token_hex(4)}",
-                leftovers=list(leftovers(node, names, old_node)),
+                leftovers=list(dict.fromkeys(leftovers(node, names, old_node))),
                 is_own=is_own,
                 clock=clock,
             )
             for stream in self._streams:
                 if config.discovery:
                     self.broker.keep(stream.place.discovery_topic, to_json(stream.place.device()))
+                    for topic, announcement in stream.place.sounds():
+                        self.broker.keep(topic, to_json(announcement))
+                for identifier in node.sounds:
+                    self._hear(stream, identifier, None)
                 self._show(stream)
                 self._say(stream, None)
             self.broker.first_answer()
@@ -115,8 +123,14 @@ class Mqtt(Sink):
             document = {"event_type": event.rules[0] if event.rules else SOUND, "caption": event.text, **fields}
             topic = "event" if change.kind == "begin" else "ended"
             self.broker.send(f"{stream.place.base}/{topic}", to_json(document))
-        stream.event = None if change.kind == "end" else event
-        self._show(stream)
+            if event.named and change.kind == "begin":
+                heard = to_json({**document, "event_type": HEARD})
+                self.broker.send(f"{stream.place.sound_topic(event.named)}/heard", heard)
+        if event.named:
+            self._hear(stream, event.named, None if change.kind == "end" else event)
+        else:
+            stream.event = None if change.kind == "end" else event
+            self._show(stream)
         self.broker.step()
 
     def on_status(self, status: StatusSnapshot) -> None:
@@ -136,11 +150,18 @@ class Mqtt(Sink):
         try:
             for stream in self._streams:
                 stream.event, stream.sound, stream.fault = None, False, ""
+                for identifier in stream.place.node.sounds:
+                    self._hear(stream, identifier, None)
                 self._show(stream)
                 self._say(stream, None)
             self.broker.close()
         finally:
             self._release()
+
+    def _hear(self, stream: _Stream, identifier: str, event: Event | None) -> None:
+        """Whether a named sound is heard."""
+        document = {"state": "OFF" if event is None else "ON", "confidence": event and round(event.confidence, 3)}
+        self.broker.keep(stream.place.sound_topic(identifier), to_json(document))
 
     def _show(self, stream: _Stream) -> None:
         """The caption of the event that is going on; with a fault nobody knows whether it is."""
@@ -201,5 +222,6 @@ def open_mqtt(context: SinkContext) -> Sink:
         model=context.model,
         names=names_of(config),
         rules=[rule.name for rule in config.rules],
+        sounds=context.sounds,
         audio_kept=context.audio_kept,
     )

@@ -14,14 +14,8 @@ import soundfile
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError
 from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings, live_box
-from edgecap.live.config.listen_config import (
-    EventsConfig,
-    ListenConfig,
-    MicrophoneConfig,
-    ModelConfig,
-    SourceConfig,
-    StreamConfig,
-)
+from edgecap.live.config.events_config import EventsConfig
+from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, ModelConfig, SourceConfig, StreamConfig
 from edgecap.live.config.live_settings import LiveBox, LiveSettings, live_settings
 from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.pipeline.hop_control import HopControl

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,7 +64,10 @@ def test_only_what_this_listener_left_is_looked_for() -> None:
         "home/edgecap/raspberrypi/caption",
         "home/edgecap/d14f08/+/state",
         "home/edgecap/raspberrypi/state",
+        "home/edgecap/d14f08/+/sounds/+",
         "homeassistant/device/edgecap-d14f08/+/config",
+        "homeassistant/event/edgecap-d14f08/+/config",
+        "homeassistant/binary_sensor/edgecap-d14f08/+/config",
         "homeassistant/sensor/edgecap-raspberrypi/+/config",
         "homeassistant/binary_sensor/edgecap-raspberrypi/+/config",
         "homeassistant/sensor/edgecap-raspberrypi-kitchen/+/config",
@@ -87,3 +91,21 @@ def test_home_assistants_own_schemas_take_it() -> None:
     for component in document["components"].values():
         checked = platforms[component["platform"]].DISCOVERY_SCHEMA({**common, **component})
         assert component.keys() - checked.keys() <= {"platform"}  # nothing was put aside as unknown
+    for topic, sound in Place(replace(NODE, sounds={"our-doorbell": "our doorbell"}), "kitchen").sounds():
+        checked = platforms[topic.split("/")[1]].DISCOVERY_SCHEMA(sound)
+        assert sound.keys() <= checked.keys()
+
+
+def test_each_named_sound_has_two_entities_of_the_same_device() -> None:
+    place = Place(replace(NODE, sounds={"our-doorbell": "our doorbell"}), "kitchen")
+    announced: Any = dict(place.sounds())
+    assert list(announced) == [
+        f"homeassistant/{platform}/edgecap-d14f08/kitchen-our-doorbell/config"
+        for platform in ("binary_sensor", "event")
+    ]
+    assert {each["unique_id"] for each in announced.values()} == {
+        "edgecap-d14f08-kitchen-heard-our-doorbell",
+        "edgecap-d14f08-kitchen-sound-our-doorbell",
+    }
+    document: Any = place.device()
+    assert all(each["device"]["identifiers"] == document["device"]["identifiers"] for each in announced.values())

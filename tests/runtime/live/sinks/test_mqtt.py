@@ -50,7 +50,7 @@ def messages() -> Messages:
 def sink(
     broker: RealBroker, messages: Messages, *, clock: Callable[[], float] = time.monotonic, **more: object
 ) -> Mqtt:
-    own = {key: more.pop(key) for key in ("names", "rules", "audio_kept") if key in more}
+    own = {key: more.pop(key) for key in ("names", "rules", "sounds", "audio_kept") if key in more}
     config = MqttConfig(**{"host": "127.0.0.1", "port": broker.port, "topic": "home", "node": "attic", **more})  # type: ignore[arg-type]
     return Mqtt(config, notifier(messages), model="tiny", clock=clock, **own)  # type: ignore[arg-type]
 
@@ -94,6 +94,40 @@ def test_who_comes_later_finds_no_moment_and_an_empty_caption(broker: RealBroker
     assert json.loads(kept[f"{HERE}/caption"]) == {"state": ""}
     assert json.loads(kept[f"{HERE}/state"])["sound"] == "OFF"
     assert kept["home/attic/availability"] == "offline"
+
+
+def test_a_named_sound_has_its_own_entities_until_it_is_removed(
+    broker: RealBroker, reader: Reader, messages: Messages
+) -> None:
+    both = {"smoke-alarm": "smoke alarm", "our-doorbell": "our doorbell"}
+    mqtt = sink(broker, messages, sounds=both)
+    config = {
+        (platform, sound): f"homeassistant/{platform}/edgecap-attic/microphone-{sound}/config"
+        for platform in ("binary_sensor", "event")
+        for sound in both
+    }
+    eventually(lambda: all(reader.of(topic) for topic in config.values()))
+    [binary] = reader.documents(config["binary_sensor", "our-doorbell"])
+    [moment] = reader.documents(config["event", "our-doorbell"])
+    place = f"{HERE}/sounds/our-doorbell"
+    assert (binary["name"], binary["state_topic"]) == ("Our doorbell", place)
+    assert binary["device"]["identifiers"] == moment["device"]["identifiers"] == ["edgecap-attic-microphone"]
+    assert (moment["state_topic"], moment["event_types"]) == (f"{place}/heard", ["heard"])
+    assert binary["unique_id"] != moment["unique_id"]
+    for item in story(text="our doorbell"):
+        mqtt.on_event(replace(item, event=replace(item.event, named="our-doorbell")))
+    eventually(lambda: [state["state"] for state in reader.documents(place)] == ["OFF", "ON", "OFF"])
+    eventually(lambda: reader.documents(f"{place}/heard"))
+    [heard] = reader.documents(f"{place}/heard")
+    assert (heard["event_type"], heard["caption"], heard["named"]) == ("heard", "our doorbell", "our-doorbell")
+    assert captions(reader) == [""]  # the caption that goes on is another event's
+    mqtt.close()
+    mqtt = sink(broker, messages, sounds={"smoke-alarm": "smoke alarm"})
+    until(mqtt.broker, lambda: reader.of(place)[-1:] == [""])
+    mqtt.close()
+    kept = retained(broker.port)
+    assert {topic for topic in kept if "doorbell" in topic} == set()
+    assert len([topic for topic in kept if "smoke-alarm" in topic]) == 3
 
 
 def test_the_caption_is_that_of_the_event_that_goes_on(broker: RealBroker, reader: Reader, messages: Messages) -> None:
