@@ -1,8 +1,9 @@
 """Ten-second scenes: clips of the pool placed, mixed and roughened into something like a recording.
 
-Three ways to make one: from a human caption (a clip for each of its labels, so that the caption fits),
-from classes drawn evenly (so that rare sounds occur), and from two parts, one after the other (so
-that "followed by" is exact). Nothing here runs a network: tag scores of the pool's clips come in as a
+Four ways to make one: from a human caption (a clip for each of its labels, so that the caption fits),
+from classes drawn evenly (so that rare sounds occur), from two parts, one after the other (so
+that "followed by" is exact), and a stretch of a long clip as it is.
+Nothing here runs a network: tag scores of the pool's clips come in as a
 matrix.
 """
 
@@ -30,9 +31,11 @@ class SceneConfig:
     """How scenes are drawn. Shares and chances are in [0, 1], levels in decibels."""
 
     seconds: float = 10.0
-    from_caption: float = 0.55
+    from_caption: float = 0.4
     """Share of scenes made for a human caption."""
-    concatenated: float = 0.12
+    recordings: float = 0.25
+    """Share that is a stretch of one clip as it is; half of them of `WILD_SETS`, the others of classes drawn evenly."""
+    concatenated: float = 0.1
     """Share made of two parts, one after the other."""
     everyday: float = 0.2
     """Share, of the scenes of no other kind, with one or two of the sounds of
@@ -43,8 +46,11 @@ class SceneConfig:
     """Share cut to a random length of at least two seconds."""
     least_score: float = 0.25
     """A pool clip stands for a class from this score on (or among the class's best ten above a third of it)."""
-    ambience: float = 0.3
+    ambience: float = 0.2
     """Chance of a quiet ambience below the scene."""
+    bed: float = 0.2
+    """Chance of a street, a kitchen, a crowd below the events, `bed_level` decibels below them."""
+    bed_level: tuple[float, float] = (0.0, 20.0)
     hiss: float = 0.35
     """Chance of recording noise below the scene."""
     reverb: float = 0.25
@@ -88,7 +94,8 @@ class SceneMaker:
         self._narrow = np.array(narrow)
         plain = {self._class[name] for *_, names in SOUNDS for name in names[:1] if name in self._class}
         self._everyday = np.array(sorted(plain & set(narrow)), np.int64)
-        self._ambience = np.array([i for i, clip in enumerate(pool.clips) if clip.set in AMBIENCE_SETS], np.int64)
+        self._ambience = self._of_sets(AMBIENCE_SETS)
+        self._wild = self._of_sets(WILD_SETS)
         self._chance = _caption_chance(captions)
 
     def draw(self) -> Scene:
@@ -102,7 +109,9 @@ class SceneMaker:
             first, second = (self._mix(self._events(1), length) for length in (cut, self._length - cut))
             parts = (self._finish(first), self._finish(second))
             samples = np.concatenate(parts)
-        elif kind < config.noise_only + config.concatenated + config.from_caption:
+        elif kind < config.noise_only + config.concatenated + config.recordings:
+            samples = self._recording()
+        elif kind < config.noise_only + config.concatenated + config.recordings + config.from_caption:
             caption, events, sequential = self._caption_events()
             samples = self._sequence(events) if sequential else self._mix(events, self._length)
         elif self._everyday.size and self.rng.random() < config.everyday:
@@ -112,6 +121,21 @@ class SceneMaker:
         if parts is None and self.rng.random() < config.shortened:
             samples = samples[: int(self.rng.uniform(2.0, config.seconds) * SAMPLE_RATE)]
         return Scene(samples if parts else self._finish(samples), caption, parts)
+
+    def _of_sets(self, names: frozenset[str]) -> NDArray[np.int64]:
+        """Clips of the pool that belong to these sets."""
+        return np.array([index for index, clip in enumerate(self.pool.clips) if clip.set in names], np.int64)
+
+    def _recording(self) -> Waveform:
+        """A stretch of at most the scene's length of one clip, nothing added."""
+        for _ in range(TRIES):
+            wild = self._wild.size and self.rng.random() < 0.5
+            index = int(self.rng.choice(self._wild)) if wild else self._events(1)[0]
+            if self.pool.clips[index].length >= LEAST_RECORDING * SAMPLE_RATE:
+                break
+        clip = self.pool.read(index)
+        start = int(self.rng.integers(max(0, clip.size - self._length) + 1))
+        return clip[start : start + self._length]
 
     def _stand_for(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Pool clips that stand for a class of these scores (clips,)."""
@@ -183,7 +207,10 @@ class SceneMaker:
         rng, config = self.rng, self.config
         if rng.random() < config.reverb:
             samples = self._reverberate(samples)
-        if self._ambience.size and rng.random() < config.ambience:
+        if self._wild.size and rng.random() < config.bed:
+            bed = self._event(int(rng.choice(self._wild)), samples.size)
+            samples = _over_bed(samples, bed, rng.uniform(*config.bed_level))
+        elif self._ambience.size and rng.random() < config.ambience:
             ambience = self._event(int(rng.choice(self._ambience)), samples.size)
             samples = samples + ambience * 10 ** (rng.uniform(-28, -12) / 20)
         if rng.random() < config.hiss:
@@ -207,6 +234,20 @@ class SceneMaker:
 
 
 AMBIENCE_SETS = frozenset({"tau_urban", "moodist", "noisekun", "blanket"})
+WILD_SETS = AMBIENCE_SETS | {
+    *("ambient_apps", "animal_sounds", "baby_home", "car_vehicle", "city_berkeley", "city_taipei", "drone_field"),
+    *("ethno_field", "fieldrec_basel", "fieldrec_garden", "fieldrec_towercity", "kitchen20", "maad", "misc_real"),
+    *("scene_elements", "video_llm", "vgg_specvqgan", "vgg_specvqgan_web", "vgg_stav2a", "vgg_thinksound"),
+}
+"""Sets recorded where the sound was, with all that sounded besides."""
+TRIES, LEAST_RECORDING = 20, 3.0
+"""Draws of a clip of at least so many seconds; the last one is taken as it is."""
+
+
+def _over_bed(samples: Waveform, bed: Waveform, below: float) -> Waveform:
+    """`samples` (n,) with `bed` (n,) so many decibels below their mean power."""
+    scale = float(np.linalg.norm(samples)) / max(float(np.linalg.norm(bed)), 1e-9) * 10 ** (-below / 20)
+    return np.asarray(samples + scale * bed, np.float32)
 
 
 def _caption_chance(captions: list[LabelledCaption]) -> NDArray[np.float64]:

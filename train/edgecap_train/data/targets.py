@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgecap.audio.samples import to_int16
+from edgecap_train.data.equipment import Equipment, EquipmentConfig
 from edgecap_train.data.pool import Pool
 from edgecap_train.data.scenes import SEQUENCE_WORDS, Scene, SceneMaker, to_student_rate
 from edgecap_train.data.shards import CLASSES, EMBEDDING, MEMORY_FRAMES, write_shard
@@ -62,10 +63,11 @@ class TargetMaker:
         frames = np.zeros((count, MEMORY_FRAMES, EMBEDDING), np.float16)
         logits = np.zeros((count, CLASSES), np.float16)
         lengths, texts = np.zeros(count, np.int64), []
+        equipment = Equipment(EquipmentConfig(), maker.rng)
         for row in range(count):
             scene = maker.draw()
             tags = self.tagger(torch.from_numpy(scene.samples)[None])
-            samples = to_student_rate(scene.samples, self.rate)[: self.length]
+            samples = equipment.record(to_student_rate(scene.samples, self.rate)[: self.length], self.rate)
             audio[row, : samples.size] = to_int16(samples)
             lengths[row] = samples.size
             kept = tags.frames[0, :MEMORY_FRAMES].numpy()

@@ -8,6 +8,7 @@ n-grams, the space CIDEr-D measures in) is the pseudo caption. No weights are le
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.lexicon import ClaimCheck
+
+Words = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,8 @@ class ConsensusIndex:
         weighted = self._labels.multiply(self._weight).tocsr()
         norms = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)).ravel())
         self._unit = sp.diags(1.0 / np.maximum(norms, 1e-6)) @ weighted
-        self._ngrams = _tfidf([caption.words for caption in captions])
+        self.space = NgramSpace([caption.words for caption in captions])
+        self.ngrams = self.space.rows([caption.words for caption in captions])
 
     def fits(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cosine between tag scores (classes,) and each caption's labels: (captions,)."""
@@ -73,7 +77,7 @@ class ConsensusIndex:
         fits[~allowed] = -1.0
         near = np.argpartition(-fits, self.config.neighbours)[: self.config.neighbours]
         weight = np.exp(self.config.sharpness * (fits[near] - fits[near].max()))
-        rows = self._ngrams[near]
+        rows = self.ngrams[near]
         similarity = (rows @ rows.T).toarray()
         np.fill_diagonal(similarity, 0.0)
         centrality = similarity @ weight / weight.sum()
@@ -103,20 +107,39 @@ def _label_matrix(captions: list[LabelledCaption], classes: list[str]) -> sp.csr
     return sp.csr_matrix((np.ones(len(pairs), np.float32), (rows, columns)), (len(captions), len(classes)))
 
 
-def _tfidf(sentences: list[tuple[str, ...]], longest: int = 4) -> sp.csr_matrix:
+class NgramSpace:
     """Unit tf-idf rows over n-grams of 1 to 4 words, each order weighing the same, as in CIDEr (Vedantam 2015)."""
-    blocks = []
-    for order in range(1, longest + 1):
-        columns: dict[tuple[str, ...], int] = {}
-        data, rows, cols = [], [], []
-        for row, words in enumerate(sentences):
-            for gram, count in Counter(zip(*(words[i:] for i in range(order)), strict=False)).items():
-                rows.append(row)
-                cols.append(columns.setdefault(gram, len(columns)))
-                data.append(float(count))
-        matrix = sp.csr_matrix((np.array(data, np.float32), (rows, cols)), (len(sentences), max(1, len(columns))))
-        documents = np.asarray((matrix > 0).sum(0)).ravel()
-        matrix = matrix.multiply(np.log(len(sentences) / np.maximum(documents, 1.0)).astype(np.float32)).tocsr()
-        norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
-        blocks.append(sp.diags(0.5 / np.maximum(norms, 1e-6)) @ matrix)  # four orders of 1/4 each
-    return sp.hstack(blocks, format="csr")
+
+    def __init__(self, sentences: list[Words], longest: int = 4) -> None:
+        """The n-grams and their document frequencies are those of `sentences`."""
+        self._columns: list[dict[Words, int]] = []
+        self._rarity: list[NDArray[np.float32]] = []
+        for order in range(1, longest + 1):
+            documents: Counter[Words] = Counter()
+            for words in sentences:
+                documents.update(set(_ngrams(words, order)))
+            self._columns.append({gram: column for column, gram in enumerate(documents)})
+            counts = np.array([*documents.values(), 1.0][: max(1, len(documents))], np.float32)
+            self._rarity.append(np.log(len(sentences) / counts))
+
+    def rows(self, sentences: Sequence[Words]) -> sp.csr_matrix:
+        """Sentences by n-grams; the inner product of two rows is at most 1. An unknown n-gram counts nothing."""
+        blocks = []
+        for order, (columns, rarity) in enumerate(zip(self._columns, self._rarity, strict=True), start=1):
+            entries = [
+                (row, columns[gram], float(count))
+                for row, words in enumerate(sentences)
+                for gram, count in Counter(_ngrams(words, order)).items()
+                if gram in columns
+            ]
+            rows, cols, data = np.array(entries, np.float64).reshape(-1, 3).T
+            shape = (len(sentences), len(rarity))
+            matrix = sp.csr_matrix((data.astype(np.float32), (rows.astype(int), cols.astype(int))), shape)
+            matrix = matrix.multiply(rarity).tocsr()
+            norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
+            blocks.append(sp.diags(0.5 / np.maximum(norms, 1e-6)) @ matrix)  # four orders of 1/4 each
+        return sp.hstack(blocks, format="csr")
+
+
+def _ngrams(words: Words, order: int) -> Iterator[Words]:
+    return zip(*(words[start:] for start in range(order)), strict=False)

@@ -107,16 +107,20 @@ class ScoreCaptioner(nn.Module):
         memory, length = self.memory(logits)
         return torch.as_tensor(self.decoder(tokens, memory, length))
 
-    @torch.inference_mode()
     def captions(self, logits: Tensor, beam: int) -> list[list[int]]:
-        """Captions by beam search, best first: tag logits (527,) → token ids without start and end. In eval mode only.
+        """Captions by beam search, best first: tag logits (527,) → token ids without start and end."""
+        return [tokens for tokens, _ in self.scored_captions(logits, beam)]
+
+    @torch.inference_mode()
+    def scored_captions(self, logits: Tensor, beam: int) -> list[tuple[list[int], float]]:
+        """The same with the score of each, the mean log-probability of its tokens. In eval mode only.
 
         The search is the runtime's, as for a student.
         """
         memory, length = self.memory(logits[None].to(self.decoder.embedding.weight.device))
         steps = CachedSteps(self.decoder, memory, length, self.config.max_tokens)
         hypotheses = beam_search(steps, beam=beam, max_tokens=self.config.max_tokens, start=START, end=END)
-        return [[token for token in hypothesis.tokens if token != END] for hypothesis in hypotheses]
+        return [([token for token in item.tokens if token != END], item.score) for item in hypotheses]
 
 
 def save_captioner(path: Path, captioner: ScoreCaptioner, vocabulary: Sequence[str]) -> None:
@@ -159,8 +163,14 @@ class ScoreWriter:
 
     def captions(self, logits: Tensor, most: int) -> list[tuple[str, ...]]:
         """At most `most` different captions of tag logits (classes,), best first, false ones after all others."""
-        beams = self.captioner.captions(logits, BEAM)
-        texts = (without_echo(tuple(self.vocabulary[token] for token in tokens)) for tokens in beams)
-        sentences = [words for words in dict.fromkeys(texts) if words]
+        sentences = [words for words, _ in self.beams(logits)]
         scores = torch.sigmoid(logits).numpy()
         return sorted(sentences, key=lambda words: self.claims.is_false(words, scores))[:most]
+
+    def beams(self, logits: Tensor) -> list[tuple[tuple[str, ...], float]]:
+        """The different captions of tag logits (classes,) without echoes, best first, and the score of each."""
+        beams: dict[tuple[str, ...], float] = {}
+        for tokens, score in self.captioner.scored_captions(logits, BEAM):
+            if words := without_echo(tuple(self.vocabulary[token] for token in tokens)):
+                beams.setdefault(words, score)
+        return list(beams.items())

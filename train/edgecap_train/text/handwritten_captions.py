@@ -36,11 +36,11 @@ def plain_captions() -> list[LabelledCaption]:
     captions = []
     for who, verb, doing, classes in SOUNDS:
         be = "are" if who in PLURAL else "is"
-        predicates = (verb, doing, f"{be} {doing}", f"{verb} nearby", f"{doing} nearby")
+        predicates = (verb, doing, f"{be} {doing}")
         captions += [LabelledCaption("", tokenize(f"{who} {predicate}"), classes) for predicate in predicates]
     for instrument, label in _TABLE["instruments"].items():
         be = "are" if instrument in PLURAL else "is"
-        texts = [f"{instrument} {be} playing", f"{instrument} {be} being played", f"music is playing on {instrument}"]
+        texts = [f"{instrument} {be} playing", f"{instrument} {be} being played"]
         captions += [LabelledCaption("", tokenize(text), (label, "Musical instrument", "Music")) for text in texts]
     captions += [LabelledCaption("", tokenize(text), ("Music",)) for text in _TABLE["music"]]
     noises = [(text, label) for text in _TABLE["noise"] for label in _TABLE["noise_classes"]]

@@ -59,7 +59,7 @@ def is_held_out(file: str) -> bool:
 
 def one(sound: Sound) -> list[Words]:
     """Captions of a single sound, each of them true."""
-    return _words(sound.plain, sound.going_on, sound.present, f"{sound.plain} nearby", f"{sound.going_on} nearby")
+    return _words(sound.plain, sound.going_on, sound.present)
 
 
 def after(first: Sound, second: Sound) -> list[Words]:
