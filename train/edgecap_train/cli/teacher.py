@@ -138,21 +138,32 @@ def recaption(
     *,
     captioner: Annotated[Path, typer.Option(help="What `edgecap train teacher tagger` wrote.")],
     tagger: TaggerFolder,
+    captions: Annotated[
+        Path | None, typer.Option(help="CSV of labelled captions: the captioner and these people choose together.")
+    ] = None,
+    development: Annotated[
+        Path | None, typer.Option(help="With --captions: recordings whose captions must not be used, CSV.")
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the same scenes; complete shards are kept.")],
     threads: Threads = 1,
 ) -> None:
     """Give existing scenes the captions of another teacher; no sound is decoded again."""
     need("train recaption")
     from edgecap.util.progress import progress_bar
-    from edgecap_train.data.recaption import recaption_data
+    from edgecap_train.data.recaption import Writer, recaption_data
+    from edgecap_train.evaluation.held_out import held_out
+    from edgecap_train.teachers.ensemble import EnsembleWriter
     from edgecap_train.teachers.score_captioner import ScoreWriter
     from edgecap_train.teachers.tagger import class_names
 
     prepare_run(threads, logging.WARNING)
-    writer = ScoreWriter.load(captioner, class_names(tagger))
+    alone = ScoreWriter.load(captioner, class_names(tagger))
+    writer: Writer = alone
+    if captions is not None:
+        writer = EnsembleWriter.load(alone, captions, tagger, held_out(development) if development else ())
     with progress_bar("shards") as progress:
         recaption_data(data, out, writer, progress=progress)
-    write(f"{out}: captions by {captioner.name}")
+    write(f"{out}: captions by {captioner.name}" + (f" and {captions.name}" if captions else ""))
 
 
 def _teacher(

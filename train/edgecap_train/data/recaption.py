@@ -6,23 +6,32 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from edgecap.util.files import atomic_folder, to_json, write_atomically
 from edgecap.util.progress import Progress
 from edgecap_train.data.batches import shard_folders
 from edgecap_train.data.shards import data_vocabulary, read_shard
-from edgecap_train.teachers.score_captioner import ScoreWriter
 from edgecap_train.text.tokenizer import Tokenizer
 
+MAX_TOKENS = 20
 MOST = 3
 """Captions of each scene."""
 JOIN = ("followed", "by")
 """The words between the two halves of a concatenation's caption; such captions are exact and stay."""
 
 
-def recaption_data(data: Path, out: Path, writer: ScoreWriter, *, progress: Progress) -> None:
+class Writer(Protocol):
+    """A teacher that reads tag scores."""
+
+    def captions(self, logits: Tensor, most: int) -> list[tuple[str, ...]]:
+        """At most `most` different captions of tag logits (classes,), best first."""
+
+
+def recaption_data(data: Path, out: Path, writer: Writer, *, progress: Progress) -> None:
     """The scenes of `data` (a folder of `edgecap train scenes`) with the writer's captions, in `out`.
 
     Arrays are shared with `data` by hard links where the file system allows it. Complete shards of `out` are kept;
@@ -48,7 +57,7 @@ def _shared(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def recaption(folder: Path, writer: ScoreWriter, tokenizer: Tokenizer) -> int:
+def recaption(folder: Path, writer: Writer, tokenizer: Tokenizer) -> int:
     """Give a shard's scenes the writer's captions, best first, and return how many scenes have new ones.
 
     A scene keeps the captions it has where they join two others, and where no caption can be written in the words of
@@ -60,7 +69,7 @@ def recaption(folder: Path, writer: ScoreWriter, tokenizer: Tokenizer) -> int:
         if texts[row] and all(_joins(words) for words in texts[row]):
             continue
         sentences = writer.captions(torch.from_numpy(logits.astype("float32")), MOST)
-        kept = [words for words in sentences if tokenizer.encode(words, writer.captioner.config.max_tokens)]
+        kept = [words for words in sentences if tokenizer.encode(words, MAX_TOKENS)]
         if kept:
             texts[row] = kept
             changed += 1

@@ -7,8 +7,9 @@ wrote about similar clips and to what the captioner would write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgecap_train.teachers.consensus import ConsensusIndex, Words
+from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex, Words
 from edgecap_train.teachers.score_captioner import ScoreWriter
-
-SAME = 0.999
-"""Similarity from which two captions are the same words."""
+from edgecap_train.teachers.tagger import class_names
+from edgecap_train.text.handwritten_captions import labelled_captions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class EnsembleConfig:
     """Votes of all the captioner's beams together, for one vote of all human captions."""
     length_deviation: float = 4.0
     """Two captions of lengths m and n count exp(-(m - n)² / 2 of its square); 6 in CIDEr-D."""
-    beam_sharpness: float = 4.0
+    beam_sharpness: float = 1.0
     """Weight of a beam is exp(sharpness x (its score - the best score))."""
 
 
@@ -46,6 +46,22 @@ class EnsembleWriter:
 
     def __init__(self, index: ConsensusIndex, writer: ScoreWriter, config: EnsembleConfig) -> None:
         self.index, self.writer, self.config = index, writer, config
+
+    @classmethod
+    def load(
+        cls,
+        writer: ScoreWriter,
+        captions: Path,
+        tagger: Path,
+        held_out: Collection[str],
+        config: EnsembleConfig = EnsembleConfig(),
+    ) -> EnsembleWriter:
+        """From a table of labelled captions without those of the clips `held_out`; `tagger`: its folder.
+
+        Raises TableError, CheckpointError.
+        """
+        index = ConsensusIndex(labelled_captions(captions, held_out), class_names(tagger), CONSENSUS)
+        return cls(index, writer, config)
 
     def captions(self, logits: Tensor, most: int) -> list[Words]:
         """At most `most` different captions of tag logits (classes,), that of the smallest risk first."""
@@ -61,7 +77,12 @@ class EnsembleWriter:
         candidates = [*(index.captions[caption].words for caption in near), *true]
         rows = sp.vstack([index.ngrams[near], index.space.rows(true)]).tocsr()
         people = [index.captions[voter].words for voter in voters]
-        votes = self._votes(candidates, rows, people, index.ngrams[voters], _weights(fits[voters], config.sharpness))
+        weights = _weights(fits[voters], config.sharpness)
+        votes = self._votes(candidates, rows, people, index.ngrams[voters], weights)
+        own: dict[Words, float] = {}
+        for words, weight in zip(people, weights.tolist(), strict=True):
+            own[words] = own.get(words, 0.0) + weight
+        votes -= np.array([own.get(words, 0.0) for words in candidates])  # nobody votes for what he wrote himself
         if beams and config.captioner:
             weights = _weights(np.array([score for _, score in written]), config.beam_sharpness)
             votes += config.captioner * self._votes(candidates, rows, beams, index.space.rows(beams), weights)
@@ -76,9 +97,8 @@ class EnsembleWriter:
         other_rows: sp.csr_matrix,
         weights: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Mean similarity of each candidate to the `others`: (candidates,). Nobody votes for the same words."""
+        """Mean similarity of each candidate to the `others`: (candidates,)."""
         similarity = (rows @ other_rows.T).toarray()
-        similarity[similarity > SAME] = 0.0
         apart = np.array([len(words) for words in candidates])[:, None] - np.array([len(words) for words in others])
         similarity *= np.exp(-(apart**2) / (2 * self.config.length_deviation**2))
         return np.asarray(similarity @ weights, np.float64)
