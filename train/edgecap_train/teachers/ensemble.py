@@ -1,6 +1,6 @@
 """Two teachers in one: captions that people wrote for similar sounds, and those of a captioner that learnt from text.
 
-Neither is ahead on every set of recordings. Both propose captions, and the one chosen is that with the smallest
+Neither is ahead on every set of recordings. Both propose captions, and those chosen have the smallest
 expected risk (Kumar and Byrne 2004): the largest mean similarity, in the space CIDEr-D measures in, to what people
 wrote about similar clips and to what the captioner would write.
 """
@@ -64,7 +64,11 @@ class EnsembleWriter:
         return cls(index, writer, config)
 
     def captions(self, logits: Tensor, most: int) -> list[Words]:
-        """At most `most` different captions of tag logits (classes,), that of the smallest risk first."""
+        """At most `most` different captions of tag logits (classes,).
+
+        The captioner's best comes first, then those of the smallest risk: a student that learns the first and one of
+        the others learns from both teachers alike.
+        """
         config, index = self.config, self.index
         scores = np.asarray(torch.sigmoid(logits).numpy())
         fits = index.fits(scores)
@@ -87,7 +91,7 @@ class EnsembleWriter:
             weights = _weights(np.array([score for _, score in written]), config.beam_sharpness)
             votes += config.captioner * self._votes(candidates, rows, beams, index.space.rows(beams), weights)
         chosen = (candidates[candidate] for candidate in np.argsort(-votes, kind="stable"))
-        return list(dict.fromkeys(chosen))[:most]
+        return list(dict.fromkeys([*true[:1], *chosen]))[:most]
 
     def _votes(
         self,
