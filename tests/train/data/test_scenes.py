@@ -11,11 +11,12 @@ import soundfile
 
 from edgecap.errors import AudioError, TableError
 from edgecap_train.data.pool import SAMPLE_RATE, Pool, decode_pool
-from edgecap_train.data.scenes import Scene, SceneConfig, SceneMaker, to_student_rate
+from edgecap_train.data.scenes import Scene, SceneConfig, SceneMaker, _over_bed, to_student_rate
 from edgecap_train.text.captions import LabelledCaption
 
 CLASSES = ["Tone", "Noise burst", "Silence"]
-PLAIN = dict.fromkeys(("noise_only", "concatenated", "shortened", "ambience", "hiss", "reverb", "band_limit"), 0.0)
+KINDS = ("noise_only", "concatenated", "recordings", "shortened", "ambience", "bed", "hiss", "reverb", "band_limit")
+PLAIN = dict.fromkeys(KINDS, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,27 @@ def test_some_scenes_are_cut_short(pool: Pool) -> None:
     lengths = {maker(pool, seed, shortened=1.0, from_caption=1.0).draw().samples.size for seed in range(4)}
     assert max(lengths) < 10 * SAMPLE_RATE
     assert min(lengths) >= 2 * SAMPLE_RATE
+
+
+def test_a_recording_is_a_stretch_of_one_clip_as_it_is(pool: Pool) -> None:
+    (tone,) = (index for index, clip in enumerate(pool.clips) if clip.file == "tone.wav")
+    drawn = maker(pool, recordings=1.0)
+    scenes = [drawn.draw() for _ in range(20)]
+    assert {scene.samples.size for scene in scenes} == {
+        clip.length for clip in pool.clips
+    }  # nothing repeated or padded
+    longest = max((scene.samples for scene in scenes), key=len)
+    clip = pool.read(tone)
+    assert abs(float(np.corrcoef(longest, clip)[0, 1])) > 0.999
+    assert all(scene.caption == -1 and scene.parts is None for scene in scenes)
+
+
+def test_a_bed_lies_as_far_below_the_events_as_was_drawn() -> None:
+    rng = np.random.default_rng(0)
+    events, bed = rng.standard_normal(32_000).astype(np.float32), np.ones(32_000, np.float32)
+    added = _over_bed(events, bed, 10.0) - events
+    ratio = 10 * np.log10(np.mean(events**2) / np.mean(added**2))
+    assert ratio == pytest.approx(10.0, abs=0.01)
 
 
 def test_the_student_gets_half_the_rate(pool: Pool) -> None:

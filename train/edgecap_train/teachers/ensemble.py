@@ -74,6 +74,7 @@ class EnsembleWriter:
         fits = index.fits(scores)
         allowed = np.where(index.false(scores), -1.0, fits)
         near = _largest(allowed, config.candidates)
+        near = near[allowed[near] > -1.0]
         voters = _largest(fits, config.voters)
         written = self.writer.beams(logits)
         beams = [words for words, _ in written]
@@ -109,8 +110,8 @@ class EnsembleWriter:
 
 
 def _largest(values: NDArray[np.floating], count: int) -> NDArray[np.intp]:
-    """Indices of the `count` largest."""
-    return np.argpartition(-values, count)[:count]
+    """Indices of the `count` largest, in any order; of all where there are fewer."""
+    return np.argpartition(-values, min(count, len(values) - 1))[:count]
 
 
 def _weights(values: NDArray[np.floating], sharpness: float) -> NDArray[np.float64]:
