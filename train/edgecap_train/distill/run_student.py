@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -88,28 +89,48 @@ def start_from_pretrained(
         measure_statistics(student.encoder, log_mels)
 
 
-def start_from_run(student: Student, heads: TeachingHeads, run: Path, vocabulary: tuple[str, ...]) -> None:
-    """Start from the averaged weights of an earlier run, whose vocabulary may have been another.
+def start_from(student: Student, heads: TeachingHeads, start: Path, vocabulary: tuple[str, ...]) -> None:
+    """Start from a run's averaged weights, or from a student's file, whose vocabulary may have been another.
 
-    A word that the earlier run did not know keeps its fresh embedding. Raises CheckpointError where the
-    run has no checkpoint or another shape.
+    A word that the earlier student did not know keeps its fresh embedding; a file brings no heads. Raises
+    CheckpointError where there is none, or one of another shape.
     """
-    earlier = load_student(run / "student.safetensors")
-    state = RunFolder(run, writes=False).load()
-    if state is None:
-        raise CheckpointError(f"{run} holds no last.pt to start from; name the folder of a run")
-    prefix = "module."
-    averaged = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
+    earlier = load_student(start if start.is_file() else start / "student.safetensors")
+    weights, head_weights = earlier.student.state_dict(), None
+    if start.is_dir():
+        state = RunFolder(start, writes=False).load()
+        if state is None:
+            raise CheckpointError(f"{start} holds no last.pt to start from; name the folder of a run")
+        prefix = "module."
+        weights = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
+        head_weights = state["heads"]
     words = {word: index for index, word in enumerate(earlier.vocabulary)}
     embedding = student.decoder.embedding.weight.detach().clone()
     try:
         for index, word in enumerate(vocabulary):
             if word in words:
-                embedding[index] = averaged["decoder.embedding.weight"][words[word]]
-        student.load_state_dict(averaged | {"decoder.embedding.weight": embedding})
-        heads.load_state_dict(state["heads"])
+                embedding[index] = weights["decoder.embedding.weight"][words[word]]
+        student.load_state_dict(weights | {"decoder.embedding.weight": embedding})
+        if head_weights is not None:
+            heads.load_state_dict(head_weights)
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"the run {run} has another shape than the recipe: {error}") from error
+        raise CheckpointError(f"{start} has another shape than the recipe: {error}") from error
+
+
+def start_from_all(student: Student, heads: TeachingHeads, starts: Sequence[Path], vocabulary: tuple[str, ...]) -> None:
+    """Start from the first of several; the encoder is the mean of all of theirs (Wortsman et al. 2022, 2203.05482).
+
+    Raises CheckpointError.
+    """
+    encoders = []
+    for start in reversed(starts):
+        start_from(student, heads, start, vocabulary)
+        encoders.append({name: tensor.clone() for name, tensor in student.encoder.state_dict().items()})
+    mean = {
+        name: torch.stack([weights[name] for weights in encoders]).mean(0) if tensor.is_floating_point() else tensor
+        for name, tensor in encoders[-1].items()
+    }
+    student.encoder.load_state_dict(mean)
 
 
 def mix_encoder(student: Student, untrained: dict[str, torch.Tensor], share: float) -> None:
@@ -150,8 +171,8 @@ class Start:
 
     weights: Path | None = None
     """Published weights of the recipe's encoder: a file, or the folder of an unpacked package."""
-    run: Path | None = None
-    """An earlier run."""
+    runs: tuple[Path, ...] = ()
+    """Earlier runs, or students' files; of several the encoders are averaged, and the decoder is the first one's."""
 
 
 def train_student(
@@ -183,8 +204,8 @@ def train_student(
     untrained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
     configure_encoder(student, recipe)
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
-    if start.run is not None:
-        start_from_run(student, heads, start.run, vocabulary)
+    if start.runs:
+        start_from_all(student, heads, start.runs, vocabulary)
         if start.weights is not None:
             mix_encoder(student, untrained, recipe.model.encoder_share)
     tokenizer, encoder = Tokenizer(vocabulary), student.encoder

@@ -24,8 +24,6 @@ Prepare = Callable[[Batch, Draws], AugmentedBatch]
 class StudentTask:
     """Distillation into a student; see `edgecap_train.training.trainer.Task`."""
 
-    keeps_best = True
-
     def __init__(  # noqa: PLR0917
         self,
         recipe: TrainingRecipe,
@@ -41,6 +39,7 @@ class StudentTask:
         self.recipe, self.network, self.heads, self.stream = recipe, student, heads, stream
         self.objective: nn.Module = DistillationLoss(student, heads, recipe.loss, bf16=recipe.optimizer.bf16)
         self.evaluate, self.save, self.prepare = evaluate, save, prepare
+        self.keeps_best = recipe.keep == "best" and recipe.loss.caption > 0  # else every score is 0
 
     def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The encoder's as far as they are not frozen; the decoder's and the heads'."""
