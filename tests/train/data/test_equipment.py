@@ -58,7 +58,8 @@ def test_the_same_generator_draws_the_same_equipment_and_some_scenes_stay_as_the
 
 
 def test_everything_at_once_stays_within_full_scale() -> None:
-    equipment = Equipment(EquipmentConfig(untouched=0.0, **ALWAYS), np.random.default_rng(0))
+    config = EquipmentConfig(untouched=0.0, **ALWAYS)  # type: ignore[arg-type]
+    equipment = Equipment(config, np.random.default_rng(0))
     for _ in range(4):
         assert float(np.abs(equipment.record(sound(), RATE)).max()) <= 1.0
 

@@ -38,7 +38,8 @@ def maker(pool: Pool, seed: int = 1, **options: float) -> SceneMaker:
         LabelledCaption("a", ("a", "tone", "then", "a", "burst"), ("Tone", "Noise burst")),
         LabelledCaption("b", ("an", "unheard", "bird"), ("Bird",)),
     ]
-    return SceneMaker(pool, scores, CLASSES, captions, SceneConfig(**{**PLAIN, **options}), seed)
+    config = SceneConfig(**{**PLAIN, **options})  # type: ignore[arg-type]
+    return SceneMaker(pool, scores, CLASSES, captions, config, seed)
 
 
 def test_an_unreadable_clip_is_skipped_and_a_pool_of_nothing_else_is_refused(
@@ -95,7 +96,7 @@ def test_a_concatenation_keeps_its_two_parts(pool: Pool) -> None:
 
 def test_everyday_sounds_are_drawn_from_our_own_sentences(pool: Pool) -> None:
     scores = np.array([[0.9, 0.0], [0.0, 0.9]], np.float32)
-    config = SceneConfig(**{**PLAIN, "from_caption": 0.0, "everyday": 1.0})
+    config = SceneConfig(**{**PLAIN, "from_caption": 0.0, "everyday": 1.0})  # type: ignore[arg-type]
     captions = [LabelledCaption("a", ("a", "dog", "barks"), ("Dog",))]
     drawn = SceneMaker(pool, scores, ["Dog", "Theremin"], captions, config, 1)
     tone = np.abs(np.fft.rfft(drawn.draw().samples))
