@@ -17,22 +17,21 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, fftconvolve, sosfilt
 
 from edgecap.types import Waveform
-from edgecap_train.training.recipe import Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class EquipmentConfig:
-    """Chances of each device, drawn one by one, in the order in which sound meets them."""
+    """Chances in [0, 1] of each device, drawn one by one, in the order in which sound meets them."""
 
-    untouched: Share = 0.5
+    untouched: float = 0.5
     """Scenes that are heard as they are."""
-    room: Share = 0.3
-    noise: Share = 0.35
-    gain_control: Share = 0.25
-    clipping: Share = 0.1
-    band: Share = 0.25
-    telephone: Share = 0.15
-    mp3: Share = 0.25
+    room: float = 0.3
+    noise: float = 0.35
+    gain_control: float = 0.25
+    clipping: float = 0.1
+    band: float = 0.25
+    telephone: float = 0.15
+    mp3: float = 0.25
     signal_to_noise: tuple[float, float] = (3.0, 25.0)
     """Decibels between the scene and the noise of its recorder."""
     decay: tuple[float, float] = (0.1, 0.9)
