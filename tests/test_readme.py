@@ -36,6 +36,7 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/listening.md",
     "docs/export.md",
+    "docs/web-export.md",
     "docs/training.md",
     "docs/benchmarks.md",
     "docs/licences.md",

@@ -23,17 +23,20 @@ def is_model_name(text: str) -> bool:
     return re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}", text) is not None
 
 
-def check_free(folder: Path, force: bool) -> None:
-    """Raise OutputError for a folder that exists and is not empty, unless it is a bundle and `force` is set."""
+def check_free(folder: Path, force: bool, kind: str = "bundle", mark: str = MANIFEST_NAME) -> None:
+    """Raise OutputError for a folder that exists and is not empty, unless it is of `kind` and `force` is set.
+
+    `mark` is the file by which a folder of that kind is known.
+    """
     try:
         occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        bundle = (folder / MANIFEST_NAME).is_file()
+        known = (folder / mark).is_file()
     except OSError as error:
         raise OutputError(f"{folder} cannot be read ({error.strerror or error}); name another folder") from error
-    if occupied and not bundle:
-        raise OutputError(f"{folder} exists and is not a bundle, so it is not overwritten; name another folder with -o")
+    if occupied and not known:
+        raise OutputError(f"{folder} exists and is not a {kind}, so it is not overwritten; name another folder with -o")
     if occupied and not force:
-        raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace the bundle")
+        raise OutputError(f"{folder} exists; name another folder with -o, or add --force to replace the {kind}")
 
 
 def check_writable(target: Path) -> None:

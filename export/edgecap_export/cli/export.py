@@ -13,8 +13,10 @@ import typer
 from edgecap.cli.console import say, table, write
 from edgecap.errors import MissingDependencyError, OutputError, VerificationError, install_extra
 from edgecap.util.files import to_json, write_atomically
+from edgecap_export.cli.export_web import export_web
 from edgecap_export.output_paths import check_free, check_writable
 from edgecap_export.runtimes import LOWERINGS, untested_packages
+from edgecap_export.web.onnxruntime_web import OPTION, PACKAGE
 
 if TYPE_CHECKING:
     from edgecap.bundle.manifest import EncoderInput, Precision
@@ -85,6 +87,18 @@ def export(
             help="outside (NumPy computes the log-mel) or in-graph (the graph takes the waveform).",
         ),
     ] = "outside",
+    web: Annotated[
+        bool, typer.Option("--web", help="Write a page that runs the bundle in a browser, as a folder of plain files.")
+    ] = False,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            OPTION,
+            metavar="PATH",
+            help=f"Of --web: a copy of {PACKAGE}, its .tgz or folder. [default: downloaded by npm, once]",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option(
@@ -115,7 +129,15 @@ def export(
       edgecap export student.safetensors --int8 --calibration recordings -o small --verify captions.csv
       edgecap export --runtime all --fp32 --fp16 --int8 -o bundles
       edgecap export --int8 --explain
+      edgecap export --web -o site
     """
+    if web or onnxruntime_web is not None:
+        others = {"--runtime": runtime, "--fp32": fp32, "--fp16": fp16, "--int8": int8, "--calibration": calibration}
+        others |= {"--verify": verify, "--vocabulary": vocabulary, "--report": report, "--explain": explain}
+        others |= {OPTION: not web}
+        given = [name for name, value in others.items() if value]
+        export_web(model, output, runtime=onnxruntime_web, others=given, force=force, json=json)
+        return
     runtimes, precisions = _runtimes(runtime or ["onnx"]), _precisions(fp32, fp16, int8)
     encoder_input = _encoder_input(front_end)
     _check_options(precisions, calibration, explain, report)

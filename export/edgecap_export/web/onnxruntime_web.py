@@ -14,8 +14,8 @@ from edgecap.pull.cache import cache_root
 from edgecap.util.files import write_atomically
 
 VERSION = "1.30.0"
-PACKAGE = f"onnxruntime-web@{VERSION}"
-ARCHIVE = f"onnxruntime-web-{VERSION}.tgz"
+NAME = "onnxruntime-web"
+PACKAGE = f"{NAME}@{VERSION}"
 SCRIPT, PROGRAM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 SHA256 = {
     SCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
@@ -33,7 +33,7 @@ def onnxruntime_web(source: Path | None = None) -> dict[str, bytes]:
     downloads first where there is none. Raises DownloadError, MissingDependencyError without npm, IntegrityError for
     files of another version.
     """
-    source = source or _cached()
+    source = source or npm_archive(NAME, VERSION)
     try:
         contents = _from_folder(source) if source.is_dir() else _from_archive(source)
     except (OSError, tarfile.TarError, EOFError) as error:
@@ -69,27 +69,31 @@ def _from_archive(path: Path) -> dict[str, bytes]:
     return contents
 
 
-def _cached() -> Path:
-    """The archive in the cache. Raises DownloadError, MissingDependencyError."""
-    path = cache_root() / "npm" / ARCHIVE
+def npm_archive(name: str, version: str) -> Path:
+    """The archive of a package in the cache, which npm downloads where there is none, held to the registry's hash.
+
+    Raises DownloadError, MissingDependencyError without npm.
+    """
+    file, package = f"{name}-{version}.tgz", f"{name}@{version}"
+    path = cache_root() / "npm" / file
     if path.is_file():
         return path
     npm = shutil.which("npm")
     if npm is None:
         raise MissingDependencyError(
-            f"the page needs {PACKAGE}, and npm, which downloads it, was not found; type: sudo apt install npm, or "
-            f"name a copy of the package with {OPTION}"
+            f"{package} is needed, and npm, which downloads it, was not found; type: sudo apt install npm, or name "
+            f"a copy of the package with {OPTION}"
         )
     with TemporaryDirectory(prefix="edgecap-npm-") as folder:
-        command = [npm, "pack", "--silent", PACKAGE]
+        command = [npm, "pack", "--silent", package]
         try:
             subprocess.run(
                 command, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=DOWNLOAD_SECONDS
             )
-            write_atomically(path, (Path(folder) / ARCHIVE).read_bytes())
+            write_atomically(path, (Path(folder) / file).read_bytes())
         except (subprocess.SubprocessError, OSError) as error:
             raise DownloadError(
-                f"{PACKAGE} could not be downloaded; type: npm pack {PACKAGE}, to see why, and where there is no "
+                f"{package} could not be downloaded; type: npm pack {package}, to see why, and where there is no "
                 f"network, name a copy of the package with {OPTION}"
             ) from error
     return path

@@ -75,6 +75,30 @@ def test_the_front_end_gives_the_log_mel_of_python(name: str, tmp_path: Path) ->
     np.testing.assert_allclose(mel[:, :-5], expected, atol=0.05)
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_the_resampler_gives_what_soxr_gives(rate: int, tmp_path: Path) -> None:
+    # what both keep whole, and what both take away
+    times = np.arange(rate) / rate
+    samples = sum(
+        np.sin(2 * np.pi * hertz * times) / 5 for hertz in (50, 440, 3_000, 7_000, 10_000) if 2 * hertz < rate
+    )
+    expected = np.concatenate(list(resampled([np.asarray(samples, np.float32)], rate, RATE)))
+    result = node(
+        f"""import {{ Resampler }} from "./resample.js";{READ}
+        const samples = read(input.samples), whole = new Resampler(input.rate, {RATE}).push(samples, true);
+        const live = new Resampler(input.rate, {RATE}), parts = [];
+        for (let at = 0; at < samples.length; at += 1000) {{
+          parts.push(...live.push(samples.subarray(at, at + 1000), at + 1000 >= samples.length));
+        }}
+        console.log(JSON.stringify([[...whole], parts]));""",
+        {"samples": stored(np.asarray(samples, np.float32), tmp_path / "samples"), "rate": rate},
+    )
+    assert result[0] == result[1]
+    assert len(result[0]) == pytest.approx(expected.size, abs=1)
+    inside = slice(500, expected.size - 500)  # the filters begin and end differently
+    np.testing.assert_allclose(np.asarray(result[0])[inside], expected[inside], atol=2e-4)
+
+
 def table(seed: int, vocabulary: int = 12, depth: int = 8) -> NDArray[np.float32]:
     """Log-probabilities by position and the token before, coarse enough for sums that are equal."""
     random = np.random.default_rng(seed)
@@ -178,7 +202,7 @@ def test_every_example_gets_the_tokens_of_python(float_bundle: Bundle, tmp_path:
 
 
 def test_development_recordings_get_the_tokens_of_python(float_bundle: Bundle, shared: Path, tmp_path: Path) -> None:
-    # all 102, where there is time for them: python -m edgecap_bench.web.site
+    # all 102, where there is time for them: python -m edgecap_bench.live.site
     sounds = sorted((shared / "data" / "dev" / "audio").iterdir())[::10]
     compared(float_bundle, sounds, web_runtime(tmp_path / "runtime"), tmp_path)
 

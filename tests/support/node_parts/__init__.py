@@ -6,16 +6,20 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from edgecap.errors import DownloadError, MissingDependencyError
-from edgecap_export.web.onnxruntime_web import PROGRAM, SCRIPT, onnxruntime_web
+from edgecap_export.web.onnxruntime_web import npm_archive, onnxruntime_web
 
 MODULES = Path(__file__).parents[3] / "export" / "edgecap_export" / "web" / "static"
 LEAST_NODE = 18
+AXE_VERSION = "4.14.1"
+Value = TypeVar("Value")
 
 
 def node(script: str, document: object = None, *, modules: Path = MODULES, timeout: float = 300.0) -> Any:
@@ -46,11 +50,22 @@ def node(script: str, document: object = None, *, modules: Path = MODULES, timeo
 
 def web_runtime(folder: Path) -> Path:
     """`folder` with the files of onnxruntime-web; the test is skipped where they cannot be had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _had(onnxruntime_web).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def axe() -> str:
+    """The script of axe-core, which looks for what keeps people out; the test is skipped where it cannot be had."""
+    with tarfile.open(_had(lambda: npm_archive("axe-core", AXE_VERSION))) as archive:
+        file = archive.extractfile("package/axe.min.js")
+        assert file is not None
+        return file.read().decode()
+
+
+def _had(get: Callable[[], Value]) -> Value:
     try:
-        contents = onnxruntime_web()
+        return get()
     except (DownloadError, MissingDependencyError) as error:
         pytest.skip(str(error))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (SCRIPT, PROGRAM):
-        (folder / name).write_bytes(contents[name])
-    return folder

@@ -1,4 +1,6 @@
-// A few seconds of the microphone as a WAV file: samples without the browser's voice filters.
+// A few seconds of the microphone as a WAV file.
+import { openMicrophone } from "./microphone.js";
+
 export class Recorder {
   #end = () => {};
 
@@ -7,26 +9,20 @@ export class Recorder {
   }
 
   async record(seconds, tick) {
-    const stream = await navigator.mediaDevices.getUserMedia(
-      { audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
-    const context = new AudioContext(), blocks = [];
+    const blocks = [];
+    const microphone = await openMicrophone((block, rate) => {
+      blocks.push(block);
+      if (blocks.length * block.length >= seconds * rate) this.#end();
+    });
     try {
-      await context.audioWorklet.addModule("worklet.js");
-      const node = new AudioWorkletNode(context, "taker", { numberOfOutputs: 1, channelCount: 1 });
-      node.port.onmessage = (message) => {
-        blocks.push(message.data);
-        if (blocks.length * message.data.length >= seconds * context.sampleRate) this.#end();
-      };
-      context.createMediaStreamSource(stream).connect(node).connect(context.destination);  // it writes silence there
       tick(seconds);
       let left = seconds;
       const timer = setInterval(() => tick(Math.max(0, --left)), 1000);
       await new Promise((done) => { this.#end = done; });
       clearInterval(timer);
-      return wav(blocks, context.sampleRate);
+      return wav(blocks, microphone.rate);
     } finally {
-      for (const track of stream.getTracks()) track.stop();
-      await context.close();
+      await microphone.close();
     }
   }
 }

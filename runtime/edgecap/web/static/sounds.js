@@ -1,5 +1,7 @@
 // A file that was dropped or chosen, or a recording of this browser's microphone, and its captions with their beams.
+// `ask` makes the captions: it gives documents as the server's answer to /caption has them, a line each.
 import { beams, byId, loudness, make, percent, show, span } from "./dom.js";
+import { refusal } from "./microphone.js";
 import { Recorder } from "./recorder.js";
 
 const MOST = 64 * 2 ** 20;
@@ -9,7 +11,8 @@ export class Sounds {
   #recorder = null;
   #busy = false;
 
-  constructor(media) {
+  constructor(media, ask = fromServer) {
+    this.ask = ask;
     const drop = byId("drop"), file = byId("file");
     if (media) {  // what phones record
       file.accept = "audio/*,video/mp4,video/webm,.m4a,.aac,.webm,.mp4,.opus";
@@ -42,11 +45,7 @@ export class Sounds {
     this.#busy = true;
     show("progress", `Captioning ${name} …`);
     try {
-      const answer = await fetch(`caption?name=${encodeURIComponent(name)}`,
-        { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
-      if (answer.ok) await this.#captions(answer, name);
-      else show("progress", (await answer.json().catch(() => null))?.error
-        ?? `${name} was refused by a proxy on the way, with status ${answer.status}.`);
+      await this.#captions(body, name);
     } catch {
       show("progress", `${name} could not be sent; is edgecap still running?`);
     } finally {
@@ -54,22 +53,14 @@ export class Sounds {
     }
   }
 
-  async #captions(answer, name) {
+  async #captions(body, name) {
     const list = make("ol", { class: "list" }), texts = [];
-    byId("captions").prepend(make("li", {}, make("h3", {}, name), list));
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "", problem = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      const lines = (rest + (value ?? "")).split("\n");
-      rest = lines.pop();
-      for (const line of lines) {
-        const caption = JSON.parse(line);
-        if (caption.error || caption.note) { problem = caption.error ?? caption.note; continue; }
-        texts.push(caption.text);
-        list.append(row(caption));
-      }
-      if (done) break;
+    let problem = "";
+    for await (const caption of this.ask(body, name)) {
+      if (caption.error || caption.note) { problem = caption.error ?? caption.note; continue; }
+      if (texts.length === 0) byId("captions").prepend(make("li", {}, make("h3", {}, name), list));
+      texts.push(caption.text);
+      list.append(row(caption));
     }
     show("progress", problem || (texts.length === 1 ? `${name}: ${texts[0]}` : `${name}: ${texts.length} captions`));
   }
@@ -89,14 +80,31 @@ export class Sounds {
         show("left", `${left.toFixed(0)} s left`);
       });
     } catch (error) {
-      show("progress", error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone."
-        : `The microphone cannot be used (${error.message}).`);
+      show("progress", refusal(error));
     } finally {
       this.#recorder = null;
       button.textContent = `Record ${SECONDS} seconds`;
       show("left", "");
     }
     if (wav) await this.send(wav, "recording");
+  }
+}
+
+async function* fromServer(body, name) {
+  const answer = await fetch(`caption?name=${encodeURIComponent(name)}`,
+    { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
+  if (!answer.ok) {
+    const { error } = await answer.json().catch(() => ({}));
+    yield { error: error ?? `${name} was refused by a proxy on the way, with status ${answer.status}.` };
+    return;
+  }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ;) {
+    const { value, done } = await reader.read();
+    const lines = (rest + (value ?? "")).split("\n");
+    rest = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+    if (done) return;
   }
 }
 
