@@ -28,7 +28,7 @@ from support.source_tree import (
 ORDER = {
     package: names.split()
     for package, names in {
-        "edgecap": """_version errors types util audio runtimes bundle caption inference sounds captioner pull
+        "edgecap": """_version errors types util audio runtimes bundle caption inference sounds captioner teaching pull
             live.clocks live.config live.sources live.events live.pipeline live.sinks live.thermal live.watchdog web
             live.loop live.listener live.adjusting live.named_listener live.session live.api live.__init__ __init__
             doctor service cli __main__""",
@@ -37,7 +37,7 @@ ORDER = {
         "edgecap_export": """__init__ recipes calibration output_paths graphs quantisation runtimes onnx litert
             executorch bundle web cli""",
         "edgecap_bench": """__init__ harness reports counting candidates figures comparison scaling quality boards
-            alarms live arm report commands cli""",
+            alarms sounds live arm report commands cli""",
     }.items()
 }
 """Package → its sub-packages and modules, each of which may import from itself and from those before it.

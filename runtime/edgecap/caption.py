@@ -88,6 +88,7 @@ class Caption:
             "beams": [
                 {"text": beam.text, "score": round(beam.score, 6), "tokens": list(beam.tokens)} for beam in self.beams
             ],
+            **({"sounds": [match.document() for match in self.sounds]} if self.sounds else {}),
         }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -160,6 +161,15 @@ class Captioner:
         frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
         return self._session.encode(frames, length)
 
+    def encode_samples(self, samples: Waveform) -> Encoded:
+        """Encode one window of mono samples (n,) at the model's rate; a short one is padded."""
+        if samples.size < self._shortest:
+            samples = np.pad(samples, (0, self._shortest - samples.size))
+        encoder, front_end = self.manifest.encoder, self.manifest.front_end
+        if encoder.input == "log_mel":
+            return self.encode(log_mel(samples, front_end))
+        return self._session.encode(samples, encoder.memory_length(front_end.frames(samples.size)))
+
     def decode(self, encoded: Encoded, beam: int | None = None) -> tuple[Beam, ...]:
         """The hypotheses for an encoded window, best first. `beam` as in `caption`."""
         manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self._beam_size(beam)
@@ -178,6 +188,19 @@ class Captioner:
     def sounds(self, encoded: Encoded) -> tuple[SoundMatch, ...]:
         """The taught sounds in an encoded window, surest first; none without a matcher."""
         return () if self.matcher is None else self.matcher.match(frame_embeddings(encoded))
+
+    def sounds_in_file(self, sound: str | Path | AudioFile, *, hop: float | None = None) -> Iterator[SoundMatch]:
+        """The taught sounds in a file, window by window and without captions; times from the file's beginning.
+
+        `hop` is by default half a window, so that a sound is reported by each of two windows. Raises as `caption_file`.
+        """
+        plan = self._plan(None, self.window / 2 if hop is None else hop)
+        with sound if isinstance(sound, AudioFile) else AudioFile(sound) as file:
+            for window in plan.cut(resampled(file.mono(), file.sample_rate, self._rate)):
+                if loudest_level(window.samples, self._rate) >= self.manifest.silence.threshold_dbfs:
+                    start = window.start / self._rate
+                    for match in self.sounds(self.encode_samples(window.samples)):
+                        yield replace(match, start=match.start + start, end=match.end + start)
 
     def windows(self, duration: float, *, window: float | None = None, hop: float | None = None) -> int:
         """How many captions a sound of `duration` seconds gets. Raises ValueError as `check_windows` does."""
@@ -203,13 +226,7 @@ class Captioner:
         level = loudest_level(samples, self._rate)
         if level < self.manifest.silence.threshold_dbfs:
             return Caption(self.manifest.silence.caption, None, start, end, level, True, ())
-        if samples.size < self._shortest:
-            samples = np.pad(samples, (0, self._shortest - samples.size))
-        encoder, front_end = self.manifest.encoder, self.manifest.front_end
-        if encoder.input == "log_mel":
-            encoded = self.encode(log_mel(samples, front_end))
-        else:
-            encoded = self._session.encode(samples, encoder.memory_length(front_end.frames(samples.size)))
+        encoded = self.encode_samples(samples)
         beams = self.decode(encoded, beam)
         return Caption(beams[0].text, beams[0].score, start, end, level, False, beams, self.sounds(encoded))
 

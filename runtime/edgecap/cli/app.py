@@ -22,6 +22,8 @@ OWN = {
     "listen": "edgecap.cli.listen:listen",
     "pull": "edgecap.cli.pull:pull",
     "models": "edgecap.cli.models:models",
+    "teach": "edgecap.cli.taught.teach:teach",
+    "sounds": "edgecap.cli.taught.sounds:sounds",
     "devices": "edgecap.cli.inventory:devices",
     "demo": "edgecap.cli.demo:demo",
     "service": "edgecap.cli.service:service",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,5 +38,9 @@ Threads = Annotated[
     typer.Option(
         "--threads", "-t", min=1, max=1024, metavar="N", help="Processor threads. [default: one a core, at most 4]"
     ),
+]
+Sounds = Annotated[
+    Path | None,
+    typer.Option("--sounds", metavar="FOLDER", help="Folder of taught sounds. [default: EDGECAP_SOUNDS, or your own]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]

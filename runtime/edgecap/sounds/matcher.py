@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from edgecap.caption import SoundMatch
-from edgecap.sounds.bank import Bank
+from edgecap.sounds.bank import Bank, segments_of
+from edgecap.sounds.detector import Detector
 from edgecap.sounds.sound import Frames, TaughtSound
-
-SLOPE = 30.0
 
 
 class SoundMatcher:
     """Compares windows with taught sounds. It holds no state between calls, so threads may share it."""
 
     def __init__(self, sounds: Sequence[TaughtSound], bank: Bank) -> None:
-        """`sounds` are those that `bank.model` taught; others are left out (`unfit` names them)."""
+        """`sounds` are those that the bank's model taught; others are left out."""
         self.sounds = tuple(sound for sound in sounds if sound.model == bank.model)
-        self.unfit = tuple(sound for sound in sounds if sound.model != bank.model)
-        """Sounds that another model learnt, which this one cannot recognise."""
+        """What it recognises."""
         self._bank = bank
-        self._templates = [[bank.project(example) for example in sound.examples] for sound in self.sounds]
+        self._detectors = tuple(Detector.of(sound, bank) for sound in self.sounds)
+        self._lengths = sorted({detector.length for detector in self._detectors})
 
-    def match(self, frames: Frames, seconds_per_frame: float = 0.32) -> tuple[SoundMatch, ...]:
+    def match(self, frames: Frames) -> tuple[SoundMatch, ...]:
         """The taught sounds in a window, surest first; times are seconds from the window's beginning.
 
-        `frames` is what `edgecap.sounds.bank.frame_embeddings` gives for the window.
+        `frames` is what `edgecap.sounds.bank.frame_embeddings` gives for the window, (n, embedding).
         """
-        window, matches = self._bank.project(frames), []
-        for sound, templates in zip(self.sounds, self._templates, strict=True):
-            score, place, length = max(_best_place(window, template) for template in templates)
-            if score >= sound.threshold:
-                confidence = 1.0 / (1.0 + math.exp(-SLOPE * (score - sound.threshold)))
-                start, end = place * seconds_per_frame, (place + length) * seconds_per_frame
+        if not self.sounds or not len(frames):
+            return ()
+        projected, step, matches = self._bank.project(frames), self._bank.seconds_per_frame, list[SoundMatch]()
+        segments = {length: segments_of(projected, length) for length in self._lengths}
+        for sound, detector in zip(self.sounds, self._detectors, strict=True):
+            place = detector.best_of(segments[detector.length], len(frames))
+            if place.score >= sound.threshold:
+                start, end = place.first * step, (place.first + place.frames) * step
+                confidence = confidence_of(place.score, sound)
                 matches.append(SoundMatch(sound.name, sound.identifier, confidence, start, end))
         return tuple(sorted(matches, key=lambda match: -match.confidence))
 
 
-def _best_place(window: Frames, template: Frames) -> tuple[float, int, int]:
-    """Mean cosine where a template fits a window best, the frame there, and the number of frames."""
-    if len(template) > len(window):
-        template = template[: len(window)]
-    products, length = window @ template.T, len(template)
-    scores = [float(np.trace(products[place : place + length])) / length for place in range(len(window) - length + 1)]
-    place = int(np.argmax(scores))
-    return scores[place], place, length
+def confidence_of(score: float, sound: TaughtSound) -> float:
+    """Confidence for a score from the threshold on: 0.5 there, 1 where a window is as like as the examples are."""
+    above = (score - sound.threshold) / max(sound.typical - sound.threshold, 1e-3)
+    return float(np.clip(0.5 + 0.5 * above, 0.5, 1.0))

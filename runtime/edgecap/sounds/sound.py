@@ -32,6 +32,8 @@ class TaughtSound:
     """Identity of the encoder that made the embeddings (`edgecap.sounds.bank.model_identity`)."""
     threshold: float
     """Score from which on a window holds the sound."""
+    typical: float
+    """Score that an example gets from the others: that of a confidence of 1."""
     examples: tuple[Frames, ...]
     """Frame embeddings of each example, cut to where it sounds."""
     counter_examples: tuple[Frames, ...] = ()

@@ -60,6 +60,10 @@ class SoundStore:
                 faults.append(str(error))
         return StoredSounds(tuple(sorted(sounds, key=lambda sound: sound.name.casefold())), tuple(faults))
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a sound with that name or identifier, damaged or not. Raises ConfigError."""
+        return self._path(name).exists()
+
     def find(self, name: str) -> TaughtSound | None:
         """The sound with that name or identifier; None where there is none. Raises DataError for a damaged file."""
         path = self._path(name)

@@ -17,6 +17,7 @@ SOUND = TaughtSound(
     identifier="our-doorbell",
     model="0" * 64,
     threshold=0.5,
+    typical=0.9,
     examples=(np.ones((3, 8), np.float32), np.zeros((2, 8), np.float32)),
     counter_examples=(np.full((4, 8), 2, np.float32),),
     created="2026-11-28T12:00:00+00:00",

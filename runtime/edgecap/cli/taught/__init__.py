@@ -1,0 +1,1 @@
+"""The commands for sounds that the user teaches."""

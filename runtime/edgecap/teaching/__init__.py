@@ -1,0 +1,1 @@
+"""Teaching sounds: from recordings to what `edgecap.sounds` recognises."""

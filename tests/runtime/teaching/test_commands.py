@@ -1,0 +1,68 @@
+"""`edgecap teach` and `edgecap sounds`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from support.teaching.taught_sounds import RATE, chime, rasp, shipped_captioner
+
+Edgecap = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """1.wav and 2.wav are a chime, rasp.wav is not."""
+    shipped_captioner()
+    for name, sound in (("1", chime(1)), ("2", chime(2)), ("rasp", rasp())):
+        soundfile.write(tmp_path / f"{name}.wav", sound, RATE)
+    return tmp_path
+
+
+def test_a_sound_is_taught_listed_heard_exported_and_removed(edgecap: Edgecap, recordings: Path) -> None:
+    folder = ("--sounds", recordings / "sounds")
+    done = edgecap(
+        "teach", "our doorbell", recordings / "1.wav", recordings / "2.wav", *folder, "--false-alarms", "1/hour"
+    )
+    assert (done.returncode, done.stdout) == (0, "our doorbell: learnt from 2 examples\n")
+    listed = json.loads(edgecap("sounds", "list", "--json", *folder).stdout)
+    assert (listed["name"], listed["identifier"], listed["examples"]) == ("our doorbell", "our-doorbell", 2)
+    tried = edgecap("sounds", "--test", recordings, *folder)
+    assert "1.wav: our doorbell" in tried.stdout
+    assert "rasp.wav: -" in tried.stdout
+    assert edgecap("caption", "--json", recordings / "1.wav", env={"EDGECAP_SOUNDS": str(folder[1])}).stdout.count(
+        '"sounds": [{"name": "our doorbell", "identifier": "our-doorbell"'
+    )
+    exported = edgecap("sounds", "export", "our doorbell", recordings, *folder).stdout.strip()
+    assert edgecap("sounds", "import", exported, "--name", "bell", *folder).stdout == "bell: imported\n"
+    assert edgecap("sounds", "remove", "bell", "our doorbell", *folder).returncode == 0
+    assert "no sounds in" in edgecap("sounds", *folder).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["teach", "x"], 2, "there is nothing to learn from"),
+        (["teach", "a\tb", "1.wav"], 2, "the name of a sound has 1 to 60 printable characters"),
+        (["teach", "x", "1.wav", "--false-alarms", "never"], 2, "invalid rate 'never'"),
+        (["teach", "x", "none.wav"], 3, "none.wav"),
+        (["teach", "x", "1.wav", "rasp.wav"], 12, "do not resemble each other"),
+        (["sounds", "rename", "x", "y"], 12, "there is no sound called 'x'"),
+        (["sounds", "import", "1.wav"], 12, "1.wav is damaged"),
+        (["sounds", "--json", "remove", "x"], 2, "options go behind the command"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    edgecap: Edgecap, recordings: Path, arguments: list[str], code: int, words: str
+) -> None:
+    done = edgecap(*arguments, cwd=recordings, env={"EDGECAP_SOUNDS": str(recordings / "sounds")})
+    assert (done.returncode, done.stdout) == (code, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("edgecap: error: ")
+    assert words in line
+    assert not (recordings / "sounds").exists()
