@@ -89,6 +89,8 @@ def _stream(status: StatusSnapshot) -> list[RenderableType]:
     ]
     if status.fault:
         lines.append(Text(f"fault: {status.fault}", "bold red"))
+    if status.paused:
+        lines.append(Text("paused on the page: nothing is described, shown or kept", "bold yellow"))
     caption = status.event.text if status.event else ""
     lines.append(Text(caption or ("…" if status.gate_open else "quiet"), "bold" if caption else "dim"))
     if status.beams:

@@ -83,7 +83,9 @@ def status_line(statuses: Sequence[StatusSnapshot], now_is: State) -> str:
     if now_is == "stuck":
         return f"a caption has taken more than {STUCK_SECONDS:.0f} s; not feeding the watchdog"
     parts = [
-        f"{status.source}: {status.fault or f'{status.level:.0f} dBFS, {status.events} events'}" for status in statuses
+        f"{status.source}: {status.fault or f'{status.level:.0f} dBFS, {status.events} events'}"
+        + (", paused" if status.paused else "")
+        for status in statuses
     ]
     kept = "; audio is kept" if any(status.audio_kept for status in statuses) else ""
     return "; ".join(parts) + kept

@@ -68,6 +68,11 @@ class StatusSnapshot:
     """What can be changed while listening, as it is now."""
 
     @property
+    def paused(self) -> bool:
+        """Whether sound is passed over, as somebody asked on the page."""
+        return self.live.paused
+
+    @property
     def text(self) -> str:
         """The last window's best caption, whether it became an event or not; empty before the first."""
         return self.beams[0][0] if self.beams else ""

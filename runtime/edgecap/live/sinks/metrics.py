@@ -37,6 +37,7 @@ _GAUGES = {
     "caption_seconds": ("seconds", "Time that the last caption took."),
     "latency_seconds": ("latency", "From the end of the last window to its caption."),
     "temperature_celsius": ("celsius", "The hottest thermal zone."),
+    "paused": ("paused", "Whether listening is paused."),
     "throttled": ("throttled", "Whether the board slows itself down."),
     "loudest_dbfs": ("loudest", "Level of the loudest 100 ms of the newest ten seconds."),
 }

@@ -188,6 +188,7 @@ class Mqtt(Sink):
         if status is not None:
             document |= {
                 "source": status.source,
+                "paused": status.paused,
                 "hop": status.hop,
                 "dropped": status.dropped,
                 "celsius": status.celsius,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from edgecap.captioner import Captioner
+from edgecap.cli.live_view import LiveView
 from edgecap.errors import ConfigError
 from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings, live_box
 from edgecap.live.config.events_config import EventsConfig
@@ -22,8 +25,11 @@ from edgecap.live.pipeline.hop_control import HopControl
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.session import ListenSession
+from edgecap.live.sinks.metrics import render
 from edgecap.live.thermal import Heat
-from support.live_parts import FedSource, Messages, Recorder, described, ignore, notifier
+from edgecap.live.watchdog import status_line
+from edgecap.web.page import status_document
+from support.live_parts import FedSource, Messages, Recorder, described, ignore, notifier, usb_status
 from support.signals import RATE, noise
 
 Listen = Callable[..., AdjustableListener]
@@ -205,3 +211,17 @@ def test_a_microphone_keeps_its_own_gate(captioner: Captioner) -> None:
         assert [listening.status.asked_hop for listening, _ in pairs] == [3.0, 3.0]
         assert list(adjusting.steps()) == []
     assert np.isclose(box.now.hop, 3.0)
+
+
+def test_every_view_says_that_listening_is_paused() -> None:
+    status = usb_status(live=PAUSED)
+    assert 'edgecap_paused{source="USB"} 1' in render([status])
+    assert status_line([status], "listening").endswith("0 events, paused")
+    assert status_document(status)["settings"] == asdict(PAUSED)
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100, color_system=None)
+    view = LiveView(console)
+    view.on_status(status)
+    console.print(view.render())
+    view.close()
+    assert "paused on the page" in shown.getvalue()
