@@ -18,7 +18,7 @@ from edgecap.audio.file import AudioFile
 from edgecap.audio.samples import loudest_level, to_mono
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NO_SOUNDS = {"SOURCES.md", "collect.py", "__pycache__"}
+NO_SOUNDS = {"SOURCES.md", "collect.py", "embed", "__pycache__"}
 SOUNDS = sorted(path.name for path in EXAMPLES.iterdir() if path.name not in NO_SOUNDS)
 
 

@@ -37,6 +37,7 @@ DOCUMENTS = (
     "docs/listening.md",
     "docs/export.md",
     "docs/web-export.md",
+    "docs/embedding.md",
     "docs/training.md",
     "docs/benchmarks.md",
     "docs/licences.md",

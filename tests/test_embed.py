@@ -1,0 +1,132 @@
+"""The examples of embedding give edgecap's tokens on every example sound, from a wav and a bundle alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgecap.audio.file import AudioFile
+from edgecap.audio.resample import resampled
+from edgecap.bundle.models import find_model
+from edgecap.captioner import Captioner
+from support.signals import RATE
+from support.source_tree import REPOSITORY
+
+if TYPE_CHECKING:
+    from support.exported import Export
+
+EMBED = REPOSITORY / "examples" / "embed"
+MODULES = REPOSITORY / "export" / "edgecap_export" / "web" / "static"
+ONNXRUNTIME_NODE = "onnxruntime-node@1.30.0"
+SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+
+
+@pytest.fixture(scope="module")
+def wavs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Every example sound as the programs take it, and silence."""
+    folder = tmp_path_factory.mktemp("wavs")
+    for path in sorted(REPOSITORY.glob("examples/*.*")):
+        if path.suffix in SUFFIXES:
+            with AudioFile(path) as file:
+                samples = np.concatenate(list(resampled(file.mono(), file.sample_rate, RATE)))
+            soundfile.write(folder / f"{path.stem}.wav", samples, RATE, subtype="PCM_16")
+    soundfile.write(folder / "silence.wav", np.zeros(12 * RATE), RATE, subtype="PCM_16")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    """caption.py, a script outside the packages."""
+    spec = importlib.util.spec_from_file_location("caption", EMBED / "caption.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the C++ examples, built."""
+    if not shutil.which("g++") or not Path("/usr/include/nlohmann/json.hpp").is_file():
+        pytest.skip("g++ or nlohmann-json3-dev is missing (.ci/packages)")
+    folder = tmp_path_factory.mktemp("programs")
+    done = subprocess.run([EMBED / "build", folder], text=True, capture_output=True, timeout=600, check=False)
+    if "apt-get" in done.stderr or "E: " in done.stderr:
+        pytest.skip(f"ONNX Runtime's headers cannot be had: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def expected(bundle: Path, wav: Path) -> list[str]:
+    """The lines that a program prints: the tokens of each window."""
+    captions = Captioner.load(bundle, threads=1).caption_file(wav)
+    return [caption.text if caption.silent else " ".join(map(str, caption.beams[0].tokens)) for caption in captions]
+
+
+def printed(command: Sequence[object]) -> list[str]:
+    done = subprocess.run([*map(str, command)], text=True, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "litert", "executorch"])
+def test_python_gives_the_tokens(
+    runtime: str, example: ModuleType, wavs: list[Path], exported: Export, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundles = [exported(runtime, "fp32").bundle.folder, *([find_model(None)] if runtime == "onnx" else [])]
+    for bundle in bundles:
+        for wav in wavs:
+            example.main(str(bundle), str(wav), "--tokens")
+            assert capfd.readouterr().out.splitlines() == expected(bundle, wav), (bundle, wav)
+
+
+def test_python_needs_no_edgecap(wavs: list[Path]) -> None:
+    dog = next(wav for wav in wavs if wav.stem == "dog")
+    script = "import runpy, sys; sys.modules['edgecap'] = None; runpy.run_path(sys.argv[0], run_name='__main__')"
+    arguments = [EMBED / "caption.py", find_model(None), dog]
+    run = f"import sys; sys.argv = {[*map(str, arguments)]}; {script}"
+    assert printed([sys.executable, "-c", run]) == [caption.text for caption in Captioner.load().caption_file(dog)]
+
+
+def test_cpp_gives_the_tokens_with_onnx_runtime(programs: Path, wavs: list[Path]) -> None:
+    for wav in wavs:
+        command = [programs / "caption_onnx", find_model(None), wav, "--tokens"]
+        assert printed(command) == expected(find_model(None), wav), wav
+
+
+def test_cpp_gives_the_tokens_with_litert(programs: Path, wavs: list[Path], exported: Export) -> None:
+    bundle = exported("litert", "fp32").bundle.folder
+    for wav in wavs:
+        assert printed([programs / "caption_litert", bundle, wav, "--tokens"]) == expected(bundle, wav), wav
+
+
+def test_node_gives_the_tokens(wavs: list[Path], tmp_path: Path) -> None:
+    if not shutil.which("npm") or not shutil.which("node"):
+        pytest.skip("node or npm is missing")
+    install = ["npm", "install", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", ONNXRUNTIME_NODE]
+    done = subprocess.run(install, cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"{ONNXRUNTIME_NODE} cannot be had: {done.stderr.strip().splitlines()[-1]}")
+    for path in (EMBED / "caption.mjs", *MODULES.glob("*.js")):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    for wav in wavs:
+        command = ["node", tmp_path / "caption.mjs", find_model(None), wav, "--tokens"]
+        assert printed(command) == expected(find_model(None), wav), wav
+
+
+def test_every_program_is_short() -> None:
+    lengths = {path.name: path.read_text(encoding="utf-8").count("\n") for path in EMBED.iterdir() if path.is_file()}
+    assert len(lengths) >= 7
+    assert {name: length for name, length in lengths.items() if length > 150} == {}
