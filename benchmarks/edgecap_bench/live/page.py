@@ -23,7 +23,8 @@ import typer
 
 from edgecap.captioner import Captioner
 from edgecap.errors import MeasurementError
-from edgecap.live.config.listen_config import ListenConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.live.events.event import Change, Event
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.util.files import check_writable

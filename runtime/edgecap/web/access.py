@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from edgecap.errors import ConfigError
 from edgecap.live.config.config_file import read_secret
-from edgecap.live.config.listen_config import TOKEN, WebConfig
+from edgecap.live.config.web_config import TOKEN, WebConfig
 from edgecap.types import Notify
 from edgecap.util.http_server import HOST, names_this_machine, own_names
 
@@ -54,11 +54,33 @@ def web_token(config: WebConfig, host: str, notify: Notify) -> str | None:
 class AccessPolicy:
     """The rules for one server."""
 
-    def __init__(self, host: str, token: str | None, names: Iterable[str] = ()) -> None:
-        """`host` is where it listens; `names` are further host names of the page, with or without port."""
+    def __init__(
+        self,
+        host: str,
+        token: str | None,
+        names: Iterable[str] = (),
+        *,
+        frames: Iterable[str] = (),
+        ingress: str | None = None,
+    ) -> None:
+        """`host` is where it listens; `names` are further host names of the page, with or without port.
+
+        `frames` are origins that may show it in a frame. `ingress` is the address of a proxy that checks its visitors
+        itself and serves the page below its own origin, whose pages may show it in a frame too.
+        """
         self.token = token
+        self._ingress = None if ingress is None else ipaddress.ip_address(ingress)
+        self.ancestors = [*frames, *(["'self'"] if ingress is not None else [])]
+        """Sources of the directive frame-ancestors."""
         self._proxies = {name.lower() for name in names}
         self._names = own_names(host, self._proxies)
+
+    def trusts(self, peer: str) -> bool:
+        """Whether a connection comes from the trusted proxy: neither its Host header nor a token is asked for."""
+        if self._ingress is None:
+            return False
+        address = ipaddress.ip_address(peer.partition("%")[0])
+        return self._ingress in {address, getattr(address, "ipv4_mapped", None)}
 
     def knows(self, host: str | None) -> bool:
         """Whether a Host header names this machine."""
@@ -94,6 +116,12 @@ class AccessPolicy:
     def cookie(self, port: int) -> str:
         """The Set-Cookie header that carries the token from now on; scripts and other sites do not get it."""
         return f"{cookie_name(port)}={self.token}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Strict"
+
+
+def access_of(config: WebConfig, host: str, notify: Notify) -> AccessPolicy:
+    """The rules of a configuration for a page at `host`. Raises ConfigError as `web_token`."""
+    token = web_token(config, host, notify)
+    return AccessPolicy(host, token, config.hosts, frames=config.frames, ingress=config.ingress)
 
 
 def cookie_name(port: int) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Self
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import WebConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.types import Notify
 from edgecap.util.parsing import parse_address
-from edgecap.web.access import AccessPolicy, web_token
+from edgecap.web.access import access_of
 from edgecap.web.page import about
 from edgecap.web.server import Route, WebServer
 from edgecap.web.uploads import Uploads
@@ -26,9 +26,7 @@ class Demo:
             ("GET", "/about"): lambda exchange: exchange.reply_json(about(captioner) | {"live": False}),
             ("POST", "/caption"): Uploads(captioner, beam),
         }
-        self._server = WebServer(
-            host, port, AccessPolicy(host, web_token(config, host, notify), config.hosts), routes, notify
-        )
+        self._server = WebServer(host, port, access_of(config, host, notify), routes, notify)
         self._server.start()
 
     @property

@@ -28,7 +28,7 @@ from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.types import LogMel, Notify
 from edgecap.util.parsing import parse_address
-from edgecap.web.access import AccessPolicy, web_token
+from edgecap.web.access import access_of
 from edgecap.web.broadcast import Broadcast, message
 from edgecap.web.controls import Controls
 from edgecap.web.events.history import History
@@ -86,9 +86,7 @@ class LivePage(Sink):
         self._adjustable = live is not None
         if live is not None:
             routes["POST", "/settings"] = Controls(live)
-        self._server = WebServer(
-            host, port, AccessPolicy(host, web_token(config.web, host, notify), config.web.hosts), routes, notify
-        )
+        self._server = WebServer(host, port, access_of(config.web, host, notify), routes, notify)
         self._server.start()
         configured = config.web.token is not None or config.web.token_file is not None  # then it stays out of logs
         notify("note", f"the live page is at {self._server.url if configured else self.url}")

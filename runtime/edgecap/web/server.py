@@ -42,12 +42,11 @@ STREAM_BUFFER = 32_768
 """Bytes of a stream that the system buffers for a slow browser; the rest waits here, where old data is dropped."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'self'; frame-ancestors "
 )
+"""The last directive gets its sources from the `AccessPolicy`."""
 HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -149,6 +148,10 @@ class Exchange(BaseHTTPRequestHandler):
 
     def end_headers(self) -> None:
         """Add the headers of every answer, including the library's own to malformed requests."""
+        ancestors = self.server.access.ancestors
+        self.send_header("Content-Security-Policy", POLICY + (" ".join(ancestors) or "'none'"))
+        if not ancestors:  # it can name no other origins, and browsers that know frame-ancestors ignore it
+            self.send_header("X-Frame-Options", "DENY")
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
@@ -168,15 +171,17 @@ class Exchange(BaseHTTPRequestHandler):
             self.refuse(HTTPStatus.BAD_REQUEST, f"a query has at most {MOST_FIELDS} fields")
             return
         server, access, host = self.server, self.server.access, self.headers.get("Host")
-        route = server.routes.get((method, path))
-        if not access.knows(host):
+        route, trusted = server.routes.get((method, path)), access.trusts(self.client_address[0])
+        if not trusted and not access.knows(host):
             self.refuse(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "the page is not served under this name; add it to web.hosts in the configuration",
             )
         elif method == "GET" and path != INDEX and path in server.assets:
             self._asset(path)
-        elif not access.admits(self.headers.get("Cookie"), self.headers.get("Authorization"), server.port):
+        elif not trusted and not access.admits(
+            self.headers.get("Cookie"), self.headers.get("Authorization"), server.port
+        ):
             self._sign_in(method, path)
         elif method == "GET" and path == INDEX:
             self._redirect() if "token" in self.query else self._asset(path)
@@ -184,7 +189,7 @@ class Exchange(BaseHTTPRequestHandler):
             self.refuse(HTTPStatus.NOT_FOUND, "not found")
         elif self.headers.get("Sec-Fetch-Site") == "cross-site":  # could not read it, but would hold a place
             self.refuse(HTTPStatus.FORBIDDEN, "only the page itself may ask for this")
-        elif method == "POST" and not access.is_own(self.headers.get("Origin"), host):
+        elif method == "POST" and not access.is_own(self.headers.get("Origin"), self._host(trusted)):
             self.refuse(
                 HTTPStatus.FORBIDDEN,
                 "only the page itself may send this; behind a proxy, add its name to web.hosts in the configuration",
@@ -192,6 +197,11 @@ class Exchange(BaseHTTPRequestHandler):
         else:
             server.admit(self.connection)
             route(self)
+
+    def _host(self, trusted: bool) -> str | None:
+        """The host that the browser asked for: a trusted proxy says it where it passes on another one."""
+        asked = self.headers.get("X-Forwarded-Host") if trusted else None
+        return asked or self.headers.get("Host")
 
     def _asset(self, path: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         asset = self.server.assets[path]

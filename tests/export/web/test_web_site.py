@@ -20,7 +20,8 @@ from selenium.webdriver import Chrome
 from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.models import find_model
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import ListenConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.web.page import LivePage
 from edgecap_export.web.onnxruntime_web import onnxruntime_web
 from edgecap_export.web.site import Site, write_site

@@ -9,8 +9,9 @@ import pytest
 
 from edgecap.captioner import Captioner
 from edgecap.live.config.config_file import ConfigKey, config_keys
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig
 from edgecap.live.config.mqtt_config import MqttConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.registry import configured, open_sinks
 from support.live_parts import ignore

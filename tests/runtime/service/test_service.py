@@ -18,8 +18,9 @@ import pytest
 
 from edgecap.errors import ConfigError, OutputError, ServiceError
 from edgecap.live.config.config_file import load_config
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig
 from edgecap.live.config.mqtt_config import MqttConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.watchdog import Notifier, Watchdog, state
 from edgecap.service import systemd

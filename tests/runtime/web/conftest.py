@@ -11,8 +11,9 @@ import soundfile
 from selenium.webdriver import Chrome
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig
 from edgecap.live.config.live_settings import LiveBox, LiveSettings
+from edgecap.live.config.web_config import WebConfig
 from edgecap.web.page import LivePage
 from edgecap.web.server import own_address
 from support.live_parts import ignore

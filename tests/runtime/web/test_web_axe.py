@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import WebConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.web.demo import Demo
 from edgecap.web.page import LivePage
 from support.live_parts import ignore

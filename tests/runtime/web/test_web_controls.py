@@ -17,8 +17,9 @@ from selenium.webdriver.common.keys import Keys
 
 from edgecap.captioner import Captioner
 from edgecap.live.adjusting import live_box
-from edgecap.live.config.listen_config import ListenConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.config.live_settings import LiveBox
+from edgecap.live.config.web_config import WebConfig
 from edgecap.web.page import LivePage
 from support.live_parts import ignore
 from support.signals import RATE, noise

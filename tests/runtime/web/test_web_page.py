@@ -20,7 +20,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import ListenConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.live.events.event import Change
 from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.kept_audio import KeptAudio

@@ -16,7 +16,8 @@ from urllib.parse import urljoin
 import pytest
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import ListenConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.web.access import AccessPolicy
 from edgecap.web.assets import FOLDER
 from edgecap.web.page import LivePage

@@ -20,7 +20,8 @@ import soundfile
 from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError, MissingDependencyError, OutputError
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.live.listener import FOLLOWED_POLL, IDLE_POLL, Listener
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.worker import CaptionWorker
@@ -121,6 +122,43 @@ def test_the_page_comes_with_headers_that_keep_it_to_itself(serve: Serve) -> Non
     assert "*" not in policy
     assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
     assert ask("GET", "/", If_None_Match=headers["etag"])[0] == 304
+
+
+def test_a_frame_is_for_the_named_origins_alone(serve: Serve) -> None:
+    origins = ["http://homeassistant.local:8123", "https://home.example"]
+    _, ask = serve(frames=origins)
+    headers = ask("GET", "/")[1]
+    assert headers["content-security-policy"].endswith(f"; frame-ancestors {' '.join(origins)}")
+    assert "x-frame-options" not in headers
+    for wrong in ("*", "homeassistant.local", "https:", "https://*.example", "https://a b", "'self'; script-src *"):
+        with pytest.raises(ConfigError, match=r"^web\.frames: .* is no origin, as http://"):
+            WebConfig(frames=[wrong])
+
+
+def test_a_trusted_proxy_needs_no_token_and_nobody_else_is_let_in_by_what_it_says(serve: Serve) -> None:
+    page, ask = serve(address="127.0.0.1:0", token=TOKEN, ingress="127.0.0.2")
+    through = {"Host": "home.example", "X-Forwarded-Host": "home.example", "Origin": "https://home.example"}
+
+    def asked(peer: str, method: str, path: str, **headers: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", ask.port, timeout=30, source_address=(peer, 0))
+        connection.request(method, path, b"no sound" if method == "POST" else None, through | headers)
+        try:
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert asked("127.0.0.2", "GET", "/") == 200
+    assert asked("127.0.0.2", "GET", "/", Host="127.0.0.1:1") == 200
+    assert asked("127.0.0.2", "POST", "/caption", Origin="https://evil.example") == 403
+    assert asked("127.0.0.2", "POST", "/caption") not in {401, 403, 421}
+    assert asked("127.0.0.1", "GET", "/") == 421  # a foreign name
+    assert asked("127.0.0.1", "GET", "/", Host="127.0.0.1:1", X_Forwarded_For="127.0.0.2") == 401
+    assert ask("GET", "/", Cookie=f"edgecap-{ask.port}={TOKEN}")[0] == 200
+    assert ask("GET", "/")[1]["content-security-policy"].endswith("; frame-ancestors 'self'")
+    assert page._server.access.trusts("::ffff:127.0.0.2")
+    for wrong, fault in (("hassio", "is no IP address"), ("172.30.32.0/24", "no IP address"), ("::", "any machine")):
+        with pytest.raises(ConfigError, match=rf"^web\.ingress: .*{fault}"):
+            WebConfig(ingress=wrong)
 
 
 def test_all_files_of_the_page_together_weigh_at_most_60_kb(serve: Serve) -> None:

@@ -18,6 +18,7 @@ from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.config.mqtt_config import MqttConfig
 from edgecap.live.config.options import ANY_HOST, address_host, camera_host, gate_level, option
 from edgecap.live.config.rule_config import RuleConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.util.limits import Beam, Seconds, Threads
 from edgecap.util.parsing import host_of
 
@@ -30,8 +31,6 @@ Level = Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)]
 MOST_MICROPHONES = 64
 KINDS = ("device", "rtsp", "pulse", "pipewire")
 """Keys of [source] and [[microphones]] that each name a microphone."""
-TOKEN = r"^[A-Za-z0-9._~-]{12,128}\Z"
-"""Characters that need no escaping in URLs and cookies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,25 +205,6 @@ class OutputConfig:
     hook_on: Literal["begin", "end", "both"] = option(
         "begin", "--hook-on begin|end|both", "When --exec and --webhook run."
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebConfig:
-    """The live web page; served where `address` is set."""
-
-    address: str | None = option(
-        None,
-        "--web [HOST:]PORT",
-        "Serve the live page: to this machine alone, or with a token where a host such as 0.0.0.0 is named.",
-        sink="edgecap.web.page:open_page",
-        host=address_host,
-    )
-    token: Annotated[str, Meta(pattern=TOKEN, description="12 to 128 letters, digits, . _ ~ and -")] | None = None
-    """What visitors must present. A new one at each start where none is set and other machines may visit."""
-    token_file: str | None = None
-    """A file whose first line is the token."""
-    hosts: list[str] = field(default_factory=list)
-    """Further host names under which browsers request the page, such as that of a proxy in front of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """What Home Assistant is told of a listener: MQTT discovery in its form for devices.
 
 Each microphone is a device, so that it can be in a room, and is removed as a whole. Its components: an event entity,
-which fires for each event even if the caption is the same; the caption of the event that is going on; whether there is
-sound; the level; and whether something is wrong with it. Each named sound has an entity for whether it is heard and one
-for its events, announced alone, so that they go when the sound is removed.
+which fires for each event even if the caption is the same; the caption of the event that is going on and its
+confidence; whether there is sound; the level; and whether something is wrong with it. Each named sound has an entity
+for whether it is heard and one for its events, announced alone, so that they go when the sound is removed.
 """
 
 from __future__ import annotations
@@ -147,6 +147,17 @@ class Place:
                     value_template="{{ value_json.state }}",
                     json_attributes_topic=f"{self.base}/caption",
                     icon="mdi:text-short",
+                ),
+                "confidence": component(
+                    "sensor",
+                    "confidence",
+                    "Confidence",
+                    state_topic=f"{self.base}/caption",
+                    value_template="{{ 100 * value_json.confidence if 'confidence' in value_json else None }}",
+                    unit_of_measurement="%",
+                    state_class="measurement",
+                    suggested_display_precision=0,
+                    icon="mdi:percent",
                 ),
                 "sound": component(
                     "binary_sensor",

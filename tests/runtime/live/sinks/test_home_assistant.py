@@ -28,7 +28,7 @@ def test_a_name_that_can_be_a_topic_is_one_and_any_other_two_are_different() -> 
     assert slug("K\u00fcche") == "K-che-f7213924"  # it may never change: it identifies entities
 
 
-def test_each_microphone_is_a_device_with_five_entities() -> None:
+def test_each_microphone_is_a_device_with_six_entities() -> None:
     place = Place(NODE, "kitchen")
     assert place.discovery_topic == "homeassistant/device/edgecap-d14f08/kitchen/config"
     document: Any = place.device()
@@ -40,6 +40,7 @@ def test_each_microphone_is_a_device_with_five_entities() -> None:
     assert {key: each["platform"] for key, each in components.items()} == {
         "event": "event",
         "caption": "sensor",
+        "confidence": "sensor",
         "sound": "binary_sensor",
         "level": "sensor",
         "problem": "binary_sensor",

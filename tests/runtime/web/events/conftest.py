@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from edgecap.captioner import Captioner
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig
+from edgecap.live.config.web_config import WebConfig
 from edgecap.web.page import LivePage
 from support.live_parts import ignore
 from support.web_parts import Visitor
