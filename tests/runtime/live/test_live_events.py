@@ -218,6 +218,8 @@ def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
         "open",
         "source",
         "rules",
+        "named",
+        "sounds",
         "confidence",
     ]
     assert str(document["began"])[10] == "T"

@@ -22,6 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from edgecap.captioner import Captioner
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.config.web_config import WebConfig
+from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Change
 from edgecap.live.sinks.journal import Journal
 from edgecap.live.sinks.kept_audio import KeptAudio
@@ -223,6 +224,20 @@ def test_the_search_finds_past_events_and_says_how_many(browser: Chrome, show: O
     until(lambda: text(browser, "#found") == "No event matches.")
     words.send_keys(Keys.BACKSPACE * 3)
     until(lambda: len(browser.find_elements("css selector", "#list li")) == 3)
+
+
+def test_named_sounds_have_a_badge_now_and_from_the_journal(browser: Chrome, show: Open, tmp_path: Path) -> None:
+    bell = HeardSound("our doorbell", "our-doorbell", 0.9, 0.0, 1.0)
+    captioned = change("end", 1, "our doorbell rings")
+    captioned = replace(captioned, event=replace(captioned.event, sounds=(bell,)))
+    old = change("end", 7, "our doorbell", began=time.time() - 3000)
+    old = replace(old, event=replace(old.event, named="our-doorbell", sounds=(bell,)))
+    journal = Journal(str(tmp_path / "events.db"), "30d", ignore, model="tiny")
+    journal.on_event(old)
+    show(captioned, change("end", 2, "rain falls"), journal=tmp_path / "events.db")
+    badges = "return [...document.querySelectorAll('#list li .badge')].map((e) => e.textContent)"
+    until(lambda: browser.execute_script(badges) == ["our doorbell", "named sound"])
+    journal.close()
 
 
 def test_older_events_are_shown_on_request(browser: Chrome, show: Open) -> None:

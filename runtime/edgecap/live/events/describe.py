@@ -56,6 +56,10 @@ class HeardSound:
     end: float
     """Seconds of sound up to its end."""
 
+    def document(self) -> dict[str, object]:
+        """For JSON; the event that it belongs to has the times."""
+        return {"name": self.name, "identifier": self.identifier, "confidence": round(self.confidence, 3)}
+
 
 @dataclass(frozen=True)
 class Described:

@@ -76,10 +76,7 @@ class Event:
             **more,
             **fields,
             "rules": list(self.rules),
-            "sounds": [
-                {"name": sound.name, "identifier": sound.identifier, "confidence": round(sound.confidence, 3)}
-                for sound in self.sounds
-            ],
+            "sounds": [sound.document() for sound in self.sounds],
             "score": round(self.score, 4),
             "confidence": round(self.confidence, 3),
             "level_dbfs": round(self.level_dbfs, 1),

@@ -261,7 +261,7 @@ class Journal(Sink):
 
     def _store(self, event: Event) -> None:
         times, words = (event.began, event.ended, event.start, event.end), (event.text, event.score, event.level_dbfs)
-        sounds = (event.named, to_json([sound.name for sound in event.sounds]))
+        sounds = (event.named, to_json([sound.document() for sound in event.sounds]))
         values = (*times, *words, event.updates, int(event.open), event.source, self._model, *sounds)
         row = self._rows.get(event.id)
         if row is None:

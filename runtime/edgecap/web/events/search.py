@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgecap.errors import OutputError
+from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Event
 
 MOST_WORDS = 8
@@ -164,13 +166,31 @@ class JournalReader:
         return [name for (name,) in self._rows("SELECT DISTINCT source FROM events LIMIT ?", [MOST_SOURCES])]
 
     def _events(self, condition: str, values: list[object]) -> list[Event]:
-        columns = "id, start, stop, began, ended, text, score, level_dbfs, updates, open, source"
-        return [
-            Event(number, start, stop, began, ended, text, score, level, updates, bool(still_open), source)
-            for number, start, stop, began, ended, text, score, level, updates, still_open, source in self._rows(
-                f"SELECT {columns} FROM events WHERE {condition}", values
+        columns = "id, start, stop, began, ended, text, score, level_dbfs, updates, open, source, named, sounds"
+        events = []
+        for *row, still_open, source, named, sounds in self._rows(
+            f"SELECT {columns} FROM events WHERE {condition}", values
+        ):
+            number, start, stop, began, ended, text, score, level, updates = row
+            heard = _heard(sounds, start, stop)
+            event = Event(
+                number,
+                start,
+                stop,
+                began,
+                ended,
+                text,
+                score,
+                level,
+                updates,
+                bool(still_open),
+                source,
+                (),
+                named,
+                heard,
             )
-        ]
+            events.append(event)
+        return events
 
     def _rows(self, statement: str, values: list[object]) -> list[Any]:
         deadline = time.monotonic() + SEARCH_SECONDS
@@ -184,3 +204,14 @@ class JournalReader:
                 database.close()
         except sqlite3.Error as error:
             raise OutputError(f"the journal {self._path} cannot be searched ({error}); try again") from error
+
+
+def _heard(sounds: str, start: float, end: float) -> tuple[HeardSound, ...]:
+    """The named sounds in the column `sounds` of an event; none where another program has changed it."""
+    try:
+        return tuple(
+            HeardSound(str(each["name"]), str(each["identifier"]), float(each["confidence"]), start, end)
+            for each in json.loads(sounds)
+        )
+    except (ValueError, TypeError, KeyError):
+        return ()

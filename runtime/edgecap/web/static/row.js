@@ -8,7 +8,7 @@ export function row(event, words) {
   const item = make("li", { class: `event ${event.open ? "open" : "ended"}`, tabindex: "-1" },
     make("div", {},
       make("time", { datetime: event.began }, timeOnly(event.began)),
-      make("span", { class: "text" }, ...marked(event.text, words)),
+      make("span", { class: "text" }, ...marked(event.text, words)), ...badges(event),
       make("span", { class: "more" }, more.filter(Boolean).join(" · ")), label));
   const labelled = (text) => {
     event.label = text;
@@ -17,6 +17,12 @@ export function row(event, words) {
   labelled(event.label ?? "");
   if (event.sound) item.append(opener(event, item, labelled));
   return item;
+}
+
+// Sounds with a name: in the event of a caption their names, in one of their own what it is.
+function badges(event) {
+  const names = event.named ? ["named sound"] : (event.sounds ?? []).map((sound) => sound.name);
+  return names.flatMap((name) => [" ", make("span", { class: "badge" }, name)]);
 }
 
 function opener(event, item, labelled) {

@@ -166,7 +166,11 @@ def test_an_older_journal_gets_the_columns(tmp_path: Path) -> None:
     journal.close()
     with sqlite3.connect(path) as database:
         assert database.execute("SELECT text, named, sounds FROM events").fetchall() == [
-            ("our doorbell", "our-doorbell", '["our doorbell"]')
+            (
+                "our doorbell",
+                "our-doorbell",
+                '[{"name": "our doorbell", "identifier": "our-doorbell", "confidence": 0.9}]',
+            )
         ]
     database.close()
 
