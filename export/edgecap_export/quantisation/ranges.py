@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgecap.errors import BundleError
+from edgecap.util.documents import from_json
 from edgecap.util.schema import convert
 from edgecap_export.calibration import CalibrationSet
 from edgecap_export.graphs.onnx_export import OnnxGraphs
@@ -76,7 +77,7 @@ def render_ranges(ranges: Ranges) -> bytes:
 def parse_ranges(text: bytes) -> Ranges:
     """What `render_ranges` wrote. Raises BundleError."""
     try:
-        document = json.loads(text)
+        document = from_json(text)
         if document.pop("format", None) != "edgecap-ranges":
             raise ValueError('no "format": "edgecap-ranges"')
         return convert({**document, "spans": document["spans"][_RULE]}, Ranges)

@@ -20,6 +20,7 @@ from typing import get_args
 from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
 from edgecap.runtimes import GraphRole
+from edgecap.util.documents import from_json
 from edgecap.util.files import atomic_folder
 from edgecap.util.limits import MOST_VOCABULARY, MOST_WORD
 from edgecap.util.text import clean
@@ -178,8 +179,8 @@ def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     if manifest.file("vocabulary").size > MOST_VOCABULARY:
         raise ManifestError(f"{path} is larger than {MOST_VOCABULARY >> 20} MiB, so it is no vocabulary; {COPY_AGAIN}")
     try:
-        tokens = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        tokens = from_json(path.read_bytes())
+    except ValueError as error:
         raise ManifestError(f"{path} is not JSON ({error}); {COPY_AGAIN}") from error
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ManifestError(f"{path} is not a list of words; {COPY_AGAIN}")
@@ -204,10 +205,10 @@ def _check_replaceable(folder: Path) -> None:
         if not any(folder.iterdir()):
             return
         try:
-            document = json.loads((folder / MANIFEST_NAME).read_bytes())
+            document = from_json((folder / MANIFEST_NAME).read_bytes())
             if isinstance(document, dict) and document.get("format") == FORMAT:
                 return
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             pass
     raise OutputError(f"{folder} exists and is not a bundle, so it is not overwritten; name another folder")
 

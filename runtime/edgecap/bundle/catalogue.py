@@ -8,7 +8,6 @@ unnoticed after that (`edgecap.pull.pins`).
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from msgspec import Meta
 
 from edgecap.bundle.manifest import FileName, Licence, Sha256
 from edgecap.errors import BundleError, ConfigError
+from edgecap.util.documents import from_json
 from edgecap.util.schema import SchemaError, convert, unknown_key
 
 FORMAT = "edgecap-catalogue"
@@ -105,8 +105,8 @@ def parse_catalogue(text: bytes, source: str) -> Catalogue:
     if len(text) > LARGEST_CATALOGUE:
         raise ConfigError(f"{source} is larger than {LARGEST_CATALOGUE} bytes, so it is not a catalogue")
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = from_json(text)
+    except ValueError as error:
         raise ConfigError(f"the catalogue {source} is not JSON ({error})") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ConfigError(f'{source} is not a catalogue of models (no "format": "{FORMAT}")')

@@ -6,7 +6,6 @@ an unknown key, a missing key or a value of another type is refused and named.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from msgspec import Meta
 from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import ManifestError, install_newer
 from edgecap.runtimes import RUNTIMES
+from edgecap.util.documents import from_json
 from edgecap.util.limits import (
     LARGEST_BEAM,
     MOST_FILES,
@@ -228,8 +228,8 @@ def parse_manifest(text: bytes) -> Manifest:
     else), an unknown runtime, and an unknown, missing or ill-typed key, which it names.
     """
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = from_json(text)
+    except ValueError as error:
         raise ManifestError(f"manifest.json is not JSON ({error}); copy the bundle again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ManifestError(

@@ -7,11 +7,11 @@ list, which is the form that bundles use.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from edgecap.errors import CheckpointError
+from edgecap.util.documents import from_json
 
 Vocabulary = tuple[str, ...]
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
@@ -24,13 +24,13 @@ NESTED = ("model", "vocab", "word2idx", "token_to_id", "tokenizer", "vocabulary"
 def read_vocabulary(path: Path) -> Vocabulary:
     """The vocabulary in a JSON file. Raises CheckpointError saying what is wrong with it."""
     try:
-        document = json.loads(path.read_bytes())
+        document = from_json(path.read_bytes())
     except OSError as error:
         raise CheckpointError(
             f"the vocabulary {path} cannot be read ({error.strerror or error}); "
             "give --vocabulary a tokenizer.json or a word-to-id JSON file"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(
             f"the vocabulary {path} is not JSON ({error}); give --vocabulary a tokenizer.json or a word-to-id JSON file"
         ) from error

@@ -5,7 +5,6 @@ Both formats are read within strict bounds; nothing in a file is executed. Raise
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgecap.errors import CheckpointError, reason_of
 from edgecap.pull.torch_zip import read_torch_zip
+from edgecap.util.documents import from_json
 
 Tensors = Mapping[str, NDArray[Any]]
 TYPES = {
@@ -60,8 +60,8 @@ def read_safetensors(path: Path, name: str) -> Tensors:
             wrong(f"a header of {length} bytes in a file of {size}")
         text = file.read(length)
     try:
-        header = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        header = from_json(text, pairs=_unique)
+    except ValueError as error:
         wrong(f"its header is not JSON: {error}")
     if not isinstance(header, dict) or len(header) > MOST_TENSORS:
         wrong("its header is no table of tensors")

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from edgecap.util.documents import from_json
+
 MACHINE_ID = Path("/etc/machine-id")
 BYTES = 3
 """Of an id, each two characters: 16 million ids."""
@@ -99,7 +101,7 @@ def _names(path: Path) -> list[str] | None:
         except BlockingIOError:
             return None
         with suppress(ValueError):
-            names = json.loads(file.read())
+            names = from_json(file.read())
             if isinstance(names, list) and all(isinstance(name, str) for name in names):
                 return names
         return []

@@ -9,6 +9,8 @@ from edgecap.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
 LARGEST_PORT = 65_535
+MOST_DIGITS = 10
+"""Of a number that a user types; Python refuses to read thousands of them."""
 SECONDS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 """Unit of a duration to seconds."""
 
@@ -16,7 +18,7 @@ SECONDS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 def parse_address(address: str) -> tuple[str, int]:
     """ "[HOST:]PORT" as (host, port); without a host it is this machine alone. Raises ConfigError."""
     host, _, port = address.rpartition(":")
-    if not port.isdecimal() or int(port) > LARGEST_PORT:
+    if not port.isdecimal() or len(port) > MOST_DIGITS or int(port) > LARGEST_PORT:
         raise ConfigError(f"invalid address {address!r}; use PORT or HOST:PORT")
     return host.strip("[]") or LOOPBACK, int(port)
 
@@ -55,6 +57,6 @@ def host_is_name(host: str) -> bool:
 
 def parse_duration(text: str) -> float:
     """ "90m", "12h", "30d" or "4w" in seconds. Raises ConfigError."""
-    if text[-1:] not in SECONDS or not text[:-1].isdecimal():
+    if text[-1:] not in SECONDS or not text[:-1].isdecimal() or len(text) > MOST_DIGITS:
         raise ConfigError(f"invalid duration {text!r}; use a number and m, h, d or w, as in 30d")
     return int(text[:-1]) * SECONDS[text[-1]]

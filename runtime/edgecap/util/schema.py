@@ -42,6 +42,8 @@ def convert(document: object, kind: type[T]) -> T:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise _explained(str(error), kind, document) from error
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON and a command line can hold
+        raise SchemaError("", f"must be valid Unicode, which {error.object[:SHOWN]!r} is not") from error
 
 
 def unknown_key(given: object, known: object, place: str = "") -> str | None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from edgecap.bundle.vocabulary import Vocabulary, check_size, parse_vocabulary, read_vocabulary
 from edgecap.errors import CheckpointError, install_newer
+from edgecap.util.documents import from_json
 from edgecap.util.files import write_atomically
 from edgecap.util.schema import convert
 from edgecap_train.checkpoints.published import published_student
@@ -211,7 +212,7 @@ def _published_vocabulary(path: Path, given: Path | None, tokenizer: object) -> 
 def _own_student(tensors: Mapping[str, Tensor], text: str, path: Path, given: Path | None = None) -> SavedStudent:
     """A student out of our own metadata and tensors, with the vocabulary `given` or its own. Raises CheckpointError."""
     try:
-        document = json.loads(text)
+        document = from_json(text)
         version = document["format_version"]
         if version != FORMAT_VERSION:
             raise CheckpointError(

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgecap.errors import CheckpointError, MissingDependencyError
+from edgecap.util.documents import from_json
 from edgecap.util.files import to_json, write_atomically
 
 FIRST_WORD = 4
@@ -39,7 +40,7 @@ class BartWords:
 def read_bart_words(path: Path, size: int) -> BartWords:
     """Read a `vocab.json` (token → id). Raises CheckpointError where its ids are not 0 to `size` - 1."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read as BART's vocabulary ({error}); give the vocab.json of BART-base"

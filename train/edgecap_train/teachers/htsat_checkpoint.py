@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from edgecap.errors import CheckpointError
+from edgecap.util.documents import from_json
 from edgecap.util.files import write_atomically
 from edgecap.util.schema import convert
 from edgecap_train.checkpoints.checkpoint import read_tensors
@@ -129,7 +130,7 @@ def _own_config(path: Path) -> HtsatBartConfig | None:
     """The shape that the file of a teacher of our own training holds."""
     try:
         text = _metadata(path).get(METADATA_KEY)
-        return None if text is None else convert(json.loads(text), HtsatBartConfig)
+        return None if text is None else convert(from_json(text), HtsatBartConfig)
     except ValueError:
         return None  # what is wrong with the file is reported when its tensors are read
 
@@ -137,7 +138,7 @@ def _own_config(path: Path) -> HtsatBartConfig | None:
 def own_notes(path: Path) -> tuple[str, ...]:
     """What a teacher of our own training carries on from the checkpoints that it began with; none for another file."""
     try:
-        return convert(json.loads(_metadata(path).get(NOTES_KEY, "[]")), tuple[str, ...])
+        return convert(from_json(_metadata(path).get(NOTES_KEY, "[]")), tuple[str, ...])
     except ValueError:
         return ()
 

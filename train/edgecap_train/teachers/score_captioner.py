@@ -5,7 +5,6 @@ The teacher that learns from text alone; `edgecap_train.teacher_training.text_te
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from edgecap.errors import CheckpointError
 from edgecap.inference.decoding import beam_search
+from edgecap.util.documents import from_json
 from edgecap.util.files import to_json, write_atomically
 from edgecap.util.limits import Heads, Layers, Tokens, Width, Words, check_transformer
 from edgecap.util.schema import convert
@@ -134,7 +134,7 @@ def load_captioner(path: Path) -> tuple[ScoreCaptioner, tuple[str, ...]]:
     """The captioner in eval mode and its vocabulary. Raises CheckpointError."""
     try:
         with safe_open(path, "pt") as file:
-            document = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            document = from_json((file.metadata() or {}).get(METADATA_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         captioner = ScoreCaptioner(convert(document.get("config"), ScoreCaptionerConfig))
         captioner.load_state_dict(tensors)

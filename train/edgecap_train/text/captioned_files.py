@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ from typing import Any
 
 from edgecap.audio.file import SOUND_SUFFIXES, sound_files
 from edgecap.errors import AudioError, TableError
+from edgecap.util.documents import from_json
 from edgecap_train.text.table_file import column_name, read_csv, read_text
 from edgecap_train.text.treebank import treebank_words
 
 FILES = ("file", "file_name", "filename", "fname", "file_path", "filepath", "path", "audio", "audio_path", "audio_file")
 YOUTUBE_IDS = ("youtube_id", "ytid")
-CAPTION = re.compile(r"(?:raw_)?(?:captions?|text|sentence|description)_?(\d*)")
+CAPTION = re.compile(r"(?:raw_)?(?:captions?|text|sentence|description)_?(\d{0,4})")
 LAYOUTS = (
     "file (or file_name, filename, path, audio) with caption or caption_1, caption_2 …; AudioCaps' youtube_id and "
     "caption; WavCaps' JSON with id and caption"
@@ -105,9 +105,9 @@ def _json_entries(path: Path) -> Iterator[_Entry]:
     text = read_text(path)
     try:
         if path.suffix.lower() == ".jsonl":
-            document: Any = [json.loads(line) for line in text.splitlines() if line.strip()]
+            document: Any = [from_json(line) for line in text.splitlines() if line.strip()]
         else:
-            document = json.loads(text)
+            document = from_json(text)
     except ValueError as error:
         raise TableError(f"{path.name} is not JSON ({error}); save it again") from error
     objects = document.get("data") if isinstance(document, dict) else document
@@ -144,6 +144,14 @@ def _youtube_names(clip: str, start: str) -> tuple[str, ...]:
     return tuple(f"{mark}{clip}{end}" for end in ends for mark in ("", "Y"))
 
 
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; a name that none can have (too long, say) is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 class _Sounds:
     """The sound files below a folder, looked up by name."""
 
@@ -153,7 +161,7 @@ class _Sounds:
     def path(self, names: Sequence[str], clip: str) -> Path:
         """The first of the names that is a file: with its folders, then without its suffix, then by its YouTube id."""
         for name in names:
-            if (self.folder / name).is_file():
+            if _is_file(self.folder / name):
                 return self.folder / name
         for name in names:
             if Path(name).suffix.lower() not in SOUND_SUFFIXES and name in self._stems:

@@ -5,7 +5,6 @@ Knows the document only. A key that is unknown or of another type is refused wit
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import SequenceMatcher
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from edgecap.errors import RecipeError
+from edgecap.util.documents import from_toml
 from edgecap.util.schema import SchemaError, convert, unknown_key
 from edgecap.util.text import decoded
 
@@ -103,7 +103,7 @@ def read_document(path: Path, kind: type[Document], overrides: Sequence[str] = (
     """
     path = find_recipe(path)
     try:
-        document = tomllib.loads(decoded(path.read_bytes()).replace("\r\n", "\n"))
+        document = from_toml(decoded(path.read_bytes()).replace("\r\n", "\n"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"the recipe {path} cannot be read: {error}") from error
     for text in overrides:
@@ -153,8 +153,13 @@ def _keys(recipe: object, prefix: str = "") -> Iterator[str]:
             yield prefix + entry.name
 
 
+LONGEST_KEY = 60
+"""Characters of a key that are compared with known ones: the comparison's time grows with their square."""
+
+
 def _nearest(key: str, known: Sequence[str]) -> str:
     """The known key that looks most like `key`: in its last part first, then as a whole."""
+    key = key[-LONGEST_KEY:]
     name = key.rpartition(".")[2]
 
     def likeness(other: str) -> tuple[float, float]:
@@ -177,6 +182,6 @@ def _override(document: dict[str, Any], text: str) -> None:
         if not isinstance(document, dict):
             raise RecipeError(f"{key.strip()}: {table} is a value, not a table of keys")
     try:
-        document[name] = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+        document[name] = from_toml(f"value = {value.strip()}")["value"]
+    except ValueError:
         document[name] = value.strip()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +21,7 @@ from edgecap.live.config.listen_config import KINDS, ListenConfig, MicrophoneCon
 from edgecap.live.config.options import Option
 from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
 from edgecap.types import Notify
+from edgecap.util.documents import from_toml
 from edgecap.util.schema import SchemaError, convert
 from edgecap.util.text import decoded
 
@@ -56,8 +56,8 @@ def load_config(
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigError(f"the configuration {path} cannot be read ({reason}); check the name") from error
     try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document: dict[str, Any] = from_toml(text)
+    except ValueError as error:
         raise ConfigError(
             f"{path} is not valid TOML: {error}; for an example type: edgecap listen --print-config"
         ) from error

@@ -64,7 +64,7 @@ def gate_level(text: str) -> Mapping[str, object]:
 
 def broker_address(text: str) -> Mapping[str, object]:
     """--mqtt: "[USER@]HOST[:PORT]". Raises ConfigError."""
-    match = re.fullmatch(r"(?:([^@]+)@)?([^@:]+|\[[^]]+\])(?::(\d+))?", text)
+    match = re.fullmatch(r"(?:([^@]+)@)?([^@:]+|\[[^]]+\])(?::(\d{1,5}))?", text)
     if match is None:
         raise ConfigError(f"--mqtt takes [USER@]HOST[:PORT], not {text!r}")
     user, host, port = match.groups()

@@ -10,7 +10,6 @@ again what was in flight, but behind what is published meanwhile; so nothing is 
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
@@ -23,6 +22,7 @@ from edgecap.errors import OutputError
 from edgecap.live.config.mqtt_config import MqttConfig
 from edgecap.live.sinks.broker_client import IN_FLIGHT, REFUSALS, Access, Happened, Link, ended, not_connected, refused
 from edgecap.types import Notify
+from edgecap.util.documents import from_json
 from edgecap.util.files import to_json
 
 FIRST_SECONDS = 5.0
@@ -240,7 +240,7 @@ class Broker:
                 self._retained.add(happened.topic)
             return
         try:
-            introduction = json.loads(happened.payload)
+            introduction = from_json(happened.payload)
             client, host = str(introduction["client"]), str(introduction["host"])
         except (ValueError, TypeError, KeyError):
             return  # something else was sent there

@@ -8,13 +8,13 @@ for whether it is heard and one for its events, announced alone, so that they go
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
 from edgecap._version import __version__
+from edgecap.util.documents import from_json
 
 LONGEST_STATE = 255
 """Characters that Home Assistant allows in a state."""
@@ -205,7 +205,7 @@ def is_own(topic: str, payload: bytes) -> bool:
     if topic.endswith("/config"):
         return True  # below "edgecap-NODE"
     try:
-        document = json.loads(payload)
+        document = from_json(payload)
     except ValueError:
         return False
     if not isinstance(document, dict):

@@ -1,0 +1,68 @@
+"""Strangers' bytes at every way in: an answer or one line, never a traceback. Longer: tests/fuzz/campaign.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuzz.campaign import CORPUS, corpus
+from fuzz.mutate import KINDS, LARGEST_PLACE, LARGEST_SIZE, PAYLOADS, changed
+from fuzz.targets import TARGETS, attempt
+
+EXAMPLES = 60
+NATIVE_EXECUTIONS = 150
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, len(KINDS) - 1),
+        st.integers(0, LARGEST_PLACE - 1),
+        st.integers(0, LARGEST_SIZE - 1),
+        st.sampled_from(PAYLOADS) | st.binary(min_size=1, max_size=8),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if not target.native])
+def test_changed_inputs_end_in_an_answer_or_one_line(name: str, tmp_path: Path) -> None:
+    with TARGETS[name].open(tmp_path) as (good, run):
+        for seed in good:
+            attempt(run, seed)
+        for known in corpus(name):
+            attempt(run, known)
+
+        @settings(
+            max_examples=EXAMPLES,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(st.sampled_from(good), EDITS)
+        def explore(seed: bytes, edits: list[tuple[int, int, int, bytes]]) -> None:
+            attempt(run, changed(seed, edits))
+
+        explore()
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.native])
+def test_changed_inputs_of_libraries_in_c_end_so_in_a_process_of_their_own(name: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("campaign.py")), "--target", name]
+    done = subprocess.run(
+        [*command, "--executions", str(NATIVE_EXECUTIONS)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    executions, _refused, findings, _seconds, megabytes = json.loads(done.stdout)
+    assert (executions, findings) == (NATIVE_EXECUTIONS, 0)
+    assert megabytes < 300
+
+
+def test_what_was_found_belongs_to_a_target_and_is_small() -> None:
+    assert {path.name for path in CORPUS.iterdir()} <= set(TARGETS)
+    assert all(path.stat().st_size <= 26_000 for path in CORPUS.rglob("*") if path.is_file())
