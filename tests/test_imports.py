@@ -37,7 +37,7 @@ ORDER = {
         "edgecap_export": """__init__ recipes calibration output_paths graphs quantisation runtimes onnx litert
             executorch bundle web cli""",
         "edgecap_bench": """__init__ harness reports counting candidates figures comparison scaling quality boards
-            alarms sounds live arm report commands cli""",
+            alarms sounds live faults arm report commands cli""",
     }.items()
 }
 """Package → its sub-packages and modules, each of which may import from itself and from those before it.

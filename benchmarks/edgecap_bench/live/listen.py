@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from edgecap.util.files import check_writable
 from edgecap_bench.harness import load
 from edgecap_bench.harness.clips import load_clips
 from edgecap_bench.live import listen_streams
+from edgecap_bench.live.command import listen_command
 from edgecap_bench.live.listen_result import ListenFigure, Listening
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from edgecap_bench.reports import output
@@ -237,17 +237,7 @@ class ListenBench:
         self, microphone: VirtualMicrophone, *more: str, events: int = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         """A listener; a pipe of its `events` must be read, or it fills up and holds the listener."""
-        command = [sys.executable, "-m", "edgecap", "listen", "--json", "--hop", str(HOP)]
-        command += [
-            "--min-score",
-            "-99",
-            "--cooldown",
-            "0",
-            "--settle",
-            "0",
-            *more,
-            *(["--model", self._model] if self._model else []),
-        ]
+        command = listen_command("--hop", str(HOP), *more, model=self._model)
         environment = {**microphone.environment, "OMP_NUM_THREADS": "1"}
         with load.pinned(self._cores):  # the child inherits them
             return subprocess.Popen(command, env=environment, text=True, stdout=events, stderr=subprocess.PIPE)

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import IO, Any, Self
 
 from edgecap.errors import MeasurementError
 from edgecap_bench.harness.load import processor_seconds
+from edgecap_bench.live.command import listen_command
 from edgecap_bench.live.soak_result import Sample
 from edgecap_bench.live.soak_sound import SoakSound
 
@@ -24,6 +24,20 @@ BLOCK_SECONDS = 0.5
 """Sound written at once."""
 END_SECONDS = 60.0
 WATCHDOG_SECONDS = 30.0
+
+
+def sample_of(pid: int, sound_seconds: float) -> Sample:
+    """What /proc reports of a process now, which was given so much sound."""
+    folder = Path(f"/proc/{pid}")
+    status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    return Sample(
+        sound_seconds=sound_seconds,
+        seconds=time.monotonic(),
+        resident_bytes=int(status["VmRSS"].split()[0]) * 1024,
+        handles=len(list((folder / "fd").iterdir())),
+        threads=int(status["Threads"]),
+        processor_seconds=processor_seconds(pid),
+    )
 
 
 class SoakListener:
@@ -41,26 +55,20 @@ class SoakListener:
         self._speed = speed
         self._watch = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._watch.bind(str(folder / "notify"))
-        command = [sys.executable, "-m", "edgecap", "listen", "--stdin", "--rate", str(rate), "--speed", str(speed)]
-        command += ["--json", "--metrics", "0"]
+        arguments = ["--stdin", "--rate", str(rate), "--speed", str(speed), "--metrics", "0"]
         for option, name in (("--journal", "events.db"), ("--csv", "events.csv"), ("--srt", "events.srt")):
-            command += [option, str(folder / name)]
-        command += [
-            "--min-score",
-            "-99",
-            "--cooldown",
-            "0",
-            "--settle",
-            "0",
-        ]  # each clip gets its event, whatever its score
-        command += ["--model", model] if model else []
+            arguments += [option, str(folder / name)]
         environment = {
             **os.environ,
             "NOTIFY_SOCKET": str(folder / "notify"),
             "WATCHDOG_USEC": str(round(WATCHDOG_SECONDS * 1e6)),
         }
         self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            listen_command(*arguments, model=model),
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         self._threads = [
             threading.Thread(target=work, daemon=True)
@@ -94,16 +102,7 @@ class SoakListener:
 
     def sample(self, sound_seconds: float) -> Sample:
         """What /proc reports of the process now."""
-        folder = Path(f"/proc/{self._process.pid}")
-        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-        return Sample(
-            sound_seconds=sound_seconds,
-            seconds=time.monotonic(),
-            resident_bytes=int(status["VmRSS"].split()[0]) * 1024,
-            handles=len(list((folder / "fd").iterdir())),
-            threads=int(status["Threads"]),
-            processor_seconds=processor_seconds(self._process.pid),
-        )
+        return sample_of(self._process.pid, sound_seconds)
 
     def take_events(self) -> list[dict[str, Any]]:
         """Beginnings of events since the last call."""

@@ -7,8 +7,8 @@ import tomllib
 from collections.abc import Callable
 from typing import Any
 
-MOST_NESTED = 64
-"""Levels of lists and tables in each other; deeper ones are refused, or whatever walks through them would fail."""
+from edgecap.util.limits import MOST_NESTED
+
 TOO_DEEP = f"its lists and tables are nested more than {MOST_NESTED} levels deep"
 
 

@@ -38,6 +38,8 @@ Bytes = Annotated[int, Meta(ge=0, le=4 << 30)]
 """Of one file of a bundle."""
 Metric = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
+MOST_NESTED = 64
+"""Levels of lists and tables in each other; deeper ones would end whatever walks through them."""
 MOST_FILES = 100
 """Files of a bundle."""
 MOST_WINDOW_SECONDS = 600.0

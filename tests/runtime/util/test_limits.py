@@ -67,6 +67,7 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["characters of a word"] == limits.MOST_WORD
     assert rows["bytes of the vocabulary's file"] == limits.MOST_VOCABULARY
     assert rows["bytes of `manifest.json`"] == MANIFEST_LIMIT
+    assert rows["levels of lists and tables in each other"] == limits.MOST_NESTED
     assert rows["files of a bundle"] == limits.MOST_FILES
     assert rows["numbers in the log-mel of a window"] == limits.MOST_VALUES
     assert rows["weights of a network that a checkpoint or a recipe describes"] == limits.MOST_WEIGHTS

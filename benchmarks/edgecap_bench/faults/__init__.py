@@ -1,0 +1,1 @@
+"""Faults while a listener runs, and what becomes of its events."""
