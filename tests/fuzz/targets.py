@@ -25,9 +25,10 @@ from edgecap.errors import ConfigError, EdgecapError
 from edgecap.inference.onnx_file import names_other_files
 from edgecap.live.config.config_file import load_config
 from edgecap.live.config.config_text import render_config
-from edgecap.live.config.listen_config import ListenConfig, OutputConfig, WebConfig
+from edgecap.live.config.listen_config import ListenConfig, OutputConfig
 from edgecap.live.config.mqtt_config import MqttConfig
 from edgecap.live.config.options import broker_address, gate_level
+from edgecap.live.config.web_config import WebConfig
 from edgecap.live.sinks.broker import Broker
 from edgecap.live.sinks.broker_client import Happened
 from edgecap.live.sinks.files import COLUMNS, TextFile
