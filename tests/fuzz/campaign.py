@@ -67,7 +67,7 @@ def work(arguments: argparse.Namespace) -> int:
     GUARD.start()
     logging.disable()
     source = random.Random(arguments.seed)
-    executions = refused = found = 0
+    executions = refused = findings = 0
     deadline = time.monotonic() + (arguments.seconds or float("inf"))
     kinds: set[str] = set()
     with tempfile.TemporaryDirectory() as folder, TARGETS[arguments.target].open(Path(folder)) as (good, run):
@@ -87,11 +87,11 @@ def work(arguments: argparse.Namespace) -> int:
                 if kind not in kinds:
                     kinds.add(kind)
                     keep(arguments, data, str(finding))
-                found += 1
+                findings += 1
         seconds = time.monotonic() - began
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([executions, refused, found, round(seconds, 1), round(megabytes)]))
-    return bool(found)
+    print(json.dumps([executions, refused, findings, round(seconds, 1), round(megabytes)]))
+    return bool(findings)
 
 
 def led(arguments: argparse.Namespace) -> int:
@@ -151,10 +151,10 @@ def lead(arguments: argparse.Namespace) -> int:
                     last.rename(arguments.keep / f"{name}-crash-{seed}")
             left -= max(seconds, time.monotonic() - began)
             seed += 1
-        executions, refused, found, used = sums
-        total, bad = total + round(executions), bad + round(found) + lost
+        executions, refused, findings, used = sums
+        total, bad = total + round(executions), bad + round(findings) + lost
         rate = executions / max(1e-9, used)
-        print(f"| {name} | {executions} | {rate:.0f} | {refused} | {found} | {lost} | {largest} MB |", flush=True)
+        print(f"| {name} | {executions} | {rate:.0f} | {refused} | {findings} | {lost} | {largest} MB |", flush=True)
     print(f"\n{total} executions, {bad} findings; kept in {arguments.keep}")
     return bool(bad)
 
