@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,11 +21,12 @@ from selenium.webdriver import Chrome
 from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.models import find_model
 from edgecap.captioner import Captioner
+from edgecap.errors import ConfigError
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.config.web_config import WebConfig
 from edgecap.web.page import LivePage
 from edgecap_export.web.onnxruntime_web import onnxruntime_web
-from edgecap_export.web.site import Site, write_site
+from edgecap_export.web.site import Site, check_bundle, write_site
 from support.live_parts import ignore
 from support.node_parts import axe, web_runtime
 from support.web_parts import browsing, change, open_page, requests, status, text, until
@@ -229,6 +231,14 @@ def test_a_site_is_complete_names_no_other_host_and_changes_its_version_with_its
     other = write_site(load_bundle(tiny_folder), onnxruntime_web(runtime), tmp_path / "other")
     again = write_site(load_bundle(tiny_folder), onnxruntime_web(runtime), tmp_path / "again")
     assert site.version != other.version == again.version
+
+
+def test_a_bundle_that_no_browser_runs_is_refused(tiny_folder: Path) -> None:
+    bundle = load_bundle(tiny_folder)
+    waveform = replace(bundle.manifest, encoder=replace(bundle.manifest.encoder, input="waveform"))
+    for manifest in (waveform, replace(bundle.manifest, runtime="litert")):
+        with pytest.raises(ConfigError, match="name such a bundle, as edgecap export --int8 makes it"):
+            check_bundle(replace(bundle, manifest=manifest))
 
 
 def test_the_command_writes_the_page_and_refuses_what_has_no_effect(
