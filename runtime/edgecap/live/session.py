@@ -14,7 +14,7 @@ from typing import Literal, Self
 import numpy as np
 
 from edgecap.captioner import Captioner
-from edgecap.errors import ConfigError
+from edgecap.errors import ConfigError, DataError
 from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings, live_box, settings_of_each
 from edgecap.live.clocks import Clocks
 from edgecap.live.config.listen_config import ListenConfig, microphones
@@ -31,6 +31,8 @@ from edgecap.live.sinks.guard import GuardedSink
 from edgecap.live.sinks.registry import open_sinks
 from edgecap.live.sources.opening import open_sources
 from edgecap.live.watchdog import STUCK_SECONDS, Watchdog
+from edgecap.sounds.store import sounds_folder
+from edgecap.teaching.ready import with_taught_sounds
 from edgecap.types import Notify
 from edgecap.util.text import clean
 
@@ -49,7 +51,7 @@ class ListenSession:
         """
         self.config = config
         notify = partial(_notify_cleaned, notify)
-        self.captioner = Captioner.load(config.model.name, threads=config.model.threads)
+        self.captioner = _with_sounds(Captioner.load(config.model.name, threads=config.model.threads), notify)
         self.model = self.captioner.manifest.name
         rehearse(self.captioner, config.model.beam)
         settings = _settings(config, self.captioner)
@@ -208,6 +210,17 @@ class ListenSession:
 def _notify_cleaned(notify: Notify, kind: Literal["note", "warning"], message: str) -> None:
     """Pass a message on without what names, paths and libraries may put into it."""
     notify(kind, clean(message))
+
+
+def _with_sounds(captioner: Captioner, notify: Notify) -> Captioner:
+    """The captioner with the user's taught sounds; where they cannot be recognised, a warning says why."""
+    if not sounds_folder().is_dir():
+        return captioner
+    try:
+        return with_taught_sounds(captioner, None, notify)
+    except DataError as error:
+        notify("warning", f"taught sounds are not recognised: {error}")
+        return captioner
 
 
 def rehearse(captioner: Captioner, beam: int | None) -> None:

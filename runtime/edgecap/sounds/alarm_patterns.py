@@ -90,7 +90,7 @@ T4 = AlarmPattern(
     least_quiet=8.0,
     most_spread=6.0,
     most_ripple=6.0,
-    least_pair=3.0,
+    least_pair=1.5,
     least_triple=0.5,
 )
 PATTERNS = (T3, T4)

@@ -30,8 +30,10 @@ from edgecap.live.sinks.hooks import program
 from edgecap.live.sinks.journal import Journal
 from edgecap.sounds.alarm_patterns import T3
 from edgecap_bench.alarms.signals import alarm
+from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from support.live_parts import change, ignore
 from support.mqtt_parts import eventually
+from support.virtual_microphone import listen, next_event, until
 
 DOORBELL = HeardSound("our doorbell", "our-doorbell", 0.9, 10.0, 11.0)
 
@@ -209,6 +211,18 @@ def test_a_smoke_alarm_is_an_event_in_every_output(tmp_path: Path, monkeypatch: 
     database.close()
     assert stored == (len(events), 1)
     assert len([*(tmp_path / "keep_audio").glob("*.flac")]) == len(events)
+
+
+def test_a_microphone_hears_a_smoke_alarm(microphone: VirtualMicrophone, tiny_folder: Path, tmp_path: Path) -> None:
+    made = alarm(T3, "piezo", 40.0, 16_000, np.random.default_rng(4))
+    soundfile.write(tmp_path / "alarm.wav", 0.1 * made.samples, 16_000)
+    listening = listen(microphone, tiny_folder, "--json", "--only", "smoke alarm")
+    until(listening, "listening to")
+    microphone.play(tmp_path / "alarm.wav")
+    event = next_event(listening)
+    listening.terminate()
+    listening.communicate(timeout=60)
+    assert (event["text"], event["named"]) == ("smoke alarm", "smoke-alarm")
 
 
 def test_a_wrong_alert_is_refused_at_the_start(edgecap: Callable[..., Any]) -> None:
