@@ -6,12 +6,11 @@ sets and their licences. It belongs to one encoder: the package has those of its
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +26,6 @@ FORMAT, VERSION = "edgecap-sound-bank", 1
 BANKS = Path(__file__).parent / "banks"
 SUFFIX = ".bank"
 SCALE = 127.0
-TAIL, END = 0.1, 0.01
-"""Shares of the bank's windows between which the tail of their highest scores is fitted."""
-LARGEST = 0.9999
-"""The highest cosine that is told from 1."""
-
-
-class Scorer(Protocol):
-    """Gives segments a score."""
-
-    def score(self, segments: Frames) -> NDArray[np.float32]:
-        """Segments (…, width), each row of length 1 → (…)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +48,10 @@ class Bank:
         """Frame embeddings (n, embedding) as they are compared: (n, width), each row of length 1."""
         return unit(np.asarray((frames - self.mean) @ self.projection, np.float32))
 
-    def threshold(self, scorer: Scorer, length: int, per_hour: float) -> float:
-        """The score that unrelated sound reaches so often an hour, for segments of `length` frames.
-
-        Up to one window in ten it is a quantile of the windows' highest scores. For rarer ones the line through two
-        quantiles is continued, on axes on which an exponential tail is straight: Fisher's transform of the score, which
-        has no upper limit, over the logarithm of the chance. What lies above the upper one does not count: among some
-        hundred windows there may be one of just this sound.
-        """
-        highest = np.arctanh(np.clip(scorer.score(self.segments(length)).max(axis=1), -LARGEST, LARGEST))
-        chance = min(0.5, per_hour * self.windows.shape[1] * self.seconds_per_frame / 3_600.0)
-        if chance >= TAIL:
-            return float(np.tanh(np.quantile(highest, 1.0 - chance)))
-        often, rarely = np.quantile(highest, [1.0 - TAIL, 1.0 - END])
-        return float(np.tanh(often + (rarely - often) * math.log(TAIL / chance) / math.log(TAIL / END)))
+    @property
+    def window_seconds(self) -> float:
+        """Length of a window."""
+        return int(self.windows.shape[1]) * self.seconds_per_frame
 
     def segments(self, length: int) -> Frames:
         """Means over `length` frames at every place of the windows: (windows, places, width), rows of length 1."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgecap.caption import SoundMatch
-from edgecap.sounds.bank import Bank, segments_of
-from edgecap.sounds.detector import Detector
+from edgecap.sounds.bank import Bank
+from edgecap.sounds.detector import Detector, stretches_of
 from edgecap.sounds.sound import Frames, TaughtSound
 
 
@@ -21,7 +21,6 @@ class SoundMatcher:
         """What it recognises."""
         self._bank = bank
         self._detectors = tuple(Detector.of(sound, bank) for sound in self.sounds)
-        self._lengths = sorted({detector.length for detector in self._detectors})
 
     def match(self, frames: Frames) -> tuple[SoundMatch, ...]:
         """The taught sounds in a window, surest first; times are seconds from the window's beginning.
@@ -30,10 +29,10 @@ class SoundMatcher:
         """
         if not self.sounds or not len(frames):
             return ()
-        projected, step, matches = self._bank.project(frames), self._bank.seconds_per_frame, list[SoundMatch]()
-        segments = {length: segments_of(projected, length) for length in self._lengths}
+        step, matches = self._bank.seconds_per_frame, list[SoundMatch]()
+        stretches = stretches_of(self._bank.project(frames))
         for sound, detector in zip(self.sounds, self._detectors, strict=True):
-            place = detector.best_of(segments[detector.length], len(frames))
+            place = detector.best_of(stretches, len(frames))
             if place.score >= sound.threshold:
                 start, end = place.first * step, (place.first + place.frames) * step
                 confidence = confidence_of(place.score, sound)

@@ -16,8 +16,9 @@ from edgecap.sounds.sound import Frames, TaughtSound, identifier_of
 from edgecap.teaching.examples import SoundExample
 
 MOST_EXAMPLES = 50
-ODD_PER_HOUR = 120.0
-"""An example that the others find less alike than what unrelated sounds hold so often is not of their sound."""
+ODD_PER_HOUR, ODD_AMONG_ALIKE = 60.0, 12.0
+"""An example that the others find no more alike than what unrelated sounds hold so often an hour is not of their sound;
+the second holds where most examples are much alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +38,12 @@ def learn(
     *,
     false_alarms: float,
     before: TaughtSound | None = None,
+    strict: bool = True,
 ) -> Lesson:
     """Learn a sound; `before` is one of the same name to which these examples are added.
 
-    `false_alarms` is the wanted rate an hour. Raises DataError where there is no example, or too many, or where one
-    does not resemble the others (naming it), ConfigError for a name that cannot be used.
+    `false_alarms` is the wanted rate an hour. Raises DataError where there is no example, or too many, or, if `strict`,
+    where one does not resemble the others (naming it), ConfigError for a name that cannot be used.
     """
     identifier = identifier_of(name)
     if before is not None:
@@ -54,9 +56,9 @@ def learn(
         raise DataError(
             f"a sound needs 1 to {MOST_EXAMPLES} examples, not {len(positives)}; name a few recordings of it"
         )
-    likeness = _likeness(labels, positives, bank)
+    likeness = _likeness(labels, positives, bank, strict)
     detector = Detector(positives, negatives, bank)
-    threshold = bank.threshold(detector, detector.length, false_alarms)
+    threshold = detector.threshold(false_alarms)
     sound = TaughtSound(
         name=name.strip(),
         identifier=identifier,
@@ -98,25 +100,30 @@ def check_confusion(sound: TaughtSound, known: Sequence[TaughtSound], bank: Bank
 def relearn(sound: TaughtSound, examples: Sequence[SoundExample], bank: Bank) -> TaughtSound:
     """A sound of another model, learnt again from its kept examples, without counter-examples. Raises DataError."""
     fresh = replace(sound, model=bank.model, examples=(), counter_examples=())
-    return learn(sound.name, examples, (), bank, false_alarms=sound.false_alarms, before=fresh).sound
+    return learn(sound.name, examples, (), bank, false_alarms=sound.false_alarms, before=fresh, strict=False).sound
 
 
-def _likeness(labels: Sequence[str], positives: Sequence[Frames], bank: Bank) -> list[float]:
+def _likeness(labels: Sequence[str], positives: Sequence[Frames], bank: Bank, strict: bool) -> list[float]:
     """The score of each example by what the others teach, of a single one its own. Raises DataError naming odd ones."""
     if len(positives) == 1:
         return [Detector(positives, (), bank).best(positives[0]).score]
-    scores, odd = list[float](), list[str]()
+    scores, limits = list[float](), list[tuple[float, ...]]()
     for number, frames in enumerate(positives):
         others = Detector([*positives[:number], *positives[number + 1 :]], (), bank)
         scores.append(others.best(frames).score)
-        if scores[-1] < bank.threshold(others, others.length, ODD_PER_HOUR):
-            odd.append(labels[number])
+        limits.append(tuple(map(others.threshold, (ODD_PER_HOUR, ODD_AMONG_ALIKE, 1.0))))
+    alike = float(np.median(scores)) >= float(np.median([limit[2] for limit in limits]))
+    odd = [label for label, score, limit in zip(labels, scores, limits, strict=True) if score < limit[alike]]
+    if not strict:
+        return scores
     if odd and len(positives) == 2:
-        raise DataError(f"{labels[0]} and {labels[1]} do not resemble each other; check that both are the same sound")
+        raise DataError(
+            f"{labels[0]} and {labels[1]} do not resemble each other; if both are the same sound, add --force"
+        )
     if odd:
         raise DataError(
             f"{' and '.join(odd[:3])} {'does' if len(odd) == 1 else 'do'} not resemble the other examples; "
-            "listen to it, leave it out, or teach it under another name"
+            "listen to it, leave it out, or learn from all with --force"
         )
     return scores
 

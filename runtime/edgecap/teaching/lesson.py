@@ -23,7 +23,7 @@ class TeachRequest:
     more: bool = False
     """Add to the sound of that name."""
     force: bool = False
-    """Replace a sound of that name, and do not refuse one that is much like another."""
+    """Replace a sound of that name, and learn from examples unlike each other, or much like another sound."""
     keep: bool = False
     """Keep the recordings in the sound's file."""
 
@@ -48,7 +48,15 @@ def teach_sound(
     before = store.get(request.name) if request.more else None
     if before is not None and before.model != bank.model:
         raise DataError(f"{before.name!r} was taught with another model; teach it again with --force instead of --more")
-    lesson = learn(request.name, examples, counter_examples, bank, false_alarms=request.false_alarms, before=before)
+    lesson = learn(
+        request.name,
+        examples,
+        counter_examples,
+        bank,
+        false_alarms=request.false_alarms,
+        before=before,
+        strict=not request.force,
+    )
     if not request.force:
         check_confusion(lesson.sound, store.load().sounds, bank)
     kept = store.recordings(request.name) if before is not None and before.recordings else ()

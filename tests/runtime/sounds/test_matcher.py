@@ -10,20 +10,19 @@ import pytest
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError, DataError
 from edgecap.sounds.bank import load_bank, read_bank, segments_of, unit, write_bank
-from edgecap.sounds.detector import Detector
+from edgecap.sounds.detector import Detector, stretches_of
 from edgecap.sounds.matcher import SoundMatcher
 from edgecap.sounds.rates import parse_rate, show_rate
 from edgecap.sounds.sound import TaughtSound
 from support.teaching.taught_sounds import WIDTH, plain_bank, shipped_captioner
 
-BELL = np.eye(WIDTH, dtype=np.float32)[[0, 0, 1]]
-PHONE = np.eye(WIDTH, dtype=np.float32)[[0, 0, 0]]
+BELL = np.eye(WIDTH, dtype=np.float32)[[0, 0, 0, 1, 1]]
+PHONE = np.eye(WIDTH, dtype=np.float32)[[0, 0, 0, 0, 0]]
 
 
-def taught(
-    name: str, *examples: np.ndarray, threshold: float = 0.9, counter: tuple[np.ndarray, ...] = ()
-) -> TaughtSound:
-    return TaughtSound(name, name, "0" * 64, threshold, 1.0, examples, counter)
+def taught(name: str, *examples: np.ndarray, counter: tuple[np.ndarray, ...] = ()) -> TaughtSound:
+    """A sound that is heard where one of the bank's windows in ten would be as like."""
+    return TaughtSound(name, name, "0" * 64, 0.0, 50.0, examples, counter)
 
 
 def window(*parts: np.ndarray) -> np.ndarray:
@@ -38,19 +37,19 @@ def test_a_short_sound_is_found_inside_a_longer_one_with_its_time() -> None:
     matcher = SoundMatcher([taught("bell", BELL)], plain_bank())
     (match,) = matcher.match(window(BELL))
     assert match.name == "bell"
-    assert (match.start, match.end) == pytest.approx((4 * 0.32, 7 * 0.32))
-    assert match.confidence == pytest.approx(1.0, abs=1e-3)
+    assert (match.start, match.end) == pytest.approx((4 * 0.32, 9 * 0.32))
+    assert 0.6 < match.confidence < 1.0
     assert matcher.match(window()) == ()
 
 
 def test_the_surest_of_two_sounds_comes_first() -> None:
-    matcher = SoundMatcher([taught("phone", PHONE, threshold=0.5), taught("bell", BELL, threshold=0.5)], plain_bank())
+    matcher = SoundMatcher([taught("phone", PHONE), taught("bell", BELL)], plain_bank())
     assert [match.name for match in matcher.match(window(BELL))] == ["bell", "phone"]
 
 
 def test_a_counter_example_takes_away_what_is_more_like_it() -> None:
-    plain = SoundMatcher([taught("bell", BELL, threshold=0.8)], plain_bank())
-    sharper = SoundMatcher([taught("bell", BELL, threshold=0.8, counter=(PHONE,))], plain_bank())
+    plain = SoundMatcher([taught("bell", BELL)], plain_bank())
+    sharper = SoundMatcher([taught("bell", BELL, counter=(PHONE,))], plain_bank())
     assert len(plain.match(window(PHONE))) == 1
     assert sharper.match(window(PHONE)) == ()
     assert len(sharper.match(window(BELL))) == 1
@@ -62,7 +61,7 @@ def test_a_sound_of_another_model_is_left_out() -> None:
 
 
 def test_a_window_shorter_than_the_sound_is_compared_as_it_is() -> None:
-    matcher = SoundMatcher([taught("bell", BELL, threshold=0.8)], plain_bank())
+    matcher = SoundMatcher([taught("bell", BELL)], plain_bank())
     assert matcher.match(BELL[:1])[0].end == pytest.approx(0.32)
     assert matcher.match(BELL[:0]) == ()
 
@@ -76,11 +75,12 @@ def test_segments_are_means_over_every_stretch() -> None:
 def test_a_rarer_false_alarm_needs_a_higher_threshold_beyond_what_the_bank_holds() -> None:
     bank = plain_bank()
     detector = Detector([BELL], (), bank)
-    hour, day, month = (bank.threshold(detector, 3, rate) for rate in (1.0, 1 / 24, 1 / 730))
-    assert hour < day < month
-    often = bank.threshold(detector, 3, 3_600 / (10 * 0.32) / 2)  # every second window
-    highest = detector.score(bank.segments(3)).max(axis=1)
-    assert often == pytest.approx(float(np.median(highest)), abs=0.02)
+    highest = detector.highest(stretches_of(bank.windows.astype(np.float32) / 127.0))
+    often, hour, day, month = (detector.threshold(rate) for rate in (1e4, 1.0, 1 / 24, 1 / 730))
+    assert often == pytest.approx(float(np.median(highest)), abs=1e-3)
+    assert often < np.quantile(highest, 0.9) < hour < day < month
+    # an exponential tail: each factor of the rate adds the same
+    assert (month - day) / (day - hour) == pytest.approx(np.log(730 / 24) / np.log(24), rel=1e-3)
 
 
 def test_a_bank_is_read_as_it_was_written(tmp_path: Path) -> None:

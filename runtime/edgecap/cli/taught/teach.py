@@ -35,7 +35,7 @@ def teach(
     ] = RATE,
     more: Annotated[bool, typer.Option("--more", help="Add examples to the sound of that name.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace a sound of that name; keep one much like another.")
+        bool, typer.Option("--force", "-f", help="Replace a sound of that name; learn against advice.")
     ] = False,
     keep_examples: Annotated[
         bool, typer.Option("--keep-examples", help="Keep the recordings too, so that another model can learn it again.")
