@@ -260,7 +260,7 @@ def _http(folder: Path) -> Iterator[tuple[list[bytes], Run]]:
 
     def run(data: bytes) -> None:
         messages.clear()
-        with socket.create_connection(("127.0.0.1", port), timeout=5.0) as visitor:
+        with socket.create_connection(("127.0.0.1", port), timeout=60.0) as visitor:
             with suppress(OSError):
                 visitor.sendall(data)
                 visitor.shutdown(socket.SHUT_WR)

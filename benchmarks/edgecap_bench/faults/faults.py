@@ -24,7 +24,7 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.cli.options import Model
-from edgecap.errors import EdgecapError
+from edgecap.errors import EdgecapError, MeasurementError
 from edgecap_bench.faults.rig import Rig
 from edgecap_bench.reports import output
 from edgecap_bench.reports.tables import Criterion
@@ -79,7 +79,9 @@ def tear(rig: Rig, source: random.Random) -> Mend:
 
 
 def fill(rig: Rig, _source: random.Random) -> Mend:
-    """Leave no byte on the disk of the outputs."""
+    """Leave no byte on the disk of the outputs. Raises MeasurementError where it is not a small one of its own."""
+    if not rig.disk.is_mount():
+        raise MeasurementError("no small disk could be mounted, which takes root")
     filler = rig.disk / "filler"
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         for size in (65_536, 4_096, 256, 1):

@@ -205,7 +205,7 @@ class Rig:
             self._announced = [at for at in self._announced if at in lost]
 
     def _stored(self) -> Counter[Beginning]:
-        """Beginnings in all journals, and how often each is there."""
+        """Beginnings in all journals, and how often each is in one: what goes on during a rotation is in both."""
         stored: Counter[Beginning] = Counter()
         for path in self.disk.glob("events.db*"):
             if path.name.endswith(("-wal", "-shm")):
@@ -213,7 +213,7 @@ class Rig:
             with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
                 chosen = "SELECT source, began FROM events WHERE began > ?"
                 rows = database.execute(chosen, [self._since / 1000]).fetchall()
-                stored.update((source, math.floor(1000 * began)) for source, began in rows)
+                stored |= Counter((source, math.floor(1000 * began)) for source, began in rows)
         return stored
 
     def _feed(self, pipe: IO[bytes]) -> None:

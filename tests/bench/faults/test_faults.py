@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import typer
 from typer.testing import CliRunner
@@ -41,9 +40,9 @@ def test_a_soak_misses_what_grows_and_what_is_lost() -> None:
     assert {"kill -9", "torn last row"}.isdisjoint(fault.name for fault in ONE_PROCESS)
 
 
-def test_a_listener_whose_outputs_are_rotated_loses_nothing(tiny_folder: Path) -> None:
+def test_a_listener_whose_outputs_are_rotated_loses_nothing() -> None:
     app = typer.Typer()
     app.command()(faults)
-    arguments = ["--rounds", "1", "--only", "outputs rotated", "--patience", "100", "--model", str(tiny_folder)]
+    arguments = ["--rounds", "1", "--only", "outputs rotated", "--patience", "100"]
     done = CliRunner().invoke(app, arguments)
     assert "1 of 1 survived, 0 lost, 0 doubled" in " ".join(done.output.split()), done.output
