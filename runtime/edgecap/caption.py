@@ -55,6 +55,26 @@ class SoundMatch:
 
 
 @dataclass(frozen=True)
+class Assessment:
+    """What is to be thought of one caption."""
+
+    confidence: float
+    """Probability that its main source, the one that it names first, is right."""
+    broad: float
+    """Probability that the group of that source is, such as "an animal can be heard"."""
+    general: str
+    """The statement about that group; that nothing is clear, where the caption names no source."""
+    unclear: str
+    """What is said where not even that is probable."""
+
+    def statement(self, text: str, least: float) -> str:
+        """The caption `text` where its confidence is at least `least`, else what is as sure as that and says less."""
+        if self.confidence >= least:
+            return text
+        return self.general if self.broad >= least else self.unclear
+
+
+@dataclass(frozen=True)
 class Caption:
     """The description of a sound from `start` to `end`."""
 
@@ -74,6 +94,17 @@ class Caption:
     """The hypotheses, best first, at most as many as the beam size; empty for a silent window."""
     sounds: tuple[SoundMatch, ...] = ()
     """The taught sounds in it, surest first; empty where none was heard, or none is known."""
+    assessment: Assessment | None = None
+    """None for a silent window, and where the model's bundle has nothing fitted to compute it from."""
+
+    @property
+    def confidence(self) -> float | None:
+        """Calibrated probability that the caption's main source is right; None without an assessment."""
+        return None if self.assessment is None else self.assessment.confidence
+
+    def said(self, min_confidence: float) -> str:
+        """The text, or a broader statement where its confidence is known and lower than that."""
+        return self.text if self.assessment is None else self.assessment.statement(self.text, min_confidence)
 
     def document(self, **more: object) -> dict[str, object]:
         """The caption as a JSON document; `more` comes first."""
@@ -83,6 +114,7 @@ class Caption:
             "end": round(self.end, 3),
             "text": self.text,
             "score": None if self.score is None else round(self.score, 6),
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
             "level_dbfs": round(self.level_dbfs, 2),
             "silent": self.silent,
             "beams": [

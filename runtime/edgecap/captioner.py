@@ -7,7 +7,7 @@ Nothing here knows which runtime does the arithmetic.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -23,7 +23,8 @@ from edgecap.audio.windows import Window, WindowPlan
 from edgecap.bundle.bundle import Bundle, load_bundle
 from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import find_model
-from edgecap.caption import Beam, Caption, SoundMatch, sentence
+from edgecap.caption import Assessment, Beam, Caption, SoundMatch, sentence
+from edgecap.confidence import Confidence
 from edgecap.errors import AudioError, BundleError
 from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import Encoded, InferenceSession, open_session
@@ -49,6 +50,11 @@ class Captioner:
         encoder, front_end = self.manifest.encoder, self.manifest.front_end
         self._rate = front_end.sample_rate
         self._longest = encoder.window_frames * front_end.hop_length - 1
+        spec = bundle.confidence
+        self._confidence = None
+        if spec is not None:
+            dimension, words = encoder.embedding_dim, self.manifest.vocabulary.size
+            self._confidence = Confidence(spec, embedding_dim=dimension, vocabulary_size=words)
         self._shortest = max((encoder.frames_per_memory - 1) * front_end.hop_length, front_end.n_fft // 2 + 1)
 
     @classmethod
@@ -202,6 +208,10 @@ class Captioner:
                     for match in self.sounds(self.encode_samples(window.samples)):
                         yield replace(match, start=match.start + start, end=match.end + start)
 
+    def assess(self, encoded: Encoded, beams: Sequence[Beam]) -> Assessment | None:
+        """How probable the best of `beams` is; None where the bundle has nothing fitted."""
+        return None if self._confidence is None else self._confidence(encoded.clip_embedding, beams)
+
     def windows(self, duration: float, *, window: float | None = None, hop: float | None = None) -> int:
         """How many captions a sound of `duration` seconds gets. Raises ValueError as `check_windows` does."""
         return self._plan(window, hop).count(round(duration * self._rate))
@@ -228,7 +238,8 @@ class Captioner:
             return Caption(self.manifest.silence.caption, None, start, end, level, True, ())
         encoded = self.encode_samples(samples)
         beams = self.decode(encoded, beam)
-        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams, self.sounds(encoded))
+        sounds, assessment = self.sounds(encoded), self.assess(encoded, beams)
+        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams, sounds, assessment)
 
     def _beam_size(self, beam: int | None) -> int:
         if beam is None:

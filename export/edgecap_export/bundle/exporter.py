@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle, BundleContent, write_bundle
+from edgecap.bundle.confidence import FILE_NAME
 from edgecap.bundle.manifest import EncoderInput, Manifest, Precision
 from edgecap.captioner import Captioner
 from edgecap.errors import BundleError, ConfigError, VerificationError
@@ -177,6 +178,8 @@ class Exporter:
         source = self.source
         manifest = self._manifest(precision, runtime, self.encoder_input, lowered.beams)
         contents = bundle_contents(runtime, lowered.graphs, source.vocabulary, source.card)
+        if source.confidence is not None:
+            contents.append(BundleContent(FILE_NAME, "confidence", source.confidence))
         report, failures = self._tried(manifest, contents, lowered, request, force)
         failures += report.faults()
         if failures and not force:

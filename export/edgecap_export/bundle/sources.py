@@ -41,6 +41,8 @@ class ExportSource:
     card: str | None = None
     ranges: Ranges | None = None
     notes: tuple[str, ...] = ()
+    confidence: bytes | None = None
+    """`confidence.json` of the bundle that it came from: it belongs to the weights, whatever runs them."""
 
 
 def open_source(model: str | None, vocabulary: Path | None = None) -> ExportSource:
@@ -118,4 +120,5 @@ def _bundle_source(bundle: Bundle) -> ExportSource:
         manifest.metrics,
         card,
         ranges,
+        confidence=files["confidence"].read_bytes() if "confidence" in files else None,
     )

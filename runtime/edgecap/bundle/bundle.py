@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from edgecap.bundle.confidence import MOST_BYTES, ConfidenceSpec, parse_confidence
 from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
 from edgecap.runtimes import GraphRole
@@ -42,6 +43,8 @@ class Bundle:
     manifest: Manifest
     vocabulary: tuple[str, ...]
     """Tokens, index = id."""
+    confidence: ConfidenceSpec | None = None
+    """How a caption's probability is computed; None where nothing was fitted."""
 
     def path(self, role: Role) -> Path:
         """Path of the one file of that role. Raises ManifestError where there is not exactly one."""
@@ -54,8 +57,10 @@ class Bundle:
 
     @property
     def loaded_size(self) -> int:
-        """Bytes of the files that captioning needs: graphs and vocabulary, without weights kept for an export."""
-        return sum(entry.size for entry in (*self.manifest.programs, self.manifest.file("vocabulary")))
+        """Bytes of the files that captioning needs: graphs, vocabulary, confidence; not weights kept for an export."""
+        manifest = self.manifest
+        needed = (*manifest.programs, manifest.file("vocabulary"), *_confidence_files(manifest))
+        return sum(entry.size for entry in needed)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     _check_listing(folder, manifest)
     for entry in manifest.files:
         _check_file(folder, entry)
-    return Bundle(folder, manifest, _read_vocabulary(folder, manifest))
+    return Bundle(folder, manifest, _read_vocabulary(folder, manifest), _read_confidence(folder, manifest))
 
 
 def write_bundle(folder: str | Path, manifest: Manifest, contents: Sequence[BundleContent]) -> Bundle:
@@ -136,7 +141,7 @@ def _check_listing(folder: Path, manifest: Manifest) -> None:
                 f"{folder}: manifest.json may not list {name!r} (twice, itself, or a path); {COPY_AGAIN}"
             )
     manifest.file("vocabulary")
-    programs = manifest.programs
+    programs, _ = manifest.programs, _confidence_files(manifest)
     for entry in manifest.files:
         if entry.role in get_args(GraphRole) and entry not in programs:
             raise ManifestError(
@@ -195,6 +200,20 @@ def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     if longest > MOST_WORD:
         raise ManifestError(f"{path} has a word of {longest} characters, at most {MOST_WORD} are allowed; {COPY_AGAIN}")
     return words
+
+
+def _confidence_files(manifest: Manifest) -> tuple[BundleFile, ...]:
+    """One, or none. Raises ManifestError where there are more."""
+    return (manifest.file("confidence"),) if any(entry.role == "confidence" for entry in manifest.files) else ()
+
+
+def _read_confidence(folder: Path, manifest: Manifest) -> ConfidenceSpec | None:
+    for entry in _confidence_files(manifest):
+        path = folder / entry.name
+        if entry.size > MOST_BYTES:
+            raise ManifestError(f"{path} is larger than {MOST_BYTES >> 20} MiB, so it is no confidence; {COPY_AGAIN}")
+        return parse_confidence(path.read_bytes(), place=str(path))
+    return None
 
 
 def _check_replaceable(folder: Path) -> None:

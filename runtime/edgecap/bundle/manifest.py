@@ -40,7 +40,7 @@ FORMAT = "edgecap-bundle"
 FORMAT_VERSION = 2
 """The version that this edgecap writes."""
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda document: document  # version 2 added `front_end.clip_level`, whose default is what 1 meant
+    1: lambda document: document  # version 2 added `front_end.clip_level`, default as 1 meant it, and "confidence"
 }
 """Older version that is still read → the function that turns its document into one of the next version.
 
@@ -59,7 +59,7 @@ FileName = Annotated[
 ]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits in lower case")]
 TokenId = Annotated[int, Meta(ge=0, le=200_000)]
-Role = Literal["encode", "decode", "program", "vocabulary", "weights", "card", "other"]
+Role = Literal["encode", "decode", "program", "vocabulary", "confidence", "weights", "card", "other"]
 RuntimeName = Annotated[
     str,
     Meta(
@@ -78,7 +78,9 @@ class BundleFile:
 
     name: FileName
     role: Role
-    """What the file is for: "vocabulary" once, and "encode" and "decode" once each, or "program" for both in one."""
+    """What the file is for: "vocabulary" once, and "encode" and "decode" once each, or "program" for both in one.
+
+    "confidence" at most once."""
     size: Bytes
     """Bytes."""
     sha256: Sha256

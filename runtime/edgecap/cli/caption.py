@@ -25,6 +25,16 @@ def caption(
         float | None,
         typer.Option("--hop", metavar="SECONDS", help="Seconds from one window to the next. [default: --window]"),
     ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-confidence",
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            help="Say something broader, as that an animal is heard, where the caption is less probable. [default: 0]",
+        ),
+    ] = None,
     model: Model = None,
     threads: Threads = None,
 ) -> None:
@@ -43,4 +53,13 @@ def caption(
       edgecap caption --json *.mp3 > captions.jsonl
       ffmpeg -i film.mkv -f wav - | edgecap caption -
     """
-    caption_files(files, json=json, beam=beam, window=window, hop=hop, model=model, threads=threads)
+    caption_files(
+        files,
+        json=json,
+        beam=beam,
+        window=window,
+        hop=hop,
+        min_confidence=min_confidence or 0.0,
+        model=model,
+        threads=threads,
+    )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgecap.audio.file import AudioFile
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.cli.console import clock, say, write
-from edgecap.errors import AudioError
+from edgecap.errors import AudioError, BundleError
 from edgecap.sounds.store import sounds_folder
 from edgecap.util.files import to_json
 from edgecap.util.limits import LARGEST_BEAM
@@ -56,6 +57,7 @@ def caption_files(
     beam: int | None = None,
     window: float | None = None,
     hop: float | None = None,
+    min_confidence: float = 0.0,
     model: str | None = None,
     threads: int | None = None,
 ) -> None:
@@ -70,6 +72,12 @@ def caption_files(
         from typer import BadParameter
 
         raise BadParameter(str(error)) from error
+    if min_confidence and captioner.bundle.confidence is None:
+        name = captioner.manifest.name
+        raise BundleError(
+            f"{name} does not know how probable its captions are, so --min-confidence cannot be kept; leave it out, or "
+            "fit the bundle with edgecap train confidence"
+        )
     failure: AudioError | None = None
     long = len(files) >= LONG_WORK
     with progress_bar() as bar:
@@ -80,7 +88,8 @@ def caption_files(
                     long |= expected >= LONG_WORK
                     show = _renderer(captioner.manifest.name, file, json, named=len(files) > 1, timed=expected != 1)
                     captions = captioner.caption_file(sound, window=window, hop=hop, beam=beam)
-                    for done, result in enumerate(captions, start=1):
+                    for done, full in enumerate(captions, start=1):
+                        result = replace(full, text=full.said(min_confidence))
                         padded = result.end - result.start < captioner.shortest
                         with bar.hidden(padded or sys.stdout.isatty()):
                             write(show(result))

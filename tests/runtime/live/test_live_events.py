@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from edgecap.caption import Assessment
 from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.events.similarity import overlap, stems
@@ -221,5 +223,33 @@ def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
         "named",
         "sounds",
         "confidence",
+        "calibrated",
     ]
     assert str(document["began"])[10] == "T"
+
+
+def test_an_event_says_something_broader_where_its_caption_is_less_probable_than_asked_for() -> None:
+    unsure = Assessment(0.4, 0.7, "an animal can be heard", "some sound, unclear")
+    caption = replace(described("a dog barks", 0, 2), assessment=unsure)
+    (change,) = EventBuilder(EventsConfig(settle=0)).add(caption)
+    document = change.event.document()
+    assert (document["text"], document["confidence"], document["calibrated"]) == ("an animal can be heard", 0.4, True)
+    (change,) = EventBuilder(EventsConfig(settle=0, min_confidence=0.8)).add(caption)
+    assert change.event.text == "some sound, unclear"
+    (change,) = EventBuilder(EventsConfig(settle=0, min_confidence=0)).add(caption)
+    assert change.event.text == "a dog barks"
+
+
+def test_an_event_has_the_probability_of_the_caption_that_it_shows() -> None:
+    builder = EventBuilder(EventsConfig(settle=0))
+    for number, (score, confidence) in enumerate(((-0.5, 0.6), (-0.4, 0.9), (-0.6, 0.7))):
+        sure = Assessment(confidence, 1.0, "an animal can be heard", "some sound, unclear")
+        caption = described("a dog barks", 2 * number, 2 * number + 2, score=score)
+        (change,) = builder.add(replace(caption, assessment=sure))
+    assert (change.event.confidence, change.event.score) == (0.9, -0.4)
+
+
+def test_without_a_probability_the_confidence_is_that_of_the_words() -> None:
+    (change,) = EventBuilder(EventsConfig(settle=0)).add(described("a dog barks", 0, 2, score=-0.5))
+    assert (change.event.text, change.event.document()["calibrated"]) == ("a dog barks", False)
+    assert change.event.confidence == pytest.approx(0.607, abs=0.001)

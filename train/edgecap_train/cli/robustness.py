@@ -45,7 +45,8 @@ def robustness(
     Each source of the recordings (columns dataset and split) is scored for itself. Then all are captioned as a
     telephone, an mp3 of 32 kbit/s, a noisy or distant place and a later window would give them: the CIDEr-D, and how
     many captions change. With --pool, --held-out and --tagger also whether captions of the held-out sets name what the
-    tagger hears, and how well the tagger's scores can be read from the encoder's embeddings (a linear probe).
+    tagger hears, and how well the tagger's scores can be read from the encoder's embeddings (a linear probe). A bundle
+    with a confidence is told how true it is; recordings that it was fitted to flatter it.
 
     \b
     Examples:
@@ -53,7 +54,8 @@ def robustness(
       edgecap robustness ./run --data dev.csv --pool pool --held-out street --tagger efficientat
     """
     need("robustness", "aac_metrics", extra="evaluate")
-    from edgecap_train.evaluation.evaluated import first_windows, open_model
+    from edgecap_train.evaluation.calibration import confidence_worth
+    from edgecap_train.evaluation.evaluated import EvaluatedBundle, first_windows, open_model
     from edgecap_train.evaluation.held_out import read_scored_references
     from edgecap_train.evaluation.robustness import RobustnessReport, evaluate_robustness
     from edgecap_train.evaluation.tag_agreement import tag_agreement
@@ -71,7 +73,10 @@ def robustness(
         agreement = None
         if pool and held_out and tagger is not None:
             agreement = tag_agreement(evaluated, pool, held_out, tagger, beam=beam, progress=shown, most=most)
-    report = RobustnessReport(evaluated.name, beam, sides, conditions, agreement)
+        worth = None
+        if isinstance(evaluated, EvaluatedBundle) and evaluated.is_calibrated:
+            worth = confidence_worth(evaluated, readable, sounds, beam=beam, progress=shown)
+    report = RobustnessReport(evaluated.name, beam, sides, conditions, agreement, worth)
     if json:
         write(to_json(report.document()))
         return
@@ -104,4 +109,13 @@ def _lines(report: RobustnessReport) -> list[str]:
             f"linear probe of the encoder: mean average precision {probe.mean_average_precision:.3f} over "
             f"{probe.classes} classes, learnt from {probe.learnt_from} other clips"
         )
+    if (worth := report.confidence) is not None:
+        lines.append("")
+        if (one := worth.recordings) is not None:
+            lines.append(
+                f"confidence {one.confidence:.0%} where {one.right:.0%} are right: calibration error {one.error:.1%}, "
+                f"ranking {one.ranking:.2f}, {one.right_claims:.0%} right above 0.5"
+            )
+        lines.append(f"CIDEr-D of the surer half over that of all: {worth.half_coverage:.2f}")
+        lines.append(f"noise and faults with a confidence above 0.5: {worth.signal_claims} of {worth.signals}")
     return lines

@@ -12,6 +12,7 @@ import typer
 
 from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError, RecipeError
+from edgecap_train.cli.confidence import confidence
 from edgecap_train.cli.options import (
     Audio,
     Captions,
@@ -34,6 +35,7 @@ train = typer.Typer(
 )
 train.command()(pseudo_caption)
 train.command()(recaption)
+train.command()(confidence)
 train.add_typer(teacher, name="teacher")
 
 if find_spec("edgecap_train.study") is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap import Captioner
+from edgecap import Caption, Captioner
 from edgecap.audio.file import decode
 from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.audio.samples import loudest_level
@@ -61,7 +61,16 @@ class EvaluatedBundle:
 
     def caption(self, samples: Waveform, beam: int | None) -> str:
         """As `EvaluatedModel.caption`; None is the bundle's own beam."""
-        return self._captioner.caption(samples, self.front_end.sample_rate, beam=beam).text
+        return self.assessed(samples, beam).text
+
+    def assessed(self, samples: Waveform, beam: int | None) -> Caption:
+        """The caption with all that the bundle says of it."""
+        return self._captioner.caption(samples, self.front_end.sample_rate, beam=beam)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its captions have a confidence."""
+        return self._captioner.bundle.confidence is not None
 
     def embedding(self, samples: Waveform) -> NDArray[np.float32]:
         """As `EvaluatedModel.embedding`. Raises BundleError where the front end is part of the graph."""

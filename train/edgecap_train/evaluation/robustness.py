@@ -14,6 +14,7 @@ import numpy as np
 
 from edgecap.types import Waveform
 from edgecap.util.progress import Progress
+from edgecap_train.evaluation.calibration import ConfidenceWorth
 from edgecap_train.evaluation.conditions import CONDITIONS, Condition
 from edgecap_train.evaluation.evaluated import EvaluatedModel
 from edgecap_train.evaluation.held_out import Reference
@@ -58,6 +59,8 @@ class RobustnessReport:
     conditions: tuple[Robustness, ...]
     tags: TagAgreement | None = None
     """Of sounds without captions; None where none were given."""
+    confidence: ConfidenceWorth | None = None
+    """None where the model has no confidence."""
 
     @property
     def mean_of_sides(self) -> float:

@@ -32,6 +32,9 @@ class EventsConfig:
     min_score: Annotated[float, Meta(ge=-1000, le=0)] = option(
         -1.5, "--min-score SCORE", "Captions with a lower mean log-probability begin no event."
     )
+    min_confidence: Share = option(
+        0.5, "--min-confidence P", "Say something broader, as that an animal is heard, of a less probable caption."
+    )
     same_words: Share = 0.5
     """Overlap of content words from which on two captions say the same."""
     same_sound: Share = 0.85

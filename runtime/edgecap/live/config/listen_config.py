@@ -133,9 +133,7 @@ class StreamConfig:
 
     window: Seconds | None = None
     """Seconds captioned at once; without it the model's. The option --window is shared with other commands."""
-    hop: Seconds = option(
-        2.0, "--hop SECONDS", "Seconds between captions; grows on a machine that is too slow or too hot."
-    )
+    hop: Seconds = option(2.0, "--hop SECONDS", "Seconds between captions; grows on a machine too slow or too hot.")
     gate: Level = option(
         "auto",
         "--gate auto|off|DBFS",
@@ -143,9 +141,7 @@ class StreamConfig:
         parse=gate_level,
     )
     novelty: Annotated[float, Meta(ge=0, le=2)] = option(
-        0.998,
-        "--novelty COSINE",
-        "Similarity of two windows from which the caption is kept; above 1 every window is decoded.",
+        0.998, "--novelty COSINE", "Similarity of windows from which the caption is kept; above 1 each is decoded."
     )
     duration: Seconds | None = option(None, "--duration SECONDS", "Stop after this much sound. [default: never]")
     constant_after: Seconds = 10.0

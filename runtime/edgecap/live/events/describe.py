@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.caption import Beam, SoundMatch
+from edgecap.caption import Assessment, Beam, SoundMatch
 from edgecap.captioner import Captioner
 from edgecap.types import LogMel
 
@@ -78,6 +78,18 @@ class Described:
     """Seconds before that in which the model was busy with other windows."""
     sounds: tuple[SoundMatch, ...] = ()
     """The taught sounds in it."""
+    assessment: Assessment | None = None
+    """How probable the best beam is; None where the model does not know."""
+
+    @property
+    def probability(self) -> float | None:
+        """Calibrated, of the best beam; None where the model does not know it."""
+        return None if self.assessment is None else self.assessment.confidence
+
+    def said(self, least: float) -> str:
+        """The best beam's text, or something broader where it is known to be less probable than `least`."""
+        text = self.beams[0].text
+        return text if self.assessment is None else self.assessment.statement(text, least)
 
     @property
     def heard(self) -> list[HeardSound]:
@@ -114,10 +126,12 @@ class Describer:
         last = self._last
         if last is not None and self._reuses < REFRESH and float(embedding @ last.embedding) >= self._novelty:
             self._reuses += 1
-            return Described(job, last.beams, embedding, True, self._clock() - began, waited, sounds)
+            before = last.assessment
+            return Described(job, last.beams, embedding, True, self._clock() - began, waited, sounds, before)
         beams = self._captioner.decode(encoded, self._beam)
         self._reuses = 0
-        self._last = Described(job, beams, embedding, False, self._clock() - began, waited, sounds)
+        known = self._captioner.assess(encoded, beams)
+        self._last = Described(job, beams, embedding, False, self._clock() - began, waited, sounds, known)
         return self._last
 
 

@@ -44,7 +44,7 @@ class Event:
     ended: float
     """Unix time of `end`."""
     text: str
-    """The best-scored of its captions."""
+    """The best-scored of its captions, or a broader statement where it is less probable than asked for."""
     score: float
     """Mean log-probability of that caption."""
     level_dbfs: float
@@ -61,15 +61,18 @@ class Event:
     """Identifier of the named sound that it is an event of; empty for an event of captions."""
     sounds: tuple[HeardSound, ...] = ()
     """The named sounds in it, surest first."""
+    probability: float | None = None
+    """Calibrated, that the main source of its caption is right; None where the model does not know it."""
 
     @property
     def confidence(self) -> float:
-        """The score between 0 and 1: the geometric mean of the probabilities that the model gave the words."""
-        return math.exp(min(0.0, self.score))
+        """The probability; without one the geometric mean of the probabilities that the model gave the words."""
+        return math.exp(min(0.0, self.score)) if self.probability is None else self.probability
 
     def document(self, **more: object) -> dict[str, object]:
         """The event for JSON: times as ISO 8601 with offset beside the seconds of sound."""
         fields = asdict(self)
+        del fields["probability"]
         for key in ("start", "end"):
             fields[key] = round(fields[key], 3)
         return {
@@ -79,6 +82,7 @@ class Event:
             "sounds": [sound.document() for sound in self.sounds],
             "score": round(self.score, 4),
             "confidence": round(self.confidence, 3),
+            "calibrated": self.probability is not None,
             "level_dbfs": round(self.level_dbfs, 1),
             "began": iso(self.began),
             "ended": iso(self.ended),
@@ -235,12 +239,13 @@ class EventBuilder:
             end=job.sounded,
             began=self._unix(start),
             ended=self._unix(job.sounded),
-            text=best.text,
+            text=described.said(self._settings.min_confidence),
             score=best.score,
             level_dbfs=job.level,
             updates=0,
             open=True,
             source=self._source(),
+            probability=described.probability,
         )
         return Change("begin", self._event, self._number)
 
@@ -257,8 +262,9 @@ class EventBuilder:
             event,
             end=max(event.end, job.sounded),
             ended=self._unix(job.sounded),
-            text=best.text if better else event.text,
+            text=described.said(self._settings.min_confidence) if better else event.text,
             score=best.score if better else event.score,
+            probability=described.probability if better else event.probability,
             level_dbfs=max(event.level_dbfs, job.level),
             updates=event.updates + 1,
         )

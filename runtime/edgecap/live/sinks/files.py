@@ -25,7 +25,7 @@ from edgecap.util.text import cell, clean
 
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be written; the oldest go first."""
-COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates", "source", "named")
+COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates", "source", "named", "confidence")
 
 
 class TextFile(Sink):
@@ -169,7 +169,8 @@ def csv_row(event: Event) -> str:
     """A line of a table of events, with the `COLUMNS`."""
     times = [iso(event.began), iso(event.ended), f"{event.start:.3f}", f"{event.end:.3f}"]
     scores = [f"{event.score:.4f}", f"{event.level_dbfs:.1f}"]
-    return csv_line([*times, cell(event.text), *scores, event.updates, cell(event.source), event.named])
+    named = (cell(event.source), event.named, f"{event.confidence:.3f}")
+    return csv_line([*times, cell(event.text), *scores, event.updates, *named])
 
 
 def _escaped(text: str) -> str:

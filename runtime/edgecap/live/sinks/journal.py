@@ -46,25 +46,14 @@ CREATE TABLE events (
     began REAL NOT NULL, ended REAL NOT NULL, start REAL NOT NULL, stop REAL NOT NULL,
     text TEXT NOT NULL, score REAL NOT NULL, level_dbfs REAL NOT NULL, updates INTEGER NOT NULL,
     open INTEGER NOT NULL, source TEXT NOT NULL, model TEXT NOT NULL,
-    named TEXT NOT NULL DEFAULT '', sounds TEXT NOT NULL DEFAULT '[]'
+    named TEXT NOT NULL DEFAULT '', sounds TEXT NOT NULL DEFAULT '[]', confidence REAL
 );
 CREATE INDEX events_by_time ON events (began);
 """
-ADDED = {"named": "", "sounds": "[]"}  # what older journals lack, with its default
-COLUMNS = (
-    "began",
-    "ended",
-    "start",
-    "stop",
-    "text",
-    "score",
-    "level_dbfs",
-    "updates",
-    "open",
-    "source",
-    "model",
-    *ADDED,
-)
+ADDED = {"named": "TEXT NOT NULL DEFAULT ''", "sounds": "TEXT NOT NULL DEFAULT '[]'", "confidence": "REAL"}
+"""What older journals lack. `confidence` is the calibrated probability, NULL where the model does not know it."""
+TIMES, WORDS = ("began", "ended", "start", "stop"), ("text", "score", "level_dbfs")
+COLUMNS = (*TIMES, *WORDS, "updates", "open", "source", "model", *ADDED)
 INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 UPDATE = f"UPDATE events SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 
@@ -253,7 +242,7 @@ class Journal(Sink):
         elif self._file.stat().st_size <= MOST_CHECKED and (problem := check(database)):
             raise Damaged(problem)
         for name in ADDED.keys() - {row[1] for row in database.execute("PRAGMA table_info(events)")}:
-            database.execute(f"ALTER TABLE events ADD COLUMN {name} TEXT NOT NULL DEFAULT '{ADDED[name]}'")
+            database.execute(f"ALTER TABLE events ADD COLUMN {name} {ADDED[name]}")
         database.execute("PRAGMA synchronous = FULL")
         database.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
@@ -261,8 +250,8 @@ class Journal(Sink):
 
     def _store(self, event: Event) -> None:
         times, words = (event.began, event.ended, event.start, event.end), (event.text, event.score, event.level_dbfs)
-        sounds = (event.named, to_json([sound.document() for sound in event.sounds]))
-        values = (*times, *words, event.updates, int(event.open), event.source, self._model, *sounds)
+        added = (event.named, to_json([sound.document() for sound in event.sounds]), event.probability)
+        values = (*times, *words, event.updates, int(event.open), event.source, self._model, *added)
         row = self._rows.get(event.id)
         if row is None:
             row = int(self._database.execute(INSERT, values).lastrowid or 0)

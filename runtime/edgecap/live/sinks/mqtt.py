@@ -172,6 +172,7 @@ class Mqtt(Sink):
                 "state": event.text[:LONGEST_STATE],
                 "caption": event.text,
                 "confidence": round(event.confidence, 3),
+                "calibrated": event.probability is not None,
             }
             document |= {"score": round(event.score, 4), "id": event.id, "rules": list(event.rules)}
         self.broker.keep(f"{stream.place.base}/caption", to_json(document))

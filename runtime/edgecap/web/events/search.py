@@ -36,7 +36,7 @@ class Query:
     """In lower case; an event's text has all of them."""
     source: str | None = None
     """Name of the microphone."""
-    least_score: float = -math.inf
+    least_confidence: float = 0.0
     since: float = -math.inf
     before: float = math.inf
     """Events that began in this time, Unix time."""
@@ -67,7 +67,7 @@ class Query:
         return cls(
             words=tuple(fields.get("words", "").lower().split()[:MOST_WORDS]),
             source=fields.get("source") or None,
-            least_score=math.log(confidence) if confidence else -math.inf,
+            least_confidence=confidence,
             since=since,
             before=before,
             hours=(int(hours[1]), int(hours[2])) if hours else None,
@@ -77,7 +77,7 @@ class Query:
         """Whether an event is one of these."""
         return (
             self.since <= event.began < self.before
-            and event.score >= self.least_score
+            and event.confidence >= self.least_confidence
             and self.source in {None, event.source}
             and all(word in event.text.lower() for word in self.words)
             and (self.hours is None or _within(datetime.fromtimestamp(event.began).hour, *self.hours))
@@ -85,8 +85,9 @@ class Query:
 
     def condition(self) -> tuple[str, list[object]]:
         """The same in SQL, and its values."""
-        parts = ["began >= ?", "began < ?", "score >= ?"]
-        values: list[object] = [self.since, self.before, self.least_score]
+        least = self.least_confidence
+        parts = ["began >= ?", "began < ?", "CASE WHEN confidence IS NULL THEN score >= ? ELSE confidence >= ? END"]
+        values: list[object] = [self.since, self.before, math.log(least) if least else -math.inf, least]
         parts += [r"text LIKE ? ESCAPE '\'"] * len(self.words)
         patterns = [
             "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%" for word in self.words
@@ -166,9 +167,11 @@ class JournalReader:
         return [name for (name,) in self._rows("SELECT DISTINCT source FROM events LIMIT ?", [MOST_SOURCES])]
 
     def _events(self, condition: str, values: list[object]) -> list[Event]:
-        columns = "id, start, stop, began, ended, text, score, level_dbfs, updates, open, source, named, sounds"
+        columns = (
+            "id, start, stop, began, ended, text, score, level_dbfs, updates, open, source, named, sounds, confidence"
+        )
         events = []
-        for *row, still_open, source, named, sounds in self._rows(
+        for *row, still_open, source, named, sounds, known in self._rows(
             f"SELECT {columns} FROM events WHERE {condition}", values
         ):
             number, start, stop, began, ended, text, score, level, updates = row
@@ -188,6 +191,7 @@ class JournalReader:
                 (),
                 named,
                 heard,
+                known,
             )
             events.append(event)
         return events

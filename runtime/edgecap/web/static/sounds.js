@@ -1,6 +1,6 @@
 // A file that was dropped or chosen, or a recording of this browser's microphone, and its captions with their beams.
 // `ask` makes the captions: it gives documents as the server's answer to /caption has them, a line each.
-import { beams, byId, loudness, make, percent, show, span } from "./dom.js";
+import { beams, byId, loudness, make, percent, show, span, sure } from "./dom.js";
 import { refusal } from "./microphone.js";
 import { Recorder } from "./recorder.js";
 
@@ -112,7 +112,7 @@ function row(caption) {
   const part = caption.start > 0 || caption.end < caption.duration - 0.01
     ? [make("time", {}, `${span(caption.start)} to ${span(caption.end)}`)] : [];
   const facts = caption.silent ? "so quiet that the model did not run"
-    : `${loudness(caption.level_dbfs)} · confidence ${percent(caption.score)}`;
+    : `${loudness(caption.level_dbfs)} · confidence ${caption.confidence == null ? percent(caption.score) : sure(caption)}`;
   return make("li", {}, ...part, make("span", { class: "text" }, caption.text), make("span", { class: "more" }, facts),
     ...(caption.beams.length ? [make("ol", { class: "beams", "aria-label": "Candidates with their confidence" },
       ...beams(caption.beams))] : []));
