@@ -15,7 +15,10 @@ def recorded_again(sound: Waveform, background: Waveform, rate: int, random: np.
     Reverberation of 0.2 to 0.6 s, a level of 0 to -25 dB, and 5 to 20 dB above the background over the sound's length.
     """
     length = int(WINDOW_SECONDS * rate)
-    wet = np.convolve(sound[:length], _room(rate, random))[:length].astype(np.float32)
+    room = _room(rate, random)
+    size = length + room.size
+    heard = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(room, size), size)
+    wet = heard[: min(length, sound.size + room.size - 1)].astype(np.float32)
     place = int(random.integers(0, length - wet.size + 1))
     noise = np.resize(background, length).astype(np.float32)
     ratio = 10.0 ** (random.uniform(5.0, 20.0) / 20.0)
