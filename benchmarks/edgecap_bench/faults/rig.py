@@ -84,6 +84,7 @@ class Rig:
         self.disk, self.journal, self.table = disk, disk / "events.db", disk / "events.csv"
         self.webhook = Webhook()
         self.messages: list[str] = []
+        self._processes, self._readers = list[subprocess.Popen[bytes]](), list[threading.Thread]()
         self._folder, self._model, self._aside = folder, model, list[Path]()
         self._changed = threading.Condition()
         self._announced, self._events, self._since = list[Beginning](), 0, 0
@@ -116,13 +117,17 @@ class Rig:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,  # nothing is left to be written when it was killed
         )
+        self._processes.append(self.process)
         for work, stream in ((self._read_events, self.process.stdout), (self._read_messages, self.process.stderr)):
-            threading.Thread(target=work, args=(stream,), daemon=True).start()
+            self._readers.append(threading.Thread(target=work, args=(stream,), daemon=True))
+            self._readers[-1].start()
         if self.microphones:
             self.play()
         else:
-            threading.Thread(target=self._feed, args=(self.process.stdin,), daemon=True).start()
+            self._readers.append(threading.Thread(target=self._feed, args=(self.process.stdin,), daemon=True))
+            self._readers[-1].start()
 
     def start_broker(self) -> None:
         """Start mosquitto at the port that it had before. Raises MeasurementError where it is not installed."""
@@ -254,6 +259,12 @@ class Rig:
     ) -> None:
         self.process.kill()
         self.process.wait()
+        for reader in self._readers:  # each ends with its pipe's other end
+            reader.join(HANG_SECONDS)
+        for process in self._processes:
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
         if self._broker_port is not None:
             self.broker.kill()
             self.broker.wait()
