@@ -32,7 +32,8 @@ from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 
 RATE = 16_000
 SPEED = 4.0
-CLIP_SECONDS, QUIET_SECONDS, BLOCK_SECONDS = 3.0, 3.0, 0.25
+CLIP_SECONDS, QUIET_SECONDS, BLOCK_SECONDS = 3.0, 9.0, 0.25
+"""Quiet for longer than an event stays open, so that each sound has one of its own."""
 QUIET = 1e-4
 DISK_BYTES = 8_000_000
 HANG_SECONDS = 60.0
@@ -88,9 +89,10 @@ class Rig:
         self._folder, self._model, self._aside = folder, model, list[Path]()
         self._changed = threading.Condition()
         self._announced, self._events, self._since = list[Beginning](), 0, 0
-        clip = load_clips(None, RATE, round(CLIP_SECONDS * RATE))[0].samples
+        clips = [clip.samples for clip in load_clips(None, RATE, round(CLIP_SECONDS * RATE))]
         quiet = np.random.default_rng(1).standard_normal(round(QUIET_SECONDS * RATE)) * QUIET
-        self._sound: Waveform = np.concatenate([quiet, clip]).astype(np.float32)
+        parts = [part for clip in clips for part in (quiet, clip)]
+        self._sound: Waveform = np.concatenate(parts).astype(np.float32)
         self._environment = dict(os.environ)
         self.set_program("exit 0")
         self._visitor: HTTPConnection | None = None
@@ -98,7 +100,7 @@ class Rig:
         if self.microphones:
             self.microphones[0].show(**{f"room{number}": each for number, each in enumerate(self.microphones)})
             self._environment = self.microphones[0].environment
-            soundfile.write(folder / "sound.wav", np.tile(self._sound, 600), RATE)
+            soundfile.write(folder / "sound.wav", np.tile(self._sound, 60), RATE)
         self._broker_port = _free_port() if shutil.which("mosquitto") else None
         if self._broker_port is not None:
             self.start_broker()

@@ -43,6 +43,6 @@ def test_a_soak_misses_what_grows_and_what_is_lost() -> None:
 def test_a_listener_whose_outputs_are_rotated_loses_nothing() -> None:
     app = typer.Typer()
     app.command()(faults)
-    arguments = ["--rounds", "1", "--only", "outputs rotated", "--patience", "100"]
+    arguments = ["--rounds", "1", "--only", "outputs rotated", "--patience", "300"]
     done = CliRunner().invoke(app, arguments)
     assert "1 of 1 survived, 0 lost, 0 doubled" in " ".join(done.output.split()), done.output
