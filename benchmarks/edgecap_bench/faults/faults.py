@@ -195,7 +195,7 @@ def once(rig: Rig, fault: Fault, source: random.Random, tally: Tally, patience: 
     """One round, and what became of it; given up after `patience` seconds. Raises MeasurementError."""
     rig.wait_for_event(patience)
     time.sleep(source.uniform(0.0, 1.5))
-    line, seconds = rig.messages_so_far, source.uniform(SHORTEST, LONGEST)
+    line, seconds = len(rig.messages), source.uniform(SHORTEST, LONGEST)
     mend = fault.inject(rig, source)
     time.sleep(seconds)
     mend()

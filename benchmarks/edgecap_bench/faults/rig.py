@@ -85,6 +85,7 @@ class Rig:
         self.disk, self.journal, self.table = disk, disk / "events.db", disk / "events.csv"
         self.webhook = Webhook()
         self.messages: list[str] = []
+        """What the listener wrote to standard error."""
         self._processes, self._readers = list[subprocess.Popen[bytes]](), list[threading.Thread]()
         self._folder, self._model, self._aside = folder, model, list[Path]()
         self._changed = threading.Condition()
@@ -171,11 +172,6 @@ class Rig:
     def handles(self) -> int:
         """Open descriptors of the listener."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
-
-    @property
-    def messages_so_far(self) -> int:
-        """How many lines the listener has written to standard error."""
-        return len(self.messages)
 
     def wait_for_event(self, seconds: float) -> None:
         """Wait until another event is announced. Raises MeasurementError."""
