@@ -3,12 +3,10 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
 #include <stdexcept>
-#include <string>
 
 #include "frontend.hpp"
 
@@ -118,7 +116,9 @@ template <typename Runtime>
 int caption_main(int argc, char** argv) try {
   if (argc < 3) throw std::runtime_error("usage: " + std::string(argv[0]) + " BUNDLE SOUND.wav [--tokens]");
   const std::string bundle = std::string(argv[1]) + "/";
-  const Json manifest = Json::parse(std::ifstream(bundle + "manifest.json"));
+  const Json manifest = Json::parse(std::ifstream(bundle + "manifest.json"), nullptr, false);
+  const bool fits = manifest.is_object() && manifest["runtime"] == Runtime::NAME;
+  if (!fits) throw std::runtime_error(bundle + " holds no bundle for the runtime " + Runtime::NAME);
   const Json &encoder = manifest["encoder"], &f = manifest["front_end"];
   std::map<std::string, std::string> files;  // by role
   for (const Json& file : manifest["files"]) files[file["role"]] = bundle + std::string(file["name"]);

@@ -91,6 +91,7 @@ class Signature {
 };
 
 struct LiteRtModel : Model {
+  static constexpr auto NAME = "litert";
   LiteRtModel(const Json& manifest, const std::map<std::string, std::string>& files) {
     Handle environment = nullptr, model = nullptr, options = nullptr, compiled = nullptr;  // until the program ends
     check(LiteRtCreateEnvironment(0, nullptr, &environment), "start");
@@ -117,8 +118,7 @@ struct LiteRtModel : Model {
       encode_->read(name, memory_);
       decode_->write(name, memory_);
     }
-    std::fill(keys_.begin(), keys_.end(), 0);
-    std::fill(values_.begin(), values_.end(), 0);
+    for (Floats* cache : {&keys_, &values_}) std::fill(cache->begin(), cache->end(), 0);
   }
 
   const float* decode(const Integers& tokens, int64_t position, const Integers& parents) override {

@@ -5,8 +5,9 @@
 
 #include "caption.hpp"
 
-class OnnxModel : public Model {
- public:
+struct OnnxModel : Model {
+  static constexpr auto NAME = "onnx";
+
   OnnxModel(const Json& manifest, const std::map<std::string, std::string>& files)
       : encode_(environment_, files.at("encode").c_str(), one_thread()),
         decode_(environment_, files.at("decode").c_str(), one_thread()),
