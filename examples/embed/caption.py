@@ -80,7 +80,7 @@ def beam_search(feed: Mapping, encode: Callable, decode: Callable, manifest: Map
     sums, captions, hypotheses, ended = np.zeros(beams, np.float32), [[]] * beams, [], 0
     for position in range(steps):
         place = {"tokens": tokens, "position": np.array([position]), "memory_length": feed["memory_length"]}
-        caches = {"self_keys": keys[:, parents], "self_values": values[:, parents]}
+        caches = {"self_keys": keys.take(parents, axis=1), "self_values": values.take(parents, axis=1)}
         log_probs, keys, values = decode(place | caches | memory)
         totals = (log_probs + sums[:, None])[: beams if position else 1]  # at first all beams are alike
         best = np.argsort(-totals, axis=None, kind="stable")[:beams]
