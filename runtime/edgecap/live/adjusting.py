@@ -120,8 +120,14 @@ class Adjusting:
             return
         for listener, settings, own_gate in self._listeners:
             gate = settings.gate if own_gate else gate_settings(live.gate, self._lowest)
-            filters = replace(settings.events, min_score=live.min_score, only=live.only, ignore=live.ignore)
-            adjusted = replace(settings, gate=gate, hop=live.hop, events=filters, paused=live.paused)
+            events = replace(
+                settings.events,
+                min_score=live.min_score,
+                min_confidence=live.min_confidence,
+                only=live.only,
+                ignore=live.ignore,
+            )
+            adjusted = replace(settings, gate=gate, hop=live.hop, events=events, paused=live.paused)
             yield listener.adjust(adjusted, live)
         self._box.applied(live)
         changed = [f"{name} = {value!r}" for name, value in asdict(live).items() if value != getattr(before, name)]

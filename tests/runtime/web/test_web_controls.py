@@ -114,7 +114,8 @@ def test_the_form_shows_what_is_in_force_and_sends_what_was_changed(
     until(lambda: browser.find_element("id", "hop").get_attribute("value") == "2")
     browser.find_element("css selector", "#settings summary").click()
     fields = {
-        name: browser.find_element("id", name) for name in ("gate", "gate-dbfs", "hop", "least", "only", "ignore")
+        name: browser.find_element("id", name)
+        for name in ("gate", "gate-dbfs", "hop", "least", "broader", "only", "ignore")
     }
     names = {node["name"] for node in tree(browser)}
     assert {
@@ -129,6 +130,8 @@ def test_the_form_shows_what_is_in_force_and_sends_what_was_changed(
     fields["gate-dbfs"].send_keys("-40")
     fields["least"].clear()
     fields["least"].send_keys("50")
+    fields["broader"].clear()
+    fields["broader"].send_keys("70")
     fields["only"].send_keys("dog, siren")
     post(ask, {"hop": 4})  # by another visitor meanwhile
     until(lambda: box.now.hop == 4.0)
@@ -138,6 +141,7 @@ def test_the_form_shows_what_is_in_force_and_sends_what_was_changed(
     fields["ignore"].send_keys("music", Keys.ENTER)
     until(lambda: text(browser, "#adjusted") == "Changed.")
     assert (box.now.gate, box.now.only, box.now.ignore) == (-40.0, ("dog", "siren"), ("music",))
+    assert box.now.min_confidence == 0.7
     assert box.now.min_score == pytest.approx(-0.6931, abs=1e-4)
     post(ask, {"hop": 3, "gate": "off"})
     until(lambda: fields["hop"].get_attribute("value") == "3")

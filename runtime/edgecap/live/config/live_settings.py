@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgecap.errors import ConfigError
-from edgecap.live.config.events_config import Filter
+from edgecap.live.config.events_config import Filter, Share
 from edgecap.live.config.listen_config import Level, ListenConfig
 from edgecap.util.schema import SchemaError, convert
 
@@ -28,6 +28,7 @@ class LiveSettings:
     """Of the microphones that have no gate of their own."""
     hop: Annotated[float, Meta(ge=SHORTEST_HOP, le=LONGEST_HOP)] = 2.0
     min_score: Annotated[float, Meta(ge=-1000, le=0)] = -1.5
+    min_confidence: Share = 0.5
     only: Filter = ()
     ignore: Filter = ()
 
@@ -49,7 +50,12 @@ def live_settings(config: ListenConfig) -> LiveSettings:
     """As configured."""
     stream, events = config.stream, config.events
     return LiveSettings(
-        gate=stream.gate, hop=stream.hop, min_score=events.min_score, only=events.only, ignore=events.ignore
+        gate=stream.gate,
+        hop=stream.hop,
+        min_score=events.min_score,
+        min_confidence=events.min_confidence,
+        only=events.only,
+        ignore=events.ignore,
     )
 
 

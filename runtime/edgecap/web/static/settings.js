@@ -25,11 +25,12 @@ export class Settings {
   }
 
   #fill() {
-    const { gate, hop, min_score: least, only, ignore } = this.#now, level = typeof gate === "number";
+    const { gate, hop, min_score: least, min_confidence: sure, only, ignore } = this.#now, level = typeof gate === "number";
     byId("gate").value = level ? "level" : gate;
     if (level) byId("gate-dbfs").value = gate;
     byId("hop").value = hop;
     byId("least").value = percent(least);
+    byId("broader").value = Math.round(100 * sure);
     byId("only").value = only.join(", ");
     byId("ignore").value = ignore.join(", ");
     this.#reveal();
@@ -41,11 +42,13 @@ export class Settings {
   }
 
   #changes() {
-    const gate = byId("gate").value, least = Number(byId("least").value), before = this.#now ?? {};
+    const gate = byId("gate").value, least = Number(byId("least").value);
+    const broader = Number(byId("broader").value), before = this.#now ?? {};
     const asked = {
       gate: gate === "level" ? Number(byId("gate-dbfs").value) : gate,
       hop: Number(byId("hop").value),
       min_score: least === percent(before.min_score) ? before.min_score : Math.max(-1000, Math.log(least / 100)),
+      min_confidence: broader === Math.round(100 * before.min_confidence) ? before.min_confidence : broader / 100,
       only: words(byId("only").value),
       ignore: words(byId("ignore").value),
     };

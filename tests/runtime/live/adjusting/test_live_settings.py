@@ -142,6 +142,7 @@ def test_filters_judge_what_waits_and_what_comes_and_leave_what_goes_on() -> Non
         ({"gate": 5}, "gate"),
         ({"gate": "loud"}, "gate"),
         ({"min_score": 1}, "min_score"),
+        ({"min_confidence": 50}, "min_confidence"),
         ({"only": "dog"}, "only"),
         ({"only": ["the"]}, "not a content word"),
         ({"ignore": ["x" * 101]}, "at most 100"),
