@@ -202,15 +202,14 @@ def once(rig: Rig, fault: Fault, source: random.Random, tally: Tally, patience: 
     mended = time.monotonic()
     tally.rounds += 1
     rig.wait_for_event(patience)
-    while rig.lost and time.monotonic() - mended < patience:
+    while (lost := rig.lost) and time.monotonic() - mended < patience:
         time.sleep(0.05)
-    back = time.monotonic() - mended
-    lost, doubled = len(rig.lost), rig.doubled
+    back, doubled = time.monotonic() - mended, rig.doubled
     said = not fault.says or any(fault.says in text for text in rig.messages[line:])
-    tally.lost, tally.doubled, tally.said = tally.lost + lost, tally.doubled + doubled, tally.said + said
+    tally.lost, tally.doubled, tally.said = tally.lost + len(lost), tally.doubled + doubled, tally.said + said
     tally.back.append(back)
     tally.survived += not lost and not doubled and rig.process.poll() is None
-    rig.forget()
+    rig.forget(lost)
 
 
 @contextmanager

@@ -89,7 +89,9 @@ class Rig:
         self._processes, self._readers = list[subprocess.Popen[bytes]](), list[threading.Thread]()
         self._folder, self._model, self._aside = folder, model, list[Path]()
         self._changed = threading.Condition()
-        self._announced, self._events, self._since = list[Beginning](), 0, 0
+        self._announced, self._events = list[tuple[int, str, int]](), 0
+        """Number of the listener, microphone and beginning of each event on standard output."""
+        self._counted, self._doubled = set[Beginning](), 0
         clips = [clip.samples for clip in load_clips(None, RATE, round(CLIP_SECONDS * RATE))]
         quiet = np.random.default_rng(1).standard_normal(round(QUIET_SECONDS * RATE)) * QUIET
         parts = [part for clip in clips for part in (quiet, clip)]
@@ -123,7 +125,7 @@ class Rig:
             bufsize=0,  # nothing is left to be written when it was killed
         )
         self._processes.append(self.process)
-        for work, stream in ((self._read_events, self.process.stdout), (self._read_messages, self.process.stderr)):
+        for work, stream in ((self.read_events, self.process.stdout), (self._read_messages, self.process.stderr)):
             self._readers.append(threading.Thread(target=work, args=(stream,), daemon=True))
             self._readers[-1].start()
         if self.microphones:
@@ -183,40 +185,36 @@ class Rig:
                 raise MeasurementError(f"no event for {seconds:g} s (exit code {self.process.poll()}; {last[0]})")
 
     @property
-    def lost(self) -> list[Beginning]:
-        """Announced events that no journal has."""
-        stored = self._stored()
-        with self._changed:
-            return [
-                (source, at)
-                for source, at in self._announced
-                if not {(source, at - 1), (source, at), (source, at + 1)} & stored.keys()
-            ]
+    def lost(self) -> set[Beginning]:
+        """Announced events that no journal has, and that were not counted in an earlier round."""
+        with self._changed:  # before the journals are read: what is announced from now on may come after that
+            announced = {(source, at) for _, source, at in self._announced} - self._counted
+        stored = {(source, math.floor(1000 * began)) for source, began in self._stored()}
+        return {
+            (source, at) for source, at in announced if not {(source, at - 1), (source, at), (source, at + 1)} & stored
+        }
 
     @property
     def doubled(self) -> int:
-        """How many events a journal has, or standard output had, more than once."""
+        """How many events a journal has, or a listener announced, more than once; less those of earlier rounds."""
         with self._changed:
             announced = Counter(self._announced)
-        return sum(count - 1 for count in (*self._stored().values(), *announced.values()))
+        return sum(count - 1 for count in (*self._stored().values(), *announced.values())) - self._doubled
 
-    def forget(self) -> None:
-        """Begin a new round: what is stored by now is not looked at again."""
-        lost = set(self.lost)
-        with self._changed:
-            self._since = max((at for _, at in self._announced), default=self._since) + 2
-            self._announced = [at for at in self._announced if at in lost]
+    def forget(self, lost: set[Beginning]) -> None:
+        """Begin a new round: what was counted is not counted again."""
+        self._counted |= lost
+        self._doubled += self.doubled
 
-    def _stored(self) -> Counter[Beginning]:
-        """Beginnings in all journals, and how often each is in one: what goes on during a rotation is in both."""
-        stored: Counter[Beginning] = Counter()
+    def _stored(self) -> Counter[tuple[str, float]]:
+        """Beginnings in all journals, and how often each is in one: a rotation leaves some in two."""
+        # Not those after a date only: at SPEED dates run ahead of time, and go back when the listener starts again.
+        stored = Counter[tuple[str, float]]()
         for path in self.disk.glob("events.db*"):
             if path.name.endswith(("-wal", "-shm")):
                 continue
             with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-                chosen = "SELECT source, began FROM events WHERE began > ?"
-                rows = database.execute(chosen, [self._since / 1000]).fetchall()
-                stored |= Counter((source, math.floor(1000 * began)) for source, began in rows)
+                stored |= Counter(database.execute("SELECT source, began FROM events").fetchall())
         return stored
 
     def _feed(self, pipe: IO[bytes]) -> None:
@@ -231,14 +229,16 @@ class Rig:
                 pipe.flush()
                 time.sleep(max(0.0, began + given / (2 * RATE * SPEED) - time.monotonic()))
 
-    def _read_events(self, stream: IO[bytes]) -> None:
+    def read_events(self, stream: IO[bytes]) -> None:
+        """Note what a listener announces, until it ends."""
+        run = len(self._processes)
         for line in stream:
             with suppress(ValueError):  # a line that a killed listener did not end
                 event = json.loads(line)
                 if event["kind"] == "begin":
                     at = math.floor(1000 * datetime.fromisoformat(event["began"]).timestamp())
                     with self._changed:
-                        self._announced.append((event["source"], at))
+                        self._announced.append((run, event["source"], at))
                         self._events += 1
                         self._changed.notify_all()
         with self._changed:  # it ended
@@ -255,8 +255,9 @@ class Rig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.process.kill()
-        self.process.wait()
+        for process in self._processes:
+            process.kill()
+            process.wait()
         for reader in self._readers:  # each ends with its pipe's other end
             reader.join(HANG_SECONDS)
         for process in self._processes:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
 
 import typer
 from typer.testing import CliRunner
 
+from edgecap.live.events.event import iso
 from edgecap_bench.faults.faults import FAULTS, MICROPHONE_FAULTS, Tally, criterion, faults
+from edgecap_bench.faults.rig import Rig
 from edgecap_bench.faults.soak import ONE_PROCESS, criteria
 from edgecap_bench.live.soak_result import Sample
 
@@ -46,3 +54,29 @@ def test_a_listener_whose_outputs_are_rotated_loses_nothing() -> None:
     arguments = ["--rounds", "1", "--only", "outputs rotated", "--patience", "300"]
     done = CliRunner().invoke(app, arguments)
     assert "1 of 1 survived, 0 lost, 0 doubled" in " ".join(done.output.split()), done.output
+
+
+def test_a_listener_that_is_started_again_may_date_its_events_back(tmp_path: Path) -> None:
+    """At four times its pace the sound of the first one lasts until long after the second one begins."""
+    rig = Rig(tmp_path, tmp_path)
+    with ExitStack() as stack:
+        stack.push(rig)  # no listener is started
+        database = stack.enter_context(closing(sqlite3.connect(rig.journal)))
+        database.execute("CREATE TABLE events (source TEXT, began REAL)")
+
+        def announce(*dates: float, stored: Sequence[float]) -> None:
+            database.executemany("INSERT INTO events VALUES ('pipe', ?)", [[date] for date in stored])
+            database.commit()
+            lines = [json.dumps({"kind": "begin", "source": "pipe", "began": iso(date)}) for date in dates]
+            rig.read_events(BytesIO("\n".join(lines).encode()))
+
+        announce(1e9, 1e9 + 48, stored=[1e9, 1e9 + 48])
+        assert (rig.lost, rig.doubled) == (set(), 0)
+        rig.forget(rig.lost)
+        announce(1e9 + 12, stored=[1e9 + 12, 1e9 + 12])
+        assert (rig.lost, rig.doubled) == (set(), 1)
+        rig.forget(rig.lost)
+        announce(1e9 + 24, stored=[])
+        assert rig.lost == {("pipe", round(1000 * (1e9 + 24)))}
+        rig.forget(rig.lost)
+        assert (rig.lost, rig.doubled) == (set(), 0)  # each is counted once
