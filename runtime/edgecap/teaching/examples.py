@@ -49,7 +49,7 @@ class SoundExample:
 
 def read_examples(captioner: Captioner, files: Sequence[str | Path]) -> list[SoundExample]:
     """The examples in sound files. Raises AudioError for one that cannot be used."""
-    return [_read_example(captioner, file) for file in files]
+    return [read_example(captioner, file) for file in files]
 
 
 def example_of(captioner: Captioner, samples: Waveform, label: str) -> SoundExample:
@@ -77,9 +77,10 @@ def example_of(captioner: Captioner, samples: Waveform, label: str) -> SoundExam
     return SoundExample(label, samples, rate, frames[first : last + 1])
 
 
-def _read_example(captioner: Captioner, file: str | Path) -> SoundExample:
+def read_example(captioner: Captioner, file: str | Path, name: str | None = None) -> SoundExample:
+    """The example in a sound file, called `name` in messages. Raises AudioError where it cannot be used."""
     rate = captioner.manifest.front_end.sample_rate
-    with AudioFile(file) as sound:
+    with AudioFile(file, name=name) as sound:
         blocks, length = list[Waveform](), 0
         for block in resampled(sound.mono(), sound.sample_rate, rate):
             blocks.append(block)

@@ -5,7 +5,7 @@ GET  /events   Server-Sent Events: hello, change, status, sound, bye
 POST /settings other settings (`edgecap.web.controls`)
 POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
 
-What it answers about past events is in `edgecap.web.events.past`.
+What it answers about past events is in `edgecap.web.events.past`, and about teaching in `edgecap.web.events.lessons`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from edgecap.web.access import access_of
 from edgecap.web.broadcast import Broadcast, message
 from edgecap.web.controls import Controls
 from edgecap.web.events.history import History
+from edgecap.web.events.lessons import Lessons
 from edgecap.web.events.past import PastEvents
 from edgecap.web.picture import SourcePicture
 from edgecap.web.server import Exchange, Route, WebServer
@@ -81,6 +82,7 @@ class LivePage(Sink):
             **self._past.routes,
             ("GET", "/about"): self._about,
             ("GET", "/events"): self._events,
+            ("POST", "/teach"): Lessons(captioner, self._past),
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
         self._adjustable = live is not None

@@ -20,6 +20,7 @@ from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import IO
 
 from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import OutputError
@@ -81,6 +82,14 @@ class PastEvents:
             exchange.refuse(HTTPStatus.NOT_FOUND, "no sound of such an event is kept, or no longer")
             return None
         return event, name
+
+    def open_sound(self, exchange: Exchange, fields: Mapping[str, object]) -> IO[bytes] | None:
+        """The sound of the event that a request names (`named`); None where it was refused."""
+        named = self.named(exchange, fields)
+        sound = None if named is None else self._sounds.open(named[1])
+        if named is not None and sound is None:
+            exchange.refuse(HTTPStatus.NOT_FOUND, "this sound is not kept, or no longer")
+        return sound
 
     def _documents(self, events: Sequence[Event]) -> list[dict[str, object]]:
         names, labels = self._sounds.names(events), dict[str, str]()

@@ -3,7 +3,7 @@ import { get, make, span } from "./dom.js";
 import { palette } from "./palette.js";
 
 // What stands below the sound, each a function of the event and of what it calls with a new label: add others here.
-const ACTIONS = [labelForm];
+const ACTIONS = [labelForm, teachForm];
 
 export function panel(event, about, labelled) {
   const audio = make("audio", { controls: "", src: `sound?name=${encodeURIComponent(event.sound)}`,
@@ -61,11 +61,9 @@ function labelForm(event, labelled) {
     make("button", { type: "submit" }, "Save"), back);
   back.hidden = !event.label;
   const send = async (text) => {
-    const answer = await fetch("label", { method: "POST", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ ...named(event), text }) }).catch(() => null);
-    const saved = await answer?.json().catch(() => null);
-    if (!answer?.ok) {
-      said.textContent = saved?.error ?? "This could not be saved; is edgecap still running?";
+    const saved = await post("label", { ...named(event), text });
+    if (saved.error) {
+      said.textContent = saved.error;
       return;
     }
     back.hidden = !saved.label;
@@ -76,4 +74,32 @@ function labelForm(event, labelled) {
   form.addEventListener("submit", (submit) => { submit.preventDefault(); send(field.value); });
   back.addEventListener("click", () => { send(""); field.focus(); });
   return make("div", {}, form, said);
+}
+
+// The sound becomes an example of one that edgecap will name.
+function teachForm(event) {
+  const field = make("input", { type: "text", maxlength: "60", required: "", autocomplete: "off",
+    placeholder: "our doorbell" });
+  const more = make("input", { type: "checkbox" }), said = make("p", { role: "status" });
+  const button = make("button", { type: "submit" }, "Teach");
+  const form = make("form", {}, make("label", { class: "wide" }, "Teach edgecap: this is ", field),
+    make("label", {}, more, " one more example of it"), button);
+  form.addEventListener("submit", async (submit) => {
+    submit.preventDefault();
+    button.disabled = true;
+    said.textContent = "Learning…";
+    const learnt = await post("teach", { ...named(event), name: field.value, more: more.checked });
+    button.disabled = false;
+    said.textContent = learnt.error ?? [`Learnt “${learnt.name}” from ${learnt.examples}`
+      + ` example${learnt.examples === 1 ? "" : "s"}; recognised from the next start of edgecap.`, ...learnt.notes].join(" ");
+  });
+  return make("div", {}, form, said);
+}
+
+// The server's answer, or an error that can be shown.
+async function post(path, fields) {
+  const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(fields) }).catch(() => null);
+  const saved = await answer?.json().catch(() => null);
+  return answer?.ok && saved ? saved : { error: saved?.error ?? "This could not be saved; is edgecap still running?" };
 }
