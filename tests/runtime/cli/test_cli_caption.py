@@ -58,6 +58,7 @@ def test_json_is_one_object_a_line(command: Run, tiny_folder: Path, sounds: Path
         "end": 10.0,
         "text": expected.text,
         "score": pytest.approx(expected.score, abs=1e-6),
+        "confidence": None,
         "level_dbfs": pytest.approx(expected.level_dbfs, abs=0.01),
         "silent": False,
         "beams": [
@@ -136,7 +137,15 @@ def test_a_plain_line_means_the_same_with_and_without_typer(line: str, monkeypat
     (parsed,) = calls
     plain = plain_arguments(words[1:])
     assert plain is not None
-    unset = {"json": False, "beam": None, "window": None, "hop": None, "model": None, "threads": None}
+    unset = {
+        "json": False,
+        "beam": None,
+        "window": None,
+        "hop": None,
+        "model": None,
+        "threads": None,
+        "min_confidence": 0.0,
+    }
     assert unset | plain == parsed
 
 
