@@ -32,7 +32,7 @@ from edgecap_bench.reports.tables import Criterion
 BACK_SECONDS = 5.0
 PATIENCE = 30.0
 SHORTEST, LONGEST = 0.2, 3.0
-"""Seconds that a fault lasts."""
+"""Seconds that a fault lasts; longer, where the listener has yet to say what it must."""
 Mend = Callable[[], None]
 
 
@@ -197,7 +197,14 @@ def once(rig: Rig, fault: Fault, source: random.Random, tally: Tally, patience: 
     time.sleep(source.uniform(0.0, 1.5))
     line, seconds = len(rig.messages), source.uniform(SHORTEST, LONGEST)
     mend = fault.inject(rig, source)
+    began = time.monotonic()
+
+    def said() -> bool:
+        return not fault.says or any(fault.says in text for text in rig.messages[line:])
+
     time.sleep(seconds)
+    while not said() and rig.process.poll() is None and time.monotonic() - began < patience:
+        time.sleep(0.05)  # an output fails only when it gets an event
     mend()
     mended = time.monotonic()
     tally.rounds += 1
@@ -205,8 +212,7 @@ def once(rig: Rig, fault: Fault, source: random.Random, tally: Tally, patience: 
     while (lost := rig.lost) and time.monotonic() - mended < patience:
         time.sleep(0.05)
     back, doubled = time.monotonic() - mended, rig.doubled
-    said = not fault.says or any(fault.says in text for text in rig.messages[line:])
-    tally.lost, tally.doubled, tally.said = tally.lost + len(lost), tally.doubled + doubled, tally.said + said
+    tally.lost, tally.doubled, tally.said = tally.lost + len(lost), tally.doubled + doubled, tally.said + said()
     tally.back.append(back)
     tally.survived += not lost and not doubled and rig.process.poll() is None
     rig.forget(lost)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -14,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from edgecap.live.events.event import iso
-from edgecap_bench.faults.faults import FAULTS, MICROPHONE_FAULTS, Tally, criterion, faults
+from edgecap_bench.faults.faults import FAULTS, LONGEST, MICROPHONE_FAULTS, Fault, Mend, Tally, criterion, faults, once
 from edgecap_bench.faults.rig import Rig
 from edgecap_bench.faults.soak import ONE_PROCESS, criteria
 from edgecap_bench.live.soak_result import Sample
@@ -46,6 +48,29 @@ def test_a_soak_misses_what_grows_and_what_is_lost() -> None:
     lost = replace(GOOD, survived=1, lost=1)
     assert [row.name for row in criteria(hours, lost) if not row.kept] == ["faults survived", "announced events"]
     assert {"kill -9", "torn last row"}.isdisjoint(fault.name for fault in ONE_PROCESS)
+
+
+def test_a_fault_lasts_until_the_listener_says_so(tmp_path: Path) -> None:
+    """A program that fails is noticed at the next event, which may come after the usual length of a fault."""
+
+    class Slow(Rig):
+        """Its listener says what is wrong 4 s after the fault."""
+
+        broken = False
+
+        def wait_for_event(self, seconds: float) -> None:
+            """The next one."""
+
+    def fail(rig: Rig, _source: random.Random) -> Mend:
+        assert isinstance(rig, Slow)
+        rig.broken = True
+        threading.Timer(LONGEST + 1.0, lambda: rig.messages.extend(["it failed"] * rig.broken)).start()
+        return lambda: setattr(rig, "broken", False)
+
+    tally = Tally()
+    with Slow(tmp_path, tmp_path) as rig:
+        once(rig, Fault("slow", fail, "it failed"), random.Random(0), tally)
+    assert (tally.rounds, tally.survived, tally.said) == (1, 1, 1)
 
 
 def test_a_listener_whose_outputs_are_rotated_loses_nothing() -> None:
