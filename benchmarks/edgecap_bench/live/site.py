@@ -35,6 +35,7 @@ from edgecap.types import Waveform
 from edgecap_bench.live.chromium import chromium
 from edgecap_bench.reports import output
 from edgecap_bench.reports.tables import Criterion
+from edgecap_export.web.graphs import page_bundle
 from edgecap_export.web.onnxruntime_web import onnxruntime_web
 from edgecap_export.web.site import write_site
 
@@ -124,7 +125,8 @@ def measure(model: str | None, sounds: Path) -> list[Criterion]:
     windows = different = 0
     with tempfile.TemporaryDirectory(prefix="edgecap-site-") as temporary:
         folder = Path(temporary)
-        site = write_site(bundle, onnxruntime_web(), folder / "site")
+        with page_bundle(bundle) as page:
+            site = write_site(page, onnxruntime_web(), folder / "site")
         (folder / "sounds").symlink_to(sounds.resolve())
         with _served(folder) as address, chromium(folder / "profile") as browser:
             browser.set_script_timeout(PATIENCE)

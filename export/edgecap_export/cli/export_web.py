@@ -1,8 +1,9 @@
-"""`edgecap export --web`: a bundle to a page that needs no server. Needs neither torch nor onnx."""
+"""`edgecap export --web`: a bundle to a page without a server. Without torch and onnx, its graphs stay as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import typer
@@ -10,8 +11,10 @@ import typer
 from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.models import find_model
 from edgecap.cli.console import say, write
+from edgecap.errors import MissingDependencyError
 from edgecap.util.files import to_json
 from edgecap_export.output_paths import check_free, check_writable
+from edgecap_export.web.graphs import page_bundle
 from edgecap_export.web.onnxruntime_web import OPTION, PACKAGE, onnxruntime_web
 from edgecap_export.web.site import WORKER, check_bundle, write_site
 
@@ -38,7 +41,13 @@ def export_web(
     check_free(folder, force, "page", WORKER)
     check_writable(folder)
     say("note", f"getting {PACKAGE} …")
-    site = write_site(bundle, onnxruntime_web(runtime), folder, replace=folder.exists())
+    contents = onnxruntime_web(runtime)
+    with ExitStack() as stack:
+        try:
+            bundle = stack.enter_context(page_bundle(bundle))
+        except MissingDependencyError as error:
+            say("note", f"the page takes the bundle's own graphs, which are slower in a browser: {error}")
+        site = write_site(bundle, contents, folder, replace=folder.exists())
     if json:
         write(to_json({"site": str(folder), "bytes": site.size, "files": len(site.files), "version": site.version}))
         return
