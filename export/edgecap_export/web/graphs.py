@@ -15,7 +15,7 @@ from edgecap.errors import MissingDependencyError
 from edgecap_export.recipes import INT8, render_recipe
 
 INT8_WEB = replace(INT8, name=f"{INT8.name}-web", float_first=9)
-"""For YAMNet: 52 ms of the processor, 54 with 5 to 7 or 10 to 12 in float, 74 with none, fp32 72."""
+"""YAMNet, least of 8 or 10 runs: 52 ms of the processor, about 54 with 5 to 7 or 10 to 12, 74 with none, fp32 72."""
 
 
 @contextmanager
