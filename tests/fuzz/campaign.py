@@ -19,7 +19,6 @@ import importlib
 import json
 import logging
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -89,7 +88,9 @@ def work(arguments: argparse.Namespace) -> int:
                     keep(arguments, data, str(finding))
                 findings += 1
         seconds = time.monotonic() - began
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # ru_maxrss would be that of the process which started this one, where that is larger
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    megabytes = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     print(json.dumps([executions, refused, findings, round(seconds, 1), round(megabytes)]))
     return bool(findings)
 

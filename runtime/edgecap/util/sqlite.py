@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Damaged(sqlite3.DatabaseError):
     """A file that SQLite opens and that does not hold together."""
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Raise Damaged where SQLite's message quotes bytes of the file that are not UTF-8; also a decorator.
+
+    Python's sqlite3 then raises UnicodeDecodeError in place of the error that it cannot word.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise Damaged("it holds text that is not UTF-8") from error
 
 
 def check(database: sqlite3.Connection) -> str:

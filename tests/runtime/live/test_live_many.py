@@ -425,7 +425,7 @@ def test_every_output_names_the_microphone_where_there_are_several(tmp_path: Pat
     assert json.loads(lines[1])["source"] == "USB"
     assert "[USB] a dog barks" in (tmp_path / "a.srt").read_text()
     assert "<v USB>a dog barks" in (tmp_path / "a.vtt").read_text()
-    assert (tmp_path / "a.csv").read_text().splitlines()[1].endswith(",USB")
+    assert (tmp_path / "a.csv").read_text().splitlines()[1].endswith(",USB,,0.633")
 
 
 def test_the_live_view_shows_each_microphone() -> None:

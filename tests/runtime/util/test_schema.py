@@ -57,8 +57,8 @@ def test_a_value_is_refused_with_what_it_must_be(section: str, values: dict[str,
 def test_a_missing_key_and_a_classs_own_check_are_told_as_they_are() -> None:
     with pytest.raises(SchemaError, match=r"^format is missing$"):
         convert({}, Manifest)
-    with pytest.raises(SchemaError, match=r"^microphones\[0\]\.device is missing$"):
-        convert({"microphones": [{"name": "kitchen"}]}, ListenConfig)
+    with pytest.raises(SchemaError, match=r"^rules\[0\]\.name is missing$"):
+        convert({"rules": [{"words": ["dog"]}]}, ListenConfig)
 
 
 def test_a_secret_is_not_repeated(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.files import to_json
 from edgecap.util.parsing import parse_duration
-from edgecap.util.sqlite import Damaged, check, explained, is_damage, is_held
+from edgecap.util.sqlite import Damaged, check, explained, is_damage, is_held, readable_errors
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""
@@ -225,6 +225,7 @@ class Journal(Sink):
             self._database.close()
             raise
 
+    @readable_errors()
     def _prepare(self) -> None:
         """Create the table in a new file, check an old one, close events left open. Raises OutputError."""
         database = self._database
@@ -248,6 +249,7 @@ class Journal(Sink):
         database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         database.execute("UPDATE events SET open = 0 WHERE open = 1")
 
+    @readable_errors()
     def _store(self, event: Event) -> None:
         times, words = (event.began, event.ended, event.start, event.end), (event.text, event.score, event.level_dbfs)
         added = (event.named, to_json([sound.document() for sound in event.sounds]), event.probability)
@@ -263,6 +265,7 @@ class Journal(Sink):
         if not event.open:  # nothing more will come of it
             del self._rows[event.id], self._stored[event.id]
 
+    @readable_errors()
     def _clean(self) -> None:
         """Delete what is older than `keep`, and give the space back."""
         self._cleaned = self._clock()

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from edgecap.errors import OutputError
 from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Event
+from edgecap.util.sqlite import readable_errors
 
 MOST_WORDS = 8
 MOST_DAYS = 400
@@ -201,11 +203,9 @@ class JournalReader:
         place = Path(self._path).expanduser().resolve().as_uri()
         try:
             database = sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=1.0)
-            try:
+            with closing(database), readable_errors():
                 database.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
                 return database.execute(statement, values).fetchall()
-            finally:
-                database.close()
         except sqlite3.Error as error:
             raise OutputError(f"the journal {self._path} cannot be searched ({error}); try again") from error
 
