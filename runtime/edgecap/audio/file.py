@@ -215,7 +215,8 @@ class AudioFile:
             return f"{self.name} is not a readable sound file{_sentence(reason)}; choose another file, or copy it again"
         if codec:
             return (
-                f"{self.name} is {codec}, which needs PyAV or ffmpeg; type: pip install av, or sudo apt install ffmpeg"
+                f"{self.name} is {codec}, which needs PyAV or ffmpeg; type: sudo apt install ffmpeg, "
+                f"or {shlex.quote(sys.executable)} -m pip install av"  # Debian's own pip refuses, or installs elsewhere
             )
         return (
             f"{self.name} is not a readable sound file{_sentence(reason)}; use wav, flac, ogg, opus or mp3, "

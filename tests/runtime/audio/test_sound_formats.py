@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import soundfile
 
 from edgecap.audio import file as file_module
-from edgecap.audio.decoders import containers
+from edgecap.audio.decoders import containers, media
 from edgecap.audio.decoders.ffmpeg import FfmpegDecoder
 from edgecap.audio.file import AudioFile, decode
 from edgecap.audio.samples import to_mono
@@ -126,14 +128,18 @@ def test_ffmpeg_hears_what_libsndfile_cannot(
 
 
 @needs_ffmpeg
-def test_without_ffmpeg_a_phone_recording_is_one_line_that_can_be_typed(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["phone.m4a", "phone.3gp", "phone.aac", "browser.webm"])
+def test_without_pyav_and_ffmpeg_a_phone_recording_is_one_line_that_can_be_typed(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    path = make("phone.m4a", "-c:a", "aac")
-    monkeypatch.setattr(file_module, "media_available", lambda: False)
-    with pytest.raises(AudioError, match=r"is an MP4 file .* needs PyAV or ffmpeg; type: pip install av") as raised:
+    path = make(name, "-c:a", "libopus" if name.endswith("webm") else "aac")
+    monkeypatch.setattr(media, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        AudioError, match=r"^\S+ is .+, which needs PyAV or ffmpeg; type: sudo apt install ffmpeg, or "
+    ) as raised:
         AudioFile(path)
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).endswith(f"or {shlex.quote(sys.executable)} -m pip install av")  # edgecap's own Python
 
 
 @needs_ffmpeg
