@@ -29,8 +29,10 @@ FLAGS = (
 
 
 @contextmanager
-def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
+def chromium(profile: Path, *flags: str, graphics: bool = False) -> Iterator[Chrome]:
     """A browser with the profile folder `profile`, which logs its console and its requests.
+
+    With `graphics` it may use a graphics processor.
 
     Raises MissingDependencyError without selenium, Chromium or its driver.
     """
@@ -48,7 +50,8 @@ def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
     options.binary_location = browser
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     for flag in (*FLAGS, f"--user-data-dir={profile}", *flags):
-        options.add_argument(flag)
+        if not (graphics and flag == "--disable-gpu"):
+            options.add_argument(flag)
     browser_session = Chrome(options, Service(driver))
     try:
         yield browser_session
