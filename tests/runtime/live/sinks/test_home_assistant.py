@@ -1,5 +1,6 @@
-"""What Home Assistant is told. Its own schemas check it where the package `homeassistant` is installed; it is no
-dependency: python -m pytest --noconftest -p no:warnings tests/runtime/live/sinks/test_home_assistant.py
+"""What Home Assistant is told. Its own schemas check it where the package `homeassistant` is installed, which is no
+dependency. In an environment of its own, with edgecap, pytest and homeassistant==2024.3.3, in `tests`:
+pytest --noconftest -p no:warnings runtime/live/sinks/test_home_assistant.py deploy/test_home_assistant_files.py
 """
 
 from __future__ import annotations
