@@ -8,7 +8,7 @@ set -euo pipefail
 
 folder=/opt/edgecap link=/usr/local/bin/edgecap
 packages=(libportaudio2 python3-venv ca-certificates)
-# ALSA reaches a sound server by these plugins, which bring libavcodec and a hundred packages: only where there is one.
+# ALSA reaches a sound server by these plugins, which bring libavcodec and 90 packages more: only where there is one.
 if command -v pulseaudio pipewire-pulse >/dev/null; then packages+=(libasound2-plugins); fi
 
 if [ "$(id -u)" != 0 ]; then
