@@ -51,5 +51,7 @@ printf '#!/bin/sh\nexec %s/bin/python -m edgecap "$@"\n' "$folder" >"$link"
 chmod 755 "$link"
 
 [ "${2-}" != --service ] || "$link" service install --system
+# A service that ran before still has the program that was replaced.
+if systemctl is-active --quiet edgecap 2>/dev/null; then systemctl restart edgecap; fi
 echo "installed: $("$link" --version)"
 echo "try: edgecap doctor; then: edgecap listen. To undo: sudo $0 --remove"

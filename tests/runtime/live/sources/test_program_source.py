@@ -221,6 +221,8 @@ def test_nothing_is_left_of_the_program_of_a_killed_process() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
+        # from then on the kernel knows that it is to end with its parent
+        eventually(lambda: Path(f"/proc/{child}/comm").read_text() == "sleep\n")
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     eventually(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())
