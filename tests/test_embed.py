@@ -83,6 +83,7 @@ def printed(command: Sequence[object]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.filterwarnings("ignore:This API is experimental")  # what importing ExecuTorch says
 @pytest.mark.parametrize("runtime", ["onnx", "litert", "executorch"])
 def test_python_gives_the_tokens(
     runtime: str, example: ModuleType, wavs: list[Path], exported: Export, capfd: pytest.CaptureFixture[str]
