@@ -734,8 +734,10 @@ def test_another_site_cannot_hold_places_by_asking_for_what_it_may_not_read(serv
 def test_places_are_bounded_for_those_who_are_admitted_too(serve: Serve) -> None:
     page, ask = serve()
     held = threading.Event()
+    arrived: list[None] = []
 
     def wait(exchange: web_server.Exchange) -> None:
+        arrived.append(None)
         held.wait(20)
         exchange.reply_json({})
 
@@ -751,11 +753,12 @@ def test_places_are_bounded_for_those_who_are_admitted_too(serve: Serve) -> None
     for thread in waiting:
         thread.start()
 
-    until(turned_away)
+    until(lambda: len(arrived) == MOST_REQUESTS)  # before that a visitor of ours could take the place of one of them
+    assert turned_away()
     held.set()
     for thread in waiting:
         thread.join()
-    assert not turned_away()
+    until(lambda: not turned_away())
 
 
 def test_watchers_are_bounded_and_leave_their_place() -> None:
