@@ -51,6 +51,11 @@ class Bundle:
         return self.folder / self.manifest.file(role).name
 
     @property
+    def identity(self) -> str:
+        """SHA-256 that tells bundles apart: of the manifest, which holds those of all files."""
+        return hashlib.sha256(render_manifest(self.manifest)).hexdigest()
+
+    @property
     def size(self) -> int:
         """Bytes of all listed files."""
         return sum(entry.size for entry in self.manifest.files)
