@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgecap.in_words import in_words
+
 if TYPE_CHECKING:
     from edgecap.bundle.manifest import VocabularySpec
 
@@ -79,7 +81,7 @@ class Caption:
     """The description of a sound from `start` to `end`."""
 
     text: str
-    """One sentence in lower case, or the silence caption of the model."""
+    """One sentence in lower case, with the name of the surest taught sound; or the silence caption of the model."""
     score: float | None
     """Score of the best beam; None where the window was silent, so that the model was not run."""
     start: float
@@ -102,9 +104,16 @@ class Caption:
         """Calibrated probability that the caption's main source is right; None without an assessment."""
         return None if self.assessment is None else self.assessment.confidence
 
+    @property
+    def model_text(self) -> str:
+        """The model's own words, without the names of taught sounds."""
+        return self.beams[0].text if self.beams else self.text
+
     def said(self, min_confidence: float) -> str:
-        """The text, or a broader statement where its confidence is known and lower than that."""
-        return self.text if self.assessment is None else self.assessment.statement(self.text, min_confidence)
+        """The text, or a broader statement where its confidence is known and lower than that; taught sounds named."""
+        if self.assessment is None:
+            return self.text
+        return with_name(self.assessment.statement(self.model_text, min_confidence), self.sounds)
 
     def document(self, **more: object) -> dict[str, object]:
         """The caption as a JSON document; `more` comes first."""
@@ -120,8 +129,18 @@ class Caption:
             "beams": [
                 {"text": beam.text, "score": round(beam.score, 6), "tokens": list(beam.tokens)} for beam in self.beams
             ],
-            **({"sounds": [match.document() for match in self.sounds]} if self.sounds else {}),
+            **self._named(),
         }
+
+    def _named(self) -> dict[str, object]:
+        """For JSON: the taught sounds, and the sentence as it was without their names."""
+        sounds = [match.document() for match in self.sounds]
+        return {"model_text": self.model_text, "sounds": sounds} if sounds else {}
+
+
+def with_name(text: str, sounds: Sequence[SoundMatch]) -> str:
+    """A sentence in which the surest of the taught sounds, which comes first, has its name."""
+    return in_words(text, sounds[0].name) if sounds else text
 
 
 def sentence(tokens: Iterable[int], vocabulary: Sequence[str], spec: VocabularySpec) -> str:

@@ -23,7 +23,7 @@ from edgecap.audio.windows import Window, WindowPlan
 from edgecap.bundle.bundle import Bundle, load_bundle
 from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import find_model
-from edgecap.caption import Assessment, Beam, Caption, SoundMatch, sentence
+from edgecap.caption import Assessment, Beam, Caption, SoundMatch, sentence, with_name
 from edgecap.confidence import Confidence
 from edgecap.errors import AudioError, BundleError
 from edgecap.inference.decoding import beam_search
@@ -239,7 +239,8 @@ class Captioner:
         encoded = self.encode_samples(samples)
         beams = self.decode(encoded, beam)
         sounds, assessment = self.sounds(encoded), self.assess(encoded, beams)
-        return Caption(beams[0].text, beams[0].score, start, end, level, False, beams, sounds, assessment)
+        text = with_name(beams[0].text, sounds)
+        return Caption(text, beams[0].score, start, end, level, False, beams, sounds, assessment)
 
     def _beam_size(self, beam: int | None) -> int:
         if beam is None:

@@ -91,8 +91,8 @@ def _check(captioner: Captioner, window: float, live: LiveSettings) -> None:
         captioner.check_windows(window=window, hop=live.hop)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    check_words("only", live.only)
-    check_words("ignore", live.ignore)
+    check_words("only", live.only, names=True)
+    check_words("ignore", live.ignore, names=True)
 
 
 class Adjusting:

@@ -242,7 +242,7 @@ def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:
         raise ConfigError(str(error)) from error
     chosen(events.alerts)  # refuses what there is not
     for key, words in (("only", events.only), ("ignore", events.ignore)):
-        check_words(f"events.{key}", words)
+        check_words(f"events.{key}", words, names=True)
     gate = gate_settings(stream.gate, captioner.manifest.silence.threshold_dbfs)
     return ListenerSettings(
         window=window,

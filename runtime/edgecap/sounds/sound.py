@@ -1,23 +1,14 @@
-"""What is known of a sound that the user taught, and its name's identifier."""
+"""What is known of a sound that the user taught."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.errors import ConfigError
-from edgecap.util.text import clean
-
 Frames = NDArray[np.float32]
 """Frame embeddings of a stretch of sound, shape (frames, width), in the order of time."""
-LONGEST_NAME = 60
-"""Characters of a name."""
-LONGEST_IDENTIFIER = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +35,3 @@ class TaughtSound:
     """Wanted false alarms an hour, from which the threshold follows."""
     recordings: int = 0
     """How many examples are kept as audio beside their embeddings (`SoundStore.recordings`)."""
-
-
-def identifier_of(name: str) -> str:
-    """The identifier of a name: "Our doorbell" → "our-doorbell".
-
-    A name without a Latin letter or digit gets one of its hash. Raises ConfigError for a name that cannot be used.
-    """
-    if not name.strip() or name != clean(name) or len(name) > LONGEST_NAME:
-        raise ConfigError(
-            f"the name of a sound has 1 to {LONGEST_NAME} printable characters, not {clean(name)[:LONGEST_NAME]!r}; "
-            'type: edgecap teach "our doorbell" FILE'
-        )
-    plain = unicodedata.normalize("NFKD", name.strip()).encode("ascii", "ignore").decode().lower()
-    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:LONGEST_IDENTIFIER].strip("-")
-    return words or f"sound-{hashlib.sha256(name.strip().encode()).hexdigest()[:8]}"

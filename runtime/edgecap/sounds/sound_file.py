@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from edgecap.errors import ConfigError, DataError
 from edgecap.sounds.archive import read_archive, write_archive
-from edgecap.sounds.sound import Frames, TaughtSound, identifier_of
+from edgecap.sounds.names import identifier_of
+from edgecap.sounds.sound import Frames, TaughtSound
 
 SUFFIX = ".sound"
 FORMAT, VERSION = "edgecap-sound", 1

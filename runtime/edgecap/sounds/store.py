@@ -13,7 +13,8 @@ from pathlib import Path
 
 from edgecap.bundle.models import home
 from edgecap.errors import ConfigError, DataError, OutputError, reason_of
-from edgecap.sounds.sound import TaughtSound, identifier_of
+from edgecap.sounds.names import identifier_of, shown_name
+from edgecap.sounds.sound import TaughtSound
 from edgecap.sounds.sound_file import SUFFIX, read_recordings, read_sound, write_sound
 from edgecap.util.files import sync_folder, write_atomically
 
@@ -96,7 +97,7 @@ class SoundStore:
     def rename(self, name: str, new: str) -> TaughtSound:
         """Give a sound another name. Raises DataError, ConfigError where that is taken, OutputError."""
         sound = self.get(name)
-        renamed = replace(sound, name=new.strip(), identifier=identifier_of(new))
+        renamed = replace(sound, name=shown_name(new), identifier=identifier_of(new))
         same_place = renamed.identifier == sound.identifier
         self.save(renamed, self.recordings(name), replace_old=same_place)
         if not same_place:
@@ -125,7 +126,7 @@ class SoundStore:
         """
         sound = read_sound(source)
         if name:
-            sound = replace(sound, name=name.strip(), identifier=identifier_of(name))
+            sound = replace(sound, name=shown_name(name), identifier=identifier_of(name))
         self.save(sound, read_recordings(source), replace_old=replace_old)
         return sound
 

@@ -11,8 +11,9 @@ import numpy as np
 from edgecap.errors import ConfigError, DataError
 from edgecap.sounds.bank import Bank
 from edgecap.sounds.detector import Detector
+from edgecap.sounds.names import identifier_of, shown_name
 from edgecap.sounds.rates import show_rate
-from edgecap.sounds.sound import Frames, TaughtSound, identifier_of
+from edgecap.sounds.sound import Frames, TaughtSound
 from edgecap.teaching.examples import SoundExample
 
 MOST_EXAMPLES = 50
@@ -60,7 +61,7 @@ def learn(
     detector = Detector(positives, negatives, bank)
     threshold = detector.threshold(false_alarms)
     sound = TaughtSound(
-        name=name.strip(),
+        name=shown_name(name),
         identifier=identifier,
         model=bank.model,
         threshold=threshold,

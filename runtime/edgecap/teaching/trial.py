@@ -11,7 +11,7 @@ from edgecap.audio.file import SOUND_SUFFIXES
 from edgecap.caption import SoundMatch
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, DataError, reason_of
-from edgecap.sounds.sound import identifier_of
+from edgecap.sounds.names import identifier_of
 from edgecap.util.files import to_json
 from edgecap.util.text import clean
 

@@ -8,7 +8,8 @@ from typing import Any
 FORMULA = ("=", "+", "-", "@")
 """How a cell begins that spreadsheets compute instead of showing."""
 
-
+JOINERS = "\u200c\u200d"
+"""Without width, between letters of Persian and Indic scripts and parts of an emoji, whose spelling needs them."""
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Byte order marks that editors and shells on Windows put in front of a text, and its encoding then."""
 
@@ -32,7 +33,10 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     spaced = " ".join(text.split())
-    return "".join(character if character.isprintable() else _escaped(character) for character in spaced)
+    return "".join(
+        sign if sign.isprintable() or (sign in JOINERS and _joined(before) and _joined(after)) else _escaped(sign)
+        for before, sign, after in zip(f" {spaced}", spaced, f"{spaced[1:]} ", strict=False)
+    )
 
 
 def cell(text: str) -> str:
@@ -52,6 +56,11 @@ def cleaned(document: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
             return {clean(key): cleaned(value) for key, value in document.items()}
         case _:
             return document
+
+
+def _joined(character: str) -> bool:
+    """Whether a joiner may stand beside it."""
+    return not character.isascii() and character.isprintable()
 
 
 def _escaped(character: str) -> str:

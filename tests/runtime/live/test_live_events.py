@@ -222,6 +222,7 @@ def test_an_event_as_a_document_has_everything_a_program_needs() -> None:
         "rules",
         "named",
         "sounds",
+        "model_text",
         "confidence",
         "calibrated",
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgecap.errors import ConfigError, DataError, OutputError
-from edgecap.sounds.sound import TaughtSound, identifier_of
+from edgecap.sounds.sound import TaughtSound
 from edgecap.sounds.store import SoundStore, sounds_folder
 
 SOUND = TaughtSound(
@@ -27,24 +27,6 @@ SOUND = TaughtSound(
 @pytest.fixture
 def store(tmp_path: Path) -> SoundStore:
     return SoundStore(tmp_path / "sounds")
-
-
-@pytest.mark.parametrize(
-    ("name", "identifier"),
-    [("our doorbell", "our-doorbell"), ("Küche: Mixer!", "kuche-mixer"), (" Tür 2 ", "tur-2"), ("é", "e")],
-)
-def test_an_identifier_is_plain_letters(name: str, identifier: str) -> None:
-    assert identifier_of(name) == identifier
-
-
-def test_names_without_latin_letters_have_different_identifiers() -> None:
-    assert identifier_of("门铃") != identifier_of("狗")
-
-
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 61])
-def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="the name of a sound has 1 to 60 printable characters"):
-        identifier_of(name)
 
 
 def test_what_is_saved_is_read_again(store: SoundStore) -> None:

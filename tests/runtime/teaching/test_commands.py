@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from edgecap.in_words import in_words
 from support.teaching.taught_sounds import RATE, chime, rasp, shipped_captioner
 
 Edgecap = Callable[..., subprocess.CompletedProcess[str]]
@@ -35,13 +36,30 @@ def test_a_sound_is_taught_listed_heard_exported_and_removed(edgecap: Edgecap, r
     tried = edgecap("sounds", "--test", recordings, *folder)
     assert "1.wav: our doorbell" in tried.stdout
     assert "rasp.wav: -" in tried.stdout
-    assert edgecap("caption", "--json", recordings / "1.wav", env={"EDGECAP_SOUNDS": str(folder[1])}).stdout.count(
-        '"sounds": [{"name": "our doorbell", "identifier": "our-doorbell"'
-    )
+    captioned = edgecap("caption", "--json", recordings / "1.wav", env={"EDGECAP_SOUNDS": str(folder[1])})
+    document = json.loads(captioned.stdout)
+    assert [(sound["name"], sound["identifier"]) for sound in document["sounds"]] == [("our doorbell", "our-doorbell")]
+    assert document["text"] == in_words(document["beams"][0]["text"], "our doorbell")
+    assert document["model_text"] == document["beams"][0]["text"]
+    plain = edgecap("caption", recordings / "1.wav", env={"EDGECAP_SOUNDS": str(folder[1])})
+    assert plain.stdout == f"{document['text']}\n"
+    assert "our doorbell" in plain.stdout
     exported = edgecap("sounds", "export", "our doorbell", recordings, *folder).stdout.strip()
     assert edgecap("sounds", "import", exported, "--name", "bell", *folder).stdout == "bell: imported\n"
     assert edgecap("sounds", "remove", "bell", "our doorbell", *folder).returncode == 0
     assert "no sounds in" in edgecap("sounds", *folder).stderr
+
+
+def test_a_name_may_be_in_any_script(edgecap: Edgecap, recordings: Path) -> None:
+    env = {"EDGECAP_SOUNDS": str(recordings / "sounds")}
+    name = "زنگ خانه\u200cمان"
+    done = edgecap("teach", name, recordings / "1.wav", recordings / "2.wav", "--false-alarms", "1/hour", env=env)
+    assert (done.returncode, done.stdout) == (0, f"{name}: learnt from 2 examples\n")
+    assert name in edgecap("sounds", env=env).stdout
+    captioned = edgecap("caption", recordings / "1.wav", env=env).stdout
+    assert captioned.startswith(f"{name} is heard while ")
+    assert edgecap("sounds", "rename", name, "呼び鈴", env=env).returncode == 0
+    assert edgecap("caption", recordings / "1.wav", env=env).stdout.startswith("呼び鈴 is heard while ")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +67,7 @@ def test_a_sound_is_taught_listed_heard_exported_and_removed(edgecap: Edgecap, r
     [
         (["teach", "x"], 2, "there is nothing to learn from"),
         (["teach", "a\tb", "1.wav"], 2, "the name of a sound has 1 to 60 printable characters"),
+        (["teach", "\u202ellebrood", "1.wav"], 2, "the name of a sound has 1 to 60 printable characters"),
         (["teach", "x", "1.wav", "--false-alarms", "never"], 2, "invalid rate 'never'"),
         (["teach", "x", "none.wav"], 3, "none.wav"),
         (["teach", "x", "1.wav", "rasp.wav"], 12, "do not resemble each other"),

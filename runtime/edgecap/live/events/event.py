@@ -44,7 +44,9 @@ class Event:
     ended: float
     """Unix time of `end`."""
     text: str
-    """The best-scored of its captions, or a broader statement where it is less probable than asked for."""
+    """The best-scored of its captions, or a broader statement where it is less probable than asked for, in which the
+    surest named sound has its name.
+    """
     score: float
     """Mean log-probability of that caption."""
     level_dbfs: float
@@ -63,6 +65,8 @@ class Event:
     """The named sounds in it, surest first."""
     probability: float | None = None
     """Calibrated, that the main source of its caption is right; None where the model does not know it."""
+    model_text: str = ""
+    """The best-scored caption in the model's own words, without names; empty for an event of a named sound."""
 
     @property
     def confidence(self) -> float:
@@ -246,6 +250,7 @@ class EventBuilder:
             open=True,
             source=self._source(),
             probability=described.probability,
+            model_text=best.text,
         )
         return Change("begin", self._event, self._number)
 
@@ -263,6 +268,7 @@ class EventBuilder:
             end=max(event.end, job.sounded),
             ended=self._unix(job.sounded),
             text=described.said(self._settings.min_confidence) if better else event.text,
+            model_text=best.text if better else event.model_text,
             score=best.score if better else event.score,
             probability=described.probability if better else event.probability,
             level_dbfs=max(event.level_dbfs, job.level),
@@ -284,4 +290,4 @@ class EventBuilder:
 
     def _passes(self, meaning: _Meaning) -> bool:
         """Whether the filters let these words through."""
-        return not meaning.words & self._ignore and (not self._only or bool(meaning.words & self._only))
+        return not meaning.words & self._ignore and (not self._settings.only or bool(meaning.words & self._only))

@@ -1,7 +1,7 @@
 """Events of sounds that have a name, beside those of captions: one for each name, several may be open at once.
 
 A named sound is also part of the caption's event that it falls into: in its `sounds`, and in its sentence by the rule
-of `edgecap.live.events.in_words`.
+of `edgecap.in_words`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from edgecap.in_words import in_words
 from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Change, Event
-from edgecap.live.events.in_words import in_words
 from edgecap.live.events.similarity import stems
+from edgecap.sounds.names import folded, is_same
 
 REMEMBERED = 64
 LEAST_CONFIDENCE = 1e-6
@@ -26,9 +27,10 @@ there too."""
 
 def is_called(wanted: str, name: str, identifier: str) -> bool:
     """Whether a word of a filter means a named sound: its name, its identifier, or a content word of its name."""
-    if wanted.casefold() in {name.casefold(), identifier}:
+    if is_same(wanted, name, identifier):
         return True
-    return len(wanted.split()) == 1 and bool(stems(wanted) & stems(name))
+    word = folded(wanted)
+    return len(word.split()) == 1 and (word in folded(name).split() or bool(stems(wanted) & stems(name)))
 
 
 class NamedSounds:

@@ -7,6 +7,7 @@ is given as its beginning. Matching is a function of the event alone; only the c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from edgecap.errors import ConfigError
 from edgecap.live.config.rule_config import DAYS, RuleConfig, minutes
 from edgecap.live.events.event import Change, Event
 from edgecap.live.events.similarity import stems
+from edgecap.sounds.names import is_same
 
 Local = Callable[[float], datetime]
 """Unix time to local time."""
@@ -96,17 +98,20 @@ def matches(rule: RuleConfig, event: Event, began: datetime) -> bool:
     )
 
 
-def check_words(key: str, words: Sequence[str]) -> None:
-    """Refuse words that no caption can match: such a filter would silently do nothing. Raises ConfigError."""
+def check_words(key: str, words: Sequence[str], *, names: bool = False) -> None:
+    """Refuse words that no caption can match: such a filter would silently do nothing. Raises ConfigError.
+
+    Where a filter takes the names of sounds too, any word passes that is not one of those that captions do not count.
+    """
     for word in words:
-        if not stems(word):
+        name = names and re.search(r"[^\W_a-zA-Z]", word)
+        if not (name or stems(word)):
             raise ConfigError(f"{key}: {word!r} is not a content word of captions; use a noun, as dog")
 
 
 def _is_of(event: Event, sounds: Sequence[str]) -> bool:
     """Whether it is an event of one of these named sounds."""
-    wanted = {sound.casefold() for sound in sounds}
-    return bool(event.named) and not wanted.isdisjoint({event.named, event.text.casefold()})
+    return bool(event.named) and any(is_same(sound, event.text, event.named) for sound in sounds)
 
 
 def _stems(words: Sequence[str]) -> frozenset[str]:

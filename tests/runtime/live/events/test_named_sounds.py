@@ -19,19 +19,21 @@ import soundfile
 
 import edgecap as package
 from edgecap.errors import ConfigError
+from edgecap.in_words import in_words
 from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.config.rule_config import RuleConfig
 from edgecap.live.events.alerts import NAMES, chosen, said
 from edgecap.live.events.describe import HeardSound
-from edgecap.live.events.in_words import in_words
+from edgecap.live.events.event import EventBuilder
 from edgecap.live.events.named import NamedSounds
-from edgecap.live.events.rules import matches
+from edgecap.live.events.rules import check_words, matches
 from edgecap.live.sinks.hooks import program
 from edgecap.live.sinks.journal import Journal
 from edgecap.sounds.alarm_patterns import T3
+from edgecap.sounds.names import identifier_of
 from edgecap_bench.alarms.signals import alarm
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
-from support.live_parts import change, ignore
+from support.live_parts import change, described, ignore
 from support.mqtt_parts import eventually
 from support.virtual_microphone import listen, next_event, until
 
@@ -104,6 +106,19 @@ def test_several_sounds_have_an_event_each() -> None:
 )
 def test_filters_take_its_name(filters: dict[str, tuple[str, ...]], *, passes: bool) -> None:
     assert bool(named(**filters).hear(DOORBELL, -20.0)) is passes
+
+
+@pytest.mark.parametrize(
+    ("wanted", "passes"), [("наш Звонок", True), ("звонок", True), ("呼び鈴", False), ("Küche", False)]
+)
+def test_filters_take_a_name_in_any_script(wanted: str, *, passes: bool) -> None:
+    heard = replace(DOORBELL, name="наш звонок", identifier=identifier_of("наш звонок"))
+    check_words("only", (wanted,), names=True)
+    assert bool(named(only=(wanted,)).hear(heard, -20.0)) is passes
+    builder = EventBuilder(EventsConfig(only=(wanted,), settle=0.0))
+    assert [*builder.add(described("a dog barks", 0.0, 2.0)), *builder.finish()] == []
+    with pytest.raises(ConfigError, match="'the' is not a content word"):
+        check_words("only", ("the",), names=True)
 
 
 def test_an_event_of_captions_has_the_sounds_in_it() -> None:
