@@ -17,15 +17,19 @@ NOTICE_MILLISECONDS = 500
 """Longest time until a signal is noticed while nothing comes."""
 
 
-def spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path:
+def spool(
+    source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack, advice: str = "pipe a sound file into it"
+) -> Path:
     """Copy a stream that cannot seek into a file without a name, which is gone when the stack or the process ends.
+
+    `advice` is what to do where there is no sound in it.
 
     Raises AudioError where it is empty or too large, OutputError where it cannot be stored.
     """
     size = 0
     try:
         target = stack.enter_context(tempfile.TemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
-        while block := _read(source, name):
+        while block := _read(source, name, advice):
             size += len(block)
             if size > SPOOL_LIMIT:
                 raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; use a file instead of a pipe")
@@ -37,11 +41,11 @@ def spool(source: IO[bytes] | io.RawIOBase, name: str, stack: ExitStack) -> Path
             "TMPDIR to a folder with more"
         ) from error
     if size == 0:
-        raise AudioError(f"{name} is empty; pipe a sound file into it")
+        raise AudioError(f"{name} is empty; {advice}")
     return Path(f"/proc/self/fd/{target.fileno()}")
 
 
-def _read(source: IO[bytes] | io.RawIOBase, name: str) -> bytes:
+def _read(source: IO[bytes] | io.RawIOBase, name: str, advice: str) -> bytes:
     """The next bytes; none at the end."""
     file: IO[bytes] | io.RawIOBase = getattr(source, "raw", source)  # a buffered reader would wait for all of them
     try:
@@ -52,7 +56,7 @@ def _read(source: IO[bytes] | io.RawIOBase, name: str) -> bytes:
             if block is not None:  # else a pipe that does not block, and is empty at the moment
                 return block
     except OSError as error:
-        raise AudioError(f"{name} cannot be read ({reason_of(error)}); pipe a sound file into it") from error
+        raise AudioError(f"{name} cannot be read ({reason_of(error)}); {advice}") from error
 
 
 def _wait(file: io.FileIO) -> None:

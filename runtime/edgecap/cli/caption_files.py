@@ -16,7 +16,7 @@ from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.cli.console import clock, say, write
 from edgecap.errors import AudioError, BundleError
-from edgecap.sounds.store import sounds_folder
+from edgecap.teaching.own import with_own_sounds
 from edgecap.util.files import to_json
 from edgecap.util.limits import LARGEST_BEAM
 from edgecap.util.progress import progress_bar
@@ -65,7 +65,7 @@ def caption_files(
 
     Raises BadParameter for a window or a hop out of range, SystemExit with the exit code where a file cannot be used.
     """
-    captioner = _with_sounds(Captioner.load(model, threads=threads))
+    captioner = with_own_sounds(Captioner.load(model, threads=threads), say)
     try:
         captioner.check_windows(window=window, hop=hop)
     except ValueError as error:
@@ -103,15 +103,6 @@ def caption_files(
                     say("error", str(error))
     if failure:
         raise SystemExit(failure.exit_code)
-
-
-def _with_sounds(captioner: Captioner) -> Captioner:
-    """The captioner with the user's taught sounds; what teaching needs is loaded only where there are some."""
-    if not sounds_folder().is_dir():
-        return captioner
-    from edgecap.teaching.ready import with_taught_sounds
-
-    return with_taught_sounds(captioner, None, say)
 
 
 def _padding(captioner: Captioner, name: str, caption: Caption) -> str:

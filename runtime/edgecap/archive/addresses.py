@@ -1,0 +1,88 @@
+"""Addresses: local paths, and those that fsspec opens (s3://, gs://, http://, memory://)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from edgecap.errors import ConfigError, MissingDependencyError, reason_of
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_LOCAL = {"file", "local"}
+TIMEOUTS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
+"""For S3: botocore's own give an address up after several minutes."""
+
+
+def scheme_of(address: str) -> str:
+    """The scheme in lower case; empty for a local path, file:// too."""
+    match = _SCHEME.match(address)
+    scheme = match[1].lower() if match else ""
+    return "" if scheme in _LOCAL else scheme
+
+
+def local_path(address: str) -> Path:
+    """The path of a local address; file:// is decoded as a URL. Not for an address with another scheme."""
+    match = _SCHEME.match(address)
+    if not match:
+        return Path(address)
+    return Path(os.fsdecode(unquote(address[match.end() :], errors="surrogateescape")))
+
+
+def absolute(address: str) -> str:
+    """An address that means the same from every folder: a local path becomes absolute, others stay as they are."""
+    return address if scheme_of(address) else storable(os.path.abspath(local_path(address)))  # noqa: PTH100 - keeps links
+
+
+def storable(path: str) -> str:
+    """A local path as text that a table can hold: one that is not UTF-8 as a file:// URL."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Path(path).as_uri()
+    return path
+
+
+def suffix_of(address: str) -> str:
+    """The last suffix of an address in lower case, without what follows a "?" in a web address."""
+    path = urlsplit(address).path if scheme_of(address) in {"http", "https"} else address
+    return PurePosixPath(path).suffix.lower()
+
+
+def beside(folder_of: str, name: str) -> str:
+    """The address `name`, relative to the folder of the file `folder_of` where it is a relative path."""
+    if _SCHEME.match(name) or name.startswith("/"):
+        return absolute(name)
+    if scheme_of(folder_of):
+        return f"{folder_of.partition('?')[0].rpartition('/')[0]}/{name}"
+    return absolute(str(local_path(folder_of).parent / name))
+
+
+def filesystem(address: str) -> tuple[Any, str]:
+    """fsspec's file system of a remote address, and the path in it.
+
+    Raises MissingDependencyError for fsspec or the package of that kind of address, ConfigError for an unknown kind.
+    """
+    scheme = scheme_of(address)
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingDependencyError.for_extra(f"{scheme}:// addresses", "archive") from error
+    try:
+        system, path = fsspec.url_to_fs(address, **(TIMEOUTS if scheme in {"s3", "s3a"} else {}))
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{scheme}:// addresses need a package that is not installed ({reason_of(error)}); install it with pip"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{address} cannot be used ({reason_of(error)}); name a folder or an address") from error
+    return system, path
+
+
+def why(error: BaseException) -> str:
+    """Why an address could not be reached, in one line, from whatever error its library raised."""
+    while error.__cause__ is not None and not getattr(error, "strerror", None) and not str(error):
+        error = error.__cause__
+    return " ".join(reason_of(error).split())[:300]

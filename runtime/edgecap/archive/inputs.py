@@ -1,0 +1,177 @@
+"""What is to be captioned: folders, patterns, files, tables of addresses and tar files, here or behind an address."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgecap.archive.addresses import absolute, filesystem, local_path, scheme_of, storable, suffix_of, why
+from edgecap.archive.manifest import MANIFEST_SUFFIXES, read_manifest
+from edgecap.audio.file import SOUND_SUFFIXES
+from edgecap.errors import AudioError, reason_of
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+"""WebDataset shards: read as streams, one sound after the other."""
+_MAGIC = re.compile(r"[*?[]")
+_WEB = {"http", "https"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSource:
+    """A sound, or a tar file with sounds."""
+
+    address: str
+    """An absolute path or an address."""
+    size: int | None = None
+    """Bytes, where listing said so."""
+    time: datetime | None = None
+    """When its recording began, as a manifest or the file's name says."""
+    modified: datetime | None = None
+    """When it was last changed, where listing said so."""
+
+    @property
+    def is_tar(self) -> bool:
+        """Whether it is read as a tar file."""
+        return is_tar(self.address)
+
+
+@dataclass(frozen=True)
+class InputRules:
+    """How inputs are read."""
+
+    column: str | None = None
+    """The column of manifests with the sources; None for the first of the usual names."""
+    time_zone: str = "UTC"
+    """Of times in a manifest that have none."""
+
+
+def is_tar(address: str) -> bool:
+    """Whether an address names a tar file."""
+    return address.lower().partition("?")[0].endswith(TAR_SUFFIXES)
+
+
+def find_sources(inputs: Iterable[str], rules: InputRules, known: Collection[str] = ()) -> Iterator[PlannedSource]:
+    """The sources of the inputs, each once and in a fixed order, without those whose addresses are `known`.
+
+    Folders and patterns are sorted by path, manifests keep the order of their rows. Raises AudioError for an input that
+    does not exist or cannot be reached, TableError for a manifest that cannot be used; empty folders are no error.
+    """
+    seen = set[str]()
+    for given in inputs:
+        for source in _expanded(given, rules, known):
+            if source.address not in known and source.address not in seen:
+                seen.add(source.address)
+                yield source
+
+
+def _expanded(given: str, rules: InputRules, known: Collection[str]) -> Iterator[PlannedSource]:
+    """The sources of one input. One that is known needs no look: it may be gone, and its captions are there."""
+    address = absolute(given)
+    if address in known:
+        return
+    if suffix_of(address) in MANIFEST_SUFFIXES and not _MAGIC.search(address):
+        for row in read_manifest(address, rules.column, rules.time_zone):
+            yield PlannedSource(row.address, time=row.time)
+    elif scheme_of(address):
+        yield from _remote(address)
+    else:
+        yield from _local(address)
+
+
+def _local(address: str) -> Iterator[PlannedSource]:
+    path = local_path(address)
+    try:
+        if path.is_dir():
+            yield from sorted(_below(path), key=lambda source: source.address)
+        elif path.exists():
+            yield _local_source(path, path.stat())
+        elif _MAGIC.search(str(path)):
+            yield from sorted(_matching(path), key=lambda source: source.address)
+        else:
+            raise AudioError(f"there is no {path}; name sound files, folders, patterns, tar files or manifests")
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read ({reason_of(error)}); check its permissions") from error
+
+
+def _matching(pattern: Path) -> Iterator[PlannedSource]:
+    for name in glob.iglob(str(pattern), recursive=True):  # noqa: PTH207 - a Path knows no pattern with a root
+        path = Path(name)
+        if path.is_dir():
+            yield from _below(path)
+        elif _counts(name):
+            yield from _regular(path)
+
+
+def _below(folder: Path) -> Iterator[PlannedSource]:
+    """Sounds and tar files in a folder and below it, without hidden ones."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a folder that vanished meanwhile
+            raise error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if _counts(name) and not name.startswith("."):
+                yield from _regular(Path(place, name))
+
+
+def _regular(path: Path) -> Iterator[PlannedSource]:
+    """The source at a path that listing gave, unless it is a pipe or the like, a link to nothing, or vanished since."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(status.st_mode):
+        yield _local_source(path, status)
+
+
+def _local_source(path: Path, status: os.stat_result) -> PlannedSource:
+    return PlannedSource(storable(str(path)), status.st_size, modified=datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _remote(address: str) -> Iterator[PlannedSource]:
+    system, path = filesystem(address)
+    try:
+        system.invalidate_cache()
+        if scheme_of(address) not in _WEB and _MAGIC.search(path):
+            files = system.glob(path, detail=True)
+        elif _is_file(system, address, path):
+            yield _remote_source(address, system.info(path))
+            return
+        else:
+            files = system.find(path, detail=True)
+            if not files and not system.exists(path):
+                raise FileNotFoundError("there is nothing at this address")
+    except Exception as error:  # each library has its own kinds of errors
+        raise AudioError(f"{address} cannot be reached ({why(error)}); check the address and the network") from error
+    for name, entry in sorted(files.items()):
+        if entry.get("type") != "directory" and _counts(name):
+            yield _remote_source(str(system.unstrip_protocol(name)), entry)
+
+
+def _is_file(system: Any, address: str, path: str) -> bool:  # noqa: ANN401 - fsspec has no types
+    if scheme_of(address) in _WEB:
+        return not address.partition("?")[0].endswith("/")
+    return _counts(address) or bool(system.isfile(path))
+
+
+def _remote_source(address: str, entry: dict[str, Any]) -> PlannedSource:
+    modified = next((entry[key] for key in ("LastModified", "mtime", "updated", "last_modified") if key in entry), None)
+    if isinstance(modified, int | float):
+        modified = datetime.fromtimestamp(modified, UTC)
+    if not isinstance(modified, datetime) or modified.tzinfo is None:
+        modified = None
+    return PlannedSource(address, entry.get("size"), modified=modified)
+
+
+def _counts(name: str) -> bool:
+    """Whether a file in a folder is one of sounds."""
+    return suffix_of(name) in SOUND_SUFFIXES or is_tar(name)
