@@ -29,7 +29,7 @@ from edgecap.errors import AudioError, BundleError
 from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import Encoded, InferenceSession, open_session
 from edgecap.sounds.bank import frame_embeddings
-from edgecap.sounds.matcher import SoundMatcher
+from edgecap.sounds.matcher import Matcher
 from edgecap.types import LogMel, Waveform
 from edgecap.util.limits import LARGEST_BEAM
 
@@ -41,7 +41,7 @@ SHORTEST_WINDOW_SECONDS = 0.5
 class Captioner:
     """A loaded model. It holds no state between calls, so threads may share it."""
 
-    def __init__(self, bundle: Bundle, session: InferenceSession, matcher: SoundMatcher | None = None) -> None:
+    def __init__(self, bundle: Bundle, session: InferenceSession, matcher: Matcher | None = None) -> None:
         """`matcher` knows the sounds that the user taught."""
         self.bundle = bundle
         """The bundle that it was loaded from."""
@@ -67,7 +67,7 @@ class Captioner:
         bundle = load_bundle(find_model(model))
         return cls(bundle, open_session(bundle, threads))
 
-    def with_sounds(self, matcher: SoundMatcher | None) -> Captioner:
+    def with_sounds(self, matcher: Matcher | None) -> Captioner:
         """The same model, which recognises taught sounds as well."""
         return Captioner(self.bundle, self._session, matcher)
 
@@ -193,7 +193,9 @@ class Captioner:
 
     def sounds(self, encoded: Encoded) -> tuple[SoundMatch, ...]:
         """The taught sounds in an encoded window, surest first; none without a matcher."""
-        return () if self.matcher is None else self.matcher.match(frame_embeddings(encoded))
+        if self.matcher is None or not self.matcher.sounds:
+            return ()
+        return self.matcher.match(frame_embeddings(encoded))
 
     def sounds_in_file(self, sound: str | Path | AudioFile, *, hop: float | None = None) -> Iterator[SoundMatch]:
         """The taught sounds in a file, window by window and without captions; times from the file's beginning.

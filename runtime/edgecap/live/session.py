@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Literal, Self
 import numpy as np
 
 from edgecap.captioner import Captioner
-from edgecap.errors import ConfigError, DataError
+from edgecap.errors import ConfigError
 from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings, live_box, settings_of_each
 from edgecap.live.clocks import Clocks
 from edgecap.live.config.listen_config import ListenConfig, microphones
@@ -31,10 +32,13 @@ from edgecap.live.sinks.guard import GuardedSink
 from edgecap.live.sinks.registry import open_sinks
 from edgecap.live.sources.opening import open_sources
 from edgecap.live.watchdog import STUCK_SECONDS, Watchdog
-from edgecap.sounds.store import sounds_folder
-from edgecap.teaching.ready import with_taught_sounds
+from edgecap.sounds.store import SoundStore
+from edgecap.teaching.watched import WatchedSounds
 from edgecap.types import Notify
 from edgecap.util.text import clean
+
+LOOK_SECONDS = 2.0
+"""From one look for newly taught sounds to the next."""
 
 
 class ListenSession:
@@ -51,7 +55,9 @@ class ListenSession:
         """
         self.config = config
         notify = partial(_notify_cleaned, notify)
-        self.captioner = _with_sounds(Captioner.load(config.model.name, threads=config.model.threads), notify)
+        captioner = Captioner.load(config.model.name, threads=config.model.threads)
+        self._taught, self._look_at = WatchedSounds(captioner, SoundStore(), notify), float("-inf")
+        self.captioner = captioner.with_sounds(self._taught)
         self.model = self.captioner.manifest.name
         rehearse(self.captioner, config.model.beam)
         settings = _settings(config, self.captioner)
@@ -61,7 +67,9 @@ class ListenSession:
             self.worker = CaptionWorker()
             stack.callback(self.worker.close, DRAIN_SECONDS)  # last: a caption that never ends holds up no output
             self._sinks: list[GuardedSink] = []
-            for sink in open_sinks(SinkContext(config, self.captioner, notify, live), sinks):
+            stack.callback(self._taught.close)
+            self._context = SinkContext(config, self.captioner, notify, live)
+            for sink in open_sinks(self._context, sinks):
                 stack.callback(sink.close)
                 self._sinks.append(sink)
             rate = self.captioner.manifest.front_end.sample_rate
@@ -128,6 +136,7 @@ class ListenSession:
                     yield from self._dispatch(adjusted)
                 self._check_clocks()
                 self._check_worker()
+                self._check_sounds()
         except BaseException:
             self._end_events()
             raise
@@ -206,21 +215,19 @@ class ListenSession:
             self._stuck = True
             self._notify("warning", f"a caption has taken {STUCK_SECONDS:.0f} s; no event begins until it is done")
 
+    def _check_sounds(self) -> None:
+        """Follow what is taught and removed meanwhile."""
+        if (now := time.monotonic()) < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        if self._taught.look():
+            for sink in self._sinks:
+                sink.on_sounds(self._context.sounds)
+
 
 def _notify_cleaned(notify: Notify, kind: Literal["note", "warning"], message: str) -> None:
     """Pass a message on without what names, paths and libraries may put into it."""
     notify(kind, clean(message))
-
-
-def _with_sounds(captioner: Captioner, notify: Notify) -> Captioner:
-    """The captioner with the user's taught sounds; where they cannot be recognised, a warning says why."""
-    if not sounds_folder().is_dir():
-        return captioner
-    try:
-        return with_taught_sounds(captioner, None, notify)
-    except DataError as error:
-        notify("warning", f"taught sounds are not recognised: {error}")
-        return captioner
 
 
 def rehearse(captioner: Captioner, beam: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +11,19 @@ from edgecap.caption import SoundMatch
 from edgecap.sounds.bank import Bank
 from edgecap.sounds.detector import Detector, stretches_of
 from edgecap.sounds.sound import Frames, TaughtSound
+
+
+class Matcher(Protocol):
+    """What recognises taught sounds."""
+
+    @property
+    def sounds(self) -> tuple[TaughtSound, ...]:
+        """What it recognises now."""
+        ...
+
+    def match(self, frames: Frames) -> tuple[SoundMatch, ...]:
+        """As `SoundMatcher.match`."""
+        ...
 
 
 class SoundMatcher:

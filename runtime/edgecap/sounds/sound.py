@@ -35,3 +35,10 @@ class TaughtSound:
     """Wanted false alarms an hour, from which the threshold follows."""
     recordings: int = 0
     """How many examples are kept as audio beside their embeddings (`SoundStore.recordings`)."""
+
+    def is_learnt_as(self, other: TaughtSound) -> bool:
+        """Whether another recognises the same by the same examples and rate."""
+        here, there = (
+            [frames.tobytes() for frames in (*sound.examples, *sound.counter_examples)] for sound in (self, other)
+        )
+        return (here, self.false_alarms, self.model) == (there, other.false_alarms, other.model)

@@ -22,19 +22,27 @@ from edgecap.types import Notify
 def with_taught_sounds(captioner: Captioner, folder: Path | None, notify: Notify) -> Captioner:
     """The captioner with the sounds of a folder (None: `sounds_folder()`), or itself where there are none.
 
+    As `taught_sounds`.
+    """
+    matcher = taught_sounds(captioner, SoundStore(folder), notify)
+    return captioner if matcher is None else captioner.with_sounds(matcher)
+
+
+def taught_sounds(captioner: Captioner, store: SoundStore, notify: Notify) -> SoundMatcher | None:
+    """What recognises the sounds of a folder with this model; None where there are none.
+
     A file that cannot be read, and a sound of another model without kept examples, is told as a warning and left out;
     one with kept examples is learnt again and saved. Raises DataError for a folder or a bank that cannot be read.
     """
-    store = SoundStore(folder)
     stored = store.load()
     for fault in stored.faults:
         notify("warning", fault)
     if not stored.sounds:
-        return captioner
+        return None
     bank = load_bank(captioner.bundle)
     sounds = [_fitting(captioner, store, sound, bank, notify) for sound in stored.sounds]
     ready = [sound for sound in sounds if sound is not None]
-    return captioner.with_sounds(SoundMatcher(ready, bank)) if ready else captioner
+    return SoundMatcher(ready, bank) if ready else None
 
 
 def _fitting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -52,6 +52,9 @@ class Sink:
 
     def on_clock_set(self, seconds: float) -> None:
         """The system's clock was set forward by `seconds`, or back if negative."""
+
+    def on_sounds(self, sounds: Mapping[str, str]) -> None:
+        """Other named sounds may be heard from now on, identifier to name."""
 
     def close(self) -> None:
         """Deliver what waits within a few seconds, then release everything."""

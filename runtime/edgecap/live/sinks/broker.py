@@ -97,6 +97,11 @@ class Broker:
             if len(self._due) > self._config.queue:
                 self._due = deque(dict(self._due).items())
 
+    def forget(self, topic: str) -> None:
+        """Remove what is retained."""
+        if self._kept.pop(topic, None) is not None:
+            self._due.append((topic, ""))
+
     def step(self) -> None:
         """Take in what happened, and hand over what the library may have now. Never waits."""
         self._change.clear()

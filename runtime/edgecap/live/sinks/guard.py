@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from edgecap.errors import reason_of
@@ -92,6 +92,10 @@ class GuardedSink(Sink):
     def on_clock_set(self, seconds: float) -> None:
         """Pass it on."""
         self._pass_on(lambda sink: sink.on_clock_set(seconds))
+
+    def on_sounds(self, sounds: Mapping[str, str]) -> None:
+        """Pass them on."""
+        self._pass_on(lambda sink: sink.on_sounds(sounds))
 
     def close(self) -> None:
         """Close the sink; a failure is reported."""

@@ -17,8 +17,8 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edgecap.audio.samples import LEVEL_FLOOR_DBFS
 from edgecap.live.config.listen_config import ListenConfig, microphones
@@ -102,10 +102,7 @@ class Mqtt(Sink):
             for stream in self._streams:
                 if config.discovery:
                     self.broker.keep(stream.place.discovery_topic, to_json(stream.place.device()))
-                    for topic, announcement in stream.place.sounds():
-                        self.broker.keep(topic, to_json(announcement))
-                for identifier in node.sounds:
-                    self._hear(stream, identifier, None)
+                self._announce_sounds(stream)
                 self._show(stream)
                 self._say(stream, None)
             self.broker.first_answer()
@@ -123,7 +120,7 @@ class Mqtt(Sink):
             document = {"event_type": event.rules[0] if event.rules else SOUND, "caption": event.text, **fields}
             topic = "event" if change.kind == "begin" else "ended"
             self.broker.send(f"{stream.place.base}/{topic}", to_json(document))
-            if event.named and change.kind == "begin":
+            if event.named in stream.place.node.sounds and change.kind == "begin":
                 heard = to_json({**document, "event_type": HEARD})
                 self.broker.send(f"{stream.place.sound_topic(event.named)}/heard", heard)
         if event.named:
@@ -145,6 +142,17 @@ class Mqtt(Sink):
             self._say(stream, status)
         self.broker.step()
 
+    def on_sounds(self, sounds: Mapping[str, str]) -> None:
+        """Announce new sounds, and those that have another name; remove what was retained of those that are gone."""
+        for stream in self._streams:
+            before, stream.place = stream.place, replace(stream.place, node=replace(stream.place.node, sounds=sounds))
+            for identifier in before.node.sounds.keys() - sounds.keys():
+                self.broker.forget(before.sound_topic(identifier))
+            for topic in dict(before.sounds()).keys() - dict(stream.place.sounds()).keys():
+                self.broker.forget(topic)
+            self._announce_sounds(stream, before.node.sounds)
+        self.broker.step()
+
     def close(self) -> None:
         """Say that nothing goes on, then "offline"."""
         try:
@@ -158,8 +166,18 @@ class Mqtt(Sink):
         finally:
             self._release()
 
+    def _announce_sounds(self, stream: _Stream, known: Collection[str] = ()) -> None:
+        """Announce the named sounds; those that were not known are not heard yet."""
+        for topic, announcement in stream.place.sounds() if stream.place.node.discovery else ():
+            self.broker.keep(topic, to_json(announcement))
+        for identifier in stream.place.node.sounds:
+            if identifier not in known:
+                self._hear(stream, identifier, None)
+
     def _hear(self, stream: _Stream, identifier: str, event: Event | None) -> None:
-        """Whether a named sound is heard."""
+        """Whether a named sound is heard; nothing of one that was removed meanwhile."""
+        if identifier not in stream.place.node.sounds:
+            return
         document = {"state": "OFF" if event is None else "ON", "confidence": event and round(event.confidence, 3)}
         self.broker.keep(stream.place.sound_topic(identifier), to_json(document))
 

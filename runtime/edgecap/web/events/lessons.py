@@ -3,7 +3,7 @@
 POST /teach  {"began", "source", "name", "more"}: the event, what it is, and whether this is one more example of a sound
              of that name; answers with the sound's name, its examples, and what the user should know
 
-Sounds lie where `edgecap teach` saves and `edgecap listen` reads them; a running listener reads them when it starts.
+Sounds lie where `edgecap teach` saves and `edgecap listen` reads them; a running listener follows them.
 """
 
 from __future__ import annotations

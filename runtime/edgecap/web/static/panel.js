@@ -91,7 +91,7 @@ function teachForm(event) {
     const learnt = await post("teach", { ...named(event), name: field.value, more: more.checked });
     button.disabled = false;
     said.textContent = learnt.error ?? [`Learnt “${learnt.name}” from ${learnt.examples}`
-      + ` example${learnt.examples === 1 ? "" : "s"}; recognised from the next start of edgecap.`, ...learnt.notes].join(" ");
+      + ` example${learnt.examples === 1 ? "" : "s"}; recognised from now on.`, ...learnt.notes].join(" ");
   });
   return make("div", {}, form, said);
 }

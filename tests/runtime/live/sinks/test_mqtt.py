@@ -15,6 +15,7 @@ from edgecap.errors import ConfigError, MissingDependencyError
 from edgecap.live.config.config_file import load_config
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, SourceConfig
 from edgecap.live.config.mqtt_config import MqttConfig
+from edgecap.live.events.describe import HeardSound
 from support.live_parts import Clock, Messages, change, notifier, story, usb_status
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -272,3 +273,43 @@ def test_a_missing_library_names_the_extra(
     monkeypatch.setitem(__import__("sys").modules, "paho.mqtt", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "\.\[mqtt\]"'):
         sink(broker, messages)
+
+
+def test_sounds_that_are_taught_and_removed_meanwhile_come_and_go(
+    broker: RealBroker, reader: Reader, messages: Messages
+) -> None:
+    mqtt = sink(broker, messages, sounds={"our-doorbell": "our doorbell", "oven": "oven"})
+    mqtt.on_sounds({"our-doorbell": "Our Doorbell", "sound-7e93e2e5": "呼び鈴"})
+    until(mqtt.broker, lambda: reader.documents(f"{HERE}/sounds/sound-7e93e2e5"))
+    until(mqtt.broker, lambda: mqtt.broker._idle)
+    kept = retained(broker.port)
+    discovery = {
+        topic.split("/")[3].removeprefix("microphone-"): json.loads(payload)["name"]
+        for topic, payload in kept.items()
+        if topic.startswith("homeassistant/binary_sensor/")
+    }
+    assert discovery == {"our-doorbell": "Our Doorbell", "sound-7e93e2e5": "呼び鈴"}
+    assert not [topic for topic in kept if "oven" in topic]
+    oven = HeardSound("oven", "oven", 0.9, 1.0, 2.0)
+    late = change("begin")
+    mqtt.on_event(replace(late, event=replace(late.event, named="oven", sounds=(oven,))))  # heard just before
+    mqtt.close()
+    assert not [topic for topic in retained(broker.port) if "oven" in topic]
+    assert reader.of(f"{HERE}/sounds/oven/heard") == []
+
+
+def test_sounds_removed_while_the_broker_is_away_are_gone_when_it_is_back(tmp_path: Path, messages: Messages) -> None:
+    lasting = "allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/", "autosave_interval 1"
+    broker = RealBroker(tmp_path)
+    broker.start(*lasting)
+    mqtt = sink(broker, messages, sounds={"oven": "oven"})
+    until(mqtt.broker, lambda: mqtt.broker._idle)
+    assert [topic for topic in retained(broker.port) if "oven" in topic]
+    broker.stop()
+    until(mqtt.broker, lambda: not mqtt.broker.connected)
+    mqtt.on_sounds({})
+    broker.start(*lasting)
+    until(mqtt.broker, lambda: mqtt.broker.connected and mqtt.broker._idle)
+    assert not [topic for topic in retained(broker.port) if "oven" in topic]
+    mqtt.close()
+    broker.stop()
