@@ -30,7 +30,7 @@ class WatchedSounds:
     def __init__(self, captioner: Captioner, store: SoundStore, notify: Notify) -> None:
         """Read the folder now; what cannot be used is told as a warning, once."""
         self._captioner, self._store, self._notify = captioner, store, notify
-        self._told = set[str]()
+        self._warned = set[str]()
         self._seen = _files(store)
         self._matcher: SoundMatcher | None = None
         self._reading: threading.Thread | None = None
@@ -65,12 +65,12 @@ class WatchedSounds:
             self._reading.join(CLOSE_SECONDS)
 
     def _read(self) -> None:
-        told, self._told = self._told, set[str]()
+        before, self._warned = self._warned, set[str]()
 
         def notify(kind: str, message: str) -> None:
             """Tell what was not told of the same files before."""
-            self._told.add(message)
-            if message not in told:
+            self._warned.add(message)
+            if message not in before:
                 self._notify("warning" if kind == "warning" else "note", message)
 
         try:

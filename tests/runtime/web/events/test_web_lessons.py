@@ -103,9 +103,7 @@ def test_a_name_typed_below_an_event_is_listed_as_taught(
     assert field.accessible_name == "Teach edgecap: this is"
     said = ".panel > div:last-child [role=status]"
     field.send_keys("our doorbell", Keys.ENTER)
-    until(
-        lambda: text(browser, said).startswith("Learnt “our doorbell” from 1 example; recognised from now on")
-    )
+    until(lambda: text(browser, said).startswith("Learnt “our doorbell” from 1 example; recognised from now on"))
     assert [sound.name for sound in store.load().sounds] == ["our doorbell"]
     field.send_keys(Keys.ENTER)
     until(lambda: "already" in text(browser, said))
