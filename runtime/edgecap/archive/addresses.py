@@ -81,8 +81,15 @@ def filesystem(address: str) -> tuple[Any, str]:
     return system, path
 
 
-def why(error: BaseException) -> str:
-    """Why an address could not be reached, in one line, from whatever error its library raised."""
-    while error.__cause__ is not None and not getattr(error, "strerror", None) and not str(error):
-        error = error.__cause__
-    return " ".join(reason_of(error).split())[:300]
+def why(error: BaseException, address: str = "") -> str:
+    """Why an address could not be reached, in one line, from whatever error its library raised.
+
+    Libraries raise errors that name the address alone; the reason is then that of the error behind it.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        text = " ".join(reason_of(behind).split())[:300]
+        if text.strip("'\"") not in ("", address, address.partition("://")[2]):
+            return text
+        behind = behind.__cause__ or behind.__context__
+    return "there is nothing at this address" if isinstance(error, FileNotFoundError) else type(error).__name__

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgecap.archive.inputs import PlannedSource
+from edgecap.archive.inputs.find import PlannedSource
 from edgecap.archive.schema import PLAN, SUFFIX, plan_schema
 from edgecap.archive.store import ArchiveStore
 from edgecap.errors import OutputError

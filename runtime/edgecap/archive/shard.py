@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap._version import __version__
-from edgecap.archive.inputs import PlannedSource
+from edgecap.archive.inputs.find import PlannedSource
+from edgecap.archive.inputs.sounds import FailedSource, SoundKey, open_sounds
+from edgecap.archive.inputs.times import zone
 from edgecap.archive.one_by_one import CaptionedSound, OneByOne
 from edgecap.archive.schema import (
     CAPTIONS,
@@ -25,9 +27,7 @@ from edgecap.archive.schema import (
     shard_name,
     with_metadata,
 )
-from edgecap.archive.sources import FailedSource, SoundKey, open_sounds
 from edgecap.archive.store import ArchiveStore, open_store
-from edgecap.archive.times import zone
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.live.events.alerts import NAMES, said

@@ -116,6 +116,7 @@ class LocalStore:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """As in `ArchiveStore`; what killed drivers left half-written is removed then."""
+        new = not self._folder.exists()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = (self._folder / LOCK).open("a+")
@@ -139,7 +140,13 @@ class LocalStore:
                 file.flush()
             for rest in self._folder.glob("*/.*.tmp"):
                 rest.unlink(missing_ok=True)
-            yield
+            try:
+                yield
+            finally:
+                if new and not self.sizes():  # nothing came of it
+                    with contextlib.suppress(OSError):
+                        (self._folder / LOCK).unlink()
+                        self._folder.rmdir()
 
     def _refused(self, what: str, error: OSError) -> OutputError:
         return OutputError(

@@ -52,8 +52,8 @@ class Bundle:
 
     @property
     def identity(self) -> str:
-        """SHA-256 that tells bundles apart: of the manifest, which holds those of all files."""
-        return hashlib.sha256(render_manifest(self.manifest)).hexdigest()
+        """As `identity_of` its manifest."""
+        return identity_of(self.manifest)
 
     @property
     def size(self) -> int:
@@ -99,6 +99,11 @@ def read_manifest(folder: Path) -> Manifest:
         return parse_manifest(text)
     except ManifestError as error:
         raise ManifestError(f"{folder}: {error}") from error
+
+
+def identity_of(manifest: Manifest) -> str:
+    """What tells bundles apart: the SHA-256 of the manifest, which holds those of all files."""
+    return hashlib.sha256(render_manifest(manifest)).hexdigest()
 
 
 def load_bundle(folder: str | Path) -> Bundle:

@@ -19,6 +19,7 @@ Command = Callable[..., None] | typer.Typer
 ENTRY_POINTS = "edgecap.commands"
 OWN = {
     "caption": "edgecap.cli.caption:caption",
+    "archive": "edgecap.cli.archives.archive:archive",
     "listen": "edgecap.cli.listen:listen",
     "pull": "edgecap.cli.pull:pull",
     "models": "edgecap.cli.models:models",

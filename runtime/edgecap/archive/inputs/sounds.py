@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgecap.archive.addresses import filesystem, local_path, scheme_of, why
-from edgecap.archive.inputs import PlannedSource
-from edgecap.archive.times import time_in_name
+from edgecap.archive.inputs.find import PlannedSource
+from edgecap.archive.inputs.times import time_in_name
 from edgecap.audio.file import SOUND_SUFFIXES, AudioFile
 from edgecap.audio.spool import spool
 from edgecap.errors import AudioError, EdgecapError
@@ -143,7 +143,7 @@ def _stream(address: str) -> Iterator[IO[bytes] | io.RawIOBase]:
         except EdgecapError:
             raise
         except Exception as error:  # each library has its own kinds of errors
-            raise AudioError(f"{address} cannot be read ({why(error)}); check the address") from error
+            raise AudioError(f"{address} cannot be read ({why(error, address)}); check the address") from error
         yield _Checked(opened)
 
 

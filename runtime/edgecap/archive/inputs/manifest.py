@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edgecap.archive.addresses import beside, filesystem, local_path, scheme_of, suffix_of, why
-from edgecap.archive.times import time_in_cell, zone
+from edgecap.archive.inputs.times import time_in_cell, zone
 from edgecap.errors import EdgecapError, TableError
 from edgecap.util.text import decoded
 
@@ -95,4 +95,4 @@ def _content(address: str) -> bytes:
     except EdgecapError:
         raise
     except Exception as error:  # each library has its own kinds of errors
-        raise TableError(f"{address} cannot be read ({why(error)}); check the name or the address") from error
+        raise TableError(f"{address} cannot be read ({why(error, address)}); check the name or the address") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecap.archive.addresses import absolute, filesystem, local_path, scheme_of, storable, suffix_of, why
-from edgecap.archive.manifest import MANIFEST_SUFFIXES, read_manifest
+from edgecap.archive.inputs.manifest import MANIFEST_SUFFIXES, read_manifest
 from edgecap.audio.file import SOUND_SUFFIXES
 from edgecap.errors import AudioError, reason_of
 
@@ -151,7 +151,9 @@ def _remote(address: str) -> Iterator[PlannedSource]:
             if not files and not system.exists(path):
                 raise FileNotFoundError("there is nothing at this address")
     except Exception as error:  # each library has its own kinds of errors
-        raise AudioError(f"{address} cannot be reached ({why(error)}); check the address and the network") from error
+        raise AudioError(
+            f"{address} cannot be reached ({why(error, address)}); check the address and the network"
+        ) from error
     for name, entry in sorted(files.items()):
         if entry.get("type") != "directory" and _counts(name):
             yield _remote_source(str(system.unstrip_protocol(name)), entry)

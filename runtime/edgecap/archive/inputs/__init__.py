@@ -1,0 +1,1 @@
+"""What an archive is made from: finding sources, and opening the sounds in them."""
