@@ -26,7 +26,7 @@ from edgecap.live.config.live_settings import LiveBox
 from edgecap.live.events.event import Change, iso
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
-from edgecap.types import LogMel, Notify
+from edgecap.types import LogMel, Notify, Waveform
 from edgecap.util.parsing import parse_address
 from edgecap.web.access import access_of
 from edgecap.web.broadcast import Broadcast, message
@@ -35,6 +35,7 @@ from edgecap.web.events.history import History
 from edgecap.web.events.lessons import Lessons
 from edgecap.web.events.past import PastEvents
 from edgecap.web.picture import SourcePicture
+from edgecap.web.recent import RecentSound
 from edgecap.web.server import Exchange, Route, WebServer
 from edgecap.web.spectrum import Spectrum
 from edgecap.web.uploads import Uploads
@@ -78,11 +79,12 @@ class LivePage(Sink):
         self._names: dict[int, str] = {}
         kept, front_end = config.output.keep_audio, captioner.manifest.front_end
         self._past = PastEvents(self._history, config.output.journal, kept, front_end)
+        self._recent = RecentSound(front_end.sample_rate)
         routes: dict[tuple[str, str], Route] = {
             **self._past.routes,
             ("GET", "/about"): self._about,
             ("GET", "/events"): self._events,
-            ("POST", "/teach"): Lessons(captioner, self._past),
+            **Lessons(captioner, self._past, self._recent).routes,
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
         self._adjustable = live is not None
@@ -99,6 +101,7 @@ class LivePage(Sink):
         return self._server.url_with_token
 
     wants_frames = True  # a browser that comes gets the last half minute
+    wants_audio = True
 
     @property
     def followed(self) -> bool:
@@ -131,8 +134,14 @@ class LivePage(Sink):
         """Add them to the spectrogram."""
         self._picture(source).spectrum.push(frames)
 
+    def on_audio(self, source: str, samples: Waveform, end: float) -> None:
+        """Hold the last ten seconds, in memory."""
+        self._recent.push(source, samples, end)
+
     def on_status(self, status: StatusSnapshot) -> None:
         """Send it once a second and when it changes; send the spectrogram 30 times a second."""
+        if status.fault or status.paused:
+            self._recent.forget(status.source)
         self.broadcast.publish(lambda: self._status(status))
         self.broadcast.publish(lambda: self._sound(status))
 

@@ -22,6 +22,7 @@ from edgecap.audio.frontend import FrontEnd, logarithm, mel_frames
 from edgecap.errors import EdgecapError
 from edgecap.live.events.event import Event
 from edgecap.live.sinks.kept_audio import LEAD_IN, MOST_SECONDS, sound_key, sound_name
+from edgecap.types import Waveform
 from edgecap.web.server import Exchange
 from edgecap.web.spectrum import Spectrum
 
@@ -106,7 +107,11 @@ def _files(folder: Path) -> list[str]:
 
 def spectrogram(path: Path, front_end: FrontEnd) -> dict[str, object]:
     """A sound's columns as those of the live picture, its bands and its seconds. Raises AudioError."""
-    samples = decode(path, front_end.sample_rate, MOST_SECONDS)
+    return drawn(decode(path, front_end.sample_rate, MOST_SECONDS), front_end)
+
+
+def drawn(samples: Waveform, front_end: FrontEnd) -> dict[str, object]:
+    """The same of mono samples (n,) at the model's rate."""
     seconds = samples.size / front_end.sample_rate
     if samples.size < front_end.n_fft:
         samples = np.pad(samples, (0, front_end.n_fft - samples.size))

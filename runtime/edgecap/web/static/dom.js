@@ -51,6 +51,14 @@ export function beams(list) {
   return list.map((beam) => make("li", {}, make("span", { class: "score" }, percent(beam.score)), beam.text));
 }
 
+// The server's answer to what is sent, or an error that can be shown.
+export async function post(path, fields) {
+  const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(fields) }).catch(() => null);
+  const saved = await answer?.json().catch(() => null);
+  return answer?.ok && saved ? saved : { error: saved?.error ?? "This could not be saved; is edgecap still running?" };
+}
+
 export async function get(path, query) {
   const answer = await fetch(`${path}?${query}`).catch(() => null);
   return answer?.ok ? answer.json() : null;

@@ -6,6 +6,7 @@ import { Picture } from "./picture.js";
 import { Settings } from "./settings.js";
 import { Sounds } from "./sounds.js";
 import { Status } from "./status.js";
+import { Recent } from "./teach.js";
 import { show } from "./dom.js";
 
 const answer = await fetch("about");
@@ -18,6 +19,7 @@ if (about.live) {
   for (const id of ["now", "picture", "events", "state"]) document.getElementById(id).hidden = false;
   const settings = about.adjustable ? [new Settings()] : [];
   const events = new Events(), now = new Now(), picture = new Picture(about), state = new Status();
+  new Recent();
   new Feed({
     hello(data) {
       if (data.anew) for (const part of [events, now, picture, state]) part.clear();
