@@ -36,8 +36,8 @@ ORDER = {
             teacher_training study cli""",
         "edgecap_export": """__init__ recipes calibration output_paths graphs quantisation runtimes onnx litert
             executorch bundle web cli""",
-        "edgecap_bench": """__init__ harness reports counting candidates figures comparison scaling quality boards
-            alarms sounds live faults arm report commands cli""",
+        "edgecap_bench": """__init__ harness reports counting candidates figures profiling comparison scaling quality
+            boards alarms sounds live faults arm report commands cli""",
     }.items()
 }
 """Package → its sub-packages and modules, each of which may import from itself and from those before it.

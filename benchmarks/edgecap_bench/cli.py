@@ -62,6 +62,13 @@ def bench(
         ),
     ] = None,
     clips: Clips = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Where the time of a caption goes, layer by layer, beside the processor's limit (extra bench).",
+        ),
+    ] = False,
     growth: Annotated[
         bool, typer.Option("--growth", help="Cost as work grows: length, beams, streams, threads, an hour of audio.")
     ] = False,
@@ -128,6 +135,7 @@ def bench(
       edgecap bench
       edgecap bench --clips examples --json-file result.json
       edgecap bench --compare teacher --compare reference --runtime all --report comparison.html --plot comparison.png
+      edgecap bench --profile --plot profile.png
       edgecap bench --growth --plot growth.png
       edgecap bench --quality --data captions.csv --plot quality.png
       edgecap bench --submit-file my-board.json
@@ -147,7 +155,7 @@ def bench(
         long=long,
         even_busy=even_busy,
     )
-    name = _command(request, growth=growth, quality=quality, submit=submit_file is not None)
+    name = _command(request, profile=profile, growth=growth, quality=quality, submit=submit_file is not None)
     output.check((json, submit_file), report, plot)
     try:
         load.cores(threads)
@@ -172,13 +180,13 @@ def bench(
     watch.refuse_if_disturbed()
 
 
-def _command(request: Request, *, growth: bool, quality: bool, submit: bool) -> Name:
+def _command(request: Request, *, profile: bool, growth: bool, quality: bool, submit: bool) -> Name:
     """Which measurement is requested. Raises BadParameter for two at once, and for options that it does not use."""
-    flags: dict[Name, bool] = {"growth": growth, "quality": quality, "submission": submit}
+    flags: dict[Name, bool] = {"profile": profile, "growth": growth, "quality": quality, "submission": submit}
     requested = [name for name, given in flags.items() if given]
     several = bool(request.compare or request.runtimes or len(request.models) > 1)
-    if len(requested) > 1 or (requested == ["growth"] and several):
-        raise typer.BadParameter("use one of --growth, --quality, --submit-file, or a comparison")
+    if len(requested) > 1 or (requested in (["growth"], ["profile"]) and several):
+        raise typer.BadParameter("use one of --profile, --growth, --quality, --submit-file, or a comparison")
     if quality != (request.data is not None):
         raise typer.BadParameter("--quality and --data are used together", param_hint="--data")
     name = requested[0] if requested else "comparison" if several else "figures"

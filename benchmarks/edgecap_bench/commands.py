@@ -26,7 +26,7 @@ from edgecap_bench.harness.clips import check_clips
 from edgecap_bench.harness.process import Cores
 from edgecap_bench.reports.measurement import Measurement, MeasurementStart
 
-Name = Literal["figures", "comparison", "growth", "quality", "submission"]
+Name = Literal["figures", "profile", "comparison", "growth", "quality", "submission"]
 ROUNDS, COMPARISON_ROUNDS, GROWTH_ROUNDS = 60, 12, 7
 TOKENS, BEAM = 12, 3
 PACKAGES = ("torch", "transformers", "executorch", "ai-edge-litert")
@@ -98,6 +98,21 @@ def figures(request: Request, watch: load.Watch, progress: Progress) -> Measurem
     start = MeasurementStart(request.command(), watch)
     result, partial = measure_figures(plan, progress)
     return start.end(result, partial=partial)
+
+
+def profile(request: Request, watch: load.Watch, progress: Progress) -> Measurement[Any]:
+    """The parts of one caption of one model. Raises EdgecapError."""
+    from edgecap_bench.profiling.measure import ProfilePlan, measure_profile
+
+    plan = ProfilePlan(
+        model=request.models[0] if request.models else None,
+        clips=request.clips,
+        rounds=request.rounds or ROUNDS,
+        cores=request.cores,
+        beam=request.beam,
+    )
+    start = MeasurementStart(request.command("--profile"), watch)
+    return start.end(measure_profile(plan, progress), partial=False)
 
 
 def comparison(request: Request, watch: load.Watch, progress: Progress) -> Measurement[Comparison]:
@@ -206,6 +221,7 @@ class Command:
 
 COMMANDS: dict[Name, Command] = {
     "figures": Command(figures, "the figures of one model", ("dataset",)),
+    "profile": Command(profile, "--profile", ("dataset", "tokens", "starts", "long")),
     "comparison": Command(comparison, "a comparison", ("dataset",)),
     "growth": Command(growth, "--growth", ("dataset", "beam")),
     "quality": Command(quality, "--quality", ("clips", "rounds")),
@@ -219,8 +235,8 @@ def check(name: Name, request: Request) -> None:
         check_clips(request.clips)
     if name == "comparison":
         recorded_for(request.compare)
-    if name == "growth" and len(request.models) > 1:
-        raise ConfigError("--growth takes one --model at a time; run it once for each")
+    if name in {"growth", "profile"} and len(request.models) > 1:
+        raise ConfigError(f"--{name} takes one --model at a time; run it once for each")
     if name == "quality":
         from edgecap_bench.quality.quality import check_scoring
 

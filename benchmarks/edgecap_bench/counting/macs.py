@@ -57,6 +57,11 @@ def onnx_multiply_adds(path: Path, sizes: Mapping[str, int] | None = None) -> in
     BundleError for a graph that does not run or has a node whose work is not known, MissingDependencyError without the
     package onnx.
     """
+    return sum(amount for _, amount in node_multiply_adds(path, sizes or {}).values())
+
+
+def node_multiply_adds(path: Path, sizes: Mapping[str, int]) -> dict[str, tuple[str, int]]:
+    """The nodes that multiply, by name: operator and multiply-adds of one run. Arguments and errors as above."""
     model = _read(path)
     for node in model.graph.node:
         if node.op_type == "Einsum" or "Attention" in node.op_type:
@@ -64,8 +69,8 @@ def onnx_multiply_adds(path: Path, sizes: Mapping[str, int] | None = None) -> in
     counted = [node for node in model.graph.node if node.op_type in CONVOLUTIONS | PRODUCTS]
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     unknown = {name for node in counted for name in _factors(node)} - set(shapes)
-    shapes |= _run_for_shapes(model, unknown, sizes or {}, path)
-    return sum(_multiply_adds(node, shapes) for node in counted)
+    shapes |= _run_for_shapes(model, unknown, sizes, path)
+    return {node.name or node.output[0]: (node.op_type, _multiply_adds(node, shapes)) for node in counted}
 
 
 def onnx_parameters(paths: Sequence[Path]) -> int:

@@ -83,6 +83,9 @@ def _entry(name: str, package: str, *, body: str, page: str, plot: str = "", sum
 FORMATS = (
     _entry("edgecap-bench", "figures", body="results:Figures", page="report:figures_page", plot="report:draw"),
     _entry(
+        "edgecap-bench-profile", "profiling", body="results:Profile", page="report:profile_page", plot="report:draw"
+    ),
+    _entry(
         "edgecap-bench-comparison",
         "comparison",
         body="results:Comparison",

@@ -99,7 +99,7 @@ def test_control_c_keeps_the_recordings_so_far(
         (("--quality", "--data", "nowhere.csv"), 12, "nowhere.csv"),
         (("--quality", "--data", "{table}", "--dataset", "none"), 12, "0 rows that match"),
         (("--quality", "--data", "{table}", "--compare", "teacher"), 2, "are not available"),
-        (("--quality", "--growth", "--data", "{table}"), 2, "use one of --growth, --quality"),
+        (("--quality", "--growth", "--data", "{table}"), 2, "use one of --profile, --growth, --quality"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line(
