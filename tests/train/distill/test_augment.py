@@ -18,7 +18,7 @@ from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, read_recipe
 from edgecap_train.models.student import Student
 from edgecap_train.models.yamnet import FRONT_END
 from edgecap_train.text.tokenizer import END, Tokenizer
-from edgecap_train.training.trainer import Parts
+from edgecap_train.training.objective import Parts
 from support.training_run import VOCABULARY, recipe, small_student
 
 WORDS = Tokenizer(VOCABULARY)

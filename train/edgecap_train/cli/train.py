@@ -182,7 +182,7 @@ def _own_recordings(  # noqa: PLR0917
     from edgecap_train.data.recordings import prepare_recordings
     from edgecap_train.evaluation.held_out import read_scored_references
     from edgecap_train.models.encoder import encoder_class
-    from edgecap_train.training.distributed import accelerator
+    from edgecap_train.training.distributed import accelerator, process_part
 
     if development is not None:
         read_scored_references(development)  # before minutes of decoding
@@ -203,5 +203,6 @@ def _own_recordings(  # noqa: PLR0917
         )
     if prepared.skipped:
         say("note", f"{prepared.skipped} recordings could not be read; {prepared.clips} are left to learn from")
-    batch = min(settings.optimizer.batch, prepared.clips)
+    even = settings.optimizer.accumulate * process_part()[1]
+    batch = min(settings.optimizer.batch, max(even, prepared.clips // even * even))
     return replace(settings, optimizer=replace(settings.optimizer, batch=batch)), prepared.development

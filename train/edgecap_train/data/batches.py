@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -70,6 +70,14 @@ class TrainingBatch(Protocol):
 
 
 Item = TypeVar("Item", bound=TrainingBatch)
+
+
+def sliced(batch: Item, rows: slice) -> Item:
+    """The clips `rows` of a batch of any kind: a dataclass whose fields but `state` hold something for each clip."""
+    fields = {name: value[rows] for name, value in vars(batch).items() if name != "state"}
+    return replace(cast(Any, batch), **fields)  # type: ignore[no-any-return]
+
+
 Item_co = TypeVar("Item_co", bound=TrainingBatch, covariant=True)
 
 

@@ -180,8 +180,9 @@ class Augment(nn.Module):
         """White noise below some clips."""
         below = self.augment.noise_level - NOISE_RANGE * draws.uniform()
         on = (draws.uniform() < self.augment.noise) * 10 ** (below / 20)
-        generator = torch.Generator(samples.device).manual_seed(int(draws.uniform()[0] * 2**62))
-        noise = torch.randn(samples.shape, generator=generator, device=samples.device)
+        noise = torch.empty_like(samples)
+        for clip, drawn in zip(noise, draws.uniform(), strict=True):
+            clip.normal_(generator=torch.Generator(samples.device).manual_seed(int(drawn * 2**62)))
         level = samples.square().mean(1, keepdim=True).sqrt()
         return samples + noise * level * _column(on, samples)
 

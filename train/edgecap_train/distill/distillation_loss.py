@@ -9,34 +9,35 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.losses import TeachingHeads, caption_losses, frame_losses, tag_losses
 from edgecap_train.distill.recipe import LossRecipe
 from edgecap_train.models.student import Student
 from edgecap_train.text.tokenizer import PAD, START, padded
-from edgecap_train.training.trainer import Parts
+from edgecap_train.training.objective import Objective, Parts, Rows
 
 MOST_CAPTIONS = 64
 """Captions of one kind that a clip may have."""
 
 
-class DistillationLoss(nn.Module):
+class DistillationLoss(Objective):
     """A student, its heads and its losses, as one module that can be wrapped for several processes."""
 
     def __init__(self, student: Student, heads: TeachingHeads, recipe: LossRecipe, *, bf16: bool) -> None:
         super().__init__()
         self.student, self.heads, self.recipe, self.bf16 = student, heads, recipe, bf16
 
-    def forward(self, batch: AugmentedBatch, draws: Draws, encoder_alone: bool) -> Parts:
-        """The losses of a batch. `encoder_alone`: the decoder's loss does not reach the encoder."""
+    def apart(self, batch: AugmentedBatch, draws: Draws, encoder_alone: bool) -> tuple[Parts, Rows]:
+        """The losses of a batch, and what L_enc compares. `encoder_alone`: the decoder's does not reach the encoder."""
         recipe = self.recipe
         with self._autocast(batch.sound):
             memory = self.student.encode(batch.sound)
         memory = memory.float()
         length = batch.memory_length.clamp(max=memory.shape[1])
         parts: Parts = {}
+        rows: Rows = ()
         clips = batch.original.sum()
         embedding = self.student.clip_embedding(memory, length)
         if recipe.tags:
@@ -56,10 +57,17 @@ class DistillationLoss(nn.Module):
             frames = self.heads.standardise(batch.frames)
             shared = min(memory.shape[1], frames.shape[1])
             theirs = self.student.clip_embedding(frames[:, :shared], length.clamp(max=shared))
-            parts["clip"] = recipe.clip * self.heads.clip.losses(embedding, theirs, batch.original).sum(), clips
+            rows = embedding, theirs, batch.original
         if recipe.caption:
             parts |= self._captions(batch, memory.detach() if encoder_alone else memory, length, draws)
-        return parts
+        return parts, rows
+
+    def together(self, *rows: Tensor) -> Parts:
+        """L_enc on clip embeddings: the student's (B, dim), the teacher's (B, width), and which of them count (B,)."""
+        if not rows or self.heads.clip is None:
+            return {}
+        ours, theirs, original = rows
+        return {"clip": (self.recipe.clip * self.heads.clip.losses(ours, theirs, original).sum(), original.sum())}
 
     def _captions(self, batch: AugmentedBatch, memory: Tensor, length: Tensor, draws: Draws) -> Parts:
         """L_sup and L_seq, in one pass through the decoder; each clip's memory is computed once for all captions."""

@@ -107,7 +107,8 @@ class AugmentRecipe:
     noise_level: float = -20.0
     """Loudest such noise, in decibels below the clip; the quietest is 20 dB below that."""
     concatenate: Share = 0.0
-    """Chance that two clips of a batch, short enough for one window, become one after the other, "… followed by …"."""
+    """Chance that two clips of a batch, short enough for one window, become one after the other, "… followed by …".
+    They are neighbours: an even number of clips in each process and micro-batch leaves the pairs as they are."""
     mix: Share = 0.0
     """Chance that two clips of a batch become one, "… and …"; the teacher's other targets are left out for both kinds,
     since they are of single clips."""

@@ -16,6 +16,7 @@ from edgecap_train.distill.recipe import TrainingRecipe
 from edgecap_train.models.student import Student
 from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import accelerator
+from edgecap_train.training.objective import Objective
 
 Prepare = Callable[[Batch, Draws], AugmentedBatch]
 """From a batch out of a stream to what the student takes."""
@@ -37,7 +38,7 @@ class StudentTask:
     ) -> None:
         """`prepare`: `augmenting` where the stream holds samples, else what makes the sound of its arrays."""
         self.recipe, self.network, self.heads, self.stream = recipe, student, heads, stream
-        self.objective: nn.Module = DistillationLoss(student, heads, recipe.loss, bf16=recipe.optimizer.bf16)
+        self.objective: Objective = DistillationLoss(student, heads, recipe.loss, bf16=recipe.optimizer.bf16)
         self.evaluate, self.save, self.prepare = evaluate, save, prepare
         self.keeps_best = recipe.keep == "best" and recipe.loss.caption > 0  # else every score is 0
 

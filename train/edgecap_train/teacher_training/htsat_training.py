@@ -31,6 +31,7 @@ from edgecap_train.teachers.bart_tokenizer import FEWEST_PIECES, BartPieces
 from edgecap_train.teachers.htsat_bart import MOST_TOKENS, PAD, START, HtsatBart, HtsatBartConfig
 from edgecap_train.teachers.htsat_frontend import CLIP_SAMPLES, SAMPLE_RATE
 from edgecap_train.text.tokenizer import padded
+from edgecap_train.training.objective import Objective, Parts, Rows
 from edgecap_train.training.recipe import (
     BatchSize,
     Count,
@@ -41,7 +42,6 @@ from edgecap_train.training.recipe import (
     Whole,
     check_heads,
 )
-from edgecap_train.training.trainer import Parts
 
 log = logging.getLogger(__name__)
 
@@ -165,14 +165,14 @@ class RecordingStream:
         )
 
 
-class TeacherLoss(nn.Module):
+class TeacherLoss(Objective):
     """Cross-entropy on one human caption of each recording."""
 
     def __init__(self, teacher: HtsatBart, smoothing: float, *, bf16: bool) -> None:
         super().__init__()
         self.teacher, self.smoothing, self.bf16 = teacher, smoothing, bf16
 
-    def forward(self, log_mel: Tensor, captions: list[Captions], order: NDArray[np.float64]) -> Parts:
+    def apart(self, log_mel: Tensor, captions: list[Captions], order: NDArray[np.float64]) -> tuple[Parts, Rows]:
         """The sum over tokens, and their number; `order` (B,) in [0, 1) draws each recording's caption."""
         chosen = [clip[int(order[row] * len(clip))] if clip else [START] for row, clip in enumerate(captions)]
         targets = torch.tensor(padded(chosen, PAD), device=log_mel.device)
@@ -184,7 +184,7 @@ class TeacherLoss(nn.Module):
         losses = functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), reduction="none", label_smoothing=self.smoothing
         ).view(targets.shape)
-        return {"supervised": ((losses * counted).sum(), counted.sum().float())}
+        return {"supervised": ((losses * counted).sum(), counted.sum().float())}, ()
 
 
 class TeacherTask:
@@ -202,7 +202,7 @@ class TeacherTask:
     ) -> None:
         """`teacher` on the device."""
         self.recipe, self.network, self.heads, self.stream = recipe, teacher, nn.Module(), stream
-        self.objective: nn.Module = TeacherLoss(teacher, recipe.label_smoothing, bf16=recipe.optimizer.bf16)
+        self.objective: Objective = TeacherLoss(teacher, recipe.label_smoothing, bf16=recipe.optimizer.bf16)
         self.evaluate, self.save = evaluate, save
 
     def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -24,8 +24,8 @@ from edgecap_train.teachers.score_captioner import ScoreCaptioner, ScoreCaptione
 from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.tokenizer import END, PAD, START, Tokenizer, padded
 from edgecap_train.training.distributed import accelerator
+from edgecap_train.training.objective import Objective, Parts, Rows
 from edgecap_train.training.recipe import BatchSize, Count, OptimizerRecipe, RunRecipe, Share, Weight
-from edgecap_train.training.trainer import Parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,19 +134,19 @@ class TextStream:
         return TextBatch(torch.from_numpy(scores[list(self.rows)]), tokens, targets, tuple(texts), {"step": step + 1})
 
 
-class TextLoss(nn.Module):
+class TextLoss(Objective):
     """Cross-entropy on captions, read off scores."""
 
     def __init__(self, captioner: ScoreCaptioner, smoothing: float, *, bf16: bool) -> None:
         super().__init__()
         self.captioner, self.smoothing, self.bf16 = captioner, smoothing, bf16
 
-    def forward(self, scores: Tensor, tokens: Tensor, targets: Tensor) -> Parts:
+    def apart(self, scores: Tensor, tokens: Tensor, targets: Tensor) -> tuple[Parts, Rows]:
         """The sum over tokens, and their number; shapes as in `TextBatch`."""
         with torch.autocast(scores.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.captioner(scores, tokens)
         losses = caption_losses(logits, targets, self.smoothing)
-        return {"caption": (losses.sum(), (targets != PAD).sum().float())}
+        return {"caption": (losses.sum(), (targets != PAD).sum().float())}, ()
 
 
 class TextTask:
@@ -167,7 +167,7 @@ class TextTask:
         self.network = ScoreCaptioner(config or ScoreCaptionerConfig(vocabulary_size=len(stream.vocabulary)))
         self.network.to(accelerator().device)
         self.heads, self.stream, self.path, self.evaluate = nn.Module(), stream, path, evaluate
-        self.objective: nn.Module = TextLoss(self.network, recipe.label_smoothing, bf16=recipe.optimizer.bf16)
+        self.objective: Objective = TextLoss(self.network, recipe.label_smoothing, bf16=recipe.optimizer.bf16)
 
     def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """What reads scores, and the decoder."""

@@ -5,13 +5,16 @@ Everything here does nothing special where there is one process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+T = TypeVar("T")
 
 
 def accelerator() -> Accelerator:
@@ -37,6 +40,22 @@ def process_count() -> int:
 def process_index() -> int:
     """Which of them this is, from 0."""
     return distributed.get_rank() if _together() else 0
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What `make` returns in the first process, in all of them; raises in all what it raises there."""
+    if not _together():
+        return make()
+    box: list[Any] = [None]
+    if process_index() == 0:
+        try:
+            box = [make()]
+        except Exception as error:
+            box = [error]
+    distributed.broadcast_object_list(box)
+    if isinstance(box[0], Exception):
+        raise box[0]
+    return cast(T, box[0])
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -51,6 +51,9 @@ class OptimizerRecipe:
     steps: Count = 6_000
     batch: BatchSize = 16
     """Clips of a step, of all processes together."""
+    accumulate: BatchSize = 1
+    """Micro-batches, one after the other, in which each process computes its clips of a step. Losses and gradients are
+    those of the batch at once, the contrastive loss's too; it takes less memory and one more forward pass."""
     encoder_rate: Weight = 2e-4
     decoder_rate: Weight = 1e-3
     last_rate: Weight = 0.02

@@ -82,7 +82,7 @@ class RunFolder:
         torch.save(dict(state), data)
         write_atomically(self.path / CHECKPOINT, data.getbuffer())
 
-    def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    def load(self) -> dict[str, Any] | None:
         """The state that was kept, None where there is none; metrics after it are dropped. Raises CheckpointError."""
         path = self.path / CHECKPOINT
         if not path.is_file():
@@ -90,7 +90,7 @@ class RunFolder:
                 self._forget_after(0)  # of a run that died before it kept anything
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             step = int(state["step"])
         except Exception as error:  # torch raises many kinds
             reason = " ".join(str(error).split())[:120]

@@ -3,8 +3,9 @@
 What is learnt is a `Task`: students, HTSAT-BART and the captioner of tag scores each have one. Everything random in a
 step follows from the seed and the step, and a checkpoint holds the position in the data, so a run that is killed and
 started again in the same folder repeats the losses of one that was not, number by number. Several processes share each
-batch and add their losses up before dividing, so they learn what one process would from the same batch (dropout and
-BatchNorm statistics excepted, which each process has for itself).
+batch and add their losses up before dividing, so they learn what one process would from the same batch, and so do
+micro-batches. Dropout and BatchNorm are excepted: each process and micro-batch draws its own masks and is normalised by
+its own clips; the statistics that are kept are those of the first process.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgecap.errors import RecipeError, TrainingError
-from edgecap.util.progress import Progress, no_progress, progress_bar
-from edgecap_train.data.batches import ReadAhead, Stream, StreamState, TrainingBatch
-from edgecap_train.training.distributed import accelerator, process_index
+from edgecap.util.progress import no_progress, progress_bar
+from edgecap_train.data.batches import ReadAhead, Stream, StreamState, TrainingBatch, sliced
+from edgecap_train.training.distributed import accelerator, from_main, process_index
+from edgecap_train.training.objective import Gradients, Objective
 from edgecap_train.training.recipe import RunRecipe
 from edgecap_train.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 NAMED_CLIPS = 4
 """Clips named of a batch whose loss is not a number."""
-Parts = dict[str, tuple[Tensor, Tensor]]
-"""Name → the sum of a weighted loss, and what it has to be divided by."""
 Item = TypeVar("Item", bound=TrainingBatch)
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -48,8 +49,8 @@ class Task(Protocol[Item, Network]):
         """Parts that only training needs."""
 
     @property
-    def objective(self) -> nn.Module:
-        """Network and heads as one module that can be wrapped for several processes: `inputs` → `Parts`."""
+    def objective(self) -> Objective:
+        """What is minimised, of `inputs`."""
 
     @property
     def stream(self) -> Stream[Item]:
@@ -85,6 +86,12 @@ class Trainer(Generic[Item, Network]):
                 f"the stream gives {task.stream.size} clips a batch and the recipe wants {optimizer.clips}"
             )
         rates = (optimizer.encoder_rate, optimizer.decoder_rate)
+        processes = self.accelerator.num_processes
+        if optimizer.clips // processes % optimizer.accumulate:
+            raise RecipeError(
+                f"optimizer.accumulate is {optimizer.accumulate}, into which the {optimizer.clips // processes} clips "
+                "of a process cannot be divided evenly"
+            )
         groups = [
             {"params": list(parameters), "peak": rate}
             for parameters, rate in zip(task.parameters(), rates, strict=True)
@@ -95,6 +102,7 @@ class Trainer(Generic[Item, Network]):
         )
         self.optimizer: torch.optim.Optimizer
         self.objective, self.optimizer = self.accelerator.prepare(task.objective.to(self.accelerator.device), adamw)
+        self.gradients = Gradients(self.accelerator, task.objective, self.objective)
         self.average = torch.optim.swa_utils.AveragedModel(task.network, multi_avg_fn=self._averaged)
         self.folder = RunFolder(folder, writes=self.accelerator.is_main_process)
         self.step, self.best = 0, -1.0
@@ -149,38 +157,28 @@ class Trainer(Generic[Item, Network]):
         Raises TrainingError for a loss or a gradient that is not a number.
         """
         recipe = self.recipe
-        torch.manual_seed((((recipe.seed << 32) + self.step) * 64 + process_index()) % 2**63)
         self._schedule()
         self.objective.train()
-        parts: Parts = self.objective(*self.task.inputs(batch, self.step))
-        names = list(parts)
-        own = torch.stack([torch.stack((total.detach(), count.detach())) for total, count in parts.values()])
-        everyone = self.accelerator.reduce(own, "sum")
-        counts = everyone[:, 1].clamp(min=1.0)
-        # gradients are averaged over the processes, sums are wanted
-        total = torch.stack([parts[name][0] / count for name, count in zip(names, counts, strict=True)]).sum()
-        total = total * self.accelerator.num_processes
-        values = dict(zip(names, (everyone[:, 0] / counts).tolist(), strict=True))
-        if not math.isfinite(sum(values.values())):
-            self._stop(values, batch, "loss")
         self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(total)
+        size = len(batch.clips) // recipe.optimizer.accumulate
+        micro_batches = [sliced(batch, slice(at, at + size)) for at in range(0, len(batch.clips), size)]
+        step = self.gradients.compute([self.task.inputs(part, self.step) for part in micro_batches], self._seed)
+        if not math.isfinite(sum(step.values.values())):
+            self._stop(step.values, batch, "loss")
         learnt = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = float(self.accelerator.clip_grad_norm_(learnt, recipe.optimizer.clip_norm))
         if not math.isfinite(norm):
-            self._stop(values, batch, "gradient")
+            self._stop(step.values, batch, "gradient")
         self.optimizer.step()
         self.average.update_parameters(self.task.network)
-        counted = {name: value for name, value in values.items() if everyone[names.index(name), 1] > 0}
-        return counted | {"norm": norm}
+        return {name: step.values[name] for name in step.counted} | {"norm": norm}
 
     def resume(self) -> None:
         """Take up the state that the folder holds, if any.
 
         Raises CheckpointError for a damaged one, TrainingError for one of another shape or version.
         """
-        state = self.folder.load(self.accelerator.device)
-        self.accelerator.wait_for_everyone()
+        state = from_main(self.folder.load)
         if state is None:
             return
         try:
@@ -198,9 +196,6 @@ class Trainer(Generic[Item, Network]):
             ) from error
         log.info("resumed at step %d", self.step)
 
-    def _progress(self) -> AbstractContextManager[Progress]:
-        return progress_bar(self.recipe.name) if self.accelerator.is_main_process else nullcontext(no_progress)
-
     def _stop(self, values: dict[str, float], batch: Item, what: str) -> None:
         parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         clips = ", ".join(batch.clips[:NAMED_CLIPS])
@@ -209,6 +204,11 @@ class Trainer(Generic[Item, Network]):
             f"the {what} is not a number at step {self.step} ({parts}) with the clips {clips}{more}; "
             "the last checkpoint is kept: look at those clips, or lower the learning rate"
         )
+
+    def _seed(self, micro_batch: int) -> None:
+        """Make dropout a function of the seed, the step, the process and the micro-batch."""
+        place = (self.recipe.seed, self.step, process_index(), micro_batch)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
     def _schedule(self) -> None:
         """Linear warm-up, then a cosine to the last rate."""
