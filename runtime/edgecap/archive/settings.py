@@ -35,11 +35,12 @@ def read_settings(store: ArchiveStore) -> ArchiveSettings | None:
 
     Raises OutputError for a place that holds other files, and for settings that cannot be read.
     """
-    data = store.read(SETTINGS)
-    if data is None:
-        if store.sizes():
-            raise OutputError(f"{store.address} holds files and is no archive; name a new folder with -o")
+    files = store.sizes()
+    if not files:
         return None
+    data = store.read(SETTINGS) if SETTINGS in files else None  # it is written before all others
+    if data is None:
+        raise OutputError(f"{store.address} holds files and is no archive; name a new folder with -o")
     try:
         return ArchiveSettings.from_json(data)
     except ValueError as error:  # msgspec's errors too

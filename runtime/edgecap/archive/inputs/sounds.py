@@ -19,7 +19,7 @@ from edgecap.archive.inputs.find import PlannedSource
 from edgecap.archive.inputs.times import time_in_name
 from edgecap.audio.file import SOUND_SUFFIXES, AudioFile
 from edgecap.audio.spool import spool
-from edgecap.errors import AudioError, EdgecapError
+from edgecap.errors import AudioError, ConfigError, EdgecapError
 from edgecap.util.text import clean
 
 _BLOCK = 4 << 20
@@ -79,7 +79,7 @@ def open_sounds(
                 yield from _members(source, default, fail)
             else:
                 yield _key(source, default), _open(source)
-        except AudioError as error:
+        except (AudioError, ConfigError) as error:  # ConfigError: an unknown kind of address
             fail(FailedSource.of(source.address, error))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from enum import StrEnum
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -18,7 +19,7 @@ from edgecap.cli.console import say, write
 from edgecap.cli.options import BeamSize, Model, Threads, WindowLength
 from edgecap.errors import AudioError
 from edgecap.util.files import to_json
-from edgecap.util.progress import progress_bar
+from edgecap.util.progress import ProgressBar, progress_bar
 
 
 class EngineChoice(StrEnum):
@@ -128,35 +129,43 @@ def archive(
         verify=verify,
         retry=retry,
     )
-    signal.signal(signal.SIGTERM, _end)
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        failures = _make(job, settle if watch else None, json)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if failures and not watch:
+        raise SystemExit(AudioError.exit_code)
+
+
+def _make(job: ArchiveJob, settle: float | None, json: bool) -> int:
+    """Make the archive, or follow its inputs, and print the summary; the number of failures in it."""
     with progress_bar("captioning") as bar:
         try:
             run = ArchiveRun(job, say, bar)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
         with run:
-            if watch:
-                _follow(run, settle, json)
-            else:
+            if settle is None:
                 run.step()
-                bar.close()
-                _print(run.summary(), json)
-    if not watch and run.summary().failures:
-        raise SystemExit(AudioError.exit_code)
+            else:
+                _follow(run, settle, bar, json)
+        with bar.hidden():
+            _print(run.summary(), json)
+    return run.summary().failures
 
 
-def _follow(run: ArchiveRun, settle: float, json: bool) -> None:
-    """Make shards of what comes; a summary for each time that something came, and one at the end."""
-    settling, made = Settling(settle), -1
-    try:
+def _follow(run: ArchiveRun, settle: float, bar: ProgressBar, json: bool) -> None:
+    """Make shards of what comes, until a signal; a summary each time that something came."""
+    settling, made = Settling(settle), 0
+    with suppress(KeyboardInterrupt, _Ended):
         while True:
             run.step(settling)
             if run.summary().made != made:
                 made = run.summary().made
-                _print(run.summary(), json)
+                with bar.hidden():
+                    _print(run.summary(), json)
             time.sleep(settle)
-    except (KeyboardInterrupt, _Ended):
-        _print(run.summary(), json)
 
 
 def _print(summary: ArchiveSummary, json: bool) -> None:
