@@ -26,10 +26,10 @@ from edgecap_bench.reports import output
 
 LABELS = {
     "glass-breaking": {"glass breaking"},
-    "baby-crying": {"crying baby"},
-    "dog-barking": {"dog"},
+    "baby-crying": {"crying baby", "baby crying"},
+    "dog-barking": {"dog", "dog barking"},
     "knocking": {"door knock"},
-    "doorbell": {"doorbell"},
+    "doorbell": {"doorbell", "door bell"},
     "running-water": {"pouring water", "toilet flush"},
 }
 """Labels of clips that have the sound."""

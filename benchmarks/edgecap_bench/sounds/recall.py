@@ -116,12 +116,14 @@ def main(
     typer.echo(f"{measurement.hours:.1f} h of unrelated sound, of {len(others)} clips that the bank does not hold")
     typer.echo(f"{'':<44} {'TASKS':>5} {'AT 1/H':>8} {'BANK':>8} {'ALARMS/H':>9} {'BASELINE':>8}")
     for name, group in classes.items() if not signals else ():
+        if not group:
+            continue
         heard = [(clip, _example(captioner, clip), _heard(captioner, decode(clip.path, rate, 10.0))) for clip in group]
         for count in (1, 5):
             typer.echo(measurement.row(f"{name}, {count} example(s)", list(_class_tasks(heard, count))))
     sources = [clip for clip in classes["esc50"] if class_of(clip) in SIGNALS]
     renders = [(clip, _renders(captioner, clip, backgrounds)) for clip in sources]
-    for count in (1, RENDERS):
+    for count in (1, RENDERS) if sources else ():
         tasks = [RecallTask(class_of(clip), tuple(r[:count]), tuple(r[RENDERS:])) for clip, r in renders]
         typer.echo(measurement.row(f"signals recorded again, {count} example(s)", tasks))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -85,3 +87,58 @@ def test_what_cannot_be_done_is_one_line(
     assert line.startswith("edgecap: error: ")
     assert words in line
     assert not (recordings / "sounds").exists()
+
+
+@pytest.fixture
+def learnt(edgecap: Edgecap, recordings: Path) -> Path:
+    """The same folder, in which `sounds` holds the sound "bell"."""
+    for name, sound in (("3", chime(3)), ("4", chime(4)), ("silence", 0 * chime())):
+        soundfile.write(recordings / f"{name}.wav", sound, RATE)
+    soundfile.write(recordings / "room.wav", np.random.default_rng(0).normal(0.0, 0.002, 5 * RATE), RATE)
+    env = {"EDGECAP_SOUNDS": str(recordings / "sounds")}
+    done = edgecap("teach", "bell", *(recordings / f"{number}.wav" for number in range(1, 4)), env=env)
+    assert done.returncode == 0
+    return recordings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["gong", "silence.wav"], 3, "silence.wav is silent (-120 dBFS), so there is nothing to learn"),
+        (["gong", "1.wav", "2.wav", "room.wav", "3.wav"], 12, "room.wav does not resemble the other examples"),
+        (["gong", "1.wav", "rasp.wav", "2.wav", "3.wav"], 12, "rasp.wav does not resemble the other examples"),
+        (["bell", "--more", "rasp.wav"], 12, "rasp.wav does not resemble the other examples"),
+        (
+            ["gong", "3.wav", "4.wav"],
+            2,
+            "'gong' is too much like 'bell': 2 of its 2 examples are taken for that, and 3",
+        ),
+        (["Bell!", "4.wav"], 2, "there is a sound called 'Bell!' already"),
+        (["gong", "rasp.wav"], 7, "gong.sound"),
+        (["bell", "--force", "rasp.wav"], 7, "bell.sound"),
+    ],
+)
+def test_whatever_fails_what_was_learnt_before_stays(
+    edgecap: Edgecap, learnt: Path, arguments: list[str], code: int, words: str
+) -> None:
+    before = {path.name: path.read_bytes() for path in (learnt / "sounds").iterdir()}
+    full = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))) if code == 7 else None
+    done = edgecap("teach", *arguments, cwd=learnt, env={"EDGECAP_SOUNDS": str(learnt / "sounds")}, preexec_fn=full)
+    assert (done.returncode, done.stdout) == (code, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("edgecap: error: ")
+    assert words in line
+    assert {path.name: path.read_bytes() for path in (learnt / "sounds").iterdir()} == before
+
+
+def test_a_damaged_file_is_told_by_each_command_and_the_others_count(edgecap: Edgecap, learnt: Path) -> None:
+    env = {"EDGECAP_SOUNDS": str(learnt / "sounds")}
+    (learnt / "sounds" / "gong.sound").write_bytes(b"damaged")
+    for arguments, code in ((("sounds",), 12), (("caption", learnt / "4.wav"), 0)):
+        done = edgecap(*arguments, env=env)
+        assert (done.returncode, "bell" in done.stdout) == (code, True)
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"edgecap: warning: {learnt / 'sounds' / 'gong.sound'} is damaged")
+    assert "there is a sound called 'gong' already" in edgecap("teach", "gong", learnt / "rasp.wav", env=env).stderr
+    assert edgecap("teach", "gong", learnt / "rasp.wav", "--force", env=env).returncode == 0
+    assert edgecap("sounds", env=env).returncode == 0

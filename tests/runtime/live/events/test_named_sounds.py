@@ -156,6 +156,8 @@ def test_a_rule_is_bound_to_the_events_of_a_sound() -> None:
         ("water runs from a faucet", 59.0, []),
         ("someone knocks on a door", 1.0, ["knocking"]),
         ("a doorbell rings", 1.0, ["doorbell"]),
+        ("a door bell rings nearby", 1.0, ["doorbell"]),
+        ("a door closes and a bell rings", 1.0, []),
         ("a man speaks about dogs", 1.0, []),
     ],
 )
