@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from edgecap.audio.file import AudioFile
 from edgecap.audio.frontend import log_mel
+from edgecap.audio.readable import Readable
 from edgecap.audio.resample import check_rate, resampled
 from edgecap.audio.samples import as_float, check_values, loudest_level, to_mono
 from edgecap.audio.windows import Window, WindowPlan
@@ -104,7 +105,7 @@ class Captioner:
             )
         check_values(array, sample_rate)
         blocks = list(resampled([to_mono(array)], sample_rate, self._rate))
-        return self._caption(Window(0, np.concatenate(blocks)), len(array) / sample_rate, self._beam_size(beam))
+        return self._caption(Window(0, np.concatenate(blocks)), len(array) / sample_rate, self.beam_size(beam))
 
     def caption_windows(
         self,
@@ -116,7 +117,7 @@ class Captioner:
         beam: int | None = None,
     ) -> Iterator[Caption]:
         """Caption samples of any length window by window, as `caption_file` does with a file."""
-        plan, beam = self._plan(window, hop), self._beam_size(beam)
+        plan, beam = self.plan(window, hop), self.beam_size(beam)
         check_rate(sample_rate)
         array = as_float(samples)
         check_values(array, sample_rate)
@@ -138,11 +139,11 @@ class Captioner:
         no window had, or if there is no window. Raises ValueError at once for a window, hop or beam out of range,
         AudioError for a damaged file after the captions of everything that could be read.
         """
-        plan, beam_size = self._plan(window, hop), self._beam_size(beam)
+        plan, beam_size = self.plan(window, hop), self.beam_size(beam)
 
         def captions() -> Iterator[Caption]:
             with sound if isinstance(sound, AudioFile) else AudioFile(sound) as file:
-                readable = _Readable(file)
+                readable = Readable(file)
                 yield from self._walk(readable, file.sample_rate, file.duration, plan, beam_size)
                 if readable.fault is not None:
                     raise readable.fault
@@ -164,21 +165,30 @@ class Captioner:
         length = manifest.encoder.memory_length(frames.shape[1])
         # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
         missing = manifest.encoder.window_frames - frames.shape[1]
-        frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
+        if missing:
+            frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
         return self._session.encode(frames, length)
 
     def encode_samples(self, samples: Waveform) -> Encoded:
         """Encode one window of mono samples (n,) at the model's rate; a short one is padded."""
-        if samples.size < self._shortest:
-            samples = np.pad(samples, (0, self._shortest - samples.size))
+        samples = self.padded(samples)
         encoder, front_end = self.manifest.encoder, self.manifest.front_end
         if encoder.input == "log_mel":
             return self.encode(log_mel(samples, front_end))
         return self._session.encode(samples, encoder.memory_length(front_end.frames(samples.size)))
 
+    def padded(self, samples: Waveform) -> Waveform:
+        """Samples (n,) at the model's rate with zeros behind them, where they are fewer than the model takes."""
+        missing = self._shortest - samples.size
+        return np.pad(samples, (0, missing)) if missing > 0 else samples
+
+    def decode_several(self, encoded: Sequence[Encoded], beam: int | None = None) -> list[tuple[Beam, ...]]:
+        """`decode` for several windows."""
+        return [self.decode(each, beam) for each in encoded]
+
     def decode(self, encoded: Encoded, beam: int | None = None) -> tuple[Beam, ...]:
         """The hypotheses for an encoded window, best first. `beam` as in `caption`."""
-        manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self._beam_size(beam)
+        manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self.beam_size(beam)
         hypotheses = beam_search(
             self._session.decoder(encoded, beam),
             beam=beam,
@@ -202,7 +212,7 @@ class Captioner:
 
         `hop` is by default half a window, so that a sound is reported by each of two windows. Raises as `caption_file`.
         """
-        plan = self._plan(None, self.window / 2 if hop is None else hop)
+        plan = self.plan(None, self.window / 2 if hop is None else hop)
         with sound if isinstance(sound, AudioFile) else AudioFile(sound) as file:
             for window in plan.cut(resampled(file.mono(), file.sample_rate, self._rate)):
                 if loudest_level(window.samples, self._rate) >= self.manifest.silence.threshold_dbfs:
@@ -216,11 +226,11 @@ class Captioner:
 
     def windows(self, duration: float, *, window: float | None = None, hop: float | None = None) -> int:
         """How many captions a sound of `duration` seconds gets. Raises ValueError as `check_windows` does."""
-        return self._plan(window, hop).count(round(duration * self._rate))
+        return self.plan(window, hop).count(round(duration * self._rate))
 
     def check_windows(self, *, window: float | None = None, hop: float | None = None) -> None:
         """Raise ValueError for a window that is too short or longer than the model's, or a hop of no sample."""
-        self._plan(window, hop)
+        self.plan(window, hop)
 
     def _walk(
         self, blocks: Iterable[Waveform], rate: float, duration: float | None, plan: WindowPlan, beam: int
@@ -229,29 +239,41 @@ class Captioner:
             yield self._caption(window, duration, beam)
 
     def _caption(self, window: Window, duration: float | None, beam: int) -> Caption:
-        """Caption one window; `duration` is the length of the sound in seconds, before resampling rounds it."""
+        """Caption one window; `duration` as in `measured`."""
+        measured = self.measured(window, duration)
+        if measured.silent:
+            return measured
+        encoded = self.encode_samples(window.samples)
+        return self.described(measured, encoded, self.decode(encoded, beam))
+
+    def measured(self, window: Window, duration: float | None) -> Caption:
+        """What is known of a window without the model: where it is, and its level; the caption is that of silence.
+
+        `duration` is the length of the sound in seconds, before resampling rounds it; None where it is not known.
+        """
         samples = window.samples
         end = (window.start + samples.size) / self._rate
         if duration is not None and abs(end - duration) * self._rate < 1.0:
             end = duration
-        start = window.start / self._rate
-        level = loudest_level(samples, self._rate)
-        if level < self.manifest.silence.threshold_dbfs:
-            return Caption(self.manifest.silence.caption, None, start, end, level, True, ())
-        encoded = self.encode_samples(samples)
-        beams = self.decode(encoded, beam)
+        level, spec = loudest_level(samples, self._rate), self.manifest.silence
+        start, silent = window.start / self._rate, level < spec.threshold_dbfs
+        return Caption(spec.caption, None, start, end, level, silent, ())
+
+    def described(self, measured: Caption, encoded: Encoded, beams: tuple[Beam, ...]) -> Caption:
+        """A measured window with what the model says of it."""
         sounds, assessment = self.sounds(encoded), self.assess(encoded, beams)
         text = with_name(beams[0].text, sounds)
-        return Caption(text, beams[0].score, start, end, level, False, beams, sounds, assessment)
+        return replace(measured, text=text, score=beams[0].score, beams=beams, sounds=sounds, assessment=assessment)
 
-    def _beam_size(self, beam: int | None) -> int:
+    def beam_size(self, beam: int | None) -> int:
+        """The beams of a search, the model's own number for None. Raises ValueError for a number out of range."""
         if beam is None:
             return self.manifest.decoder.default_beam
         if not 1 <= beam <= LARGEST_BEAM:
             raise ValueError(f"the beam size must be between 1 and {LARGEST_BEAM}, not {beam}")
         return beam
 
-    def _plan(self, window: float | None, hop: float | None) -> WindowPlan:
+    def plan(self, window: float | None, hop: float | None) -> WindowPlan:
         """How to cut a long sound into windows. Raises ValueError."""
         window = self.window if window is None else window
         hop = window if hop is None else hop
@@ -264,23 +286,3 @@ class Captioner:
             raise ValueError(f"the hop must be at least one sample long, not {hop:g} s")
         length, step, tail = (round(seconds * self._rate) for seconds in (window, hop, SHORTEST_TAIL_SECONDS))
         return WindowPlan(length=length, hop=step, shortest_tail=tail)
-
-
-class _Readable:
-    """The mono blocks of a file up to a fault, which is kept, so that the sound before it is captioned first."""
-
-    def __init__(self, file: AudioFile) -> None:
-        self.fault: AudioError | None = None
-        self._file = file
-
-    def __iter__(self) -> Iterator[Waveform]:
-        """Blocks (n,). Raises AudioError for a fault before the first block."""
-        empty = True
-        try:
-            for block in self._file.mono():
-                empty = False
-                yield block
-        except AudioError as error:
-            if empty:
-                raise
-            self.fault = error

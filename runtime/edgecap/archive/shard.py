@@ -16,7 +16,6 @@ from edgecap._version import __version__
 from edgecap.archive.inputs.find import PlannedSource
 from edgecap.archive.inputs.sounds import FailedSource, SoundKey, open_sounds
 from edgecap.archive.inputs.times import zone
-from edgecap.archive.one_by_one import CaptionedSound, OneByOne
 from edgecap.archive.schema import (
     CAPTIONS,
     FAILURES,
@@ -28,6 +27,7 @@ from edgecap.archive.schema import (
     with_metadata,
 )
 from edgecap.archive.store import ArchiveStore, open_store
+from edgecap.batching import BatchCaptioner, CaptionedSound
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.live.events.alerts import NAMES, said
@@ -140,7 +140,10 @@ def caption_shard(
     order = {source.address: number for number, source in enumerate(work.sources, start=1)}
     sounds = open_sounds(work.sources, zone(work.options.time_zone), failures.append)
     options = work.options
-    for done in OneByOne(captioner).caption_sounds(sounds, window=options.window, hop=options.hop, beam=options.beam):
+    captioned = BatchCaptioner(captioner).caption_sounds(
+        sounds, window=options.window, hop=options.hop, beam=options.beam
+    )
+    for done in captioned:
         rows.add(done)
         if done.fault is not None:
             failures.append(FailedSource.of(done.key.source, done.fault))

@@ -7,6 +7,7 @@ compares the two.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -147,24 +148,58 @@ def _products(front_end: FrontEnd) -> MelProducts:
     return MelProducts(window, mel_bank(front_end), front_end.hop_length, front_end.power)
 
 
+def spectra(padded: Waveform, front_end: FrontEnd) -> LogMel:
+    """What every complete frame of padded samples (m,) is by itself, whatever lies beside it: shape (frames, n).
+
+    Mel energies for the compression "log", and for "decibel" those of the transform's bins, since a product with the
+    mel bank may round a frame otherwise in another block.
+    """
+    if front_end.compression == "log":
+        return _products(front_end)(padded).T
+    _, _, used = _tables(front_end)
+    energy = np.empty((1 + (padded.size - front_end.n_fft) // front_end.hop_length, used), np.float32)
+    for place, block in _energies(padded, front_end):
+        energy[place] = block
+    return energy
+
+
+def mel_of_spectra(spectrum: LogMel, front_end: FrontEnd) -> LogMel:
+    """Mel energies (frames, n_mels) of what `spectra` gives for the frames of a clip, as `mel_frames` computes them."""
+    if front_end.compression == "log":
+        return spectrum
+    mel, bank = np.empty((len(spectrum), front_end.n_mels), np.float32), _tables(front_end)[1]
+    for start in range(0, len(mel), BLOCK_FRAMES):
+        np.matmul(spectrum[start : start + BLOCK_FRAMES], bank, out=mel[start : start + BLOCK_FRAMES])
+    return mel
+
+
 def mel_frames(padded: Waveform, front_end: FrontEnd) -> LogMel:
     """Mel energies of every complete frame in samples that are already padded or part of a stream.
 
     `padded` (m,) float32 → (1 + (m - n_fft) // hop, n_mels) float32, before compression.
     """
     if front_end.compression == "log":
-        return _products(front_end)(padded).T
-    window, bank, used = _tables(front_end)
+        return spectra(padded, front_end)
+    bank = _tables(front_end)[1]
+    mel = np.empty((1 + (padded.size - front_end.n_fft) // front_end.hop_length, front_end.n_mels), np.float32)
+    for place, energy in _energies(padded, front_end):
+        np.matmul(energy, bank, out=mel[place])
+    return mel
+
+
+def _energies(padded: Waveform, front_end: FrontEnd) -> Iterator[tuple[slice, LogMel]]:
+    """Blocks of frames, and the energies of their transforms' bins.
+
+    One transform of a complete clip spends most of its time getting fresh memory from the system.
+    """
+    window, _, used = _tables(front_end)
     frames = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)[:: front_end.hop_length]
-    mel = np.empty((len(frames), front_end.n_mels), np.float32)
-    # One transform of a complete clip spends most of its time getting fresh memory from the system.
     for start in range(0, len(frames), BLOCK_FRAMES):
         spectrum = np.fft.rfft(frames[start : start + BLOCK_FRAMES] * window, axis=1)[:, :used]
         energy = spectrum.real**2 + spectrum.imag**2
         if front_end.power == 1:
             energy = np.sqrt(energy)
-        np.matmul(energy.astype(np.float32, copy=False), bank, out=mel[start : start + BLOCK_FRAMES])
-    return mel
+        yield slice(start, start + BLOCK_FRAMES), energy.astype(np.float32, copy=False)
 
 
 def logarithm(mel: LogMel, front_end: FrontEnd) -> LogMel:
@@ -218,8 +253,16 @@ def log_mel(samples: Waveform, front_end: FrontEnd) -> LogMel:
 
     Raises ValueError for a clip too short to reflect.
     """
+    mel = mel_frames(reflected(samples, front_end), front_end)
+    return np.ascontiguousarray(compress(mel, front_end).T)
+
+
+def reflected(samples: Waveform, front_end: FrontEnd) -> Waveform:
+    """A clip (n,) with half a transform of its own reflection at either end: shape (n + n_fft,).
+
+    Raises ValueError for a clip too short to reflect.
+    """
     half = front_end.n_fft // 2
     if samples.ndim != 1 or samples.size <= half:
         raise ValueError(f"a clip needs one axis and more than {half} samples, not shape {samples.shape}")
-    padded = np.concatenate((samples[half:0:-1], samples, samples[-2 : -half - 2 : -1]), dtype=np.float32)
-    return np.ascontiguousarray(compress(mel_frames(padded, front_end), front_end).T)
+    return np.concatenate((samples[half:0:-1], samples, samples[-2 : -half - 2 : -1]), dtype=np.float32)

@@ -36,18 +36,23 @@ class WindowPlan:
 
     def cut(self, chunks: Iterable[Waveform]) -> Iterator[Window]:
         """The windows of a stream, given as chunks of any length."""
-        start, skip, covered, held = 0, 0, 0, np.empty(0, np.float32)
+        start, covered, position = 0, 0, 0
+        held, filled = np.empty(self.length, np.float32), 0  # the samples of the next window, as far as they came
         for chunk in chunks:
-            dropped = min(skip, chunk.size)
-            skip, rest = skip - dropped, chunk[dropped:]
-            held = np.concatenate((held, rest)) if held.size else rest
-            while not skip and held.size >= self.length:
-                yield Window(start, held[: self.length].copy())
-                covered, start = start + self.length, start + self.hop
-                skip, held = max(0, self.hop - held.size), held[self.hop :]
-        end = start + held.size
-        if not skip and held.size and (covered == 0 or end - max(start, covered) >= self.shortest_tail):
-            yield Window(start, held.copy())
+            end = position + chunk.size
+            while (first := start + filled) < end:
+                part = chunk[max(0, first - position) : start + self.length - position]
+                held[filled : filled + part.size] = part
+                filled += part.size
+                if filled == self.length:
+                    full = Window(start, held)
+                    covered, start = start + self.length, start + self.hop
+                    held, filled = np.empty(self.length, np.float32), max(0, self.length - self.hop)
+                    held[:filled] = full.samples[self.length - filled :]
+                    yield full
+            position = end
+        if filled and (covered == 0 or start + filled - max(start, covered) >= self.shortest_tail):
+            yield Window(start, held[:filled].copy())
 
     def count(self, total: int) -> int:
         """How many windows `cut` makes of `total` samples."""
