@@ -32,9 +32,12 @@ def record_examples(captioner: Captioner, device: str | None, count: int) -> lis
         cutter = OnsetCutter(round(microphone.sample_rate))
         while len(examples) < count:
             example = _next(captioner, microphone, cutter, len(examples) + 1)
-            if _kept():
-                examples.append(example)
+            kept = _kept()
             microphone.ring.read()  # what came while the user was asked
+            if kept:
+                examples.append(example)
+            if left := count - len(examples):
+                say("note", f"{'kept' if kept else 'dropped'}; make the sound {left} more time{'s' * (left > 1)}")
     return examples
 
 
