@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from edgecap.bundle.vocabulary import SPECIALS
-from edgecap_train.data.batches import Batch, BesideStream, ShardStream
+from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
+from edgecap_train.data.training_data import TrainingData
 from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import TrainingRecipe, read_recipe
@@ -78,9 +79,9 @@ def start_small(encoder: SmallEncoder, path: Path) -> Pretrained:
 ENCODERS["small"] = f"{__name__}:SmallEncoder"
 
 
-def write_shards(folder: Path, *, seconds: float = 1.0, human: bool = True) -> Path:
-    """Two shards of tones, low and high ones, each captioned as what it is; every other clip by people, too."""
-    for number in range(2):
+def write_shards(folder: Path, *, seconds: float = 1.0, human: bool = True, shards: int = 2) -> Path:
+    """Shards of tones, low and high ones, each captioned as what it is; every other clip by people, too."""
+    for number in range(shards):
         shard = folder / f"{number:04d}"
         shard.mkdir(parents=True)
         rng, count = np.random.default_rng(number), CLIPS // 2
@@ -113,7 +114,7 @@ class SmallTask(StudentTask):
 
     steps, evaluations = 0, 0
 
-    def __init__(self, made: TrainingRecipe, student: Student, stream: ShardStream | BesideStream, run: Path) -> None:
+    def __init__(self, made: TrainingRecipe, student: Student, stream: Stream[Batch], run: Path) -> None:
         save = best_student(run / "student.safetensors", VOCABULARY, made.name)
         prepare = augmenting(student, made, Tokenizer(VOCABULARY))
         super().__init__(made, student, teaching_heads(student, made.loss), stream, self._count, save, prepare=prepare)
@@ -145,11 +146,15 @@ def small_student(dropout: float = 0.1) -> Student:
 
 
 def small_task(
-    made: TrainingRecipe, shards: Path, run: Path, *, dropout: float = 0.1, beside: Path | None = None
+    made: TrainingRecipe, shards: Path | str, run: Path, *, dropout: float = 0.1, beside: Path | None = None
 ) -> SmallTask:
-    """What a run over `shards` learns, with audio-only clips `beside`."""
+    """What a run over `shards`, or those packed at an address, learns, with audio-only clips `beside`."""
     words, part = Tokenizer(VOCABULARY), process_part()
-    labelled = ShardStream(shards, words, 20, made.seed, made.optimizer.batch, part=part)
+    labelled: Stream[Batch]
+    if isinstance(shards, str):
+        labelled = TrainingData(shards).stream(words, 20, made.seed, made.optimizer.batch, part=part)
+    else:
+        labelled = ShardStream(shards, words, 20, made.seed, made.optimizer.batch, part=part)
     if beside is None:
         return SmallTask(made, small_student(dropout), labelled, run)
     others = ShardStream(beside, words, 20, made.seed, made.optimizer.audio_only, part=part, audio_only=True)
@@ -157,7 +162,7 @@ def small_task(
 
 
 def small_trainer(
-    made: TrainingRecipe, shards: Path, run: Path, *, dropout: float = 0.1, beside: Path | None = None
+    made: TrainingRecipe, shards: Path | str, run: Path, *, dropout: float = 0.1, beside: Path | None = None
 ) -> SmallTrainer:
     """A run of a `small_task`."""
     return Trainer(small_task(made, shards, run, dropout=dropout, beside=beside), made, run)
@@ -167,7 +172,7 @@ if __name__ == "__main__":
     from edgecap.errors import EdgecapError
 
     torch.set_num_threads(1)
-    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+    data, out = sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1]), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     flags = [text for text in sys.argv[3:] if "=" in text]
     try:

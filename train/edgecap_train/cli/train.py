@@ -89,6 +89,29 @@ def scenes(
 
 
 @train.command()
+def pack(
+    data: Annotated[Path, typer.Argument(help="Folder with shards: scenes, their new captions, or pseudo captions.")],
+    *,
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder or address, as s3://bucket/scenes.")],
+) -> None:
+    """Write shards as WebDataset shards that many machines read, to a folder or any address that fsspec knows.
+
+    `edgecap train student --data ADDRESS` reads them. Shards that are there already are kept.
+
+    \b
+    Example:
+      edgecap train pack scenes -o s3://bucket/scenes
+    """
+    need("train pack")
+    from edgecap.util.progress import progress_bar
+    from edgecap_train.data.packed import pack as pack_shards
+
+    with progress_bar("shards") as progress:
+        new = pack_shards(data, out, progress=progress)
+    write(f"{out}: {new} new shards; type: edgecap train student RECIPE --data {out}")
+
+
+@train.command()
 def student(
     recipe: Annotated[
         Path | None,
@@ -98,7 +121,9 @@ def student(
         ),
     ] = None,
     *,
-    data: Annotated[Path | None, typer.Option("--data", help="Folder that `edgecap train scenes` wrote.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Folder of `edgecap train scenes`, or address of packed shards.")
+    ] = None,
     audio: Annotated[Path | None, typer.Option("--audio", help="Instead of --data: folder of your recordings.")] = None,
     captions: Annotated[
         Path | None, typer.Option("--captions", help="With --audio: their captions, CSV with file, caption.")
@@ -132,7 +157,9 @@ def student(
             help="Run folder or student.safetensors to start from; repeated, the encoder is the mean of theirs."
         ),
     ] = None,
-    audio_only: Annotated[Path | None, typer.Option(help="Folder of clips that only the teacher captioned.")] = None,
+    audio_only: Annotated[
+        str | None, typer.Option(help="Folder, or address, of clips that only the teacher captioned.")
+    ] = None,
     threads: Threads = 1,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
@@ -158,8 +185,8 @@ def student(
     prepare_run(threads)
     settings = read_recipe(recipe or Path("own"), override)
     if audio is not None and captions is not None:
-        data = out / "data"
-        settings, development = _own_recordings(settings, audio, captions, data, development, tagger)
+        data = str(out / "data")
+        settings, development = _own_recordings(settings, audio, captions, out / "data", development, tagger)
     assert data is not None
     assert development is not None
     train_student(

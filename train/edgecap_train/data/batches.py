@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from edgecap.errors import RecipeError, TrainingDataError
-from edgecap.util.files import PARTIAL
-from edgecap_train.data.shards import Shard, read_shard
+from edgecap_train.data.shards import Shard, read_shard, shard_folders
 from edgecap_train.text.tokenizer import Tokenizer
 
 MIXED_SHARDS = 4
@@ -103,18 +102,6 @@ def own_rows(size: int, part: tuple[int, int]) -> range:
     return range(index * size // count, (index + 1) * size // count)
 
 
-def shard_folders(folder: Path) -> list[Path]:
-    """The complete shards of a folder, by name. Raises TrainingDataError where there is none."""
-    inside = folder.iterdir() if folder.is_dir() else ()
-    names = [path for path in inside if path.is_dir() and path.suffix != PARTIAL]
-    if not names:
-        raise TrainingDataError(
-            f"{folder} holds no shards; edgecap train scenes -o {folder.parent} makes them, for "
-            "--audio-only edgecap train pseudo-caption"
-        )
-    return sorted(names)
-
-
 class ShardStream:
     """Batches from the shards of a folder; shards that appear later are found at the next pass."""
 
@@ -137,11 +124,6 @@ class ShardStream:
         self.folder, self.tokenizer, self.max_tokens = folder, tokenizer, max_tokens
         self.seed, self.size, self.audio_only, self.sound = seed, size, audio_only, sound
         self.part, self.rows = part, own_rows(size, part)
-
-    def beside(self, folder: Path, size: int, seed: int) -> BesideStream:
-        """This stream with `size` audio-only clips from the shards of `folder` in each batch."""
-        options: dict[str, Any] = {"part": self.part, "audio_only": True, "sound": self.sound}
-        return BesideStream(self, ShardStream(folder, self.tokenizer, self.max_tokens, seed, size, **options))
 
     def batches(self, start: StreamState | None = None) -> Iterator[Batch]:
         """Endless batches; four shards are mixed at a time, each read once before the folder is looked at again."""
@@ -183,7 +165,7 @@ class ShardStream:
         def stack(array: str) -> Tensor:
             return torch.from_numpy(np.stack([getattr(shard, array)[row] for _, shard, row in rows]))
 
-        human = [[] if self.audio_only else self._ids(shard.human, row) for _, shard, row in rows]
+        human = [self._ids(shard.human, row, self.audio_only) for _, shard, row in rows]
         return Batch(
             stack("audio"),
             torch.tensor([int(shard.lengths[row]) for _, shard, row in rows]),
@@ -196,18 +178,20 @@ class ShardStream:
             state,
         )
 
-    def _ids(self, texts: Sequence[Sequence[tuple[str, ...]]], row: int) -> Captions:
-        """The captions of a clip that the vocabulary can write."""
-        if not texts:
-            return []
-        ids = [self.tokenizer.encode(words, self.max_tokens) for words in texts[row]]
-        return [caption for caption in ids if caption]
+    def _ids(self, texts: Sequence[Sequence[tuple[str, ...]]], row: int, none: bool = False) -> Captions:
+        return [] if none or not texts else caption_ids(texts[row], self.tokenizer, self.max_tokens)
+
+
+def caption_ids(texts: Sequence[Sequence[str]], tokenizer: Tokenizer, max_tokens: int) -> Captions:
+    """A clip's captions (words) as token ids, those that the vocabulary can write."""
+    ids = [tokenizer.encode(tuple(words), max_tokens) for words in texts]
+    return [caption for caption in ids if caption]
 
 
 class BesideStream:
     """Audio-only clips beside labelled ones: each batch is one of either stream, the labelled clips first."""
 
-    def __init__(self, labelled: ShardStream, audio_only: ShardStream) -> None:
+    def __init__(self, labelled: Stream[Batch], audio_only: Stream[Batch]) -> None:
         self.labelled, self.audio_only = labelled, audio_only
         self.size = labelled.size + audio_only.size
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from edgecap.util.files import atomic_folder, to_json, write_atomically
 from edgecap.util.progress import Progress
-from edgecap_train.data.batches import shard_folders
 from edgecap_train.data.prepare import MAX_TOKENS
-from edgecap_train.data.shards import data_vocabulary, read_shard
+from edgecap_train.data.shards import data_vocabulary, read_shard, shard_folders
 from edgecap_train.text.tokenizer import Tokenizer
 
 MOST = 3

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgecap.bundle.vocabulary import Vocabulary, read_vocabulary
 from edgecap.errors import CheckpointError, TrainingDataError
-from edgecap.util.files import atomic_folder, save_array, to_json
+from edgecap.util.files import PARTIAL, atomic_folder, save_array, to_json
 
 MEMORY_FRAMES, EMBEDDING, CLASSES = 32, 384, 527
 """Of the tagger: frames of ten seconds, their width, AudioSet's classes."""
@@ -37,6 +37,18 @@ class Shard:
     """Captions of each scene by the teacher, the best first."""
     human: list[list[tuple[str, ...]]] = field(default_factory=list)
     """Trusted captions of each scene, none for some; empty where the shard has no `human.json`."""
+
+
+def shard_folders(folder: Path) -> list[Path]:
+    """The complete shards of a folder, by name. Raises TrainingDataError where there is none."""
+    inside = folder.iterdir() if folder.is_dir() else ()
+    names = [path for path in inside if path.is_dir() and path.suffix != PARTIAL]
+    if not names:
+        raise TrainingDataError(
+            f"{folder} holds no shards; edgecap train scenes -o {folder.parent} makes them, for "
+            "--audio-only edgecap train pseudo-caption"
+        )
+    return sorted(names)
 
 
 def read_shard(folder: Path, sound: str = "audio") -> Shard:

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgecap_train.data.batches import Batch, Captions, shard_folders
-from edgecap_train.data.shards import read_shard, write_shard
+from edgecap_train.data.batches import Batch, Captions
+from edgecap_train.data.shards import read_shard, shard_folders, write_shard
 from edgecap_train.distill.augment import Augment, AugmentedBatch, Draws
 from edgecap_train.distill.recipe import AugmentRecipe, TrainingRecipe
 from edgecap_train.models.student import Student

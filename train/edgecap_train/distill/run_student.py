@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,10 @@ from edgecap.audio.frontend import FrontEnd, log_mel
 from edgecap.errors import CheckpointError, RecipeError, TrainingDataError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.checkpoints.lite2 import measure_statistics
-from edgecap_train.data.batches import BesideStream, ShardStream, shard_folders
-from edgecap_train.data.shards import Shard, data_vocabulary, read_shard
+from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
+from edgecap_train.data.packed import is_packed
+from edgecap_train.data.shards import Shard
+from edgecap_train.data.training_data import TrainingData
 from edgecap_train.distill.augment import FULL_SCALE
 from edgecap_train.distill.cached_features import SOUND, CachedFeatures, cached_batch, with_encoder, write_features
 from edgecap_train.distill.losses import TeachingHeads, teaching_heads
@@ -66,11 +67,11 @@ def configure_encoder(student: Student, recipe: TrainingRecipe) -> None:
 
 
 def start_from_pretrained(
-    student: Student, heads: TeachingHeads, weights: Path, data: Path, tagger: Path | None
+    student: Student, heads: TeachingHeads, weights: Path, shard: Shard, tagger: Path | None
 ) -> None:
     """Start the encoder from published weights, and the tag head at their classifier where they have one.
 
-    BatchNorm's statistics come from some of `data`'s scenes where the weights need that; `tagger` is the tagger's
+    BatchNorm's statistics come from some of `shard`'s scenes where the weights need that; `tagger` is the tagger's
     folder, without which the tag head starts at random. Raises CheckpointError where `weights` are not those of the
     recipe's encoder.
     """
@@ -79,7 +80,7 @@ def start_from_pretrained(
     if pretrained.classifier is not None and tagger is not None:
         heads.start_tags(pretrained.classifier, class_names(tagger))
     if pretrained.needs_statistics:
-        shard, front_end = read_shard(shard_folders(data / "shards")[0]), LogMelLayer(student.config.front_end)
+        front_end = LogMelLayer(student.config.front_end)
         most = min(STATISTICS_BATCHES * STATISTICS_BATCH, len(shard.lengths))
         log_mels = []
         for row in range(0, most, STATISTICS_BATCH):
@@ -177,30 +178,33 @@ class Start:
 
 def train_student(
     recipe: TrainingRecipe,
-    data: Path,
+    data: str | Path,
     run: Path,
     *,
     development: Path,
     start: Start,
     tagger: Path | None = None,
-    audio_only: Path | None = None,
+    audio_only: str | Path | None = None,
 ) -> None:
     """Train a student by a recipe on prepared `data` into the folder `run`; resumes where an earlier call stopped.
 
-    `audio_only`: a folder like `data` whose clips have the teacher's captions alone, for `optimizer.audio_only`.
+    `data`: a folder, or the address of packed shards; `audio_only`: the same of clips that have the teacher's captions
+    alone, for `optimizer.audio_only`.
     Raises RecipeError, TrainingDataError, CheckpointError, and TrainingError for a run that diverges.
     """
-    _check(recipe, audio_only, start, tagger)
+    _check(recipe, data, audio_only, start, tagger)
     torch.manual_seed(recipe.seed)
-    vocabulary = data_vocabulary(data)
+    labelled = TrainingData(data)
+    others = TrainingData(audio_only) if audio_only is not None else None
+    vocabulary = labelled.vocabulary
     student = build_student(recipe, vocabulary)
-    first = _first_shard(recipe, data, audio_only)
+    first = _first_shard(recipe, labelled, others)
     development_set = DevelopmentSet(development, student.config.front_end, vocabulary)
     heads = teaching_heads(student, recipe.loss, first.frames.shape[2])
     if recipe.loss.tags:
         heads.start_at_prior(torch.from_numpy(first.logits[:1000].astype(np.float32)))
     if start.weights is not None:
-        start_from_pretrained(student, heads, start.weights, data, tagger)
+        start_from_pretrained(student, heads, start.weights, first, tagger)
     untrained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
     configure_encoder(student, recipe)
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
@@ -223,26 +227,19 @@ def train_student(
         with with_encoder(best, encoder if frozen else best.encoder):
             write_best(best, scores)
 
-    shard_stream = partial(
-        ShardStream,
-        tokenizer=tokenizer,
-        max_tokens=student.config.max_tokens,
-        seed=recipe.seed,
-        size=recipe.optimizer.batch,
-        part=process_part(),
-    )
-    stream: ShardStream | BesideStream
+    part, most = process_part(), student.config.max_tokens
+    stream: Stream[Batch]
     if frozen:
         with accelerator().main_process_first():
-            features = write_features(student, recipe, data, run / "features", tokenizer)
+            features = write_features(student, recipe, labelled.folder, run / "features", tokenizer)
         student.encoder = CachedFeatures(student.dim)
-        stream = shard_stream(features, sound=SOUND)
+        stream = ShardStream(features, tokenizer, most, recipe.seed, recipe.optimizer.batch, part=part, sound=SOUND)
         prepare: Prepare = cached_batch
     else:
-        labelled = shard_stream(data / "shards")
-        stream = labelled
-        if audio_only is not None:
-            stream = labelled.beside(audio_only / "shards", recipe.optimizer.audio_only, recipe.seed + 1)
+        stream = labelled.stream(tokenizer, most, recipe.seed, recipe.optimizer.batch, part=part)
+        if others is not None:
+            beside, seed = recipe.optimizer.audio_only, recipe.seed + 1
+            stream = BesideStream(stream, others.stream(tokenizer, most, seed, beside, part=part, audio_only=True))
         retag = None
         if tagger is not None and recipe.augment.crop and recipe.loss.tags:
             retag = load_tagger(tagger).head.requires_grad_(False)
@@ -251,7 +248,9 @@ def train_student(
     Trainer(task, recipe, run).run()
 
 
-def _check(recipe: TrainingRecipe, audio_only: Path | None, start: Start, tagger: Path | None) -> None:
+def _check(
+    recipe: TrainingRecipe, data: str | Path, audio_only: str | Path | None, start: Start, tagger: Path | None
+) -> None:
     """Raise RecipeError where the parts of a recipe contradict each other or the command."""
     if bool(recipe.optimizer.audio_only) != (audio_only is not None):
         raise RecipeError(
@@ -264,6 +263,8 @@ def _check(recipe: TrainingRecipe, audio_only: Path | None, start: Start, tagger
             "model.freeze_encoder leaves the encoder nothing to learn: set loss.tags, loss.frames and loss.clip to 0 "
             "and leave --audio-only out, or set model.freeze_encoder to false"
         )
+    if recipe.model.freeze_encoder and is_packed(str(data)):
+        raise RecipeError(f"model.freeze_encoder needs a folder of shards that are not packed, and {data} is none")
     if recipe.augment.crop and recipe.loss.caption:
         raise RecipeError("captions describe whole clips: set augment.crop or loss.caption to 0")
     if tagger is None and recipe.loss.tags and (recipe.augment.crop or start.weights is not None):
@@ -271,22 +272,21 @@ def _check(recipe: TrainingRecipe, audio_only: Path | None, start: Start, tagger
         raise RecipeError(f"loss.tags with {reason} needs the tagger: add --tagger FOLDER, or set loss.tags to 0")
 
 
-def _first_shard(recipe: TrainingRecipe, data: Path, audio_only: Path | None) -> Shard:
+def _first_shard(recipe: TrainingRecipe, data: TrainingData, audio_only: TrainingData | None) -> Shard:
     """A shard to take sizes from. Raises TrainingDataError where shards do not fit each other or the recipe."""
-    folders = [folder for folder in (data, audio_only) if folder is not None]
-    shards = [read_shard(shard_folders(folder / "shards")[0]) for folder in folders]
+    shards = [source.first() for source in (data, audio_only) if source is not None]
     shapes = {(shard.frames.shape[1:], shard.logits.shape[1:]) for shard in shards}
     if len(shapes) > 1:
         raise TrainingDataError(
-            f"the shards of {data} and {audio_only} are of different teachers; caption both with one"
+            f"the shards of {data.address} and the audio-only ones are of different teachers; caption both with one"
         )
     if recipe.loss.tags and not shards[0].logits.shape[1]:
         raise TrainingDataError(
-            f"{data} has no tag scores; set loss.tags to 0, or for recordings of your own add --tagger FOLDER"
+            f"{data.address} has no tag scores; set loss.tags to 0, or for recordings of your own add --tagger FOLDER"
         )
     if (recipe.loss.frames or recipe.loss.clip) and shards[0].frames.shape[2] == 1:
         raise TrainingDataError(
-            f"{data} has no frames of a teacher; set loss.frames and loss.clip to 0, or add --tagger FOLDER"
+            f"{data.address} has no frames of a teacher; set loss.frames and loss.clip to 0, or add --tagger FOLDER"
         )
     return shards[0]
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edgecap.util.files import PARTIAL, to_json, write_atomically
-from edgecap_train.data.batches import Batch, ShardStream, Stream
+from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
 from edgecap_train.data.shards import Shard, data_vocabulary, read_shard
 from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.cached_features import cached_batch
@@ -200,7 +200,10 @@ class Study:
         beside = self.recipe.batch // 2 if row.audio_only else 0
         size = self.recipe.batch - beside
         labelled = ShardStream(self.folder / row.labelled / "shards", tokenizer, 20, seed, size, sound=sound)
-        return labelled.beside(self.folder / "audio_only" / "shards", beside, seed) if beside else labelled
+        if not beside:
+            return labelled
+        others = self.folder / "audio_only" / "shards"
+        return BesideStream(labelled, ShardStream(others, tokenizer, 20, seed, beside, audio_only=True, sound=sound))
 
 
 class Evaluator:
