@@ -22,9 +22,10 @@
     │   ├── TableError               a table of captions is missing or malformed (names the row)
     │   ├── TrainingDataError        training data are missing, damaged or do not fit the recipe
     │   └── ResultError              a result file is missing, damaged or of another version
-    └── RunError                13   a long run failed
-        ├── TrainingError            a training run diverged or cannot be resumed
-        └── MeasurementError         a measuring process failed or did not answer
+    ├── RunError                13   a long run failed
+    │   ├── TrainingError            a training run diverged or cannot be resumed
+    │   └── MeasurementError         a measuring process failed or did not answer
+    └── NoHitsError             14   a search found nothing
 
 Exit code 0 is success, 1 an unexpected failure, 2 also a wrong command line; 130 and 143 follow Ctrl-C and SIGTERM
 (for `edgecap listen`, the second one). `edgecap doctor` returns 11 for a fault, `edgecap service status` for a service
@@ -144,6 +145,10 @@ class TrainingError(RunError):
 
 class MeasurementError(RunError):
     """A measuring process failed, or did not answer."""
+
+
+class NoHitsError(EdgecapError, exit_code=14):
+    """A search found nothing, which is no fault; scripts tell it from one by the exit code."""
 
 
 def install_extra(extra: str) -> str:

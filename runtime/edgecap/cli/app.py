@@ -25,6 +25,8 @@ OWN = {
     "models": "edgecap.cli.models:models",
     "teach": "edgecap.cli.taught.teach:teach",
     "sounds": "edgecap.cli.taught.sounds:sounds",
+    "search": "edgecap.cli.archives.search:search",
+    "summary": "edgecap.cli.archives.summary:summary",
     "devices": "edgecap.cli.inventory:devices",
     "demo": "edgecap.cli.demo:demo",
     "service": "edgecap.cli.service:service",
@@ -47,7 +49,8 @@ Exit codes:
   4 a model cannot be used       11 doctor found a fault; systemd or its service failed
   5 a library is not installed   12 a table, training data or a result file cannot be used
   6 a microphone is unavailable  13 a training run or a measurement failed
-  7 a result cannot be written  130 ended by Ctrl-C; 143 ended by SIGTERM
+  7 a result cannot be written   14 a search found nothing
+                                130 ended by Ctrl-C; 143 ended by SIGTERM
 
 Sound is never sent anywhere, and stored only by listen --keep-audio; captions go only where you say. EDGECAP_HOME names
 the folder with your own models, EDGECAP_CACHE that of downloads; EDGECAP_DEBUG=1 shows the traceback of an error."""

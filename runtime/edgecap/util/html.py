@@ -107,21 +107,36 @@ Block = str | Bullets | Failure | Code | Table | BarChart | Image | Markup | Sec
 
 
 def html_page(
-    title: str, blocks: Sequence[Block], *, provenance: Sequence[str] = (), failed: bool = False, style: str = ""
+    title: str,
+    blocks: Sequence[Block],
+    *,
+    provenance: Sequence[str] = (),
+    failed: bool = False,
+    style: str = "",
+    stylesheet: str | None = None,
 ) -> str:
     """A whole page: `title` as its heading (in red if `failed`), `blocks`, and where it all comes from.
 
-    `style` is CSS for what is special to this page, after the rules that all pages share.
+    `style` is CSS for what is special to this page, after the rules that all pages share; `stylesheet` an address that
+    serves both (`shared_style`), for a server whose rules allow no style inside a page.
     """
     heading = f'<h1 class="failed">{escape(title)}</h1>' if failed else f"<h1>{escape(title)}</h1>"
     parts = [heading, *(_render(block, 2) for block in blocks)]
     if provenance:
         parts.append(_render(Bullets(provenance), 2))
+    look = f"<style>{shared_style(style)}</style>"
+    if stylesheet is not None:
+        look = f'<link rel="stylesheet" href="{escape(stylesheet)}"/>'
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/><meta name="viewport" '
         f'content="width=device-width, initial-scale=1"/><title>{escape(title)}</title>'
-        f"<style>{_STYLE}{style}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"{look}</head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
+
+
+def shared_style(style: str = "") -> str:
+    """The rules that all pages share, and those of one page."""
+    return _STYLE + style
 
 
 def _render(block: Block, level: int) -> str:

@@ -13,6 +13,7 @@ MOST_DIGITS = 10
 """Of a number that a user types; Python refuses to read thousands of them."""
 SECONDS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 """Unit of a duration to seconds."""
+HOURS = re.compile("([01]?[0-9]|2[0-3])-([01]?[0-9]|2[0-4])")
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -60,3 +61,17 @@ def parse_duration(text: str) -> float:
     if text[-1:] not in SECONDS or not text[:-1].isdecimal() or len(text) > MOST_DIGITS:
         raise ConfigError(f"invalid duration {text!r}; use a number and m, h, d or w, as in 30d")
     return int(text[:-1]) * SECONDS[text[-1]]
+
+
+def parse_hours(text: str) -> tuple[int, int]:
+    """ "22-5" as hours of a day, from the first to before the second; they may cross midnight. Raises ConfigError."""
+    hours = HOURS.fullmatch(text)
+    if hours is None:
+        raise ConfigError(f"invalid hours {text!r}; use two hours of a day, as in 22-5")
+    return int(hours[1]), int(hours[2])
+
+
+def within_hours(hour: int, hours: tuple[int, int]) -> bool:
+    """Whether an hour of a day, 0 to 23, is one of those."""
+    first, last = hours
+    return first <= hour < last if first < last else hour >= first or hour < last

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 
 class Damaged(sqlite3.DatabaseError):
@@ -21,6 +23,19 @@ def readable_errors() -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise Damaged("it holds text that is not UTF-8") from error
+
+
+@contextmanager
+def read_only(path: Path, seconds: float) -> Iterator[sqlite3.Connection]:
+    """A file to read while others write to it; what takes longer than `seconds` in all is interrupted.
+
+    Raises sqlite3.Error.
+    """
+    deadline = time.monotonic() + seconds
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
+    with closing(database), readable_errors():
+        database.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+        yield database
 
 
 def check(database: sqlite3.Connection) -> str:

@@ -34,6 +34,8 @@ MOST_SECONDS = 120.0
 CLEAN_SECONDS = 600.0
 UNFINISHED_SECONDS = 3600.0
 """A hidden file without writes for this long was left by a killed listener; a newer one may be another listener's."""
+KEPT = re.compile(r"(\d{8}T\d{6})-\d{1,12}-([0-9a-f]{8})\.flac")
+"""The name of a finished file, with the groups of `sound_key`."""
 NAME = re.compile(r"^\.?\d{8}T\d{6}-\d+-[0-9a-f]{8}\.flac(\.part)?$")
 
 
@@ -45,8 +47,13 @@ def sound_name(event: Event) -> str:
 
 def sound_key(event: Event) -> tuple[str, str]:
     """What of the name depends on the event alone: a journal gives it another number."""
-    key = hashlib.blake2s(f"{event.start:.3f} {event.source}".encode(errors="replace"), digest_size=4).hexdigest()
-    return datetime.fromtimestamp(event.began).strftime("%Y%m%dT%H%M%S"), key
+    return sound_key_of(event.began, event.start, event.source)
+
+
+def sound_key_of(began: float, start: float, source: str) -> tuple[str, str]:
+    """The same from the fields of an event."""
+    key = hashlib.blake2s(f"{start:.3f} {source}".encode(errors="replace"), digest_size=4).hexdigest()
+    return datetime.fromtimestamp(began).strftime("%Y%m%dT%H%M%S"), key
 
 
 class KeptAudio(Sink):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from edgecap.audio.frontend import FrontEnd
-from edgecap.errors import OutputError
+from edgecap.errors import ConfigError, OutputError
 from edgecap.live.events.event import Event, iso
 from edgecap.web.events.history import MOST_EVENTS, History
 from edgecap.web.events.labels import Labels, label_of
@@ -192,7 +192,7 @@ def query_of(exchange: Exchange) -> Query | None:
     """What a request asks for; None where it was refused."""
     try:
         return Query.of(exchange.query)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, ConfigError):
         exchange.refuse(
             HTTPStatus.BAD_REQUEST,
             "confidence is from 0 to 1, day as 2026-11-28, hours as 22-6, and before a Unix time in seconds",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sqlite3
-import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -17,14 +14,14 @@ from typing import Any, Protocol
 from edgecap.errors import OutputError
 from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Event
-from edgecap.util.sqlite import readable_errors
+from edgecap.util.parsing import parse_hours, within_hours
+from edgecap.util.sqlite import read_only
 
 MOST_WORDS = 8
 MOST_DAYS = 400
 MOST_HOURS = 24 * 31
 """Hours with an event that are counted, the newest."""
 MOST_SOURCES = 64
-HOURS = re.compile("([01]?[0-9]|2[0-3])-([01]?[0-9]|2[0-4])")
 HOUR_OF_DAY = "CAST(strftime('%H', began, 'unixepoch', 'localtime') AS INTEGER)"
 SEARCH_SECONDS = 3.0
 """Time that a search of a journal may take."""
@@ -50,7 +47,7 @@ class Query:
         """From words=, source=, confidence= (0 to 1), day= (as 2026-11-28, here), hours= (as 22-6) and before= (Unix
         time).
 
-        Raises ValueError.
+        Raises ValueError, ConfigError for hours.
         """
         confidence, before, since = (
             float(fields.get("confidence") or 0),
@@ -59,9 +56,6 @@ class Query:
         )
         if not 0 <= confidence <= 1 or math.isnan(before):
             raise ValueError("confidence is from 0 to 1, before a Unix time")
-        hours = HOURS.fullmatch(fields["hours"]) if fields.get("hours") else None
-        if fields.get("hours") and hours is None:
-            raise ValueError("hours are as 22-6")
         if fields.get("day"):
             day = date.fromisoformat(fields["day"])
             midnights = [datetime.combine(day + timedelta(more), datetime.min.time()).timestamp() for more in (0, 1)]
@@ -72,7 +66,7 @@ class Query:
             least_confidence=confidence,
             since=since,
             before=before,
-            hours=(int(hours[1]), int(hours[2])) if hours else None,
+            hours=parse_hours(fields["hours"]) if fields.get("hours") else None,
         )
 
     def matches(self, event: Event) -> bool:
@@ -82,7 +76,7 @@ class Query:
             and event.confidence >= self.least_confidence
             and self.source in {None, event.source}
             and all(word in event.text.lower() for word in self.words)
-            and (self.hours is None or _within(datetime.fromtimestamp(event.began).hour, *self.hours))
+            and (self.hours is None or within_hours(datetime.fromtimestamp(event.began).hour, self.hours))
         )
 
     def condition(self) -> tuple[str, list[object]]:
@@ -103,10 +97,6 @@ class Query:
             parts.append(f"({HOUR_OF_DAY} >= ? {'AND' if first < last else 'OR'} {HOUR_OF_DAY} < ?)")
             values += self.hours
         return " AND ".join(parts), values
-
-
-def _within(hour: int, first: int, last: int) -> bool:
-    return first <= hour < last if first < last else hour >= first or hour < last
 
 
 class EventStore(Protocol):
@@ -199,12 +189,8 @@ class JournalReader:
         return events
 
     def _rows(self, statement: str, values: list[object]) -> list[Any]:
-        deadline = time.monotonic() + SEARCH_SECONDS
-        place = Path(self._path).expanduser().resolve().as_uri()
         try:
-            database = sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=1.0)
-            with closing(database), readable_errors():
-                database.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+            with read_only(Path(self._path).expanduser(), SEARCH_SECONDS) as database:
                 return database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise OutputError(f"the journal {self._path} cannot be searched ({error}); try again") from error

@@ -21,13 +21,12 @@ from edgecap.audio.file import decode
 from edgecap.audio.frontend import FrontEnd, logarithm, mel_frames
 from edgecap.errors import EdgecapError
 from edgecap.live.events.event import Event
-from edgecap.live.sinks.kept_audio import LEAD_IN, MOST_SECONDS, sound_key, sound_name
+from edgecap.live.sinks.kept_audio import KEPT, LEAD_IN, MOST_SECONDS, sound_key, sound_name
 from edgecap.types import Waveform
 from edgecap.web.server import Exchange
 from edgecap.web.spectrum import Spectrum
 
 BLOCK = 1 << 16
-SOUND = re.compile(r"(\d{8}T\d{6})-\d{1,12}-([0-9a-f]{8})\.flac")
 RANGE = re.compile(r"bytes=(\d{0,12})-(\d{0,12})")
 PICTURE_FRAMES = 600
 """Frames of log-mel that are computed at once."""
@@ -53,12 +52,12 @@ class KeptSounds:
     def names(self, events: Iterable[Event]) -> list[str]:
         """The file of each event, whatever its number; empty where there is none."""
         files = [name for folder in reversed(self._folders) for name in _files(folder)]
-        known = {match.groups(): match[0] for file in files if (match := SOUND.fullmatch(file))}
+        known = {match.groups(): match[0] for file in files if (match := KEPT.fullmatch(file))}
         return [known.get(sound_key(event), "") if known else "" for event in events]
 
     def open(self, name: str) -> IO[bytes] | None:
         """The file of this name, if it is a sound that is kept."""
-        for folder in self._folders if SOUND.fullmatch(name) else ():
+        for folder in self._folders if KEPT.fullmatch(name) else ():
             try:
                 file = os.fdopen(os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
             except OSError:

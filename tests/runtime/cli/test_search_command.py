@@ -1,0 +1,126 @@
+"""`edgecap search` and `edgecap summary`: what they print, write and return."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from support.archives.rows import Row, write_archive
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+DAY = datetime(2026, 11, 27).timestamp()
+ROWS = (
+    Row("a dog barks", "/sounds/garden/a.wav", 30.0, DAY + 7200, 0.9, level=-10.0, tags=("our dog",)),
+    Row("rain is falling", "/sounds/street/b.wav", 0.0, None, None, -0.1),
+    Row("silence", "/sounds/street/b.wav", 10.0, None, None, None, -120.0, silent=True),
+)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return write_archive(tmp_path / "out", ROWS)
+
+
+def test_a_search_prints_a_table(command: Run, archive: Path) -> None:
+    done = command("search", archive, "barking", "dogs")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "TIME                 SOURCE                AT    CAPTION      CONFIDENCE  LEVEL",
+        "2026-11-27 02:00:00  /sounds/garden/a.wav  0:30  a dog barks  0.90        -10.0",
+    ]
+
+
+def test_a_search_prints_one_json_object_a_line(command: Run, archive: Path) -> None:
+    lines = command("search", archive, "--json").stdout.splitlines()
+    assert [json.loads(line)["caption"] for line in lines] == ["a dog barks", "rain is falling"]
+
+
+def test_more_hits_than_the_limit_are_counted_on_standard_error(command: Run, archive: Path) -> None:
+    done = command("search", archive, "--limit", 1)
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == "edgecap: note: 1 of 2 windows; --limit shows more\n"
+
+
+def test_a_search_without_hits_has_an_exit_code_of_its_own(command: Run, archive: Path) -> None:
+    done = command("search", archive, "xylophone")
+    assert (done.returncode, done.stdout) == (14, "")
+    assert done.stderr.startswith(f"edgecap: error: nothing in {archive} fits; ")
+    assert command("summary", archive, "--since", "2027-01-01").returncode == 14
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--since", "soon"], 2, "invalid time 'soon'"),
+        (["--hours", "25-3"], 2, "invalid hours '25-3'"),
+        (["!?"], 2, "has 0 words"),
+        (["--html", "nowhere/page.html"], 7, "there is no folder nowhere"),
+        (["--like", "nowhere.wav"], 4, "--like needs the archive's model nobody"),
+        (["--like", "x.wav", "--all-words"], 2, "--all-words is for a search by words alone"),
+    ],
+)
+def test_wrong_options_get_one_line(command: Run, archive: Path, arguments: list[str], code: int, message: str) -> None:
+    done = command("search", archive, *arguments)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (code, "", 1)
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("name", ["search", "summary"])
+def test_what_is_no_archive_gets_one_line(command: Run, tmp_path: Path, name: str) -> None:
+    done = command(name, tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (12, 1)
+    assert "is not an archive" in done.stderr
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    command: Run, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    done = command("search", archive, "dog")
+    assert (done.returncode, len(done.stderr.splitlines())) == (5, 1)
+    assert ".[archive]" in done.stderr
+
+
+def test_a_summary_prints_hours_folders_sounds_and_captions(command: Run, archive: Path) -> None:
+    done = command("summary", archive)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "2 windows heard, 1 silent, 2 different captions\n"
+        "1 window has no time\n"
+        "\n"
+        "HOUR  COUNT\n"
+        "2-3   1\n"
+        "\n"
+        "COUNT  FIRST             LAST              FOLDER\n"
+        "1      2026-11-27 02:00  2026-11-27 02:00  /sounds/garden/\n"
+        "1                                          /sounds/street/\n"
+        "\n"
+        "COUNT  FIRST             LAST              NAMED SOUND\n"
+        "1      2026-11-27 02:00  2026-11-27 02:00  our dog\n"
+        "\n"
+        "COUNT  FIRST             LAST              MOST OFTEN\n"
+        "1      2026-11-27 02:00  2026-11-27 02:00  a dog barks\n"
+        "1                                          rain is falling\n"
+        "\n"
+        "COUNT  FIRST             LAST              LEAST OFTEN\n"
+        "1      2026-11-27 02:00  2026-11-27 02:00  a dog barks\n"
+        "1                                          rain is falling\n"
+    )
+
+
+def test_a_summary_as_json_html_and_png(command: Run, archive: Path, tmp_path: Path) -> None:
+    done = command("summary", archive, "--json", "--html", tmp_path / "s.html", "--png", tmp_path / "s.png")
+    document = json.loads(done.stdout)
+    assert document["hours"] == [{"day": "2026-11-27", "hour": 2, "count": 1}]
+    assert {key: document[key] for key in ("heard", "silent", "undated", "captions", "unit")} == {
+        "heard": 2, "silent": 1, "undated": 1, "captions": 2, "unit": "window",
+    }  # fmt: skip
+    assert document["rarest"][0]["first"] == datetime.fromtimestamp(DAY + 7200).astimezone().isoformat()
+    assert "a dog barks" in (tmp_path / "s.html").read_text()
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
