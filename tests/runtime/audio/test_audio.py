@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from select import select as wait
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import soundfile
 
 from edgecap.audio import file as audio
+from edgecap.audio import spool
 from edgecap.audio.file import AudioFile, decode, sound_files
 from edgecap.errors import AudioError, OutputError
 from edgecap.util.stderr import silent_descriptor
@@ -83,7 +83,7 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(sounds: Path, monkeypatch
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     data = (sounds / "noise.wav").read_bytes()
-    started = threading.Event()
+    started, wait = threading.Event(), spool._wait
 
     def write() -> None:
         with os.fdopen(writing, "wb") as pipe:
@@ -92,17 +92,18 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(sounds: Path, monkeypatch
             started.wait(20)
             pipe.write(data[1000:])
 
-    def waiting(*streams: Any) -> Any:
+    def waiting(stream: Any) -> None:
         started.set()
-        return wait(*streams)
+        wait(stream)
 
     writer = threading.Thread(target=write)
     writer.start()
     with os.fdopen(reading, "rb") as stream:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
-        monkeypatch.setattr("select.select", waiting)
+        monkeypatch.setattr("edgecap.audio.spool._wait", waiting)
         samples, _ = read("-")
     writer.join()
+    assert started.is_set()
     assert len(samples) == 3 * RATE
 
 
