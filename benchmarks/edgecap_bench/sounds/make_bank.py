@@ -22,9 +22,9 @@ from edgecap_bench.sounds.pool import LicensedClip, Pools, packed_windows, read_
 
 FREE = re.compile(r"CC0|CC BY(?!-NC)|GPL|[Pp]ublic [Dd]omain|Apache|ODbL|DFSG|BSD|zlib")
 NOT_FREE = re.compile(r"BY-NC|on-commercial|Pixabay|Sampling|none stated|research|see|not to be passed on|Freesound")
-WIDTH = 64
+WIDTH = 256
 """Principal directions."""
-SHRINKAGE = 0.1
+SHRINKAGE = 0.3
 """Share of the mean variance that is added to each direction's, so that rare ones are not blown up."""
 
 

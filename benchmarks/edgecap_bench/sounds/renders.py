@@ -7,6 +7,7 @@ import numpy as np
 from edgecap.types import Waveform
 
 WINDOW_SECONDS = 10.0
+ABOVE = 12.0
 
 
 def recorded_again(sound: Waveform, background: Waveform, rate: int, random: np.random.Generator) -> Waveform:
@@ -26,6 +27,17 @@ def recorded_again(sound: Waveform, background: Waveform, rate: int, random: np.
     noise *= _rms(wet) / max(_rms(under), _rms(noise) / 10.0, 1e-9) / ratio
     noise[place : place + wet.size] += wet
     return np.asarray(noise * 10.0 ** (random.uniform(-25.0, 0.0) / 20.0) / max(1.0, float(np.abs(noise).max())))
+
+
+def among(sound: Waveform, background: Waveform, rate: int, random: np.random.Generator) -> Waveform:
+    """`sound` (n,) somewhere in ten seconds of `background`, `ABOVE` decibels above what lies below it."""
+    length = int(WINDOW_SECONDS * rate)
+    sound, noise = sound[:length], np.resize(background, length).astype(np.float32)
+    place = int(random.integers(0, length - sound.size + 1))
+    under = noise[place : place + sound.size]
+    noise *= _rms(sound) / max(_rms(under), _rms(noise) / 10.0, 1e-9) / 10.0 ** (ABOVE / 20.0)
+    noise[place : place + sound.size] += sound
+    return np.asarray(noise / max(1.0, float(np.abs(noise).max())), np.float32)
 
 
 def _room(rate: int, random: np.random.Generator) -> Waveform:

@@ -6,6 +6,7 @@ sets and their licences. It belongs to one encoder: the package has those of its
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,14 @@ class Bank:
     def project(self, frames: Frames) -> Frames:
         """Frame embeddings (n, embedding) as they are compared: (n, width), each row of length 1."""
         return unit(np.asarray((frames - self.mean) @ self.projection, np.float32))
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells banks of one model apart: scores of another are not comparable."""
+        digest = hashlib.sha256()
+        for array in (self.mean, self.projection, self.windows):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @property
     def window_seconds(self) -> float:

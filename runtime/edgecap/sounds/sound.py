@@ -35,6 +35,8 @@ class TaughtSound:
     """Wanted false alarms an hour, from which the threshold follows."""
     recordings: int = 0
     """How many examples are kept as audio beside their embeddings (`SoundStore.recordings`)."""
+    bank: str = ""
+    """Identity of the bank by which threshold and typical score were computed (`edgecap.sounds.bank.Bank.identity`)."""
 
     def is_learnt_as(self, other: TaughtSound) -> bool:
         """Whether another recognises the same by the same examples and rate."""

@@ -28,7 +28,7 @@ def write_sound(path: Path, sound: TaughtSound, recordings: Sequence[bytes] = ()
         arrays |= {f"{kind}-{number:03d}": frames.astype(np.float16) for number, frames in enumerate(stretches)}
     arrays |= {f"recording-{number:03d}": np.frombuffer(data, np.uint8) for number, data in enumerate(recordings)}
     document = {
-        key: getattr(sound, key) for key in ("name", "model", "threshold", "typical", "created", "false_alarms")
+        key: getattr(sound, key) for key in ("name", "model", "threshold", "typical", "created", "false_alarms", "bank")
     }
     write_archive(path, FORMAT, VERSION, document, arrays, mode=0o600)
 
@@ -47,6 +47,7 @@ def read_sound(path: Path) -> TaughtSound:
             counter_examples=_stretches(arrays, "counter"),
             created=str(document["created"]),
             false_alarms=float(document["false_alarms"]),
+            bank=str(document.get("bank", "")),
             recordings=sum(name.startswith("recording-") for name in arrays),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:

@@ -70,6 +70,8 @@ def learn(
         counter_examples=negatives,
         created=datetime.now(UTC).isoformat(timespec="seconds") if before is None else before.created,
         false_alarms=false_alarms,
+        recordings=0 if before is None else before.recordings,
+        bank=bank.identity,
     )
     notes, missed = list[str](), sum(score < threshold for score in likeness)
     if missed:

@@ -15,7 +15,7 @@ from edgecap.sounds.matcher import SoundMatcher
 from edgecap.sounds.sound import TaughtSound
 from edgecap.sounds.store import SoundStore
 from edgecap.teaching.examples import example_of
-from edgecap.teaching.learn import relearn
+from edgecap.teaching.learn import learn, relearn
 from edgecap.types import Notify
 
 
@@ -50,7 +50,7 @@ def _fitting(
 ) -> TaughtSound | None:
     """The sound for this model, learnt again where that is needed and possible."""
     if sound.model == bank.model:
-        return sound
+        return sound if sound.bank == bank.identity else _by_bank(store, sound, bank, notify)
     if not sound.recordings:
         notify(
             "warning",
@@ -70,6 +70,16 @@ def _fitting(
         notify("warning", f"{sound.name!r} was taught with another model and could not be learnt again: {error}")
         return None
     notify("note", f"{sound.name!r} was taught with another model; it was learnt again from its kept examples")
+    return fresh
+
+
+def _by_bank(store: SoundStore, sound: TaughtSound, bank: Bank, notify: Notify) -> TaughtSound:
+    """The sound with scores by this bank, from its stored embeddings; saved where that is possible."""
+    fresh = learn(sound.name, (), (), bank, false_alarms=sound.false_alarms, before=sound, strict=False).sound
+    try:
+        store.save(fresh, store.recordings(sound.name), replace_old=True)
+    except EdgecapError as error:
+        notify("warning", f"{sound.name!r} is recognised by another bank, which could not be saved: {error}")
     return fresh
 
 

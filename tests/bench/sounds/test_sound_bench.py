@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from edgecap_bench.sounds.pool import LicensedClip, packed_windows, read_pool
 from edgecap_bench.sounds.recall import EmbeddedSound, RecallMeasurement, RecallTask, class_of
 from edgecap_bench.sounds.recall import main as measure_recall
 from edgecap_bench.sounds.related import SIGNALS, WORDS, related
-from edgecap_bench.sounds.renders import recorded_again
+from edgecap_bench.sounds.renders import among, recorded_again
 from support.teaching.taught_sounds import RATE, WIDTH, chime, plain_bank, rasp, shipped_captioner
 
 HEAD = "file,set,label,duration_s,license,source,source_path\n"
@@ -94,6 +95,17 @@ def test_a_sound_recorded_again_is_as_far_above_its_background_as_said() -> None
     assert len({round(float(np.square(render).mean()), 9) for render in renders}) == len(renders)
 
 
+def test_a_sound_among_others_is_twelve_decibels_above_what_lies_below_it() -> None:
+    ring, background = chime(1), np.random.default_rng(1).normal(0.0, 0.05, 4 * RATE).astype(np.float32)
+    mixed = among(ring, background, RATE, np.random.default_rng(2))
+    place = int(np.argmax(np.convolve(np.square(mixed), np.ones(ring.size), "valid")))
+    power = (
+        np.square(mixed[place : place + ring.size]).mean()
+        / np.square(np.delete(mixed, np.s_[place : place + ring.size])).mean()
+    )
+    assert (mixed.size, round(10 * np.log10(power - 1))) == (10 * RATE, 12)
+
+
 def test_sounds_that_share_a_word_with_a_class_are_not_unrelated() -> None:
     assert related("church_bells", ["a Bell tower"])
     assert related("crying_baby", ["infant at home"])
@@ -154,9 +166,11 @@ def test_a_bank_is_made_and_recall_measured_on_a_small_pool(tmp_path: Path, caps
     measure_recall([tested], hours=0.1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("0.1 h of unrelated sound, of 20 clips")
-    rows = {line[:44].strip(): line[44:].split() for line in lines[2:]}
+    rows = {line[:44].strip(): line[44:].split() for line in lines[2:-1]}
     assert [*rows] == [
-        *("esc50, 1 example(s)", "esc50, 5 example(s)"),
+        *("esc50 alone, 1 example(s)", "esc50 alone, 5 example(s)"),
+        *("esc50 in other sound, 1 example(s)", "esc50 in other sound, 5 example(s)"),
         *("signals recorded again, 1 example(s)", "signals recorded again, 5 example(s)"),
     ]
-    assert rows["esc50, 5 example(s)"][:2] == ["3", "100.0%"]
+    assert re.fullmatch(r"teaching 5 sounds: \d+\.\d\d s; matching 50 in a window: \d+\.\d\d ms", lines[-1])
+    assert rows["esc50 alone, 5 example(s)"][:2] == ["3", "100.0%"]

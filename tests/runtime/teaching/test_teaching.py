@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,17 @@ def test_a_sound_of_another_model_is_learnt_again_from_kept_examples_or_told(sto
     assert [sound.name for sound in captioner.matcher.sounds] == ["bell"]
     assert store.get("bell").threshold == pytest.approx(sound.threshold, rel=0.1)
     assert [match.name for match in captioner.caption(chime(5), RATE).sounds] == ["bell"]
+
+
+def test_a_sound_taught_with_an_older_bank_gets_the_threshold_of_this_one(store: SoundStore, bank: Bank) -> None:
+    taught = examples(chime(1), chime(2))
+    sound = teach_sound(shipped_captioner(), store, TeachRequest("bell", HOUR, keep=True), taught).sound
+    store.save(replace(sound, threshold=1e6, typical=1e6, bank="older"), store.recordings("bell"), replace_old=True)
+    captioner = with_taught_sounds(shipped_captioner(), store.folder, silent)
+    assert [match.name for match in captioner.caption(chime(5), RATE).sounds] == ["bell"]
+    stored = store.get("bell")
+    assert stored.threshold == pytest.approx(sound.threshold, rel=0.01)
+    assert (stored.bank, stored.recordings, stored.created) == (bank.identity, 2, sound.created)
 
 
 def test_a_folder_of_recordings_is_tried(store: SoundStore, tmp_path: Path) -> None:
