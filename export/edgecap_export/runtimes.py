@@ -25,14 +25,14 @@ from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
-from edgecap.errors import MissingDependencyError, install_extra
+from edgecap.errors import ConfigError, MissingDependencyError, install_extra
 from edgecap_export.recipes import ExportRecipe
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgecap.bundle.manifest import EncoderInput, Precision
+    from edgecap.bundle.manifest import EncoderInput, Precision, Search
     from edgecap.runtimes import GraphRole
     from edgecap_export.graphs.onnx_export import OnnxGraphs
     from edgecap_export.quantisation.ranges import Ranges
@@ -49,6 +49,8 @@ class LoweringSpec:
     """The extra of edgecap that installs what it needs; running a bundle needs less (`RuntimeSpec.extra`)."""
     packages: Mapping[str, str]
     """Package that it needs → version that edgecap was tested with, as much of it as matters ("2.13", "1")."""
+    searches: bool = False
+    """Whether it can put the search into the graph."""
 
 
 LOWERINGS: dict[str, LoweringSpec] = {
@@ -56,6 +58,7 @@ LOWERINGS: dict[str, LoweringSpec] = {
         "edgecap_export.onnx.lowering:OnnxLowering",
         "export",
         {"torch": "2.13", "onnx": "1.23", "onnxscript": "0.7", "onnxruntime": "1"},
+        searches=True,
     ),
     "executorch": LoweringSpec(
         "edgecap_export.executorch.lowering:ExecuTorchLowering",
@@ -93,6 +96,8 @@ class LoweringRequest:
     calibration: Calibration = Calibration(())
     encoder_input: EncoderInput = "log_mel"
     """"waveform" for --front-end in-graph: `encode` is `edgecap_export.graphs.waveform.WaveformEncodeGraph`."""
+    search: Search = "outside"
+    """"in-graph": `decode` gives captions, as `DecoderSpec.search` says; only where `LoweringSpec.searches`."""
     float_graphs: OnnxGraphs
     """The student's float32 ONNX graphs over log-mels, exported once: the reference, and where ONNX starts."""
 
@@ -144,6 +149,21 @@ def untested_packages(runtime: str) -> tuple[str, ...]:
         if not f"{version}.".startswith(f"{tested}."):
             untested.append(f"{package} is {version} and edgecap was tested with {tested}")
     return tuple(untested)
+
+
+def search_place(runtime: str, wanted: Search | None) -> Search:
+    """Where a bundle for a runtime searches: as `wanted`; for None in its graph if it can.
+
+    Raises ConfigError where it cannot and must.
+    """
+    searches = LOWERINGS[runtime].searches
+    if wanted == "in-graph" and not searches:
+        able = ", ".join(name for name, spec in LOWERINGS.items() if spec.searches)
+        raise ConfigError(
+            f"a search in the graph is there for {able}, not yet for {runtime}; "
+            f"leave --search out, or type --runtime {able}"
+        )
+    return wanted or ("in-graph" if searches else "outside")
 
 
 def open_lowering(runtime: str) -> Lowering:

@@ -27,7 +27,6 @@ from edgecap.bundle.models import find_model
 from edgecap.caption import Assessment, Beam, Caption, SoundMatch, sentence, with_name
 from edgecap.confidence import Confidence
 from edgecap.errors import AudioError, BundleError
-from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import Encoded, InferenceSession, open_session
 from edgecap.sounds.bank import frame_embeddings
 from edgecap.sounds.matcher import Matcher
@@ -189,16 +188,9 @@ class Captioner:
     def decode(self, encoded: Encoded, beam: int | None = None) -> tuple[Beam, ...]:
         """The hypotheses for an encoded window, best first. `beam` as in `caption`."""
         manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self.beam_size(beam)
-        hypotheses = beam_search(
-            self._session.decoder(encoded, beam),
-            beam=beam,
-            max_tokens=manifest.decoder.max_tokens,
-            start=manifest.vocabulary.start,
-            end=manifest.vocabulary.end,
-        )
         return tuple(
             Beam(sentence(best.tokens, vocabulary, manifest.vocabulary), best.score, best.tokens)
-            for best in hypotheses[:beam]
+            for best in self._session.search(encoded, beam)[:beam]
         )
 
     def sounds(self, encoded: Encoded) -> tuple[SoundMatch, ...]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgecap.cli import run
+from edgecap.errors import ConfigError
 from edgecap.runtimes import RUNTIMES
-from edgecap_export.runtimes import LOWERINGS, LoweringSpec, open_lowering
+from edgecap_export.runtimes import LOWERINGS, LoweringSpec, open_lowering, search_place
 
 PARROT = """
 class ParrotLowering:
@@ -39,3 +40,15 @@ def test_a_new_lowering_is_a_class_and_an_entry(
     assert 'pip install ".[absent]"' in capsys.readouterr().err
     assert run(["export", "--runtime", "tpu"]) == 2
     assert "parrot, absent or all" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_search_in_the_graph_is_refused_where_the_runtime_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [search_place("onnx", None), search_place("onnx", "outside"), search_place("litert", None)] == [
+        "in-graph",
+        "outside",
+        "outside",
+    ]
+    assert run(["export", "--runtime", "litert", "--search", "in-graph"]) == ConfigError.exit_code
+    assert "not yet for litert; leave --search out, or type --runtime onnx" in capsys.readouterr().err
+    assert run(["export", "--search", "elsewhere"]) == 2
+    assert "use outside or in-graph" in capsys.readouterr().err.replace("\n", " ")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgecap.bundle.bundle import Bundle, write_bundle
-from edgecap.bundle.manifest import EncoderInput, Licence, Precision, Provenance
+from edgecap.bundle.manifest import EncoderInput, Licence, Precision, Provenance, Search
 from edgecap_export.bundle.bundles import bundle_contents, manifest_of
 from edgecap_export.calibration import CalibrationSet, window_of
 from edgecap_export.graphs.onnx_export import onnx_graphs
@@ -66,10 +66,17 @@ def converted(encoder_input: EncoderInput) -> bytes:
     return float_program(replace(request(), encoder_input=encoder_input))
 
 
-def export(folder: Path, runtime: str, precision: Precision, encoder_input: EncoderInput = "log_mel") -> Exported:
+def export(
+    folder: Path,
+    runtime: str,
+    precision: Precision,
+    encoder_input: EncoderInput = "log_mel",
+    search: Search = "outside",
+) -> Exported:
     """Lower the small student and write its bundle to `folder`."""
     lowering = open_lowering(runtime)
-    chosen = replace(request(), recipe=lowering.recipe(precision, "yamnet"), encoder_input=encoder_input)
+    recipe = lowering.recipe(precision, "yamnet")
+    chosen = replace(request(), recipe=recipe, encoder_input=encoder_input, search=search)
     with pytest.MonkeyPatch.context() as patch:
         for module in (litert_lowering, litert_quantise):
             patch.setattr(module, "float_program", lambda wanted: converted(wanted.encoder_input))
@@ -89,5 +96,6 @@ def write_small_bundle(folder: Path, wanted: LoweringRequest, lowered: Lowered, 
         provenance=Provenance(source="random weights", created_by="the tests"),
         encoder_input=wanted.encoder_input,
         beams=lowered.beams,
+        search=wanted.search,
     )
     return write_bundle(folder, manifest, bundle_contents(runtime, lowered.graphs, WORDS))

@@ -11,7 +11,6 @@ import numpy as np
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle
 from edgecap.errors import BundleError
-from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import Encoded, open_session
 from edgecap.live.pipeline.stream import MelStream
 from edgecap.types import LogMel, Waveform
@@ -47,22 +46,24 @@ class BundleRunner:
         return self._session.encode(features, self._memory_length)
 
     def decode(self, encoded: Encoded, beam: int, tokens: int) -> None:
-        """The `decode` graph under edgecap's search. Raises BundleError where its cache is shorter."""
+        """The search with the `decode` graph. Raises BundleError where its cache is shorter."""
         most = self.manifest.decoder.max_tokens
         if tokens > most:
             raise BundleError(f"{self.manifest.name} writes at most {most} tokens; use --tokens {most} or less")
-        start = self.manifest.vocabulary.start
-        beam_search(self._session.decoder(encoded, beam), beam=beam, max_tokens=tokens, start=start, end=NO_TOKEN)
+        self._session.search(encoded, beam, most=tokens, end=NO_TOKEN)
 
     def size(self, beam: int, tokens: int) -> Size:
         """From the ONNX graphs. Raises BundleError for another runtime, MissingDependencyError without onnx."""
-        from edgecap_bench.counting.macs import onnx_multiply_adds, onnx_parameters  # not part of what is timed
+        from edgecap_bench.counting import macs  # not part of what is timed
 
         if self.manifest.runtime != "onnx":
             raise BundleError(f"multiply-adds are counted in ONNX graphs, not in a program for {self.manifest.runtime}")
         encode, decode = self._bundle.path("encode"), self._bundle.path("decode")
-        steps = tokens * onnx_multiply_adds(decode, {"beams": self._rows(beam)})
-        return Size(onnx_parameters([encode, decode]), onnx_multiply_adds(encode), steps)
+        if self._searches:
+            steps = macs.search_multiply_adds(decode, beam, tokens)
+        else:
+            steps = tokens * macs.onnx_multiply_adds(decode, {"beams": self._rows(beam)})
+        return Size(macs.onnx_parameters([encode, decode]), macs.onnx_multiply_adds(encode), steps)
 
     def profile(self, beam: int, tokens: int, threads: int) -> list[OperatorTime]:
         """Where ONNX Runtime spends a clip's time; empty for another runtime."""
@@ -71,8 +72,14 @@ class BundleRunner:
         if self.manifest.runtime != "onnx":
             return []
         rows = self._rows(beam)
-        decode = profile_graph(self._bundle.path("decode"), rows, threads, tokens)
+        whole = {"most": np.array([tokens]), "end": np.array([NO_TOKEN])} if self._searches else None
+        decode = profile_graph(self._bundle.path("decode"), rows, threads, 1 if whole else tokens, whole)
         return [*profile_graph(self._bundle.path("encode"), rows, threads), *decode]
+
+    @property
+    def _searches(self) -> bool:
+        """Whether one run of `decode` is a whole search."""
+        return self.manifest.decoder.search == "in-graph"
 
     def _rows(self, beam: int) -> int:
         return self.manifest.decoder.beams or beam

@@ -73,6 +73,28 @@ def node_multiply_adds(path: Path, sizes: Mapping[str, int]) -> dict[str, tuple[
     return {node.name or node.output[0]: (node.op_type, _multiply_adds(node, shapes)) for node in counted}
 
 
+def search_multiply_adds(path: Path, beams: int, tokens: int) -> int:
+    """Multiply-adds of a search of `tokens` tokens by a graph with the search inside, with all `beams` up to the end.
+
+    Raises BundleError, MissingDependencyError.
+    """
+    graph = _read(path).graph
+    inputs = {item.name: [axis.dim_value for axis in item.type.tensor_type.shape.dim] for item in graph.input}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    shapes |= {
+        node.output[0]: shapes[node.input[0]]
+        for node in graph.node
+        if node.op_type == "Cast" and node.input[0] in shapes
+    }
+    inner = [item.g for node in graph.node if node.op_type == "Loop" for item in node.attribute if item.name == "body"]
+    products = [node for body in inner for node in body.node if node.op_type in PRODUCTS]
+    weights = sum(math.prod(shapes[node.input[1]]) for node in products)
+    _, layers, heads, frames, width = inputs["cross_keys"]
+    # at first there is one row, and later each position has a slot for each row, which all rows go through
+    steps = [(beams if position else 1, frames + 1 + beams * position) for position in range(tokens)]
+    return sum(rows * (weights + 2 * layers * heads * width * places) for rows, places in steps)
+
+
 def onnx_parameters(paths: Sequence[Path]) -> int:
     """Numbers stored in graphs: tensors of at least one axis and 32 numbers, each tensor once.
 
@@ -98,11 +120,15 @@ def onnx_operators(path: Path) -> dict[str, int]:
 
 
 def zero_inputs(session: Any, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - onnxruntime has no types
-    """Inputs for one run of a graph, all zero but the length of the memory: attention over nothing would be NaN."""
+    """Inputs for one run of a graph, all zero but the length of the memory: attention over nothing would be NaN.
+
+    An input with the name of a size is that size.
+    """
     feeds = {}
     for node in session.get_inputs():
         shape = [sizes.get(axis, 1) if isinstance(axis, str) else axis or 1 for axis in node.shape]
-        feeds[node.name] = np.full(shape, node.name == "memory_length", np.dtype(_ELEMENTS.get(node.type, "f4")))
+        value = sizes.get(node.name, int(node.name == "memory_length"))
+        feeds[node.name] = np.full(shape, value, np.dtype(_ELEMENTS.get(node.type, "f4")))
     return feeds
 
 

@@ -7,14 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.models import find_model
 from edgecap.captioner import Captioner
-from edgecap.inference.decoding import DecodeStep, beam_search
 from edgecap.inference.session import Encoded, open_session
 from edgecap.util.progress import Progress, no_progress
 from edgecap_bench.harness.child import Channel
@@ -72,16 +68,8 @@ def measure_stages(
     encoded = [session.encode(frame, length) for frame in frames]
 
     def search(number: int) -> int:
-        """Search one clip's caption; the number of decoder steps."""
-        steps = _Counted(session.decoder(encoded[number], size))
-        beam_search(
-            steps,
-            beam=size,
-            max_tokens=manifest.decoder.max_tokens,
-            start=manifest.vocabulary.start,
-            end=manifest.vocabulary.end,
-        )
-        return steps.count
+        """Search one clip's caption; the number of decoder steps, which is the tokens of its longest beam."""
+        return max(len(best.tokens) for best in session.search(encoded[number], size))
 
     def at(run: Callable[[int], object]) -> Callable[[int], object]:
         return lambda turn: run(turn % len(sounds))
@@ -102,15 +90,3 @@ def measure_stages(
     )
     step = [total / steps[turn % len(sounds)] for turn, total in enumerate(seconds["decoder"])]
     return StageTimes(**seconds, decoder_step=step, clips=[sound.name for sound in sounds], steps=steps)
-
-
-class _Counted:
-    """A decoder that counts its steps."""
-
-    def __init__(self, decode: DecodeStep) -> None:
-        self._decode = decode
-        self.count = 0
-
-    def __call__(self, tokens: NDArray[np.int64], position: int, parents: NDArray[np.int64]) -> NDArray[np.float32]:
-        self.count += 1
-        return self._decode(tokens, position, parents)

@@ -25,6 +25,7 @@ from edgecap.bundle.manifest import (
     Manifest,
     Precision,
     Provenance,
+    Search,
     SilenceSpec,
     VocabularySpec,
 )
@@ -112,8 +113,9 @@ def manifest_of(
     runtime: str = "onnx",
     encoder_input: EncoderInput = "log_mel",
     beams: int = 0,
+    search: Search = "outside",
 ) -> Manifest:
-    """The manifest of a student's bundle, its files still to be listed; `beams` as `DecoderSpec` says."""
+    """The manifest of a student's bundle, its files still to be listed; `beams` and `search` as `DecoderSpec` says."""
     return Manifest(
         format="edgecap-bundle",
         format_version=FORMAT_VERSION,
@@ -122,7 +124,7 @@ def manifest_of(
         precision=precision,
         front_end=student.config.front_end,
         encoder=replace(_encoder_spec(student, window), input=encoder_input),
-        decoder=replace(_decoder_spec(student), beams=beams),
+        decoder=replace(_decoder_spec(student), beams=beams, search=search),
         vocabulary=VocabularySpec(size=student.config.vocabulary_size),
         silence=silence or SilenceSpec.of_front_end(student.config.front_end),
         files=[],

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import Bundle
 from edgecap.captioner import Captioner
-from edgecap.inference.decoding import beam_search
 from edgecap.inference.session import open_session
 from edgecap.types import Waveform
 
@@ -85,20 +84,10 @@ def _stages(bundle: Bundle, sounds: Sequence[Waveform]) -> dict[str, Callable[[i
     inputs = clips if inside else [log_mel(clip, manifest.front_end) for clip in clips]
     memory = manifest.encoder.memory_length(manifest.encoder.window_frames)
     encoded = [session.encode(sound, memory) for sound in inputs]
-    beam, spec, words = manifest.decoder.default_beam, manifest.decoder, manifest.vocabulary
-
-    def search(number: int) -> object:
-        return beam_search(
-            session.decoder(encoded[number], beam),
-            beam=beam,
-            max_tokens=spec.max_tokens,
-            start=words.start,
-            end=words.end,
-        )
-
+    beam = manifest.decoder.default_beam
     return {
         "front end": lambda number: None if inside else log_mel(clips[number], manifest.front_end),
         "encoder": lambda number: session.encode(inputs[number], memory),
-        "search": search,
+        "search": lambda number: session.search(encoded[number], beam),
         "caption": lambda number: captioner.caption(clips[number], rate),
     }

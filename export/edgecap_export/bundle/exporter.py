@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle, BundleContent, write_bundle
 from edgecap.bundle.confidence import FILE_NAME
-from edgecap.bundle.manifest import EncoderInput, Manifest, Precision
+from edgecap.bundle.manifest import EncoderInput, Manifest, Precision, Search
 from edgecap.captioner import Captioner
 from edgecap.errors import BundleError, ConfigError, VerificationError
 from edgecap.inference.session import open_session
@@ -43,7 +43,7 @@ from edgecap_export.quantisation.layers import LayerError, rank_halves, rank_lay
 from edgecap_export.quantisation.quantise import simplified
 from edgecap_export.quantisation.ranges import student_ranges
 from edgecap_export.recipes import render_recipe
-from edgecap_export.runtimes import Calibration, Lowered, LoweringRequest, open_lowering
+from edgecap_export.runtimes import Calibration, Lowered, LoweringRequest, open_lowering, search_place
 from edgecap_train.evaluation.evaluated import readable_windows
 from edgecap_train.evaluation.held_out import Reference, cider_d, read_scored_references
 from edgecap_train.evaluation.metrics import LEAST_CLIPS
@@ -59,19 +59,21 @@ class Exporter:
     def __init__(
         self,
         source: ExportSource,
-        *,
         references: Path | None = None,
         encoder_input: EncoderInput = "log_mel",
+        search: Search | None = None,
+        *,
         rounds: int = ROUNDS,
         notify: Notify = lambda step: None,
     ) -> None:
-        """`references` is a CSV of recordings with captions, `rounds` the repetitions of each timing.
+        """`references` is a CSV of recordings with captions, `search` as `search_place` takes it, `rounds` the
+        repetitions of each timing.
 
         `notify` gets the name of each step as it begins. The recordings are read at once, which may raise EdgecapError;
         `skipped` has the reasons for those that cannot be read.
         """
         self.source, self.encoder_input, self.rounds, self.notify = source, encoder_input, rounds, notify
-        self.window = window_frames(source.student)
+        self.search, self.window = search, window_frames(source.student)
         self._equalised: tuple[Student, OnnxGraphs] | None = None
         front_end = source.student.config.front_end
         seconds = (self.window - 1) * front_end.hop_length / front_end.sample_rate
@@ -121,7 +123,7 @@ class Exporter:
         return recordings.warnings
 
     def request(self, runtime: str, precision: Precision) -> LoweringRequest:
-        """What a lowering needs. Raises ConfigError where int8 has nothing to calibrate on."""
+        """What a lowering needs. Raises ConfigError where int8 has nothing to calibrate on, and as `search_place`."""
         student, graphs = self.source.student, self.float_graphs
         if precision == "int8" and self._equalised is not None:
             student, graphs = self._equalised
@@ -129,6 +131,7 @@ class Exporter:
             student=student,
             window=self.window,
             encoder_input=self.encoder_input,
+            search=search_place(runtime, self.search),
             float_graphs=graphs,
             recipe=open_lowering(runtime).recipe(precision, student.config.encoder),
             calibration=self.calibration if precision == "int8" else Calibration(()),
@@ -176,7 +179,7 @@ class Exporter:
         self.notify(f"lowering for {runtime} in {precision}")
         lowered = open_lowering(runtime).lower(request)
         source = self.source
-        manifest = self._manifest(precision, runtime, self.encoder_input, lowered.beams)
+        manifest = self._manifest(request, runtime, lowered.beams)
         contents = bundle_contents(runtime, lowered.graphs, source.vocabulary, source.card)
         if source.confidence is not None:
             contents.append(BundleContent(FILE_NAME, "confidence", source.confidence))
@@ -213,9 +216,8 @@ class Exporter:
             try:
                 session = open_session(bundle, 1)
                 waveform = self.encoder_input == "waveform"
-                differences = verify_session(
-                    request.student, session, self.window, TOLERANCES[precision], waveform=waveform
-                )
+                given = request.student, session, self.window, TOLERANCES[precision]
+                differences = verify_session(*given, waveform=waveform, steps=request.search == "outside")
             except BundleError as error:
                 raise VerificationError(f"the exported bundle does not run ({error}); nothing was written") from error
             except VerificationError as error:
@@ -253,25 +255,21 @@ class Exporter:
             )
         return report, failures
 
-    def _manifest(
-        self,
-        precision: Precision = "fp32",
-        runtime: str = "onnx",
-        encoder_input: EncoderInput = "log_mel",
-        beams: int = 0,
-    ) -> Manifest:
+    def _manifest(self, request: LoweringRequest | None = None, runtime: str = "onnx", beams: int = 0) -> Manifest:
+        """Of what was asked for, by default the baseline."""
         source = self.source
         return manifest_of(
             source.student,
             name=source.name,
             window=self.window,
-            precision=precision,
+            precision=request.recipe.precision if request else "fp32",
             licence=source.licence,
             provenance=source.provenance,
             silence=source.silence,
             runtime=runtime,
-            encoder_input=encoder_input,
+            encoder_input=request.encoder_input if request else "log_mel",
             beams=beams,
+            search=request.search if request else "outside",
         )
 
     def _baseline(self) -> AbstractContextManager[Bundle]:

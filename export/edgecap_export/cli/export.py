@@ -15,12 +15,16 @@ from edgecap.errors import MissingDependencyError, OutputError, VerificationErro
 from edgecap.util.files import to_json, write_atomically
 from edgecap_export.cli.export_web import export_web
 from edgecap_export.output_paths import check_free, check_writable
-from edgecap_export.runtimes import LOWERINGS, untested_packages
+from edgecap_export.runtimes import LOWERINGS, search_place, untested_packages
 from edgecap_export.web.onnxruntime_web import OPTION, PACKAGE
 
 if TYPE_CHECKING:
-    from edgecap.bundle.manifest import EncoderInput, Precision
+    from edgecap.bundle.manifest import EncoderInput, Precision, Search
     from edgecap_export.bundle.exporter import Exporter
+
+FRONT_ENDS: dict[str, EncoderInput] = {"outside": "log_mel", "in-graph": "waveform"}
+SEARCHES: dict[str, Search] = {"outside": "outside", "in-graph": "in-graph"}
+"""The places that the options name."""
 
 
 def export(
@@ -87,6 +91,16 @@ def export(
             help="outside (NumPy computes the log-mel) or in-graph (the graph takes the waveform).",
         ),
     ] = "outside",
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search",
+            metavar="PLACE",
+            help="in-graph (the decoder's graph gives whole captions; onnx only) or outside (one step at a time). "
+            "[default: in-graph where the runtime can]",
+            show_default=False,
+        ),
+    ] = None,
     web: Annotated[
         bool, typer.Option("--web", help="Write a page that runs the bundle in a browser, as a folder of plain files.")
     ] = False,
@@ -132,19 +146,22 @@ def export(
       edgecap export --web -o site
     """
     if web or onnxruntime_web is not None:
-        others = {"--runtime": runtime, "--fp32": fp32, "--fp16": fp16, "--int8": int8, "--calibration": calibration}
-        others |= {"--verify": verify, "--vocabulary": vocabulary, "--report": report, "--explain": explain}
-        others |= {OPTION: not web}
+        others: dict[str, object] = {"--runtime": runtime, "--fp32": fp32, "--fp16": fp16, "--int8": int8}
+        others |= {"--calibration": calibration, "--verify": verify, "--vocabulary": vocabulary, "--report": report}
+        others |= {"--explain": explain, "--search": search, OPTION: not web}
         given = [name for name, value in others.items() if value]
         export_web(model, output, runtime=onnxruntime_web, others=given, force=force, json=json)
         return
     runtimes, precisions = _runtimes(runtime or ["onnx"]), _precisions(fp32, fp16, int8)
-    encoder_input = _encoder_input(front_end)
+    _check_place("front end", front_end)
+    _check_place("search", search or "outside")
+    place = SEARCHES[search] if search else None
     _check_options(precisions, calibration, explain, report)
     several = len(runtimes) * len(precisions) > 1
     if output is not None and not several and not explain:
         check_free(output, force)
     for name in runtimes:
+        search_place(name, place)
         _check_toolchain(name, force)
     try:
         from edgecap_export.bundle.exporter import Exporter
@@ -163,9 +180,7 @@ def export(
         check_writable(folder)
     if report is not None:
         check_writable(report)
-    exporter = Exporter(
-        source, references=verify, encoder_input=encoder_input, notify=lambda step: say("note", f"{step} …")
-    )
+    exporter = Exporter(source, verify, FRONT_ENDS[front_end], place, notify=lambda step: say("note", f"{step} …"))
     _report_skipped(exporter.skipped)
     if "int8" in precisions and calibration is not None:
         for warning in exporter.calibrate(calibration):
@@ -245,13 +260,11 @@ def _precisions(fp32: bool, fp16: bool, int8: bool) -> list[Precision]:
     return [name for name, chosen in wanted.items() if chosen] or ["fp32"]
 
 
-def _encoder_input(front_end: str) -> EncoderInput:
-    places: dict[str, EncoderInput] = {"outside": "log_mel", "in-graph": "waveform"}
-    if front_end not in places:
-        raise typer.BadParameter(
-            f"unknown place {front_end!r} for the front end; use {' or '.join(places)}", param_hint="--front-end"
-        )
-    return places[front_end]
+def _check_place(what: str, place: str) -> None:
+    if place not in SEARCHES:
+        option = f"--{what.replace(' ', '-')}"
+        reason = f"unknown place {place!r} for the {what}; use {' or '.join(SEARCHES)}"
+        raise typer.BadParameter(reason, param_hint=option)
 
 
 def _check_toolchain(runtime: str, force: bool) -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecap.inference.decoding import DecodeStep
+from edgecap.inference.decoding import DecodeStep, Hypothesis, beam_search
 from edgecap.inference.session import Encoded
 from edgecap.types import LogMel
 from edgecap_export.graphs.onnx_export import DecodeGraph, EncodeGraph, example_decode_inputs
+from edgecap_train.models.search import SPECIALS
 from edgecap_train.models.student import Student
 
 
@@ -27,6 +28,14 @@ class TorchSession:
             outputs = self._encode(torch.from_numpy(log_mel)[None].to(self._dtype), torch.tensor([memory_length]))
         keys, values, embedding = (output.numpy() for output in outputs)
         return Encoded(keys, values, embedding[0], memory_length)
+
+    def search(
+        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
+    ) -> list[Hypothesis]:
+        """The best captions of one window, as `InferenceSession.search` says."""
+        most, end = most or self._student.config.max_tokens, SPECIALS.end if end is None else end
+        step = self.decoder(encoded, beam)
+        return beam_search(step, beam=beam, max_tokens=most, start=SPECIALS.start, end=end)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.manifest import Precision
 from edgecap.errors import ShapeMismatchError, ToleranceError, VerificationError
-from edgecap.inference.decoding import DecodeStep
+from edgecap.inference.decoding import DecodeStep, Hypothesis
 from edgecap.inference.session import InferenceSession
 from edgecap.types import Waveform
 from edgecap_export.graphs.onnx_export import ENCODE_OUTPUTS
@@ -66,12 +66,19 @@ class Difference:
 
 
 def verify_session(
-    student: Student, session: InferenceSession, window_frames: int, tolerances: Tolerances, *, waveform: bool = False
+    student: Student,
+    session: InferenceSession,
+    window_frames: int,
+    tolerances: Tolerances,
+    *,
+    waveform: bool = False,
+    steps: bool = True,
 ) -> tuple[Difference, ...]:
     """Compare a loaded bundle with the student in PyTorch, over clips, lengths, beams and steps.
 
     `waveform`: the session's encoder takes samples. Caches are passed from step to step and change rows as in a
-    search, so that a growing difference or mixed-up rows show in the log-probabilities.
+    search, so that a growing difference or mixed-up rows show in the log-probabilities. Without `steps` the session
+    gives captions alone, and their scores are compared with PyTorch's for the same words.
     Raises ShapeMismatchError or ToleranceError naming the output, VerificationError for weights that give NaN.
     """
     largest: dict[str, float] = {}
@@ -86,9 +93,14 @@ def verify_session(
         for name in ENCODE_OUTPUTS:
             compare(name, [getattr(encoded, name) for encoded in (exact, single, given)], tolerances.encode)
         for beams in BEAMS:
-            steps = [decoder.decoder(single, beams) for decoder in (double, plain, session)]
-            for log_probs in _decoding(steps, beams, student.config.max_tokens):
-                compare("log_probs", log_probs, tolerances.decode)
+            if steps:
+                decoders = [decoder.decoder(single, beams) for decoder in (double, plain, session)]
+                for log_probs in _decoding(decoders, beams, student.config.max_tokens):
+                    compare("log_probs", log_probs, tolerances.decode)
+                continue
+            captions = session.search(single, beams)
+            scores = [_scores(reference.decoder(single, len(captions)), captions) for reference in (double, plain)]
+            compare("scores", [*scores, np.array([each.score for each in captions])], tolerances.decode)
     return tuple(Difference(name, value) for name, value in largest.items())
 
 
@@ -124,6 +136,15 @@ def _decoding(steps: Sequence[DecodeStep], beams: int, limit: int) -> Iterator[l
         parents = np.roll(np.arange(beams), position)  # row i goes on from another row, as in a search
         ranked = np.argsort(-exact[parents], axis=1)
         tokens = ranked[np.arange(beams), np.arange(beams)]  # row i takes its i-th best, so that rows differ
+
+
+def _scores(step: DecodeStep, captions: Sequence[Hypothesis]) -> NDArray[Any]:
+    """Mean log-probabilities of the words of captions (n,), by a decoder of as many rows."""
+    rows, longest = np.arange(len(captions)), max(len(each.tokens) for each in captions)
+    words = np.array([[SPECIALS.start, *each.tokens, *[SPECIALS.pad] * longest][: longest + 1] for each in captions])
+    chosen = [step(words[:, place], place, rows)[rows, words[:, place + 1]].copy() for place in range(longest)]
+    lengths = np.array([len(each.tokens) for each in captions])
+    return np.asarray(np.where(np.arange(longest)[:, None] < lengths, chosen, 0).sum(axis=0) / lengths)
 
 
 def _difference(

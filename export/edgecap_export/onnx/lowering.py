@@ -11,9 +11,11 @@ from onnx import compose
 
 from edgecap.bundle.manifest import Precision
 from edgecap.errors import BundleError
-from edgecap_export.graphs.onnx_export import OnnxGraphs, onnx_model
+from edgecap_export.graphs.onnx_export import OnnxGraphs, memory_frames, onnx_model
 from edgecap_export.graphs.waveform import WAVEFORM_INPUTS, GraphFrontEnd, example_waveform_inputs
+from edgecap_export.onnx.search import search_graph, search_step
 from edgecap_export.quantisation.int8_plan import plan
+from edgecap_export.quantisation.onnx_graph import all_nodes
 from edgecap_export.quantisation.quantise import Range, quantise_encoder, simplified
 from edgecap_export.quantisation.weights import halve_weights, quantise_products
 from edgecap_export.recipes import INT8_SWISH, RECIPES, ExportRecipe
@@ -48,7 +50,14 @@ class OnnxLowering:
                     "graph, which another version of PyTorch may have named; give --calibration FOLDER"
                 )
             stays = planned.stays
-        graphs = apply_recipe(recipe, request.float_graphs, ranges)
+        graphs, searching = request.float_graphs, request.search == "in-graph"
+        if searching:
+            graphs = replace(graphs, decode=search_step(request.student).SerializeToString())
+        graphs = apply_recipe(recipe, graphs, ranges)
+        if searching:
+            frames = memory_frames(request.student, request.window)
+            loop = search_graph(onnx.load_from_string(graphs.decode), request.student.config, frames)
+            graphs = replace(graphs, decode=loop.SerializeToString())
         if request.encoder_input == "waveform":
             graphs = replace(graphs, encode=_with_front_end(graphs.encode, request))
         return Lowered(graphs=graphs.by_role(), operators=count_operators(graphs), stays_float=stays)
@@ -73,7 +82,7 @@ def count_operators(graphs: OnnxGraphs) -> dict[str, int]:
     """ "graph: operator (precision)" → how many; int8 is what calculates with bytes."""
     counts: Counter[str] = Counter()
     for name, graph in graphs.by_role().items():
-        for node in onnx.load_from_string(graph).graph.node:
+        for node in all_nodes(onnx.load_from_string(graph).graph):
             counts[f"{name}: {node.op_type} ({'int8' if node.op_type in INT8_OPERATORS else 'float'})"] += 1
     return dict(sorted(counts.items()))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from edgecap.inference.onnx_session import open_graph
 
@@ -23,6 +23,30 @@ MICROSOFT = "com.microsoft"
 def attributes(node: NodeProto) -> dict[str, Any]:
     """A node's attributes by name."""
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
+def inner_graphs(node: NodeProto) -> list[GraphProto]:
+    """The graphs inside a node, such as a loop's body."""
+    return [item.g for item in node.attribute if item.HasField("g")]
+
+
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a graph and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for inner in inner_graphs(node):
+            yield from all_nodes(inner)
+
+
+def reads(node: NodeProto) -> set[str]:
+    """The tensors that a node needs: its inputs, and what the graphs inside it take from outside."""
+    names = set(node.input)
+    for inner in inner_graphs(node):
+        made = {item.name for item in (*inner.input, *inner.initializer)}
+        for each in inner.node:
+            names |= reads(each) - made
+            made.update(each.output)
+    return names
 
 
 class EditableGraph:
@@ -75,7 +99,7 @@ class EditableGraph:
         graph = self._model.graph
         ordered = _ordered(self.nodes, {item.name for item in graph.input} | set(self.constants))
         ordered = _needed(ordered, self.outputs)
-        used = {name for node in ordered for name in node.input} | self.outputs
+        used = {name for node in ordered for name in reads(node)} | self.outputs
         made = {name for node in ordered for name in node.output}
         stated = [item for item in graph.value_info if item.name in made]
         del graph.node[:], graph.initializer[:], graph.value_info[:]
@@ -97,7 +121,7 @@ def _ordered(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
     while waiting:
         later = []
         for node in waiting:
-            if all(name in known for name in node.input):
+            if all(name in known for name in reads(node)):
                 ordered.append(node)
                 known.update(node.output)
             else:
@@ -113,7 +137,7 @@ def _needed(ordered: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
     for node in reversed(ordered):
         if needed & set(node.output):
             kept.append(node)
-            needed.update(node.input)
+            needed.update(reads(node))
     return kept[::-1]
 
 

@@ -39,7 +39,7 @@ def page_bundle(bundle: Bundle) -> Iterator[Bundle]:
     except ImportError as error:
         raise MissingDependencyError.for_extra("the page's faster graphs", "export") from error
     source = open_source(str(bundle.folder))
-    request = replace(Exporter(source).request("onnx", "int8"), recipe=INT8_WEB)
+    request = replace(Exporter(source, search=manifest.decoder.search).request("onnx", "int8"), recipe=INT8_WEB)
     graphs = OnnxLowering().lower(request).graphs
     measures = "largest difference"  # from PyTorch, of the bundle's own graphs
     details = {name: text for name, text in manifest.provenance.details.items() if not name.startswith(measures)}

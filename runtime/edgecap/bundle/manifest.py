@@ -37,11 +37,10 @@ from edgecap.util.schema import SchemaError, convert, unknown_key
 from edgecap.util.text import cleaned
 
 FORMAT = "edgecap-bundle"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The version that this edgecap writes."""
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda document: document  # version 2 added `front_end.clip_level`, default as 1 meant it, and "confidence"
-}
+# 2 added `front_end.clip_level` and the role "confidence", 3 `decoder.search`; the defaults are what was before
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = dict.fromkeys((1, 2), lambda document: document)
 """Older version that is still read → the function that turns its document into one of the next version.
 
 BUNDLE.md says how long a version stays here; tests/runtime/bundle/data has a manifest of each.
@@ -69,6 +68,7 @@ RuntimeName = Annotated[
     ),
 ]
 EncoderInput = Literal["log_mel", "waveform"]
+Search = Literal["outside", "in-graph"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -82,7 +82,6 @@ class BundleFile:
 
     "confidence" at most once."""
     size: Bytes
-    """Bytes."""
     sha256: Sha256
 
 
@@ -113,7 +112,7 @@ class EncoderSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec:
-    """Shapes and limits of the `decode` graph, which adds one token to each beam at one position."""
+    """Shapes and limits of the `decode` graph; `edgecap.inference.signatures` has its inputs and outputs."""
 
     layers: Layers
     heads: Heads
@@ -124,6 +123,8 @@ class DecoderSpec:
     """Beams the graph is fixed to; 0 where any number may be given."""
     default_beam: Beam = 3
     """Beam size used where the caller names none (published: 3)."""
+    search: Search = "outside"
+    """What one call of the graph does: a step, adding a token to each beam; "in-graph": the whole beam search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,8 +292,8 @@ def _refuse_paths(document: dict[str, object]) -> None:
     """Report a listed file outside the folder as such, before its name fails a pattern."""
     files = document.get("files")
     for entry in files if isinstance(files, list) else []:
-        name = entry.get("name") if isinstance(entry, dict) else None
-        if isinstance(name, str) and ("/" in name or "\\" in name or name.startswith("..")):
+        name = str(entry.get("name")) if isinstance(entry, dict) else ""
+        if "/" in name or "\\" in name or name.startswith(".."):
             raise ManifestError(
                 f"manifest.json lists {name!r}, a path; a bundle's files lie in its own folder, "
                 "so this bundle is not used; get it again from where it was published"

@@ -1,4 +1,4 @@
-"""Greedy and beam search over any decoder that can take one step.
+"""Greedy and beam search over any decoder that can take one step, and what a graph that searches by itself gives.
 
 Knows nothing about graphs, caches or words: a `DecodeStep` gives log-probabilities, this module
 chooses tokens. The scoring is the published student's (Xu et al. 2024, the authors' code):
@@ -25,6 +25,8 @@ from edgecap.errors import BundleError
 FINISHED_SUM = np.float32(-1000.0)
 """Running sum of a beam that has ended; the published value."""
 
+_NO_NUMBERS = "the decoder gives log-probabilities that are not numbers; the model is broken, export or import it again"
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -34,8 +36,8 @@ class Hypothesis:
     """Token ids after the start token; the last one is the end token where the search reached it."""
     score: float
     """Mean log-probability of the tokens (natural logarithm)."""
-    log_probs: tuple[float, ...]
-    """Log-probability of each token, as many as `tokens`."""
+    log_probs: tuple[float, ...] = ()
+    """Log-probability of each token, as many as `tokens`; empty where a graph searched."""
 
 
 class DecodeStep(Protocol):
@@ -93,6 +95,22 @@ def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, e
     return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
 
 
+def hypotheses(tokens: NDArray[np.int64], scores: NDArray[np.float32], end: int) -> list[Hypothesis]:
+    """What a graph with the search inside gives for one clip: `tokens` (beams, max_tokens), `scores` (beams,).
+
+    A sequence goes up to its first `end`, or to the last place; a score of minus infinity stands for no hypothesis.
+    Raises BundleError where none is a number.
+    """
+    kept = [
+        Hypothesis(tuple(row[: row.index(end) + 1] if end in row else row), score)
+        for row, score in zip(tokens.tolist(), scores.tolist(), strict=True)
+        if math.isfinite(score)
+    ]
+    if not kept:
+        raise BundleError(_NO_NUMBERS)
+    return kept
+
+
 def _best(totals: NDArray[np.float32], count: int) -> list[tuple[float, int, int]]:
     """The `count` highest entries of `totals` (overwritten), highest first: value, row, column.
 
@@ -107,7 +125,5 @@ def _best(totals: NDArray[np.float32], count: int) -> list[tuple[float, int, int
         best.append((float(flat[place]), *divmod(place, columns)))
         flat[place] = -np.inf
     if not math.isfinite(best[0][0]) or any(math.isnan(value) for value, _, _ in best):
-        raise BundleError(
-            "the decoder gives log-probabilities that are not numbers; the model is broken, export or import it again"
-        )
+        raise BundleError(_NO_NUMBERS)
     return best

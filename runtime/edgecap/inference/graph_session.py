@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError
-from edgecap.inference.decoding import DecodeStep
+from edgecap.inference.decoding import DecodeStep, Hypothesis, beam_search, hypotheses
 from edgecap.inference.session import Encoded
 from edgecap.inference.signatures import encoder_feed
 from edgecap.types import LogMel, Waveform
@@ -30,15 +30,39 @@ class GraphSession:
 
     def __init__(self, manifest: Manifest, encode: RunGraph, decode: RunGraph, bind: BindGraph | None = None) -> None:
         """`bind` is the decoder of a runtime that can read and write arrays in place."""
-        self._manifest, self._encode, self._bind = manifest, encode, bind or _copying(decode)
+        self._manifest, self._encode, self._decode, self._bind = manifest, encode, decode, bind or _copying(decode)
 
     def encode(self, sound: Waveform | LogMel, memory_length: int) -> Encoded:
         """Run the encoder on one window, as `InferenceSession.encode` says."""
         keys, values, embedding = self._encode(encoder_feed(self._manifest, sound, memory_length))
         return Encoded(keys, values, embedding[0], memory_length)
 
+    def search(
+        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
+    ) -> list[Hypothesis]:
+        """The best captions of one window, as `InferenceSession.search` says."""
+        spec, words = self._manifest.decoder, self._manifest.vocabulary
+        most, end = most or spec.max_tokens, words.end if end is None else end
+        if spec.search == "outside":
+            return beam_search(self.decoder(encoded, beam), beam=beam, max_tokens=most, start=words.start, end=end)
+        feed = {
+            "memory_length": np.array([encoded.memory_length]),
+            "beams": np.array([beam]),
+            "cross_keys": encoded.cross_keys[None],
+            "cross_values": encoded.cross_values[None],
+        }
+        if (most, end) != (spec.max_tokens, words.end):
+            feed |= {"most": np.array([most]), "end": np.array([end])}
+        tokens, scores = self._decode(feed)
+        return hypotheses(tokens[0, :, :most], scores[0], end)
+
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""
+        if self._manifest.decoder.search == "in-graph":
+            raise BundleError(
+                f"the search of {self._manifest.name} is inside its graph, which has no single steps; export the model "
+                "with --search outside"
+            )
         return CachedDecoder(self._bind, self._manifest, encoded, beam)
 
 

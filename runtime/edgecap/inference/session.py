@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle
-from edgecap.inference.decoding import DecodeStep
+from edgecap.inference.decoding import DecodeStep, Hypothesis
 from edgecap.runtimes import RUNTIMES
 from edgecap.types import LogMel, Waveform
 
@@ -48,10 +48,20 @@ class InferenceSession(Protocol):
         """
         ...
 
+    def search(
+        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
+    ) -> list[Hypothesis]:
+        """The best captions of that window, best first: at least one, and mostly `beam` of them.
+
+        `most` and `end` are the most tokens of a caption and the token that ends it, by default the manifest's.
+        Raises BundleError where the graph is fixed to fewer beams, and for log-probabilities that are not numbers.
+        """
+        ...
+
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of that window with `beam` rows and an empty cache.
 
-        Raises BundleError where the graph is fixed to fewer beams.
+        Raises BundleError where the graph is fixed to fewer beams, or searches by itself and so has no steps.
         """
         ...
 

@@ -32,16 +32,17 @@ def signatures(manifest: Manifest) -> dict[str, tuple[Signature, Signature]]:
         sound: Signature = {"log_mel": ("float32", (1, front_end.n_mels, encoder.window_frames))}
     else:
         sound = {"waveform": ("float32", (1, encoder.waveform_length(front_end))), "samples": ("int64", (1,))}
-    tokens: Signature = {"tokens": ("int64", (beams,)), "position": ("int64", (1,)), **memory_length}
+    encode = {**sound, **memory_length}, {**memory, "clip_embedding": ("float32", (1, encoder.embedding_dim))}
+    if decoder.search == "in-graph":
+        several: Signature = dict.fromkeys(memory, ("float32", (None, *cross)))
+        clips: Signature = {"memory_length": ("int64", (None,)), "beams": ("int64", (1,)), **several}
+        tokens: Signature = {"tokens": ("int64", (None, beams, decoder.max_tokens))}
+        return {"encode": encode, "decode": (clips, {**tokens, "scores": ("float32", (None, beams))})}
+    tokens = {"tokens": ("int64", (beams,)), "position": ("int64", (1,)), **memory_length}
     caches: Signature = {"self_keys": ("float32", cache), "self_values": ("float32", cache)}
     log_probs: Signature = {"log_probs": ("float32", (beams, manifest.vocabulary.size))}
-    return {
-        "encode": ({**sound, **memory_length}, {**memory, "clip_embedding": ("float32", (1, encoder.embedding_dim))}),
-        "decode": (
-            {**tokens, **caches, **memory},
-            {**log_probs, **{f"new_{name}": kind for name, kind in caches.items()}},
-        ),
-    }
+    after = {f"new_{name}": kind for name, kind in caches.items()}
+    return {"encode": encode, "decode": ({**tokens, **caches, **memory}, {**log_probs, **after})}
 
 
 def check_signature(

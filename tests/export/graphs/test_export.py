@@ -27,7 +27,7 @@ from edgecap.errors import (
     ToleranceError,
     VerificationError,
 )
-from edgecap.inference.decoding import DecodeStep
+from edgecap.inference.decoding import DecodeStep, Hypothesis
 from edgecap.inference.session import Encoded, InferenceSession, open_session
 from edgecap.types import LogMel, Waveform
 from edgecap_export.bundle import bundles
@@ -187,6 +187,11 @@ class Spoilt:
         if self.name == "log_probs":
             return encoded
         return replace(encoded, clip_embedding=self.change(encoded.clip_embedding))
+
+    def search(
+        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
+    ) -> list[Hypothesis]:
+        return self.session.search(encoded, beam, most=most, end=end)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         step = self.session.decoder(encoded, beam)

@@ -12,7 +12,7 @@ import pytest
 import edgecap
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle
-from edgecap.bundle.manifest import EncoderInput, Manifest, manifest_schema
+from edgecap.bundle.manifest import EncoderInput, Manifest, Search, manifest_schema
 from edgecap.captioner import Captioner
 from edgecap.inference.onnx_session import open_graph
 from edgecap.inference.signatures import Signature, signatures
@@ -27,21 +27,22 @@ def documented(graph: str, manifest: Manifest) -> tuple[Signature, Signature]:
     """Inputs and outputs in the table of a graph, shapes computed for a manifest."""
     section = DOCUMENT.partition(f": the `{graph}` graph\n")[2].partition("\n### ")[0]
     sizes = vars(manifest.front_end) | vars(manifest.encoder) | vars(manifest.decoder) | vars(manifest.vocabulary)
-    sizes["beams"] = manifest.decoder.beams or None
+    sizes |= {"beams": manifest.decoder.beams or None, "clips": None}
     tables: dict[str, dict[str, object]] = {"in": {}, "out": {}}
     for direction, condition, name, element, shape in re.findall(
-        r"^\| (in|out)(?:, `\"(\w+)\"`)? \| `(\w+)` \| (\w+) \| (\(.*?\)) \|", section, re.MULTILINE
+        r"^\| (in|out)(?:, `\"([\w-]+)\"`)? \| `(\w+)` \| (\w+) \| (\(.*?\)) \|", section, re.MULTILINE
     ):
-        if condition in ("", manifest.encoder.input):
+        if condition in ("", manifest.encoder.input, manifest.decoder.search):
             tables[direction][name] = (element, eval(shape.replace("·", "*"), {}, sizes))
     return tables["in"], tables["out"]  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("beams", [0, 3])
-@pytest.mark.parametrize("kind", ["log_mel", "waveform"])
-def test_the_tables_are_the_signatures_in_their_order(kind: EncoderInput, beams: int) -> None:
+@pytest.mark.parametrize(("kind", "search"), [("log_mel", "outside"), ("waveform", "in-graph")])
+def test_the_tables_are_the_signatures_in_their_order(kind: EncoderInput, search: Search, beams: int) -> None:
     manifest = tiny_manifest(beams=beams)
-    manifest = replace(manifest, encoder=replace(manifest.encoder, input=kind))
+    encoder, decoder = replace(manifest.encoder, input=kind), replace(manifest.decoder, search=search)
+    manifest = replace(manifest, encoder=encoder, decoder=decoder)
     for graph, signature in signatures(manifest).items():
         for table, expected in zip(documented(graph, manifest), signature, strict=True):
             assert list(table.items()) == list(expected.items())

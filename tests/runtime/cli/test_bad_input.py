@@ -223,7 +223,7 @@ def lead_out(folder: Path) -> None:
 BUNDLES: list[tuple[str, Callable[[Path], object], str]] = [
     ("a flipped byte", flip, "encode.onnx was changed"),
     ("a missing file", lambda folder: (folder / "decode.onnx").unlink(), "decode.onnx is missing"),
-    ("a newer format version", change(format_version=3), "format version 3 and this edgecap reads up to 2"),
+    ("a newer format version", change(format_version=4), "format version 4 and this edgecap reads up to 3"),
     ("a path outside the folder", lead_out, "'../../../etc/passwd', a path"),
     ("no manifest", lambda folder: (folder / "manifest.json").unlink(), "cannot be read"),
     ("half a manifest", lambda folder: os.truncate(folder / "manifest.json", 300), "not JSON"),
