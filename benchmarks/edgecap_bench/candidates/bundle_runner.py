@@ -72,8 +72,8 @@ class BundleRunner:
         if self.manifest.runtime != "onnx":
             return []
         rows = self._rows(beam)
-        whole = {"most": np.array([tokens]), "end": np.array([NO_TOKEN])} if self._searches else None
-        decode = profile_graph(self._bundle.path("decode"), rows, threads, 1 if whole else tokens, whole)
+        forced = {"most": np.array([tokens]), "end": np.array([NO_TOKEN])} if self._searches else None
+        decode = profile_graph(self._bundle.path("decode"), rows, threads, 1 if forced else tokens, forced)
         return [*profile_graph(self._bundle.path("encode"), rows, threads), *decode]
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgecap.archive.schema import ArchiveSettings
 from edgecap.bundle.bundle import Bundle, identity_of
 from edgecap.bundle.models import find_model, list_models
-from edgecap.inference.decoding import DecodeStep
+from edgecap.inference.decoding import DecodeStep, Hypothesis
 from edgecap.inference.session import Encoded, InferenceSession, open_session
 from edgecap.types import LogMel, Waveform
 
@@ -34,6 +34,12 @@ class DeferredSession:
     def encode(self, sound: Waveform | LogMel, memory_length: int) -> Encoded:
         """As `InferenceSession.encode`."""
         return self._session().encode(sound, memory_length)
+
+    def search(
+        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
+    ) -> list[Hypothesis]:
+        """As `InferenceSession.search`."""
+        return self._session().search(encoded, beam, most=most, end=end)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """As `InferenceSession.decoder`."""
