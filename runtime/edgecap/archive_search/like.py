@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecap.archive_search.conditions import Conditions
 from edgecap.archive_search.embeddings import Embeddings
 from edgecap.archive_search.nearest import Floats, unit
 from edgecap.archive_search.parquet import ArchiveSource
 from edgecap.archive_search.search import COLUMNS, Searcher, SearchResults, hit
-from edgecap.archive_search.source import Source
+from edgecap.archive_search.source import Hit, Source
 from edgecap.errors import AudioError, BundleError, DataError
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class SoundSearcher:
     def nearest(self, vector: Floats, conditions: Conditions, limit: int, *, words: str | None = None) -> SearchResults:
         """The rows nearest to a clip's vector, among those that fit and, where `words` are given, have one of them."""
         if vector.shape != (self._source.settings.embedding_dim,):
-            raise DataError(f"the clip has an embedding of {vector.size} values, the archive's have another number")
+            dim = self._source.settings.embedding_dim
+            raise DataError(f"the clip has an embedding of {vector.size} values, the archive's have {dim}")
         condition, values = conditions.sql(self._source)
         table = "windows"
         if words is not None:
@@ -94,7 +96,7 @@ class SoundSearcher:
         hits = self._hits(rows, cosines)
         return SearchResults(hits, int((rests >= 0).sum()))
 
-    def _hits(self, rows: np.ndarray, cosines: Floats) -> tuple:  # type: ignore[type-arg]
+    def _hits(self, rows: NDArray[np.int64], cosines: Floats) -> tuple[Hit, ...]:
         at = np.searchsorted(self._embeddings.firsts, rows, side="right") - 1
         shards = [self._embeddings.numbers[index] for index in at]
         numbers = (rows - self._embeddings.firsts[at]).tolist()

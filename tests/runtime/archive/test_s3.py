@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
 from edgecap.archive.store import open_store
-from edgecap.errors import OutputError
+from edgecap.archive_search.conditions import Conditions
+from edgecap.archive_search.like import SoundSearcher, needs_archive
+from edgecap.archive_search.search import Searcher, open_source
+from edgecap.errors import DataError, OutputError
 from support.archives.parts import archived, rows_of, short_sounds
+from support.archives.rows import DIM, Row, write_archive
 from support.archives.s3_server import AVAILABLE, S3Server, s3_server
 from support.ports import refusing_port
 
@@ -105,3 +110,18 @@ def test_a_bucket_that_is_not_there_and_a_server_that_is_not(
         with pytest.raises(OutputError, match=r"s3://sounds/x cannot be read \(Could not connect"):
             archived(folder, out="s3://sounds/x", model=tiny_folder)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_an_archive_on_s3_is_searched_by_words_and_by_sound(
+    s3: S3Server, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecap.archive_search.embeddings.LEAST_STORED", 1)
+    monkeypatch.setenv("EDGECAP_CACHE", str(tmp_path / "cache"))
+    rows = [Row("a dog barks", embedding=(1.0,) * DIM), Row("rain falls", embedding=(1.0, -1.0) * (DIM // 2))]
+    s3.system().put(f"{write_archive(tmp_path / 'out', rows)}/", f"{place}/", recursive=True)
+    with open_source(place) as source:
+        assert [hit.caption for hit in Searcher(source).by_words("barking", Conditions(), 5).hits] == ["a dog barks"]
+        near = SoundSearcher(needs_archive(source), lambda _kind, _message: None)
+        assert near.nearest(np.array(rows[1].embedding, np.float32), Conditions(), 1).hits[0].caption == "rain falls"
+    with pytest.raises(DataError, match=r"is not an archive"), open_source(f"{place}/nothing"):
+        pass

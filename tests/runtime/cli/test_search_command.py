@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from edgecap.live.sinks.journal import Journal
+from support.archives.parts import archived, short_sounds
 from support.archives.rows import Row, write_archive
+from support.live_parts import ignore
+from support.web_parts import change
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DAY = datetime(2026, 11, 27).timestamp()
@@ -25,6 +29,13 @@ ROWS = (
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     return write_archive(tmp_path / "out", ROWS)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, tiny_folder: Path) -> Path:
+    """A real archive, in `out`, of the sounds in `in`."""
+    archived(short_sounds(tmp_path / "in", 3), out=tmp_path / "out", model=tiny_folder)
+    return tmp_path
 
 
 def test_a_search_prints_a_table(command: Run, archive: Path) -> None:
@@ -124,3 +135,44 @@ def test_a_summary_as_json_html_and_png(command: Run, archive: Path, tmp_path: P
     assert document["rarest"][0]["first"] == datetime.fromtimestamp(DAY + 7200).astimezone().isoformat()
     assert "a dog barks" in (tmp_path / "s.html").read_text()
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_search_by_sound_with_a_page_and_clips(
+    command: Run, recorded: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    clip, page = recorded / "in" / "001.wav", tmp_path / "page.html"
+    (recorded / "in" / "002.wav").unlink()
+    arguments = ("--like", clip, "--model", tiny_folder, "--html", page, "--export-clips", tmp_path / "clips", "--json")
+    done = command("search", recorded / "out", *arguments)
+    assert done.returncode == 3
+    hits = [json.loads(line) for line in done.stdout.splitlines()]
+    assert hits[0]["source"] == str(clip)
+    assert hits[0]["similarity"] > 0.99
+    assert len(hits) == 3
+    assert page.read_text().count("<audio") == 3
+    assert len(list((tmp_path / "clips").iterdir())) == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("edgecap: error: ")]
+    assert len(errors) == 1
+    assert "002.wav" in errors[0]
+
+
+def test_another_model_than_the_archives_is_refused_in_one_line(command: Run, recorded: Path) -> None:
+    done = command("search", recorded / "out", "--like", recorded / "in" / "001.wav", "--model", "tiny")
+    assert (done.returncode, len(done.stderr.splitlines())) == (4, 1)
+    assert "the archive was made with another model" in done.stderr
+
+
+def test_a_journal_is_searched_without_the_extra_and_has_no_clips_of_its_own(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(str(tmp_path / "events.db"), "30d", ignore, model="tiny")
+    journal.on_event(change("end", 1, "a dog barks"))
+    for package in ("duckdb", "pyarrow", "fsspec"):
+        monkeypatch.setitem(sys.modules, package, None)
+    done = command("search", tmp_path / "events.db", "dogs", "--json")
+    assert json.loads(done.stdout)["caption"] == "a dog barks"
+    assert command("summary", tmp_path / "events.db").stdout.startswith("1 event heard, ")
+    done = command("search", tmp_path / "events.db", "--export-clips", tmp_path / "clips")
+    assert done.returncode == 2
+    assert "name the folder of --keep-audio by --kept" in done.stderr
+    journal.close()
