@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from edgecap.errors import MissingDependencyError
+from edgecap.errors import ConfigError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from edgecap.cluster.session import Workers
 
 TRAINING = ("torch", "scipy", "safetensors", "accelerate")
 
@@ -20,6 +23,14 @@ Development = Annotated[Path, typer.Option("--development", help="Held-out recor
 RunFolder = Annotated[Path, typer.Option("-o", "--out", help="Run folder; an interrupted run there is resumed.")]
 LeastCount = Annotated[int, typer.Option(help="A word needs this many captions to enter the vocabulary.")]
 Threads = Annotated[int, typer.Option(min=1)]
+EngineName = Literal["local", "ray"]
+Engine = Annotated[EngineName, typer.Option("--engine", help="local: this process; ray: workers, edgecap[ray].")]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, help="With --engine ray: worker processes. [default: cores / threads]")
+]
+Address = Annotated[
+    str | None, typer.Option("--address", help="With --engine ray: a Ray cluster, HOST:PORT, ray://HOST:PORT or auto.")
+]
 Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
 
 
@@ -27,6 +38,18 @@ def need(command: str, *packages: str, extra: str = "train") -> None:
     """Raise MissingDependencyError where one of the packages, or of those that all training needs, is missing."""
     if any(find_spec(package) is None for package in (*TRAINING, *packages)):
         raise MissingDependencyError.for_extra(f"edgecap {command}", extra)
+
+
+def workers_of(engine: EngineName, count: int | None, address: str | None, threads: int) -> Workers | None:
+    """The workers that the options ask for; None for this process. Raises ConfigError, MissingDependencyError."""
+    if engine == "local":
+        if count is not None or address is not None:
+            raise ConfigError("--workers and --address are for workers of Ray; add --engine ray")
+        return None
+    from edgecap.cluster.session import Workers, load_ray
+
+    load_ray(own=address is None)  # before minutes of other work
+    return Workers(count=count, threads=threads, address=address)
 
 
 def prepare_run(threads: int, level: int = logging.INFO) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +12,20 @@ import typer
 from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError
 from edgecap_train.cli.options import (
+    Address,
     Audio,
     Captions,
     Development,
+    Engine,
     LeastCount,
     Override,
     RunFolder,
     TaggerFolder,
     Threads,
+    WorkerCount,
     need,
     prepare_run,
+    workers_of,
 )
 
 if TYPE_CHECKING:
@@ -112,11 +117,15 @@ def pseudo_caption(
     checkpoint: Annotated[Path | None, typer.Option(help="HTSAT-BART in the WavCaps layout.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Its BART vocab.json. [default: beside it]")] = None,
     threads: Threads = 1,
+    engine: Engine = "local",
+    workers: WorkerCount = None,
+    address: Address = None,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Let a teacher caption a folder of sounds, and keep its captions, frames and tag scores in shards.
 
     The shards are what `edgecap train student --audio-only` learns from. Stop it at any time; the same command resumes.
+    With --engine ray several workers make them, the same ones; `threads` are those of each.
     """
     need("train pseudo-caption")
     from edgecap.util.progress import progress_bar
@@ -125,11 +134,16 @@ def pseudo_caption(
 
     prepare_run(threads, logging.WARNING)
     settings = read_document(recipe, pseudo.PseudoRecipe, override)
-    chosen = _teacher(tagger, captioner, captions, checkpoint, vocabulary)
+    on = workers_of(engine, workers, address, threads)
+    paths = [
+        None if path is None else path.absolute() for path in (tagger, captioner, captions, checkpoint, vocabulary)
+    ]
+    chosen = _teacher(*paths)  # in this process for its name, and to see here what is wrong with it
     for note in chosen.notes:
         say("note", note)
+    spread = None if on is None else pseudo.Spread(load=partial(_teacher, *paths), workers=on)
     with progress_bar("files") as progress:
-        skipped = pseudo.pseudo_caption(chosen, audio, out, settings, progress=progress)
+        skipped = pseudo.pseudo_caption(chosen, audio, out, settings, progress=progress, spread=spread)
     write(f"{out}: captions by {chosen.name}" + (f"; {skipped} files left out, see clips.json" if skipped else ""))
 
 

@@ -14,16 +14,20 @@ from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError, RecipeError
 from edgecap_train.cli.confidence import confidence
 from edgecap_train.cli.options import (
+    Address,
     Audio,
     Captions,
     Development,
+    Engine,
     LeastCount,
     Override,
     RunFolder,
     TaggerFolder,
     Threads,
+    WorkerCount,
     need,
     prepare_run,
+    workers_of,
 )
 from edgecap_train.cli.teacher import pseudo_caption, recaption, teacher
 
@@ -62,26 +66,26 @@ def scenes(
     per_shard: Annotated[int, typer.Option(min=1)] = 1000,
     least_count: LeastCount = 4,
     seed: int = 1000,
+    threads: Threads = 1,
+    engine: Engine = "local",
+    workers: WorkerCount = None,
+    address: Address = None,
 ) -> None:
-    """Compose scenes out of a pool and write the teacher's captions and frames of each. Complete shards are kept."""
+    """Compose scenes out of a pool and write the teacher's captions and frames of each. Complete shards are kept.
+
+    With --engine ray several workers make the shards, the same ones; `threads` are those of each.
+    """
     need("train scenes")
     from edgecap.util.progress import progress_bar
-    from edgecap_train.data.prepare import Sources, prepare
+    from edgecap_train.data.prepare import Composing, Sources, prepare
     from edgecap_train.evaluation.held_out import held_out
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    prepare_run(threads, logging.WARNING)
+    spread = workers_of(engine, workers, address, threads)
     sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
+    composing = Composing(scenes=per_shard, least_count=least_count, seed=seed)
     with progress_bar("shards") as progress:
-        words = prepare(
-            sources,
-            out,
-            shards=shards,
-            scenes=per_shard,
-            rate=16_000,
-            least_count=least_count,
-            seed=seed,
-            progress=progress,
-        )
+        words = prepare(sources, out, composing, shards=shards, progress=progress, workers=spread)
     write(
         f"{out}: {shards} shards of {per_shard} scenes, {words} words; "
         f"type: edgecap train student tiny --data {out} --tagger {tagger} --development {development} -o RUN"

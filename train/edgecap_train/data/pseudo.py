@@ -11,23 +11,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edgecap.audio.file import AudioFile, sound_files
 from edgecap.audio.resample import resampled
 from edgecap.audio.samples import to_int16
 from edgecap.audio.windows import WindowPlan
+from edgecap.cluster.pool import map_items
+from edgecap.cluster.session import Workers
 from edgecap.errors import AudioError, ConfigError
 from edgecap.types import Waveform
 from edgecap.util.files import PARTIAL, to_json, write_atomically
 from edgecap.util.progress import Progress
-from edgecap_train.data.shards import MEMORY_FRAMES, write_shard
+from edgecap_train.data.shards import MEMORY_FRAMES, is_complete, sole_writer, write_shard
 from edgecap_train.teachers.teacher import TaggingTeacher, Teacher
 from edgecap_train.text.tokenizer import build_vocabulary, tokenize
 
@@ -35,6 +39,7 @@ log = logging.getLogger(__name__)
 SECONDS = 10.0
 SHORTEST_SECONDS = 1.0
 INDEX = "index.json"
+EMPTY = ".empty"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +73,34 @@ class Targets:
     captions: tuple[str, ...]
 
 
-def pseudo_caption(teacher: Teacher, folder: Path, out: Path, recipe: PseudoRecipe, *, progress: Progress) -> int:
+@dataclass(frozen=True)
+class Part:
+    """What becomes one shard."""
+
+    number: int
+    names: tuple[str, ...]
+    """Files, relative to the folder of sounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Workers that load the teacher themselves."""
+
+    load: Callable[[], Teacher]
+    """Can be pickled."""
+    workers: Workers
+
+
+def pseudo_caption(
+    teacher: Teacher, folder: Path, out: Path, recipe: PseudoRecipe, *, progress: Progress, spread: Spread | None = None
+) -> int:
     """Write `out/shards` and a `vocabulary.json` of their words; how many files were left out.
 
-    `progress` counts files. Raises AudioError where `folder` holds no sounds, ConfigError where `out` was made by
-    another teacher, by another recipe or of other files.
+    `progress` counts files. With `spread` workers make the shards, the same ones; on a cluster they need `folder` and
+    `out` under these paths. Raises AudioError where `folder` holds no sounds, ConfigError where `out` was made by
+    another teacher, by another recipe or of other files, and what `map_items` raises.
     """
+    folder, out = folder.absolute(), out.absolute()
     names, per_shard = [str(path.relative_to(folder)) for path in sound_files(folder)], recipe.per_shard
     about = {
         "teacher": teacher.name,
@@ -83,22 +110,32 @@ def pseudo_caption(teacher: Teacher, folder: Path, out: Path, recipe: PseudoReci
         "files": names,
     }
     _check(out / INDEX, about)
-    write_atomically(out / INDEX, to_json(about | {"notes": teacher.notes}))
-    for first in range(0, len(names), per_shard):
-        shard = out / "shards" / f"{first // per_shard:04d}"
-        if not shard.is_dir() and not shard.with_suffix(".empty").is_file():
-            _write(teacher, folder, names[first : first + per_shard], shard, recipe)
-        progress(min(first + per_shard, len(names)), len(names))
-    texts: list[list[list[str]]] = []
-    skipped = 0
-    for path in sorted((out / "shards").iterdir()):
-        if path.suffix == PARTIAL:
-            continue
-        clips = path if path.is_file() else path / "clips.json"
-        skipped += sum("skipped" in clip for clip in json.loads(clips.read_text(encoding="utf-8")))
-        texts += json.loads((path / "texts.json").read_text(encoding="utf-8")) if path.is_dir() else []
-    words = build_vocabulary((tuple(caption) for captions in texts for caption in captions), 1)
-    write_atomically(out / "vocabulary.json", to_json(words))
+    with sole_writer(out):
+        write_atomically(out / INDEX, to_json(about | {"notes": teacher.notes}))
+        parts = [
+            Part(first // per_shard, tuple(names[first : first + per_shard]))
+            for first in range(0, len(names), per_shard)
+        ]
+        missing = [part for part in parts if not _is_made(_shard(out, part))]
+        done = len(names) - sum(len(part.names) for part in missing)
+        if done:
+            progress(done, len(names))
+        make = partial(_maker, spread.load if spread else lambda: teacher, folder, out, recipe)
+        workers = spread.workers if spread else None
+        threads, name = torch.get_num_threads(), lambda part: f"shard {part.number:04d}"
+        for count in map_items(make, missing, workers, threads=threads, name=name):
+            done += count
+            progress(done, len(names))
+        texts: list[list[list[str]]] = []
+        skipped = 0
+        for path in sorted((out / "shards").iterdir()):
+            if path.suffix == PARTIAL:
+                continue
+            clips = path if path.is_file() else path / "clips.json"
+            skipped += sum("skipped" in clip for clip in json.loads(clips.read_text(encoding="utf-8")))
+            texts += json.loads((path / "texts.json").read_text(encoding="utf-8")) if path.is_dir() else []
+        words = build_vocabulary((tuple(caption) for captions in texts for caption in captions), 1)
+        write_atomically(out / "vocabulary.json", to_json(words))
     return skipped
 
 
@@ -122,7 +159,30 @@ def _check(path: Path, about: dict[str, Any]) -> None:
         raise ConfigError(f"{path.parent} was begun with other {', '.join(changed)}; name another folder with --out")
 
 
-def _write(teacher: Teacher, folder: Path, names: list[str], shard: Path, recipe: PseudoRecipe) -> None:
+def _shard(out: Path, part: Part) -> Path:
+    return out / "shards" / f"{part.number:04d}"
+
+
+def _is_made(shard: Path) -> bool:
+    """Whether there is nothing left to do for a shard."""
+    return shard.with_suffix(EMPTY).is_file() or (is_complete(shard) and (shard / "clips.json").is_file())
+
+
+def _maker(
+    load: Callable[[], Teacher], folder: Path, out: Path, recipe: PseudoRecipe, threads: int
+) -> Callable[[Part], int]:
+    """In the process that does the work: a function that makes a shard and returns how many files it is of."""
+    torch.set_num_threads(threads)
+    teacher = load()
+
+    def make(part: Part) -> int:
+        _write(teacher, folder, part.names, _shard(out, part), recipe)
+        return len(part.names)
+
+    return make
+
+
+def _write(teacher: Teacher, folder: Path, names: Sequence[str], shard: Path, recipe: PseudoRecipe) -> None:
     """One shard; a file NAME.empty in its place where none of its sounds can be read."""
     clips: list[dict[str, Any]] = []
     targets: list[Targets] = []
@@ -139,7 +199,7 @@ def _write(teacher: Teacher, folder: Path, names: list[str], shard: Path, recipe
         clips += [{"file": name, "start": start} for start, _ in made]
         targets += [target for _, target in made]
     if not targets:
-        write_atomically(shard.with_suffix(".empty"), to_json(clips))
+        write_atomically(shard.with_suffix(EMPTY), to_json(clips))
         return
     texts = [[tokenize(text) for text in target.captions] for target in targets]
     write_shard(shard, _arrays(targets, round(SECONDS * recipe.rate)), {"texts": texts, "clips": clips})

@@ -8,8 +8,10 @@ wrote or that are exact, in the same form. A shard appears under its name when i
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.vocabulary import Vocabulary, read_vocabulary
-from edgecap.errors import CheckpointError, TrainingDataError
+from edgecap.errors import CheckpointError, OutputError, TrainingDataError, reason_of
 from edgecap.util.files import PARTIAL, atomic_folder, save_array, to_json
 
 MEMORY_FRAMES, EMBEDDING, CLASSES = 32, 384, 527
@@ -63,13 +65,42 @@ def read_shard(folder: Path, sound: str = "audio") -> Shard:
 def write_shard(folder: Path, arrays: Mapping[str, NDArray[np.generic]], documents: Mapping[str, object]) -> None:
     """Write a shard, whole or not at all: `NAME.npy` for each array, `NAME.json` for each document.
 
-    Raises OutputError.
+    One that is there is replaced. Raises OutputError.
     """
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder, replace=True) as partial:
         for name, array in arrays.items():
             save_array(partial / f"{name}.npy", array)
         for name, document in documents.items():
             (partial / f"{name}.json").write_text(to_json(document), encoding="utf-8")
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether there is a shard that can be read: a damaged one is to be made again."""
+    try:
+        shard = read_shard(folder)
+    except (OSError, ValueError, TypeError):
+        return False
+    return len({len(rows) for rows in (shard.audio, shard.frames, shard.logits, shard.lengths, shard.texts)}) == 1
+
+
+@contextmanager
+def sole_writer(out: Path) -> Iterator[None]:
+    """Keep a second command away from a folder of shards. Raises OutputError; the lock ends with the process."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("ab")
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written ({reason_of(error)}); name another folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"{out} is being written by another edgecap; wait for it, or name another folder with --out"
+            ) from error
+        except OSError:
+            pass  # a network file system without locks
+        yield
 
 
 def data_vocabulary(data: Path) -> Vocabulary:
