@@ -101,6 +101,16 @@ def edgecap(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """The address of a Ray cluster of this machine with 4 places for workers; all tests share it."""
+    pytest.importorskip("ray", reason="the extra edgecap[ray] is not installed")
+    from support.ray_parts import running_cluster
+
+    with running_cluster() as address:
+        yield address
+
+
 @pytest.fixture
 def internet() -> Iterator[None]:
     """For the few tests that fetch something, such as an npm package: the net is there while they run."""

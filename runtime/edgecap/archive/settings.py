@@ -68,7 +68,7 @@ def chosen_settings(
         window=window,
         hop=value("hop", window),
         beam=value("beam", manifest.decoder.default_beam),
-        sounds=_digest(captioner.matcher.sounds if captioner.matcher else ()),
+        sounds=sounds_digest(captioner.matcher.sounds if captioner.matcher else ()),
         time_from=value("time_from", "name"),
         time_zone=value("time_zone", "UTC"),
     )
@@ -126,7 +126,7 @@ def _difference(old: ArchiveSettings, new: ArchiveSettings) -> str:
     return ""
 
 
-def _digest(sounds: tuple[TaughtSound, ...]) -> str | None:
+def sounds_digest(sounds: tuple[TaughtSound, ...]) -> str | None:
     """What tells sets of taught sounds apart; None without any."""
     if not sounds:
         return None

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic
 
 from edgecap._version import __version__
-from edgecap.cluster.session import Team, Workers, open_team
+from edgecap.cluster.session import Team, Workers, load_ray, open_team
 from edgecap.cluster.worker import Item, Make, Result, WorkerAnswer
 from edgecap.errors import MissingDependencyError, RunError
 
@@ -31,22 +31,6 @@ PATIENCE_SECONDS = 30.0
 """Without a word from any worker, before the user is told what is waited for."""
 
 
-def map_on_ray(
-    make: Make[Item, Result], items: Iterable[Item], workers: Workers, *, name: Callable[[Item], str] = str
-) -> Iterator[Result]:
-    """The results of `make(threads)(item)` for each item, as they are done.
-
-    `make` is called once in each worker; it, items and results are pickled. `name` of an item is for messages. What
-    workers log as warnings is logged here. The first exception that a worker raises is raised here when the others
-    have done the item they are at. Raises as `open_team`; MissingDependencyError where a worker's edgecap is missing
-    or another; RunError at the end where items were left since their workers ended.
-    """
-    waiting = iter(items)
-    for first in waiting:  # Ray takes seconds to start, and there may be nothing to do
-        with open_team(workers) as team:
-            yield from _Pool(team, make, name).map(chain([first], waiting))
-
-
 def map_items(
     make: Make[Item, Result],
     items: Iterable[Item],
@@ -55,9 +39,13 @@ def map_items(
     threads: int = 1,
     name: Callable[[Item], str] = str,
 ) -> Iterator[Result]:
-    """As `map_on_ray`, or in this process, with `threads`, where `workers` is None."""
+    """The results of `make(threads)(item)` for each item: in this process where `workers` is None, else on Ray.
+
+    Raises what the function does, and on Ray as `RayWorkers.map`.
+    """
     if workers is not None:
-        yield from map_on_ray(make, items, workers, name=name)
+        with closing(RayWorkers(make, workers, name=name)) as pool:
+            yield from pool.map(items)
         return
     call: Callable[[Item], Result] | None = None
     for item in items:
@@ -71,13 +59,20 @@ class _Task(Generic[Item]):
     tries: int = 0
 
 
-class _Pool(Generic[Item, Result]):
-    """The workers of one call."""
+class RayWorkers(Generic[Item, Result]):
+    """Workers that are started when there is something to do and stay until `close`."""
 
-    def __init__(self, team: Team, make: Make[Item, Result], name: Callable[[Item], str]) -> None:
-        self._team, self._ray, self._name = team, team.ray, name
-        self._packed: bytes = self._ray.cloudpickle.dumps(make)
-        self._class = self._ray.remote(num_cpus=team.threads, max_restarts=0, max_task_retries=0)(_worker_class())
+    def __init__(self, make: Make[Item, Result], workers: Workers, *, name: Callable[[Item], str] = str) -> None:
+        """`make` is called once in each worker; it, items and results are pickled. `name` of an item is for messages.
+
+        Raises MissingDependencyError without a Ray that can be used.
+        """
+        load_ray(own=workers.address is None)
+        self._make, self._workers, self._name = make, workers, name
+        self._resources = ExitStack()
+        self._team: Team | None = None
+        self._packed = b""
+        self._class: Any = None
         self._calls: dict[Any, tuple[Any, _Task[Item], bool]] = {}
         """What runs: its reference → the worker, its item, and whether the worker is only being started for it."""
         self._idle: list[Any] = []
@@ -86,18 +81,48 @@ class _Pool(Generic[Item, Result]):
         self._deaths = 0
         self._error: Exception | None = None
 
+    def close(self) -> None:
+        """End the workers, and Ray where it was started here."""
+        self._resources.close()
+        self._team = None
+
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
-        """The results, in the order in which they are done."""
-        waiting, told = iter(items), False
-        self._fill(waiting)
+        """The results for items, in the order in which they are done. One call at a time.
+
+        What workers log as warnings is logged here. The first exception that a worker raises is raised here when the
+        others have done the item they are at. Raises as `open_team`; MissingDependencyError where a worker's edgecap is
+        missing or another; RunError at the end where items were left since their workers ended.
+        """
+        waiting = iter(items)
+        for first in waiting:  # Ray takes seconds to start, and there may be nothing to do
+            team = self._team or self._open()
+            try:
+                yield from self._walk(chain([first], waiting), team)
+            finally:
+                for worker, *_ in self._calls.values():  # the caller left in the middle
+                    team.ray.kill(worker)
+                self._calls.clear()
+                self._again.clear()
+
+    def _open(self) -> Team:
+        team = self._resources.enter_context(open_team(self._workers))
+        self._team, self._packed = team, team.ray.cloudpickle.dumps(self._make)
+        self._class = team.ray.remote(num_cpus=team.threads, max_restarts=0, max_task_retries=0)(_worker_class())
+        self._resources.callback(self._idle.clear)  # their handles are gone before Ray is
+        return team
+
+    def _walk(self, waiting: Iterator[Item], team: Team) -> Iterator[Result]:
+        told = False
+        self._lost, self._error = [], None
+        self._fill(waiting, team)
         while self._calls:
-            ready, _ = self._ray.wait(list(self._calls), timeout=None if told else PATIENCE_SECONDS)
+            ready, _ = team.ray.wait(list(self._calls), timeout=None if told else PATIENCE_SECONDS)
             if not ready and any(starting for *_, starting in self._calls.values()):
                 log.warning("waiting for a free core of the Ray cluster; see: ray status")
                 told = True
             for call in ready:
-                yield from self._take(call)
-            self._fill(waiting)
+                yield from self._take(call, team)
+            self._fill(waiting, team)
         if self._error is not None:
             raise self._error
         if self._lost:
@@ -107,9 +132,9 @@ class _Pool(Generic[Item, Result]):
                 "all else is done; look at these inputs, or try fewer --workers"
             )
 
-    def _fill(self, waiting: Iterator[Item]) -> None:
+    def _fill(self, waiting: Iterator[Item], team: Team) -> None:
         """Give each worker that has nothing to do an item, and start workers while there are too few."""
-        while self._error is None and (self._idle or len(self._calls) < self._team.count):
+        while self._error is None and (self._idle or len(self._calls) < team.count):
             task = self._again.popleft() if self._again else next(map(_Task, waiting), None)
             if task is None:
                 return
@@ -118,15 +143,15 @@ class _Pool(Generic[Item, Result]):
                 self._calls[worker.run.remote(task.item)] = worker, task, False
             else:
                 worker = self._class.remote()
-                self._calls[worker.start.remote(__version__, self._packed, self._team.threads)] = worker, task, True
+                self._calls[worker.start.remote(__version__, self._packed, team.threads)] = worker, task, True
 
-    def _take(self, call: Any) -> Iterator[Result]:  # noqa: ANN401
+    def _take(self, call: Any, team: Team) -> Iterator[Result]:  # noqa: ANN401
         """The result of a call that has ended, if it was one of an item and ended well."""
         worker, task, starting = self._calls.pop(call)
         try:
-            answer: WorkerAnswer[Result] | str = self._ray.get(call)
-        except self._ray.exceptions.RayError as error:
-            self._bury(worker, task, error)
+            answer: WorkerAnswer[Result] | str = team.ray.get(call)
+        except team.ray.exceptions.RayError as error:
+            self._bury(worker, task, error, team)
             return
         if isinstance(answer, str):
             self._fail(MissingDependencyError(answer))
@@ -143,12 +168,12 @@ class _Pool(Generic[Item, Result]):
         self._idle.append(worker)
         yield answer.result  # type: ignore[misc]  # an answer without an error has one
 
-    def _bury(self, worker: Any, task: _Task[Item], error: Exception) -> None:  # noqa: ANN401
+    def _bury(self, worker: Any, task: _Task[Item], error: Exception, team: Team) -> None:  # noqa: ANN401
         with suppress(Exception):  # it may still live, out of reach
-            self._ray.kill(worker)
+            team.ray.kill(worker)
         task.tries += 1
         self._deaths += 1
-        if self._deaths >= self._team.count + DEATHS:
+        if self._deaths >= team.count + DEATHS:
             self._fail(RunError(f"{self._deaths} workers ended in a row ({_cause(error)}); try fewer --workers"))
         elif task.tries == TRIES:
             self._lost.append(self._name(task.item))

@@ -1,24 +1,23 @@
 """A Ray to work on: one that this command starts and ends, or a cluster that is there.
 
 Its own Ray listens on loopback only and asks for a token, has no dashboard, reports nothing to anyone, and keeps its
-logs and sockets in one temporary folder. It ends with the command, also with a killed one; the folder that such a one
-leaves is removed by the next.
+logs and sockets in one temporary folder. It ends with the command, also with a killed one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -37,6 +36,13 @@ PREFIX = "edgecap-ray-"
 LONGEST_PLACE = 24
 """Characters of the folder for temporary ones: Ray puts sockets some folders deeper, in at most 107 characters."""
 CONNECT_SECONDS = 10.0
+GUARD = """read -r _ && exit
+for process in /proc/[0-9]*; do
+    ls -l "$process/fd" | grep -qF -- "-> $1/" && kill -KILL "${process#/proc/}"
+done
+rm -rf "$1\""""
+"""Waits for a line, or for the end of this process. Then it ends what has files in the folder $1 open: two processes of
+Ray would stay for a minute."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Without it Ray listens on all addresses of a Linux machine, whatever address of its node it is given."""
@@ -213,28 +219,24 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _temporary_place() -> Iterator[Path]:
-    """A folder of this process. Those that killed ones left are removed: their locks are free."""
+    """A folder for Ray, which goes with the block or, should this process be killed, with the process."""
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > LONGEST_PLACE:
         parent = Path("/tmp")
-    for lock in parent.glob(f"{PREFIX}*/lock"):
-        with suppress(OSError), lock.open("rb") as left:
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
     try:
         place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        file = (place / "new").open("wb")
     except OSError as error:
         raise OutputError(
             f"{parent} has no place for Ray ({reason_of(error)}); name another one with TMPDIR"
         ) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        (place / "new").rename(place / "lock")  # named when it is locked, so nobody takes it for a killed one's
+    devnull = subprocess.DEVNULL
+    command = ["/bin/sh", "-c", GUARD, "edgecap", str(place)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=devnull, stderr=devnull, start_new_session=True) as sh:
         try:
             yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+            sh.communicate(b"\n")
 
 
 @contextmanager
@@ -258,19 +260,19 @@ def _environment(changes: dict[str, str | None] | dict[str, str]) -> Iterator[No
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Leave the block at SIGTERM, so that what is open is closed."""
+    """Leave the block at SIGTERM, so that what is open is closed; a command may have its own way to do so."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
