@@ -74,7 +74,7 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Part:
+class ShardPart:
     """What becomes one shard."""
 
     number: int
@@ -113,7 +113,7 @@ def pseudo_caption(
     with sole_writer(out):
         write_atomically(out / INDEX, to_json(about | {"notes": teacher.notes}))
         parts = [
-            Part(first // per_shard, tuple(names[first : first + per_shard]))
+            ShardPart(first // per_shard, tuple(names[first : first + per_shard]))
             for first in range(0, len(names), per_shard)
         ]
         missing = [part for part in parts if not _is_made(_shard(out, part))]
@@ -159,7 +159,7 @@ def _check(path: Path, about: dict[str, Any]) -> None:
         raise ConfigError(f"{path.parent} was begun with other {', '.join(changed)}; name another folder with --out")
 
 
-def _shard(out: Path, part: Part) -> Path:
+def _shard(out: Path, part: ShardPart) -> Path:
     return out / "shards" / f"{part.number:04d}"
 
 
@@ -170,12 +170,12 @@ def _is_made(shard: Path) -> bool:
 
 def _maker(
     load: Callable[[], Teacher], folder: Path, out: Path, recipe: PseudoRecipe, threads: int
-) -> Callable[[Part], int]:
+) -> Callable[[ShardPart], int]:
     """In the process that does the work: a function that makes a shard and returns how many files it is of."""
     torch.set_num_threads(threads)
     teacher = load()
 
-    def make(part: Part) -> int:
+    def make(part: ShardPart) -> int:
         _write(teacher, folder, part.names, _shard(out, part), recipe)
         return len(part.names)
 
