@@ -105,7 +105,7 @@ def edgecap(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def ray_cluster() -> Iterator[str]:
     """The address of a Ray cluster of this machine with 4 places for workers; all tests share it."""
     pytest.importorskip("ray", reason="the extra edgecap[ray] is not installed")
-    from support.ray_parts import running_cluster
+    from support.parallel.ray_parts import running_cluster
 
     with running_cluster() as address:
         yield address

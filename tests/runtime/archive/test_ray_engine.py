@@ -24,8 +24,8 @@ from edgecap.archive.job import ArchiveJob, ArchiveRun, ArchiveSummary
 from edgecap.archive.plan import ShardSize
 from edgecap.errors import BundleError, ConfigError, OutputError
 from edgecap.util.progress import no_progress
-from support import ray_parts
 from support.mqtt_parts import eventually
+from support.parallel import ray_parts
 from support.signals import RATE, noise
 
 SHARDS = 6

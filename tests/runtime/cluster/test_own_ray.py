@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.mqtt_parts import eventually
-from support.ray_parts import OWN_RAY, alive, descendants, listening, with_tests
+from support.parallel.ray_parts import OWN_RAY, alive, descendants, listening, with_tests
 
 pytest.importorskip("ray", reason="the extra edgecap[ray] is not installed")
 

@@ -17,7 +17,7 @@ from edgecap.cluster.pool import RayWorkers, map_items
 from edgecap.cluster.session import Workers, check_release, share
 from edgecap.cluster.worker import Make
 from edgecap.errors import AudioError, ConfigError, MissingDependencyError, RunError
-from support import ray_parts
+from support.parallel import ray_parts
 from support.ports import refusing_port
 
 

@@ -31,7 +31,7 @@ import os, sys
 from functools import partial
 from edgecap.cluster.pool import RayWorkers
 from edgecap.cluster.session import Workers
-from support.ray_parts import times
+from support.parallel.ray_parts import times
 workers = RayWorkers(partial(times, 10), Workers(count=2))
 print(sorted(workers.map([1, 2, 3])), flush=True)
 sys.stdin.readline()
