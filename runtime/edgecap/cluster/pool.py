@@ -28,7 +28,7 @@ TRIES = 3
 DEATHS = 10
 """So many workers more than there are at a time may end in a row, with nothing done between."""
 PATIENCE_SECONDS = 30.0
-"""Without a word from any worker, before the user is told what is waited for."""
+"""Without a word from any worker, before the user is warned what is waited for."""
 
 
 def map_items(
@@ -112,14 +112,14 @@ class RayWorkers(Generic[Item, Result]):
         return team
 
     def _walk(self, waiting: Iterator[Item], team: Team) -> Iterator[Result]:
-        told = False
+        warned = False
         self._lost, self._error = [], None
         self._fill(waiting, team)
         while self._calls:
-            ready, _ = team.ray.wait(list(self._calls), timeout=None if told else PATIENCE_SECONDS)
+            ready, _ = team.ray.wait(list(self._calls), timeout=None if warned else PATIENCE_SECONDS)
             if not ready and any(starting for *_, starting in self._calls.values()):
                 log.warning("waiting for a free core of the Ray cluster; see: ray status")
-                told = True
+                warned = True
             for call in ready:
                 yield from self._take(call, team)
             self._fill(waiting, team)
