@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from edgecap._version import __version__
@@ -17,16 +17,25 @@ _STYLE = """
 .heat tr > th:first-child { text-align: left; white-space: nowrap; padding-right: .6rem; }
 .heat1 { background: #dae6ed; } .heat2 { background: #a9c5d6; } .heat3 { background: #79a4bf; }
 .heat4 { background: #0b5a8a; color: #fff; }
+nav a { margin-right: 1.2rem; }
 """
 
 
-def summary_page(summary: HeardSummary, title: str, *, stylesheet: str | None = None) -> str:
-    """The page; `stylesheet` is an address that serves `summary_style`, in place of a style inside the page."""
+def summary_page(
+    summary: HeardSummary, title: str, *, stylesheet: str | None = None, links: Mapping[str, str] | None = None
+) -> str:
+    """The page; `stylesheet` is an address that serves `summary_style`, in place of a style inside the page.
+
+    `links` are texts and addresses of other pages.
+    """
     figures = [f"{many(summary.heard, summary.unit)} heard, with {many(summary.captions, 'different caption')}"]
     figures += [f"{many(summary.silent, f'silent {summary.unit}')}"] * bool(summary.silent)
     undated = f"{many(summary.undated, summary.unit)} without a time, which the table of hours leaves out"
     figures += [undated] * bool(summary.undated)
     blocks: list[Block] = [Bullets(figures), Section("By day and hour", [_heat(summary)])]
+    if links:
+        shown = " ".join(f'<a href="{escape(address)}">{escape(text)}</a>' for text, address in links.items())
+        blocks.insert(0, Markup(f"<nav>{shown}</nav>"))
     for name, tallies in (
         ("By microphone" if summary.unit == "event" else "By folder", summary.places),
         ("Named sounds", summary.tags),

@@ -5,7 +5,8 @@ GET  /events   Server-Sent Events: hello, change, status, sound, bye
 POST /settings other settings (`edgecap.web.controls`)
 POST /caption  a sound; its captions as lines of JSON (`edgecap.web.uploads`)
 
-What it answers about past events is in `edgecap.web.events.past`, and about teaching in `edgecap.web.events.lessons`.
+What it answers about past events is in `edgecap.web.events.past`, about days in `edgecap.web.events.summaries`, about
+teaching in `edgecap.web.events.lessons`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from edgecap.web.controls import Controls
 from edgecap.web.events.history import History
 from edgecap.web.events.lessons import Lessons
 from edgecap.web.events.past import PastEvents
+from edgecap.web.events.summaries import Summaries
 from edgecap.web.picture import SourcePicture
 from edgecap.web.recent import RecentSound
 from edgecap.web.server import Exchange, Route, WebServer
@@ -87,7 +89,9 @@ class LivePage(Sink):
             **Lessons(captioner, self._past, self._recent).routes,
             ("POST", "/caption"): Uploads(captioner, config.model.beam),
         }
-        self._adjustable = live is not None
+        if config.output.journal:
+            routes |= Summaries(config.output.journal).routes
+        self._adjustable, self._summaries = live is not None, bool(config.output.journal)
         if live is not None:
             routes["POST", "/settings"] = Controls(live)
         self._server = WebServer(host, port, access_of(config.web, host, notify), routes, notify)
@@ -187,7 +191,7 @@ class LivePage(Sink):
         exchange.reply_json(
             about(self._captioner)
             | {"live": True, "bands": spectrum.bands, "column_seconds": spectrum.column_seconds}
-            | {"adjustable": self._adjustable}
+            | {"adjustable": self._adjustable, "summaries": self._summaries}
         )
 
     def _events(self, exchange: Exchange) -> None:

@@ -110,6 +110,7 @@ export class Events {
   // Asks the server for the newest events, and how many there are on which day.
   async #ask(anew = true) {
     const asked = ++this.#asked, filters = this.#filters;
+    byId("summary").href = `summary?day=${filters.day}`;
     byId("export").href = `export?${filters.query()}`;
     for (const form of ["labels", "raven"]) byId(form).href = `export?${filters.query({ as: form })}`;
     const [past, overview] = await Promise.all([get("past", filters.query()), get("overview", filters.query({ day: "" }))]);

@@ -17,6 +17,7 @@ show("model", `Model ${about.model} (${about.licence}), edgecap ${about.version}
 new Sounds(about.media);
 if (about.live) {
   for (const id of ["now", "picture", "events", "state"]) document.getElementById(id).hidden = false;
+  document.getElementById("summary").hidden = !about.summaries;
   const settings = about.adjustable ? [new Settings()] : [];
   const events = new Events(), now = new Now(), picture = new Picture(about), state = new Status();
   new Recent();
