@@ -124,6 +124,8 @@ class SoundStore:
 
         Raises DataError for a damaged file, ConfigError for a taken name, OutputError.
         """
+        if not source.exists():
+            raise DataError(f"there is no file {source}; name one that edgecap sounds export wrote")
         sound = read_sound(source)
         if name:
             sound = replace(sound, name=shown_name(name), identifier=identifier_of(name))

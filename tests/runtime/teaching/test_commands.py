@@ -75,6 +75,11 @@ def test_a_name_may_be_in_any_script(edgecap: Edgecap, recordings: Path) -> None
         (["teach", "x", "1.wav", "rasp.wav"], 12, "do not resemble each other"),
         (["sounds", "rename", "x", "y"], 12, "there is no sound called 'x'"),
         (["sounds", "import", "1.wav"], 12, "1.wav is damaged"),
+        (
+            ["sounds", "import", "none.sound"],
+            12,
+            "there is no file none.sound; name one that edgecap sounds export wrote",
+        ),
         (["sounds", "--json", "remove", "x"], 2, "options go behind the command"),
     ],
 )
