@@ -57,7 +57,7 @@ class AudioFile:
 
         Raises AudioError, or OutputError where standard input cannot be stored.
         """
-        self.name = name or ("standard input" if str(path) == STANDARD_INPUT else str(path))
+        self.name = name or name_of(path)
         with ExitStack() as stack:
             stored = self._stored(path, stack)
             self._decoder, self._path = self._open(stored), stored
@@ -236,6 +236,11 @@ class AudioFile:
             raise AudioError(
                 f"{self.name} has {self.channels} channels, and at most {MOST_CHANNELS} are supported; mix it down"
             )
+
+
+def name_of(path: str | Path) -> str:
+    """A file's name in messages."""
+    return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> Waveform:

@@ -9,8 +9,8 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-GRACE = 5.0
-"""Seconds that an item in work is waited for at the end; a download may be stuck in it."""
+GRACE = 1.0
+"""Seconds that an item in work is waited for at the end; it may be stuck in a pipe or a download."""
 NAME = "edgecap decoding"
 
 

@@ -46,6 +46,8 @@ class CaptionedWindow(Generic[Key]):
     caption: Caption
     embedding: NDArray[np.float32] | None
     """The clip embedding, shape (dim,); None where the window is silent."""
+    duration: float | None
+    """Seconds that the sound says it has."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class _Prepared(Generic[Key]):
     measured: Caption
     sound: LogMel | Waveform | None
     """What the encoder takes; None for a silent window."""
+    duration: float | None
 
 
 class BatchCaptioner:
@@ -148,11 +151,11 @@ class BatchCaptioner:
                 if isinstance(item, SoundEnd):
                     yield item
                 elif item.sound is None:
-                    yield CaptionedWindow(item.key, item.measured, None)
+                    yield CaptionedWindow(item.key, item.measured, None, item.duration)
                 else:
                     memory, beams = next(described)
                     caption = captioner.described(item.measured, memory, beams)
-                    yield CaptionedWindow(item.key, caption, memory.clip_embedding)
+                    yield CaptionedWindow(item.key, caption, memory.clip_embedding, item.duration)
 
 
 def _prepared(
@@ -168,10 +171,11 @@ def _prepared(
                 for window in plan.cut(resampled(readable, file.sample_rate, front_end.sample_rate)):
                     measured = captioner.measured(window, duration)
                     if measured.silent:
-                        yield _Prepared(key, measured, None)
+                        yield _Prepared(key, measured, None, duration)
                     else:
                         samples = captioner.padded(window.samples)
-                        yield _Prepared(key, measured, log_mel(window.start, samples) if is_log_mel else samples)
+                        encodable = log_mel(window.start, samples) if is_log_mel else samples
+                        yield _Prepared(key, measured, encodable, duration)
                 fault = readable.fault
         except AudioError as error:
             fault = error

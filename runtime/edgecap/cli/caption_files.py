@@ -7,11 +7,12 @@ would take a third of the time of the first caption. Every other line, wrong one
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from edgecap.audio.file import AudioFile
+from edgecap.audio.file import AudioFile, name_of
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.cli.console import clock, say, write
@@ -79,30 +80,51 @@ def caption_files(
             "fit the bundle with edgecap train confidence"
         )
     failure: AudioError | None = None
-    long = len(files) >= LONG_WORK
-    with progress_bar() as bar:
-        for number, file in enumerate(files):
-            try:
-                with AudioFile(file) as sound:
-                    expected = captioner.windows(sound.duration or 0.0, window=window, hop=hop)
-                    long |= expected >= LONG_WORK
-                    show = _renderer(captioner.manifest.name, file, json, named=len(files) > 1, timed=expected != 1)
-                    captions = captioner.caption_file(sound, window=window, hop=hop, beam=beam)
-                    for done, full in enumerate(captions, start=1):
-                        result = replace(full, text=full.said(min_confidence))
-                        padded = result.end - result.start < captioner.shortest
-                        with bar.hidden(padded or sys.stdout.isatty()):
-                            write(show(result))
-                            if padded:
-                                say("note", _padding(captioner, sound.name, result))
-                        if long:
-                            bar(number + done / max(done, expected), len(files), clean(file))
-            except AudioError as error:
-                failure = error
+    long, last, done = len(files) >= LONG_WORK, 0, 0
+    steps = _captions(captioner, files, {"window": window, "hop": hop, "beam": beam})
+    with closing(steps), progress_bar() as bar:
+        for number, step, duration in steps:
+            if isinstance(step, AudioError):
+                failure = step
                 with bar.hidden():
-                    say("error", str(error))
+                    say("error", str(step))
+                continue
+            done, last = done + 1 if number == last else 1, number
+            file, expected = files[number], captioner.windows(duration or 0.0, window=window, hop=hop)
+            long |= expected >= LONG_WORK
+            show = _renderer(captioner.manifest.name, file, json, named=len(files) > 1, timed=expected != 1)
+            result = replace(step, text=step.said(min_confidence))
+            padded = result.end - result.start < captioner.shortest
+            with bar.hidden(padded or sys.stdout.isatty()):
+                write(show(result))
+                if padded:
+                    say("note", _padding(captioner, name_of(file), result))
+            if long:
+                bar(number + done / max(done, expected), len(files), clean(file))
     if failure:
         raise SystemExit(failure.exit_code)
+
+
+def _captions(
+    captioner: Captioner, files: Sequence[str], options: dict[str, Any]
+) -> Generator[tuple[int, Caption | AudioError, float | None], None, None]:
+    """Number of a file, a caption of it or why it cannot be read (further), and the seconds that it says it has."""
+    if len(files) == 1:  # the first caption comes sooner without a thread and what that needs
+        try:
+            with AudioFile(files[0]) as sound:
+                duration = sound.duration
+                for caption in captioner.caption_file(sound, **options):
+                    yield 0, caption, duration
+        except AudioError as error:
+            yield 0, error, None
+        return
+    from edgecap.batching import BatchCaptioner, CaptionedWindow
+
+    for step in BatchCaptioner(captioner).caption_windows(enumerate(files), **options):
+        if isinstance(step, CaptionedWindow):
+            yield step.key, step.caption, step.duration
+        elif step.fault is not None:
+            yield step.key, step.fault, None
 
 
 def _padding(captioner: Captioner, name: str, caption: Caption) -> str:
