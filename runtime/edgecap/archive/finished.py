@@ -21,6 +21,7 @@ from edgecap.archive.schema import (
     shard_of,
 )
 from edgecap.archive.store import ArchiveStore
+from edgecap.archive.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,10 +112,9 @@ def _data_end(footer: Any) -> int:  # noqa: ANN401 - pyarrow has no types
 def _reads(data: bytes, schema: pa.Schema) -> bool:
     """Whether all values of a table can be read, and it has these columns."""
     import pyarrow as pa
-    from pyarrow import parquet
 
     try:
-        table = parquet.read_table(io.BytesIO(data), page_checksum_verification=True)
+        table = read_table(data, verify=True)
     except (pa.ArrowException, OSError):
         return False
     return bool(table.schema.equals(schema))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgecap.archive.inputs.find import PlannedSource
 from edgecap.archive.schema import PLAN, SUFFIX, plan_schema
 from edgecap.archive.store import ArchiveStore
+from edgecap.archive.tables import read_table, table_bytes
 from edgecap.errors import OutputError
 
 if TYPE_CHECKING:
@@ -41,13 +41,12 @@ class ArchivePlan:
     def read(cls, store: ArchiveStore) -> ArchivePlan:
         """The plan of an archive; one without shards where there is none. Raises OutputError for a damaged one."""
         import pyarrow as pa
-        from pyarrow import parquet
 
         tables = []
         for number, name in enumerate(store.sizes(PLAN)):
             data = store.read(f"{PLAN}/{name}") or b""
             try:
-                table = parquet.read_table(io.BytesIO(data))
+                table = read_table(data)
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(store, name) from error
             if name != _name(number) or table.schema != plan_schema():
@@ -86,7 +85,6 @@ class ArchivePlan:
         This plan itself stays as it is.
         """
         import pyarrow as pa
-        from pyarrow import parquet
 
         columns: dict[str, list[Any]] = {name: [] for name in plan_schema().names}
         for shard, source in _cut(sources, size, first=max(self._rows, default=-1) + 1):
@@ -95,9 +93,8 @@ class ArchivePlan:
                 values.append(value)
         if not columns["shard"]:
             return True
-        file = io.BytesIO()
-        parquet.write_table(pa.table(columns, schema=plan_schema()), file, compression="zstd")
-        return store.create(f"{PLAN}/{_name(self._files)}", file.getvalue())
+        data = table_bytes(pa.table(columns, schema=plan_schema()))
+        return store.create(f"{PLAN}/{_name(self._files)}", data)
 
 
 def _cut(sources: Iterable[PlannedSource], size: ShardSize, first: int) -> Iterator[tuple[int, PlannedSource]]:

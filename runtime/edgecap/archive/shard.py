@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from edgecap.archive.schema import (
     with_metadata,
 )
 from edgecap.archive.store import ArchiveStore, open_store
+from edgecap.archive.tables import table_bytes
 from edgecap.batching import BatchCaptioner, CaptionedSound
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
@@ -174,9 +174,5 @@ def _write(work: ShardWork, store: ArchiveStore, rows: _Rows, failures: list[Fai
 
 def _parquet(columns: dict[str, Any], schema: Any, work: ShardWork) -> bytes:  # noqa: ANN401 - pyarrow has no types
     import pyarrow as pa
-    from pyarrow import parquet
 
-    file = io.BytesIO()
-    table = pa.table(columns, schema=with_metadata(schema, work.model, work.options))
-    parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
-    return file.getvalue()
+    return table_bytes(pa.table(columns, schema=with_metadata(schema, work.model, work.options)))

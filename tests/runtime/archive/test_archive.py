@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -347,3 +349,13 @@ def test_an_archive_in_memory_is_the_same(finished: Path, clips: Path, tiny_fold
     assert archived(clips, out="memory://archive-test", model=tiny_folder).made == 3
     assert rows_of("memory://archive-test") == rows_of(finished)
     assert archived(clips, out="memory://archive-test", model=tiny_folder).made == 0
+
+
+def test_reading_tables_starts_no_thread_that_could_abort_a_short_process(finished: Path) -> None:
+    script = (
+        "import os, pathlib, sys; from edgecap.archive.schema import require_pyarrow; "
+        "from edgecap.archive.tables import read_table; require_pyarrow(); count = len(os.listdir('/proc/self/task')); "
+        "read_table(pathlib.Path(sys.argv[1]).read_bytes(), verify=True); "
+        "assert len(os.listdir('/proc/self/task')) == count"
+    )
+    subprocess.run([sys.executable, "-c", script, str(finished / "captions/shard-000000.parquet")], check=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgecap.archive.addresses import beside, filesystem, local_path, scheme_of, suffix_of, why
 from edgecap.archive.inputs.times import time_in_cell, zone
+from edgecap.archive.tables import read_table
 from edgecap.errors import EdgecapError, TableError
 from edgecap.util.text import decoded
 
@@ -67,17 +68,18 @@ def _column(address: str, names: list[str], wanted: str | None) -> str:
 
 def _table(address: str, column: str | None) -> pa.Table:
     import pyarrow as pa
-    from pyarrow import csv, parquet
+    from pyarrow import csv
 
     data = _content(address)
     try:
         if suffix_of(address) == ".parquet":
-            return parquet.read_table(io.BytesIO(data))
+            return read_table(data)
         text = io.BytesIO(decoded(data).encode())
         comma = "\t" if suffix_of(address) == ".tsv" else ","
         strings = {name: pa.string() for name in (*COLUMNS, TIME, column or TIME)}  # a path may look like a number
         return csv.read_csv(
             text,
+            read_options=csv.ReadOptions(use_threads=False),
             parse_options=csv.ParseOptions(delimiter=comma, newlines_in_values=True),
             convert_options=csv.ConvertOptions(column_types=strings, strings_can_be_null=True, null_values=[""]),
         )
