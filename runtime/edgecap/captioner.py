@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgecap.audio.file import AudioFile
-from edgecap.audio.frontend import log_mel
+from edgecap.audio.frontend import log_mel, normalised
 from edgecap.audio.readable import Readable
 from edgecap.audio.resample import check_rate, resampled
 from edgecap.audio.samples import as_float, check_values, loudest_level, to_mono
@@ -28,6 +28,7 @@ from edgecap.caption import Assessment, Beam, Caption, SoundMatch, sentence, wit
 from edgecap.confidence import Confidence
 from edgecap.errors import AudioError, BundleError
 from edgecap.inference.session import Encoded, InferenceSession, open_session
+from edgecap.inference.streaming import StreamEncoder, WindowEncoder
 from edgecap.sounds.bank import frame_embeddings
 from edgecap.sounds.matcher import Matcher
 from edgecap.types import LogMel, Waveform
@@ -167,6 +168,17 @@ class Captioner:
         if missing:
             frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
         return self._session.encode(frames, length)
+
+    def stream_encoder(self) -> WindowEncoder:
+        """What encodes the windows of one stream: a `StreamEncoder`, or whole windows where the bundle has none.
+
+        Raises BundleError for a graph that does not load.
+        """
+        graph, spec = self._session.stream_graph(), self.manifest.encoder.streaming
+        return self._encode_window if graph is None or spec is None else StreamEncoder(self.manifest, spec, graph)
+
+    def _encode_window(self, frames: LogMel, _first: int, /, *, sliding: bool) -> Encoded:
+        return self.encode(np.ascontiguousarray(normalised(frames, self.manifest.front_end).T))
 
     def encode_samples(self, samples: Waveform) -> Encoded:
         """Encode one window of mono samples (n,) at the model's rate; a short one is padded."""

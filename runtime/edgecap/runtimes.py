@@ -14,7 +14,7 @@ from typing import Literal
 
 from edgecap.errors import MissingDependencyError, install_extra
 
-GraphRole = Literal["encode", "decode", "program"]
+GraphRole = Literal["encode", "decode", "program", "stream"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class RuntimeSpec:
     """What else to know before it is installed."""
     graphs: Mapping[GraphRole, str]
     """Role in the manifest → name of the file: "encode" and "decode", or "program" for one file with both."""
+    stream: str = ""
+    """Name of the file of the role "stream", which a bundle may have besides; empty where the runtime loads none."""
 
     @property
     def installed(self) -> bool:
@@ -58,6 +60,7 @@ RUNTIMES: dict[str, RuntimeSpec] = {
         session="edgecap.inference.onnx_session:OnnxSession",
         packages=("onnxruntime",),
         graphs={"encode": "encode.onnx", "decode": "decode.onnx"},
+        stream="stream.onnx",
     ),
     "executorch": RuntimeSpec(
         title="ExecuTorch",

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from edgecap.bundle.manifest import FileName
+from edgecap.bundle.fields import FileName
 from edgecap.errors import OutputError
 from edgecap_export.output_paths import LONGEST_NAME, check_free, check_writable, model_name
 

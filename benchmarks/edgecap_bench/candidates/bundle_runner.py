@@ -10,8 +10,10 @@ import numpy as np
 
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle
+from edgecap.captioner import Captioner
 from edgecap.errors import BundleError
 from edgecap.inference.session import Encoded, open_session
+from edgecap.inference.streaming import WindowEncoder
 from edgecap.live.pipeline.stream import MelStream
 from edgecap.types import LogMel, Waveform
 from edgecap_bench.candidates.runner import NO_TOKEN, Size
@@ -44,6 +46,10 @@ class BundleRunner:
     def encode(self, features: Waveform | LogMel) -> Encoded:
         """The `encode` graph."""
         return self._session.encode(features, self._memory_length)
+
+    def stream_encoder(self) -> WindowEncoder:
+        """What encodes the windows of a stream."""
+        return Captioner(self._bundle, self._session).stream_encoder()
 
     def decode(self, encoded: Encoded, beam: int, tokens: int) -> None:
         """The search with the `decode` graph. Raises BundleError where its cache is shorter."""
@@ -90,16 +96,17 @@ def hop_times(
 ) -> list[float]:
     """Seconds that each of `count` hops of `every` seconds takes; `samples` is repeated as a stream without end.
 
-    As `edgecap.live` does it: each log-mel frame is computed once, the window is encoded anew.
+    As `edgecap.live` does it: each log-mel frame is computed once, and what the encoder of streams can keep is kept.
     """
     step = round(every * runner.rate)
     stream = MelStream(runner.manifest.front_end, runner.manifest.encoder.window_frames)
     stream.push(np.concatenate((samples, samples[:step])))
-    seconds = []
+    encode, seconds = runner.stream_encoder(), []
     for number in range(count):
         new = np.take(samples, np.arange(number * step, (number + 1) * step), mode="wrap")
         begin = time.perf_counter()
         stream.push(new)
-        runner.decode(runner.encode(stream.window()), beam, tokens)
+        frames = stream.newest()
+        runner.decode(encode(frames, stream.end - len(frames), sliding=True), beam, tokens)
         seconds.append(time.perf_counter() - begin)
     return seconds

@@ -33,8 +33,9 @@ from edgecap.bundle.vocabulary import Vocabulary, check_size
 from edgecap.inference.session import open_session
 from edgecap.runtimes import RUNTIMES, GraphRole
 from edgecap_export.graphs.onnx_export import OnnxGraphs, memory_frames, onnx_graphs
-from edgecap_export.graphs.verify import TOLERANCES, Difference, verify_session
+from edgecap_export.graphs.verify import TOLERANCES, Difference, verify_session, verify_stream
 from edgecap_export.onnx.lowering import apply_recipe
+from edgecap_export.onnx.streaming import with_streaming
 from edgecap_export.recipes import FP16, FP32
 from edgecap_train.models.encoder import FRAMES_PER_MEMORY
 from edgecap_train.models.student import Student
@@ -80,9 +81,11 @@ def export_bundle(
         silence=silence,
         provenance=provenance,
     )
-    contents = bundle_contents("onnx", stored.by_role(), vocabulary, card)
+    manifest, contents = with_streaming(manifest, bundle_contents("onnx", stored.by_role(), vocabulary, card))
     with trial(manifest, contents) as bundle:
-        differences = verify_session(student, open_session(bundle, 1), window, TOLERANCES[recipe.precision])
+        session = open_session(bundle, 1)
+        differences = verify_session(student, session, window, TOLERANCES[recipe.precision])
+        verify_stream(bundle, session)
     manifest = replace(manifest, provenance=with_details(provenance, difference_details(differences)))
     return write_bundle(folder, manifest, [*contents, *extra(graphs)])
 

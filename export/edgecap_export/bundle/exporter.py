@@ -37,7 +37,8 @@ from edgecap_export.bundle.sources import ExportSource
 from edgecap_export.calibration import GAINS_DB, read_calibration, window_of
 from edgecap_export.graphs.onnx_export import OnnxGraphs, onnx_graphs
 from edgecap_export.graphs.torch_session import TorchSession
-from edgecap_export.graphs.verify import TOLERANCES, Difference, sounds, verify_session
+from edgecap_export.graphs.verify import TOLERANCES, Difference, sounds, verify_session, verify_stream
+from edgecap_export.onnx.streaming import with_streaming
 from edgecap_export.quantisation.channel_equalisation import equalised
 from edgecap_export.quantisation.layers import LayerError, rank_halves, rank_layers
 from edgecap_export.quantisation.quantise import simplified
@@ -181,6 +182,7 @@ class Exporter:
         source = self.source
         manifest = self._manifest(request, runtime, lowered.beams)
         contents = bundle_contents(runtime, lowered.graphs, source.vocabulary, source.card)
+        manifest, contents = with_streaming(manifest, contents)
         if source.confidence is not None:
             contents.append(BundleContent(FILE_NAME, "confidence", source.confidence))
         report, failures = self._tried(manifest, contents, lowered, request, force)
@@ -218,6 +220,7 @@ class Exporter:
                 waveform = self.encoder_input == "waveform"
                 given = request.student, session, self.window, TOLERANCES[precision]
                 differences = verify_session(*given, waveform=waveform, steps=request.search == "outside")
+                verify_stream(bundle, session)
             except BundleError as error:
                 raise VerificationError(f"the exported bundle does not run ({error}); nothing was written") from error
             except VerificationError as error:

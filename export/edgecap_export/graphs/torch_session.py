@@ -37,6 +37,9 @@ class TorchSession:
         step = self.decoder(encoded, beam)
         return beam_search(step, beam=beam, max_tokens=most, start=SPECIALS.start, end=end)
 
+    def stream_graph(self) -> None:
+        """PyTorch encodes whole windows."""
+
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""
         _, _, _, *empty = example_decode_inputs(self._student, encoded.cross_keys.shape[2], beam)

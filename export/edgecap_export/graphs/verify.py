@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from edgecap.audio.frontend import log_mel
+from edgecap.bundle.bundle import Bundle
 from edgecap.bundle.manifest import Precision
+from edgecap.captioner import Captioner
 from edgecap.errors import ShapeMismatchError, ToleranceError, VerificationError
 from edgecap.inference.decoding import DecodeStep, Hypothesis
 from edgecap.inference.session import InferenceSession
+from edgecap.inference.streaming import StreamEncoder
 from edgecap.types import Waveform
 from edgecap_export.graphs.onnx_export import ENCODE_OUTPUTS
 from edgecap_export.graphs.torch_session import TorchSession
@@ -33,6 +36,12 @@ ROUNDING = 100.0
 """Untrained weights, or silence that the weights were not trained on, can amplify the last bit a thousandfold. So an
 output may also differ by this many times the difference between PyTorch's own float32 and float64; ONNX Runtime's
 approximate sigmoid has needed 20."""
+
+
+PIECES = 7
+"""Pieces in which a window comes to the graph `stream`."""
+STREAM_TOLERANCE = 1e-2
+"""Of the largest value: a float whose last bit differs may be rounded to another byte."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,30 @@ def verify_session(
             scores = [_scores(reference.decoder(single, len(captions)), captions) for reference in (double, plain)]
             compare("scores", [*scores, np.array([each.score for each in captions])], tolerances.decode)
     return tuple(Difference(name, value) for name, value in largest.items())
+
+
+def verify_stream(bundle: Bundle, session: InferenceSession) -> None:
+    """Compare a bundle's graph `stream`, where it has one, with its `encode`: a window that grows piece by piece.
+
+    Raises VerificationError.
+    """
+    manifest, graph = bundle.manifest, session.stream_graph()
+    if manifest.encoder.streaming is None or graph is None:
+        return
+    longest = manifest.encoder.window_frames
+    # at a level of its own each window would be encoded anew
+    level = replace(manifest, front_end=replace(manifest.front_end, clip_level=None))
+    encode, captioner = StreamEncoder(level, manifest.encoder.streaming, graph), Captioner(bundle, session)
+    clip = next(sounds(manifest.front_end.sample_rate, captioner.window))
+    frames = log_mel(clip, level.front_end).T[:longest]
+    for end in sorted({longest * part // PIECES for part in range(1, PIECES + 1)}):
+        streamed = encode(frames[:end], 0, sliding=False).clip_embedding
+        expected = captioner.encode(np.ascontiguousarray(frames[:end].T)).clip_embedding
+        largest = float(np.abs(streamed - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+        if largest > STREAM_TOLERANCE:
+            raise VerificationError(
+                f"the graph stream differs from encode by {largest:.1e} in a window of {end} frames"
+            )
 
 
 def sounds(sample_rate: int, seconds: float) -> Iterator[Waveform]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,15 @@ class EditableGraph:
         node = helper.make_node(kind, inputs, [output], name or f"{kind}:{output}", domain=domain, **more)
         self.nodes.append(node)
         return output
+
+    def add_input(self, name: str, element: int, shape: Sequence[int | str]) -> None:
+        """Let the graph take one more tensor; a size that is not fixed has a name."""
+        self._model.graph.input.append(helper.make_tensor_value_info(name, element, shape))
+
+    def add_output(self, name: str, element: int, shape: Sequence[int | str]) -> None:
+        """Let the graph give one more tensor."""
+        self._model.graph.output.append(helper.make_tensor_value_info(name, element, shape))
+        self.outputs.add(name)
 
     def model(self) -> onnx.ModelProto:
         """The model with its nodes in order and without what nothing uses."""

@@ -8,7 +8,7 @@ from edgecap.archive.schema import ArchiveSettings
 from edgecap.bundle.bundle import Bundle, identity_of
 from edgecap.bundle.models import find_model, list_models
 from edgecap.inference.decoding import DecodeStep, Hypothesis
-from edgecap.inference.session import Encoded, InferenceSession, open_session
+from edgecap.inference.session import Encoded, InferenceSession, StreamGraph, open_session
 from edgecap.types import LogMel, Waveform
 
 
@@ -44,6 +44,10 @@ class DeferredSession:
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """As `InferenceSession.decoder`."""
         return self._session().decoder(encoded, beam)
+
+    def stream_graph(self) -> StreamGraph | None:
+        """As `InferenceSession.stream_graph`."""
+        return self._session().stream_graph()
 
     def _session(self) -> InferenceSession:
         if self._opened is None:

@@ -215,32 +215,58 @@ def normalised(log_mel: LogMel, front_end: FrontEnd) -> LogMel:
     Any shape, float32. The floor lies `top_db` below the clip's maximum ("decibel" only).
     """
     if front_end.clip_level is not None:
-        log_mel = _levelled(log_mel, front_end, front_end.clip_level)
+        log_mel = _levelled(log_mel, front_end)
     if front_end.compression == "log":
         return log_mel
     return np.asarray(np.maximum(log_mel, log_mel.max() - np.float32(front_end.top_db)))
 
 
-def _levelled(log_mel: LogMel, front_end: FrontEnd, level: float) -> LogMel:
-    """Logarithms of one clip whose mean mel power has `level` decibels."""
-    offset, decibel = np.float32(front_end.log_offset), np.float32(np.log(10.0) / 10.0)
+def _levelled(log_mel: LogMel, front_end: FrontEnd) -> LogMel:
+    """Logarithms of one clip whose mean mel power has the front end's level."""
+    energy = _mel_energies(log_mel, front_end)
+    return _at_gain(log_mel, energy, front_end, _gain(energy, front_end))
+
+
+def raised(log_mel: LogMel, front_end: FrontEnd, gain: float) -> LogMel:
+    """Logarithms of mel energies that are `gain` decibels louder. Any shape, float32."""
+    return _at_gain(log_mel, _mel_energies(log_mel, front_end), front_end, gain) if gain else log_mel
+
+
+def frame_powers(log_mel: LogMel, front_end: FrontEnd) -> NDArray[np.float32]:
+    """Mean mel power of each frame of logarithms: (n, n_mels) → (n,)."""
+    energy = _mel_energies(log_mel, front_end)
+    return np.asarray(np.mean(np.square(energy) if front_end.power == 1 else energy, axis=1))
+
+
+def gain_for(power: float, front_end: FrontEnd) -> float:
+    """Decibels by which mel energies of a mean `power` are raised to the front end's level; 0 where it has none."""
+    if front_end.clip_level is None:
+        return 0.0
+    decibels = front_end.clip_level - 10.0 * float(np.log10(max(power, LEAST_MEAN_POWER)))
+    return decibels * (0.5 if front_end.power == 1 else 1.0)
+
+
+def _mel_energies(log_mel: LogMel, front_end: FrontEnd) -> LogMel:
     if front_end.compression == "log":
-        energy = np.maximum(np.exp(log_mel) - offset, 0.0)
-        return np.asarray(np.log(energy * np.float32(10.0 ** (_gain(energy, front_end, level) / 10.0)) + offset))
-    return np.asarray(log_mel + np.float32(_gain(np.exp(log_mel * decibel), front_end, level)))
+        return np.asarray(np.maximum(np.exp(log_mel) - np.float32(front_end.log_offset), 0.0))
+    return np.asarray(np.exp(log_mel * np.float32(np.log(10.0) / 10.0)))
 
 
-def _gain(energy: LogMel, front_end: FrontEnd, level: float) -> float:
-    """Decibels that bring a clip's mel energies to a mean power of `level` decibels."""
-    is_magnitude = front_end.power == 1
-    power = float(np.mean(np.square(energy) if is_magnitude else energy))  # NumPy sums in pairs
-    return (level - 10.0 * float(np.log10(max(power, LEAST_MEAN_POWER)))) * (0.5 if is_magnitude else 1.0)
+def _at_gain(log_mel: LogMel, energy: LogMel, front_end: FrontEnd, gain: float) -> LogMel:
+    if front_end.compression == "log":
+        return np.asarray(np.log(energy * np.float32(10.0 ** (gain / 10.0)) + np.float32(front_end.log_offset)))
+    return np.asarray(log_mel + np.float32(gain))
+
+
+def _gain(energy: LogMel, front_end: FrontEnd) -> float:
+    """Decibels that bring a clip's mel energies to the front end's level."""
+    return gain_for(float(np.mean(np.square(energy) if front_end.power == 1 else energy)), front_end)  # sums in pairs
 
 
 def compress(mel: LogMel, front_end: FrontEnd) -> LogMel:
     """Mel energies of one clip to log-mel, with that clip's own level and floor. Any shape, float32."""
     if front_end.compression == "log" and front_end.clip_level is not None:  # one logarithm is enough
-        gain = _gain(mel, front_end, front_end.clip_level)
+        gain = _gain(mel, front_end)
         return logarithm(mel * np.float32(10.0 ** (gain / 10.0)), front_end)
     return normalised(logarithm(mel, front_end), front_end)
 

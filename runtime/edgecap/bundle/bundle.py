@@ -20,7 +20,7 @@ from typing import get_args
 from edgecap.bundle.confidence import MOST_BYTES, ConfidenceSpec, parse_confidence
 from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
-from edgecap.runtimes import GraphRole
+from edgecap.runtimes import RUNTIMES, GraphRole
 from edgecap.util.documents import from_json
 from edgecap.util.files import atomic_folder
 from edgecap.util.limits import MOST_VOCABULARY, MOST_WORD
@@ -152,6 +152,8 @@ def _check_listing(folder: Path, manifest: Manifest) -> None:
             )
     manifest.file("vocabulary")
     programs, _ = manifest.programs, _confidence_files(manifest)
+    if manifest.encoder.streaming is not None and RUNTIMES[manifest.runtime].stream:
+        programs = (*programs, manifest.file("stream"))
     for entry in manifest.files:
         if entry.role in get_args(GraphRole) and entry not in programs:
             raise ManifestError(

@@ -16,7 +16,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edgecap.bundle.manifest import FileName, Licence, Sha256
+from edgecap.bundle.fields import FileName, Sha256
+from edgecap.bundle.manifest import Licence
 from edgecap.errors import BundleError, ConfigError
 from edgecap.util.documents import from_json
 from edgecap.util.schema import SchemaError, convert, unknown_key

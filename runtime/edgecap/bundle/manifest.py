@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from edgecap.audio.frontend import FrontEnd
+from edgecap.bundle.fields import FileName, RuntimeName, Sha256, StreamingSpec
 from edgecap.errors import ManifestError, install_newer
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.documents import from_json
@@ -39,7 +40,8 @@ from edgecap.util.text import cleaned
 FORMAT = "edgecap-bundle"
 FORMAT_VERSION = 3
 """The version that this edgecap writes."""
-# 2 added `front_end.clip_level` and the role "confidence", 3 `decoder.search`; the defaults are what was before
+# 2 added `front_end.clip_level` and the role "confidence", 3 `decoder.search`, `encoder.streaming` and "stream";
+# the defaults are what was before
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = dict.fromkeys((1, 2), lambda document: document)
 """Older version that is still read → the function that turns its document into one of the next version.
 
@@ -48,25 +50,8 @@ BUNDLE.md says how long a version stays here; tests/runtime/bundle/data has a ma
 
 WRITE_AGAIN = "write the bundle again with edgecap import or edgecap export"
 
-FileName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        max_length=128,
-        description="a name of at most 128 letters, digits, . _ and -, a letter or digit first",
-    ),
-]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits in lower case")]
 TokenId = Annotated[int, Meta(ge=0, le=200_000)]
-Role = Literal["encode", "decode", "program", "vocabulary", "confidence", "weights", "card", "other"]
-RuntimeName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z][a-z0-9_-]*$",
-        max_length=32,
-        description="a name of at most 32 lower-case letters, digits, _ and -, a letter first",
-    ),
-]
+Role = Literal["encode", "decode", "program", "stream", "vocabulary", "confidence", "weights", "card", "other"]
 EncoderInput = Literal["log_mel", "waveform"]
 Search = Literal["outside", "in-graph"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -80,7 +65,7 @@ class BundleFile:
     role: Role
     """What the file is for: "vocabulary" once, and "encode" and "decode" once each, or "program" for both in one.
 
-    "confidence" at most once."""
+    "stream" once where the encoder is `streaming`; "confidence" at most once."""
     size: Bytes
     sha256: Sha256
 
@@ -100,6 +85,8 @@ class EncoderSpec:
     embedding_dim: Width
     input: EncoderInput = "log_mel"
     """What goes into the graph; "waveform" where the front end is part of it."""
+    streaming: StreamingSpec | None = None
+    """What a stream needs to know; None where the bundle has no graph `stream`."""
 
     def waveform_length(self, front_end: FrontEnd) -> int:
         """Samples of the longest clip that has no more than `window_frames` frames, rounded up to a whole hop."""
@@ -208,6 +195,8 @@ class Manifest:
         values = decoder.layers * decoder.heads * decoder.head_dim
         check_product("the decoder's cache", MOST_VALUES, values, LARGEST_BEAM, decoder.max_tokens)
         check_product("the memory's keys", MOST_VALUES, values, encoder.memory_frames)
+        if encoder.streaming is not None and (encoder.input != "log_mel" or front_end.compression != "log"):
+            raise ValueError('a streaming encoder takes log-mel whose compression is "log"')
 
     @property
     def programs(self) -> tuple[BundleFile, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError
 from edgecap.inference.decoding import DecodeStep, Hypothesis, beam_search, hypotheses
-from edgecap.inference.session import Encoded
+from edgecap.inference.session import Encoded, StreamGraph
 from edgecap.inference.signatures import encoder_feed
 from edgecap.types import LogMel, Waveform
 
@@ -64,6 +64,10 @@ class GraphSession:
                 "with --search outside"
             )
         return CachedDecoder(self._bind, self._manifest, encoded, beam)
+
+    def stream_graph(self) -> StreamGraph | None:
+        """None, unless a runtime's session has one: `InferenceSession.stream_graph` says what it is."""
+        return None
 
 
 class CachedDecoder:

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgecap.bundle.bundle import Bundle
 from edgecap.errors import BundleError, reason_of
 from edgecap.inference.graph_session import Arrays, GraphSession, RunGraph
 from edgecap.inference.onnx_file import names_other_files
-from edgecap.inference.signatures import Signature, check_signature, signatures
+from edgecap.inference.session import StreamGraph
+from edgecap.inference.signatures import Element, Signature, check_signature, signatures, stream_signature
+from edgecap.inference.streaming import stream_graph
 from edgecap.runtimes import RUNTIMES
+from edgecap.util.limits import MOST_VALUES, check_product
 from edgecap.util.stderr import silent_descriptor
 
-_ELEMENTS = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+_ELEMENTS: dict[str, Element] = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
 _LOG_ERRORS_ONLY = 3
 _NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
 """The released name (1.29 on) and the one of later sources."""
@@ -37,6 +42,32 @@ class OnnxSession(GraphSession):
             _graph(bundle.path(role), threads, *signatures(bundle.manifest)[role]) for role in ("encode", "decode")
         )
         super().__init__(bundle.manifest, encode, decode, partial(_bind, session))
+        self._bundle, self._threads = bundle, threads
+
+    @cached_property
+    def _stream(self) -> StreamGraph | None:
+        manifest = self._bundle.manifest
+        if manifest.encoder.streaming is None:
+            return None
+        path = self._bundle.path("stream")
+        session = _open(path, self._threads)
+        states: dict[str, tuple[Element, tuple[int | None, ...]]] = {}
+        for name, (element, sizes) in _nodes(session.get_inputs()).items():
+            if name.startswith("state_") and element in ("float32", "uint8") and None not in sizes:
+                check_product(f"{path.name}: {name}", MOST_VALUES, *(size or 0 for size in sizes))
+                states[name] = (element, sizes)  # type: ignore[assignment]
+        inputs, outputs = stream_signature(manifest, states)
+        _check(path, session, inputs, outputs)
+        names = list(outputs)
+        return stream_graph(
+            manifest,
+            lambda feed: dict(zip(names, session.run(names, dict(feed)), strict=True)),
+            {name: np.zeros([size or 0 for size in sizes], element) for name, (element, sizes) in states.items()},
+        )
+
+    def stream_graph(self) -> StreamGraph | None:
+        """The encoder of streams, as `InferenceSession.stream_graph` says."""
+        return self._stream
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
@@ -85,6 +116,13 @@ def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, 
 
 def _graph(path: Path, threads: int, inputs: Signature, outputs: Signature) -> tuple[Any, RunGraph]:
     """One graph, held to its manifest: its session, and what runs it. Raises BundleError."""
+    session = _open(path, threads)
+    _check(path, session, inputs, outputs)
+    return session, partial(session.run, list(outputs))
+
+
+def _open(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """A graph of a bundle, in one file. Raises BundleError."""
     try:
         refused = names_other_files(path)
     except (OSError, ValueError) as error:
@@ -94,17 +132,24 @@ def _graph(path: Path, threads: int, inputs: Signature, outputs: Signature) -> t
             f"{path} keeps data in another file, which no hash of the bundle covers, so it is not used; "
             "export the model again, in one file"
         )
-    session = open_graph(path, threads)
-    for kind, nodes, expected in (("input", session.get_inputs(), inputs), ("output", session.get_outputs(), outputs)):
-        actual = {
-            node.name: (
-                _ELEMENTS.get(node.type, node.type),
-                tuple(size if isinstance(size, int) else None for size in node.shape),
-            )
-            for node in nodes
-        }
-        check_signature(str(path), kind, actual, expected)
-    return session, partial(session.run, list(outputs))
+    return open_graph(path, threads)
+
+
+def _check(path: Path, session: Any, inputs: Signature, outputs: Signature) -> None:  # noqa: ANN401 - onnxruntime has no types
+    """Hold a graph to what its manifest implies. Raises BundleError."""
+    check_signature(str(path), "input", _nodes(session.get_inputs()), inputs)
+    check_signature(str(path), "output", _nodes(session.get_outputs()), outputs)
+
+
+def _nodes(nodes: Sequence[Any]) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    """Inputs or outputs of a session: name → element type and shape, None for a size that is not fixed."""
+    return {
+        node.name: (
+            _ELEMENTS.get(node.type, node.type),
+            tuple(size if isinstance(size, int) else None for size in node.shape),
+        )
+        for node in nodes
+    }
 
 
 def _bind(session: Any, inputs: Arrays, outputs: Arrays) -> Callable[[], None]:  # noqa: ANN401 - onnxruntime has no types

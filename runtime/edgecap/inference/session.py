@@ -7,9 +7,10 @@ Search, text, windows and silence lie above it and know no runtime.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,18 @@ from edgecap.types import LogMel, Waveform
 
 MOST_THREADS = 4
 """Threads used at most where the caller does not say: the cores of a Raspberry Pi."""
+
+
+@dataclass(frozen=True)
+class StreamGraph:
+    """The graph `stream`, loaded; all streams share it (`edgecap.inference.streaming`)."""
+
+    run: Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+    """Inputs by name → outputs by name."""
+    states: Mapping[str, NDArray[Any]]
+    """What each convolution keeps, before the first call: zeros."""
+    silent: NDArray[np.float32]
+    """Memory frames of a window of the front end's silence, shape (1, memory_frames, embedding_dim)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,13 @@ class InferenceSession(Protocol):
         """A decoder of that window with `beam` rows and an empty cache.
 
         Raises BundleError where the graph is fixed to fewer beams, or searches by itself and so has no steps.
+        """
+        ...
+
+    def stream_graph(self) -> StreamGraph | None:
+        """The encoder of streams, loaded at the first call; None where the bundle or the runtime has none.
+
+        Raises BundleError for a graph that does not load or does not match its manifest.
         """
         ...
 

@@ -15,7 +15,7 @@ from edgecap.bundle.manifest import Manifest
 from edgecap.errors import BundleError
 from edgecap.types import LogMel, Waveform
 
-Element = Literal["float32", "int64"]
+Element = Literal["float32", "int64", "uint8"]
 Signature = Mapping[str, tuple[Element, tuple[int | None, ...]]]
 """Name → (element type, shape with None where any size is taken)."""
 
@@ -43,6 +43,19 @@ def signatures(manifest: Manifest) -> dict[str, tuple[Signature, Signature]]:
     log_probs: Signature = {"log_probs": ("float32", (beams, manifest.vocabulary.size))}
     after = {f"new_{name}": kind for name, kind in caches.items()}
     return {"encode": encode, "decode": ({**tokens, **caches, **memory}, {**log_probs, **after})}
+
+
+def stream_signature(manifest: Manifest, states: Signature) -> tuple[Signature, Signature]:
+    """Inputs and outputs that the graph "stream" must have; `states` are what its convolutions keep, by name."""
+    inputs, outputs = signatures(manifest)["encode"]
+    width = manifest.encoder.embedding_dim
+    rows: Signature = dict.fromkeys(("memory", "silent"), ("float32", (1, None, width)))
+    calls: Signature = dict.fromkeys(("blocks", "first", "until"), ("int64", (1,)))
+    sound: Signature = {**inputs, "log_mel": ("float32", (1, manifest.front_end.n_mels, None))}
+    return (
+        {**sound, **calls, **rows, **states},
+        {**outputs, "rows": rows["memory"], **{f"new_{name}": kind for name, kind in states.items()}},
+    )
 
 
 def check_signature(

@@ -218,8 +218,7 @@ class Listener:
         """Hand the newest window to the worker, unless it is quiet or too short."""
         end = self.heard
         self._update(windows=self._status.windows + 1)
-        loud, self._loud = self._loud, False
-        since, self._considered = end - self._considered, end
+        loud, self._loud, since, self._considered = self._loud, False, end - self._considered, end
         if self._mel.frames < self._fewest:
             return
         held = min(self._settings.window, (self._mel.frames + 1) * self._mel.frame_seconds)
@@ -227,10 +226,11 @@ class Listener:
             self._update(quiet=self._status.quiet + 1)
             return
         self._offered = end
-        frames = self._mel.window(self._frames_since_onset(end))
-        start = max(0.0, end - min(self._settings.window, (frames.shape[1] + 1) * self._mel.frame_seconds))
+        frames = self._mel.newest(self._frames_since_onset(end))
+        start = max(0.0, end - min(self._settings.window, (len(frames) + 1) * self._mel.frame_seconds))
         sounded = end if end - self._last_loud < LEVEL_BLOCK_SECONDS else self._last_loud
-        self._mailbox.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._clock(), sounded))
+        place = self._mel.end - len(frames), len(frames) == self._mel.most
+        self._mailbox.submit(WindowJob(frames, start, end, self._meter.loudest(since), self._clock(), sounded, *place))
         self._held_up = self._source.lossless and not self.drain(IDLE_POLL)
 
     def _frames_since_onset(self, end: float) -> int | None:

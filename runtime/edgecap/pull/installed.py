@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from edgecap.bundle.bundle import MANIFEST_NAME, Bundle, load_bundle
-from edgecap.bundle.manifest import FileName, Precision
+from edgecap.bundle.fields import FileName
+from edgecap.bundle.manifest import Precision
 from edgecap.bundle.models import BUNDLED, home, list_models
 from edgecap.errors import BundleError, IntegrityError, MissingDependencyError, OutputError, reason_of
 from edgecap.inference.session import open_session

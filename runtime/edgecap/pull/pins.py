@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgecap.bundle.manifest import Sha256
+from edgecap.bundle.fields import Sha256
 from edgecap.bundle.models import home
 from edgecap.errors import ConfigError
 from edgecap.pull.cache import locked

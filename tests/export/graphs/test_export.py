@@ -193,6 +193,9 @@ class Spoilt:
     ) -> list[Hypothesis]:
         return self.session.search(encoded, beam, most=most, end=end)
 
+    def stream_graph(self) -> None:
+        return None
+
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         step = self.session.decoder(encoded, beam)
         if self.name != "log_probs":

@@ -29,7 +29,7 @@ class WindowJob:
     """A window to caption."""
 
     frames: LogMel
-    """Log-mel, shape (n_mels, n)."""
+    """Log-mel without the window's level, shape (n, n_mels)."""
     start: float
     """Seconds of sound before it."""
     end: float
@@ -39,6 +39,10 @@ class WindowJob:
     """Seconds since boot at which it was handed over."""
     sounded: float
     """Seconds of sound up to the last loud block, at most `end`."""
+    first: int = 0
+    """The stream's number of the first frame."""
+    sliding: bool = False
+    """Whether it is cut off somewhere in the sound, because it is as long as a window may be."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Describer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`novelty` is the cosine from which on two windows are the same; above 1 the decoder always runs."""
+        self._encode = captioner.stream_encoder()
         self._captioner, self._beam, self._novelty, self._clock = captioner, beam, novelty, clock
         self._last: Described | None = None
         self._reuses = 0
@@ -121,7 +126,7 @@ class Describer:
         """Caption one window. Raises BundleError where the model answers with nonsense."""
         began = self._clock()
         waited = max(0.0, began - job.asked)
-        encoded = self._captioner.encode(job.frames)
+        encoded = self._encode(job.frames, job.first, sliding=job.sliding)
         embedding, sounds = unit(encoded.clip_embedding), self._captioner.sounds(encoded)
         last = self._last
         if last is not None and self._reuses < REFRESH and float(embedding @ last.embedding) >= self._novelty:

@@ -23,6 +23,9 @@ class MelStream:
         self.frame_seconds = front_end.hop_length / front_end.sample_rate
         self._front_end = front_end
         self._ring = np.empty((window_frames, front_end.n_mels), np.float32)
+        self.most = window_frames
+        self.end = 0
+        """Number of the frame that comes next; a restart leaves a gap of a window in the numbers."""
         self._next = 0
         self._held = 0
         self._rest: Waveform = np.empty(0, np.float32)
@@ -53,16 +56,16 @@ class MelStream:
             stretch = self._rest[first : first + (wanted - 1) * front_end.hop_length + front_end.n_fft]
             self._keep(logarithm(mel_frames(stretch, front_end), front_end))
             self._rest = self._rest[complete * front_end.hop_length :].copy()
+        self.end += complete
         return complete
 
     def window(self, most: int | None = None) -> LogMel:
         """Log-mel of the newest frames, at most `most`, with their own level and floor: a copy, (n_mels, frames)."""
-        newest = self.newest(self._held if most is None else most)
-        return np.ascontiguousarray(normalised(newest, self._front_end).T)
+        return np.ascontiguousarray(normalised(self.newest(most), self._front_end).T)
 
-    def newest(self, count: int) -> LogMel:
+    def newest(self, count: int | None = None) -> LogMel:
         """The newest frames, at most `count`, without a window's level and floor: a copy, (n, n_mels)."""
-        count = min(count, self._held)
+        count = self._held if count is None else min(count, self._held)
         first = self._next - count
         if first >= 0:
             return self._ring[first : self._next].copy()
@@ -70,6 +73,7 @@ class MelStream:
 
     def restart(self) -> None:
         """Forget everything: the next samples do not continue those before."""
+        self.end += self.most
         self._held, self._begun, self._rest = 0, False, np.empty(0, np.float32)
 
     def _keep(self, frames: LogMel) -> None:
