@@ -202,7 +202,8 @@ class ArchiveRun:
         """Progress with that of a shard that is being made."""
         elapsed = max(time.monotonic() - self._begun, 1e-3)
         speed = (self._sound_seconds + seconds) / elapsed
-        self._progress(self._files_done + sources, self._files_to_do, f"{speed:.0f} x real time, files")
+        done, total = self._files_done + sources, self._files_to_do
+        self._progress(done, total, f"{done:,} of {total:,} files, {speed:.0f} x real time")
 
     def _close_engine(self) -> None:
         if self._engine is not None:

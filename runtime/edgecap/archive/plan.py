@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgecap.archive.inputs.find import PlannedSource
-from edgecap.archive.schema import PLAN, SUFFIX, plan_schema
+from edgecap.archive.schema import CAPTIONS, PLAN, SUFFIX, plan_schema, shard_of
 from edgecap.archive.store import ArchiveStore
 from edgecap.archive.tables import read_table, table_bytes
 from edgecap.errors import OutputError
@@ -43,6 +43,7 @@ class ArchivePlan:
         import pyarrow as pa
 
         tables = []
+        done = [shard for name in store.sizes(CAPTIONS) if (shard := shard_of(name)) is not None]  # before their plan
         for number, name in enumerate(store.sizes(PLAN)):
             data = store.read(f"{PLAN}/{name}") or b""
             try:
@@ -52,7 +53,10 @@ class ArchivePlan:
             if name != _name(number) or table.schema != plan_schema():
                 raise _damaged(store, name)
             tables.append(table)
-        return cls(tables)
+        plan = cls(tables)
+        if done and max(done) > max(plan.shards, default=-1):
+            raise _damaged(store, _name(len(tables)))
+        return plan
 
     @property
     def shards(self) -> list[int]:

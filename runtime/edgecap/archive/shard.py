@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from edgecap._version import __version__
 from edgecap.archive.inputs.find import PlannedSource
 from edgecap.archive.inputs.sounds import FailedSource, SoundKey, open_sounds
-from edgecap.archive.inputs.times import zone
+from edgecap.archive.inputs.times import later, zone
 from edgecap.archive.schema import (
     CAPTIONS,
     FAILURES,
@@ -83,14 +82,14 @@ class _Rows:
         length = max((caption.end for caption in done.captions), default=0.0)
         began = done.key.time
         if began is None and self.work.options.time_from == "modified" and done.key.modified is not None:
-            began = done.key.modified - timedelta(seconds=length)  # a recorder changes a file last at its end
+            began = later(done.key.modified, -length)  # a recorder changes a file last at its end
         self.seconds += length
         for caption, embedding in zip(done.captions, done.embeddings, strict=True):
             row = {
                 "source": done.key.source,
                 "start": caption.start,
                 "end": caption.end,
-                "time": None if began is None else began + timedelta(seconds=caption.start),
+                "time": later(began, caption.start),
                 "caption": caption.text,
                 "confidence": caption.confidence,
                 "score": caption.score,

@@ -28,6 +28,7 @@ from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, ConfigError, OutputError
 from edgecap.util.progress import no_progress
 from support.archives.parts import archived, rows_of, short_sounds
+from support.file_server import file_server
 from support.signals import RATE, noise
 from support.tiny_model import write_tiny_bundle
 
@@ -102,6 +103,11 @@ def test_shards_end_after_so_many_files_or_bytes(tmp_path: Path) -> None:
     again = ArchivePlan.read(store)
     assert (again.shards, again.files) == ([0, 1, 2, 3, 4, 5, 6], 11)
     assert again.sources(6) == (PlannedSource("/new.wav", 1),)
+    (tmp_path / "captions").mkdir()
+    (tmp_path / "captions/shard-000007.parquet").touch()
+    with pytest.raises(OutputError, match=r"plan-000002.parquet is damaged, missing"):  # a shard without a plan
+        ArchivePlan.read(store)
+    (tmp_path / "captions/shard-000007.parquet").unlink()
     (tmp_path / "plan/plan-000000.parquet").unlink()
     with pytest.raises(OutputError, match=r"plan-000001.parquet is damaged, missing or of another version"):
         ArchivePlan.read(store)
@@ -326,6 +332,26 @@ def test_the_time_of_a_change_is_the_end_of_a_recording(tiny_folder: Path, tmp_p
     os.utime(folder / "000.wav", (ended.timestamp(), ended.timestamp()))
     archived(folder, out=tmp_path / "out", model=tiny_folder, options=WantedOptions(time_from="modified"))
     assert rows_of(tmp_path / "out")[0]["time"] == ended - timedelta(seconds=1)
+
+
+def test_windows_behind_the_last_year_have_no_time(tiny_folder: Path, tmp_path: Path, sounds: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_text(f"path,time\n{sounds}/long.wav,9999-12-31T23:59:55Z\n")
+    archived(table, out=tmp_path / "out", model=tiny_folder)
+    assert [row["time"] is None for row in rows_of(tmp_path / "out")] == [False, True, True]
+
+
+def test_sounds_of_a_web_server(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = short_sounds(tmp_path / "clips", 1)
+    with file_server() as server:
+        server.files["/a.wav"] = (folder / "000.wav").read_bytes()
+        table = tmp_path / "clips.csv"
+        table.write_text(f"path\n{server.url}/a.wav\n{server.url}/gone.wav\n")
+        archived(table, out=tmp_path / "out", model=tiny_folder)
+    assert [row["source"] for row in rows_of(tmp_path / "out")] == [f"{server.url}/a.wav"]
+    (failure,) = rows_of(tmp_path / "out", "failures")
+    assert failure["source"] == f"{server.url}/gone.wav"
+    assert "cannot be read" in failure["reason"]
 
 
 def test_one_folder_has_one_driver(out: Path, clips: Path, tiny_folder: Path) -> None:

@@ -95,6 +95,7 @@ def test_a_parquet_table_with_a_column_of_any_name(tmp_path: Path) -> None:
         (b"path,time\na.wav,\n,\n", "row 2 has no text in the column 'path'"),
         (b"path,time\na.wav,soon\n", "row 1 has no usable 'time'"),
         (b"path,time\na.wav\n", "cannot be read as CSV"),
+        (b"path,path\na.wav,b.wav\n", "has the column 'path' or 'time' twice"),
         (b"", "cannot be read as CSV"),
         (b"path\n\xff\xfe\xfd\n", "cannot be read as CSV"),
     ],

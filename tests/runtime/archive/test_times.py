@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from edgecap.archive.inputs.times import time_in_cell, time_in_name, zone
+from edgecap.archive.inputs.times import later, moment, time_in_cell, time_in_name, zone
 from edgecap.errors import ConfigError
 
 EVENING = datetime(2026, 11, 28, 18, 45, tzinfo=UTC)
@@ -69,3 +69,9 @@ def test_a_time_zone_that_does_not_exist() -> None:
         zone("Mars/Olympus")
     with pytest.raises(ConfigError, match="no time zone"):
         zone("../etc")
+
+
+def test_times_that_no_calendar_has_are_none() -> None:
+    assert moment(EVENING.timestamp()) == EVENING
+    assert [moment(seconds) for seconds in (1e12, -1e12, 1e30, float("nan"), float("inf"))] == [None] * 5
+    assert later(EVENING, 1e12) is later(None, 1.0) is None

@@ -8,12 +8,13 @@ import re
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from edgecap.archive.addresses import absolute, filesystem, local_path, scheme_of, storable, suffix_of, why
 from edgecap.archive.inputs.manifest import MANIFEST_SUFFIXES, read_manifest
+from edgecap.archive.inputs.times import moment
 from edgecap.audio.file import SOUND_SUFFIXES
 from edgecap.errors import AudioError, reason_of
 
@@ -134,7 +135,7 @@ def _regular(path: Path) -> Iterator[PlannedSource]:
 
 
 def _local_source(path: Path, status: os.stat_result) -> PlannedSource:
-    return PlannedSource(storable(str(path)), status.st_size, modified=datetime.fromtimestamp(status.st_mtime, UTC))
+    return PlannedSource(storable(str(path)), status.st_size, modified=moment(status.st_mtime))
 
 
 def _remote(address: str) -> Iterator[PlannedSource]:
@@ -168,7 +169,7 @@ def _is_file(system: Any, address: str, path: str) -> bool:  # noqa: ANN401 - fs
 def _remote_source(address: str, entry: dict[str, Any]) -> PlannedSource:
     modified = next((entry[key] for key in ("LastModified", "mtime", "updated", "last_modified") if key in entry), None)
     if isinstance(modified, int | float):
-        modified = datetime.fromtimestamp(modified, UTC)
+        modified = moment(modified)
     if not isinstance(modified, datetime) or modified.tzinfo is None:
         modified = None
     return PlannedSource(address, entry.get("size"), modified=modified)

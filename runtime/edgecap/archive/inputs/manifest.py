@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgecap.archive.addresses import beside, filesystem, local_path, scheme_of, suffix_of, why
 from edgecap.archive.inputs.times import time_in_cell, zone
-from edgecap.archive.tables import read_table
+from edgecap.archive.tables import open_table
 from edgecap.errors import EdgecapError, TableError
 from edgecap.util.text import decoded
 
@@ -63,6 +63,8 @@ def _column(address: str, names: list[str], wanted: str | None) -> str:
         lacking = repr(wanted) if wanted else f"none of {', '.join(COLUMNS)}"
         verb = "has no column" if wanted else "has of the columns for sources"
         raise TableError(f"{address} {verb} {lacking}; name one of {', '.join(names) or '(none)'} with --column")
+    if names.count(name) > 1 or names.count(TIME) > 1:
+        raise TableError(f"{address} has the column {name!r} or {TIME!r} twice; rename one")
     return name
 
 
@@ -73,7 +75,11 @@ def _table(address: str, column: str | None) -> pa.Table:
     data = _content(address)
     try:
         if suffix_of(address) == ".parquet":
-            return read_table(data)
+            file = open_table(data)
+            names: list[str] = file.schema_arrow.names
+            return file.read(
+                [_column(address, names, column), *(name for name in names if name == TIME)], use_threads=False
+            )
         text = io.BytesIO(decoded(data).encode())
         comma = "\t" if suffix_of(address) == ".tsv" else ","
         strings = {name: pa.string() for name in (*COLUMNS, TIME, column or TIME)}  # a path may look like a number

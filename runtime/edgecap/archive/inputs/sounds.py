@@ -10,13 +10,13 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import IO, Any
 
 from edgecap.archive.addresses import filesystem, local_path, scheme_of, why
 from edgecap.archive.inputs.find import PlannedSource
-from edgecap.archive.inputs.times import time_in_name
+from edgecap.archive.inputs.times import moment, time_in_name
 from edgecap.audio.file import SOUND_SUFFIXES, AudioFile
 from edgecap.audio.spool import spool
 from edgecap.errors import AudioError, ConfigError, EdgecapError
@@ -108,7 +108,7 @@ def _members(
                         continue
                     name = f"tar://{clean(member.name)}::{source.address}"
                     time = time_in_name(member.name, default)
-                    modified = datetime.fromtimestamp(member.mtime, UTC) if member.mtime else None
+                    modified = moment(member.mtime) if member.mtime else None
                     try:
                         sound = SpooledSound(content, name)
                     except AudioError as error:
@@ -136,7 +136,9 @@ def _stream(address: str) -> Iterator[IO[bytes] | io.RawIOBase]:
         try:
             if scheme_of(address):
                 system, path = filesystem(address)
-                opened = system.open(path, "rb", block_size=_BLOCK, cache_type="readahead")
+                # 0: a web server is asked for the whole file, since not each knows ranges
+                size = 0 if scheme_of(address) in {"http", "https"} else _BLOCK
+                opened = system.open(path, "rb", block_size=size, cache_type="readahead")
             else:
                 opened = local_path(address).open("rb")
             stack.enter_context(opened)

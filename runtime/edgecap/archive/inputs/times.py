@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edgecap.errors import ConfigError
@@ -55,6 +55,22 @@ def time_in_cell(value: object, default: tzinfo) -> datetime | None:
     if not isinstance(value, datetime):
         raise ValueError(f"{value!r} is no time")
     return _utc(value, default)
+
+
+def moment(seconds: float) -> datetime | None:
+    """The time of so many seconds since 1970; None where no calendar has it, as for a damaged file's."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def later(time: datetime | None, seconds: float) -> datetime | None:
+    """So many seconds later; None where no calendar has it."""
+    try:
+        return None if time is None else time + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def _times(name: str, default: tzinfo) -> Iterator[datetime]:
