@@ -10,11 +10,17 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC
 from hashlib import sha256
 from pathlib import Path
 
 import soundfile
 
+from edgecap.archive.inputs.manifest import read_manifest
+from edgecap.archive.inputs.times import time_in_name
+from edgecap.archive.schema import SETTINGS, ArchivedModel, ArchiveSettings, CaptionOptions
+from edgecap.archive.settings import read_settings
+from edgecap.archive.store import open_store
 from edgecap.audio.file import AudioFile
 from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.catalogue import parse_catalogue
@@ -187,6 +193,31 @@ def _table(ending: str, *seeds: bytes) -> Callable[[Path], AbstractContextManage
 
 
 @contextmanager
+def _archive(folder: Path) -> Iterator[tuple[list[bytes], Run]]:
+    """The settings of an archive."""
+    settings = ArchiveSettings(
+        model=ArchivedModel("tiny", "0" * 64, "onnx"),
+        options=CaptionOptions(window=10.0, hop=10.0, beam=3),
+        embedding_dim=8,
+        inputs=["/recordings", "s3://bucket/recordings"],
+    )
+    yield [settings.to_json()], _through(folder / SETTINGS, lambda: read_settings(open_store(str(folder))))
+
+
+@contextmanager
+def _sources(folder: Path) -> Iterator[tuple[list[bytes], Run]]:
+    """A table of sources, and the times in it and in the names."""
+    path = folder / "sources.csv"
+    rows = b"source,time\n/a/20261128_184500.wav,\n2026-11-28T18:45:00+01:00.wav,2026-11-28 18:45\ns3://b/c.wav,\n"
+
+    def read() -> None:
+        for row in read_manifest(str(path), None, "UTC"):
+            time_in_name(row.address, UTC)
+
+    yield [rows, rows.decode().encode("utf-16"), b'"path"\n"a ""b"".wav"\n'], _through(path, read)
+
+
+@contextmanager
 def _journal(folder: Path) -> Iterator[tuple[list[bytes], Run]]:
     """A damaged or strange journal is written on, put aside or refused, and read by the page."""
     path = folder / "events.db"
@@ -335,6 +366,8 @@ TARGETS = {
     "csv": Target(_table("csv", b"file,caption_1,caption_2\ndog.wav,a dog,a dog barks\n")),
     "json": Target(_table("json", b'[{"file": "dog.wav", "caption_1": "a"}, {"id": "dog", "caption": ["x", "y"]}]')),
     "jsonl": Target(_table("jsonl", b'{"file": "dog.wav", "caption": "a dog"}\n{"file": "b", "caption": "x"}\n')),
+    "archive": Target(_archive),
+    "sources": Target(_sources, native=True),
     "journal": Target(_journal),
     "text-file": Target(_text_file),
     "mqtt": Target(_mqtt),
