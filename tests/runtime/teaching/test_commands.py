@@ -13,6 +13,9 @@ import pytest
 import soundfile
 
 from edgecap.in_words import in_words
+from edgecap.sounds.store import SoundStore
+from edgecap.teaching.examples import read_examples
+from edgecap.teaching.lesson import TeachRequest, teach_sound
 from support.teaching.taught_sounds import RATE, chime, rasp, shipped_captioner
 
 Edgecap = Callable[..., subprocess.CompletedProcess[str]]
@@ -95,14 +98,13 @@ def test_what_cannot_be_done_is_one_line(
 
 
 @pytest.fixture
-def learnt(edgecap: Edgecap, recordings: Path) -> Path:
+def learnt(recordings: Path) -> Path:
     """The same folder, in which `sounds` holds the sound "bell"."""
     for name, sound in (("3", chime(3)), ("4", chime(4)), ("silence", 0 * chime())):
         soundfile.write(recordings / f"{name}.wav", sound, RATE)
     soundfile.write(recordings / "room.wav", np.random.default_rng(0).normal(0.0, 0.002, 5 * RATE), RATE)
-    env = {"EDGECAP_SOUNDS": str(recordings / "sounds")}
-    done = edgecap("teach", "bell", *(recordings / f"{number}.wav" for number in range(1, 4)), env=env)
-    assert done.returncode == 0
+    taught = read_examples(shipped_captioner(), [recordings / f"{number}.wav" for number in range(1, 4)])
+    teach_sound(shipped_captioner(), SoundStore(recordings / "sounds"), TeachRequest("bell"), taught)
     return recordings
 
 
