@@ -121,7 +121,7 @@ class _Rows:
 
 def tags(caption: Caption) -> list[str]:
     """Names of the taught sounds in a window, surest first, and of the built-in ones that its caption says."""
-    by_words = (alert.name for alert in said(tuple(NAMES), caption.text, caption.end - caption.start))
+    by_words = (alert.name for alert in said(tuple(NAMES), caption.model_text, caption.end - caption.start))
     return list(dict.fromkeys([*(match.name for match in caption.sounds), *by_words]))
 
 

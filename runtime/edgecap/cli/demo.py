@@ -48,11 +48,13 @@ def demo(
     from edgecap.captioner import Captioner
     from edgecap.cli.signals import stop_on_signals
     from edgecap.live.config.config_file import load_config
+    from edgecap.teaching.own import with_own_sounds
     from edgecap.web.demo import Demo
 
     stop = stop_on_signals()
     config = load_config(None, {"web": {"address": web, "token_file": token_file}}).web
-    with Demo(config, Captioner.load(model, threads=threads), say, beam=beam) as page:
+    captioner = with_own_sounds(Captioner.load(model, threads=threads), say)
+    with Demo(config, captioner, say, beam=beam) as page:
         write(page.url)
         say("note", "Ctrl-C stops")
         if open_:

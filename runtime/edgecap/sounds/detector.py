@@ -25,8 +25,8 @@ LARGEST = 0.9999
 """The highest cosine that is told from 1."""
 REFUSED = -1e3
 """Score of a stretch that is more like a counter-example than like the sound."""
-CAUTION = 2.5
-"""How much oftener than the bank's other sets of unrelated sound reached a threshold, in the mean of 70 classes."""
+CAUTION = 4.0
+"""How much oftener than the bank other sets of unrelated sound are taken to reach a threshold."""
 
 Stretches = Mapping[int, Frames]
 """Length → means over stretches of so many frames, (…, places, width), each row of length 1."""

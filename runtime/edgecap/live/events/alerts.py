@@ -40,7 +40,7 @@ WORD_ALERTS = (
     WordAlert("dog barking", ("dog puppy", "barking howls growls yaps whimpers")),
     WordAlert("knocking", ("knocking",)),
     WordAlert("doorbell", ("doorbell",)),
-    WordAlert("running water", ("water faucet tap", "running flows pours gushes splashes filling trickles"), 60.0),
+    WordAlert("running water", ("water faucet tap", "running flows pours gushes splashes filling"), 60.0),
 )
 NAMES = {pattern.identifier: pattern.name for pattern in PATTERNS} | {
     each.identifier: each.name for each in WORD_ALERTS
