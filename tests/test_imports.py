@@ -30,8 +30,9 @@ ORDER = {
     for package, names in {
         "edgecap": """_version errors types util audio runtimes bundle in_words caption confidence inference sounds
             captioner batching teaching cluster pull live.clocks live.config live.sources live.events live.pipeline
-            live.sinks archive archive_search live.thermal live.watchdog web live.loop live.listener live.adjusting
-            live.named_listener live.session live.api live.__init__ __init__ doctor service cli __main__""",
+            live.sinks archive archive_search live.thermal live.watchdog web live.loop live.threads live.listener
+            live.adjusting live.named_listener live.session live.api live.__init__ __init__ doctor service cli
+            __main__""",
         "edgecap_train": """__init__ text models checkpoints teachers data evaluation confidence training distill
             teacher_training study cli""",
         "edgecap_export": """__init__ recipes calibration output_paths graphs quantisation runtimes onnx litert

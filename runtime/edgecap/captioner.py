@@ -62,7 +62,7 @@ class Captioner:
     def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Self:
         """Load a model: the default one for None, one by the name that `edgecap models` lists, or a bundle's folder.
 
-        `threads` is the number of processor threads, by default that of the cores, at most four. Raises BundleError,
+        `threads` is the number of processor threads, 1 by default. Raises BundleError,
         MissingDependencyError without the model's runtime.
         """
         bundle = load_bundle(find_model(model))

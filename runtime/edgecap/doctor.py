@@ -22,13 +22,12 @@ from edgecap.audio.microphone import JOIN_GROUP, Microphone, find_device, list_d
 from edgecap.audio.samples import loudest_level, to_mono
 from edgecap.audio.sound_cards import forbidden, holders
 from edgecap.bundle.models import home
-from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, microphones, written_folders
 from edgecap.live.pipeline.hop_control import SHARE_LIMIT
-from edgecap.live.session import rehearse
 from edgecap.live.sources.opening import open_sources
 from edgecap.live.thermal import HOT_CELSIUS, THROTTLED_NOW, Heat, look, vcgencmd
+from edgecap.live.threads import load_listening
 
 State = Literal["ok", "note", "fault"]
 """A "fault" keeps edgecap from listening well; a "note" is worth knowing."""
@@ -152,11 +151,11 @@ def level(name: str, block: np.ndarray, rate: int) -> CheckResult:
 
 
 def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter) -> Iterator[CheckResult]:
-    captioner = Captioner.load(config.model.name, threads=config.model.threads)  # compares every hash
-    rehearse(captioner, config.model.beam)
+    captioner, threads = load_listening(config, len(microphones(config)))  # compares every hash
     manifest = captioner.manifest
     message = f"{manifest.name} ({manifest.runtime} {manifest.precision}), all SHA-256 as listed"
     yield CheckResult("model", "ok", message)
+    yield CheckResult("threads", "ok", f"{threads.threads} for captions: {threads.reason}")
     rate, seconds = manifest.front_end.sample_rate, []
     samples = (np.random.default_rng(0).standard_normal(round(captioner.window * rate)) * 0.1).astype(np.float32)
     for _ in range(CAPTIONS + 1):

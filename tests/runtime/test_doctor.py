@@ -16,6 +16,7 @@ from edgecap.audio.microphone import InputDevice, Microphone, find_device
 from edgecap.audio.sound_cards import Holder, capture_nodes, card_of, forbidden, holders, plain_name, port_of
 from edgecap.doctor import CheckResult, clock_result, examine, heat, level, speed
 from edgecap.errors import BundleError, DeviceError
+from edgecap.live import threads
 from edgecap.live.config.listen_config import ListenConfig, ModelConfig, OutputConfig
 from edgecap.live.thermal import Heat, vcgencmd
 from support.signals import RATE, noise
@@ -184,14 +185,14 @@ def test_a_model_that_cannot_caption_a_stream_is_a_fault(tiny_folder: Path, monk
     def refuse(*_: object) -> None:
         raise BundleError("its decoder takes at most 3 beams")
 
-    monkeypatch.setattr(doctor, "rehearse", refuse)
+    monkeypatch.setattr(threads, "rehearse", refuse)
     (result,) = results_of("model", ListenConfig(model=ModelConfig(name=str(tiny_folder))))
     assert (result.state, result.message) == ("fault", "its decoder takes at most 3 beams")
 
 
 def test_every_result_but_a_good_one_says_what_to_type(tiny_folder: Path) -> None:
     results = list(examine(ListenConfig(model=ModelConfig(name=str(tiny_folder)))))
-    checks = {"portaudio", "devices", "holders", "level", "model", "speed", "heat", "disk", "clock"}
+    checks = {"portaudio", "devices", "holders", "level", "model", "threads", "speed", "heat", "disk", "clock"}
     assert {result.check for result in results} >= checks
     assert all(result.message and bool(result.advice) == (result.state != "ok") for result in results)
 

@@ -34,10 +34,7 @@ WindowLength = Annotated[
     typer.Option("--window", "-w", metavar="SECONDS", help="Seconds captioned at once. [default: the model's, 10]"),
 ]
 Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads", "-t", min=1, max=1024, metavar="N", help="Processor threads. [default: one a core, at most 4]"
-    ),
+    int | None, typer.Option("--threads", "-t", min=1, max=1024, metavar="N", help="Processor threads. [default: 1]")
 ]
 Sounds = Annotated[
     Path | None,

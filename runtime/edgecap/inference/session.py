@@ -6,7 +6,6 @@ Search, text, windows and silence lie above it and know no runtime.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -20,8 +19,11 @@ from edgecap.inference.decoding import DecodeStep, Hypothesis
 from edgecap.runtimes import RUNTIMES
 from edgecap.types import LogMel, Waveform
 
-MOST_THREADS = 4
-"""Threads used at most where the caller does not say: the cores of a Raspberry Pi."""
+DEFAULT_THREADS = 1
+"""Where the caller does not say. Measured with edgecap's models on a machine of two cores (benchmarks/RESULTS.md,
+"Throughput and streams"), a second thread makes the processor work 1.8 to 3.3 times as long for a caption and gives 0.6
+to 1.1 times as many in a second. Many sounds go faster in several processes.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,6 @@ class InferenceSession(Protocol):
         ...
 
 
-def default_threads() -> int:
-    """Cores this process may use, at most four."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_THREADS, cores)
-
-
 def open_session(bundle: Bundle, threads: int | None = None) -> InferenceSession:
     """Load the graphs of a bundle into the runtime that its manifest names, on so many processor threads.
 
@@ -102,5 +98,5 @@ def open_session(bundle: Bundle, threads: int | None = None) -> InferenceSession
         raise ValueError(f"a session needs at least 1 thread, not {threads}")
     # A device has one runtime; the others' modules are not even read.
     session_class = resolve_name(RUNTIMES[bundle.manifest.runtime].session)
-    session: InferenceSession = session_class(bundle, threads or default_threads())
+    session: InferenceSession = session_class(bundle, threads or DEFAULT_THREADS)
     return session

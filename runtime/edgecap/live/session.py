@@ -12,8 +12,6 @@ from itertools import count
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError
 from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings, live_box, settings_of_each
@@ -31,6 +29,7 @@ from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.guard import GuardedSink
 from edgecap.live.sinks.registry import open_sinks
 from edgecap.live.sources.opening import open_sources
+from edgecap.live.threads import load_listening
 from edgecap.live.watchdog import STUCK_SECONDS, Watchdog
 from edgecap.sounds.store import SoundStore
 from edgecap.teaching.watched import WatchedSounds
@@ -55,11 +54,12 @@ class ListenSession:
         """
         self.config = config
         notify = partial(_notify_cleaned, notify)
-        captioner = Captioner.load(config.model.name, threads=config.model.threads)
+        captioner, threads = load_listening(config, len(microphones(config)))
+        if config.model.threads is None and threads.threads > 1:
+            notify("note", f"using {threads.threads} processor threads: {threads.reason}")
         self._taught, self._look_at = WatchedSounds(captioner, SoundStore(), notify), float("-inf")
         self.captioner = captioner.with_sounds(self._taught)
         self.model = self.captioner.manifest.name
-        rehearse(self.captioner, config.model.beam)
         settings = _settings(config, self.captioner)
         self._rules = Rules(config.rules)
         live = live_box(config, self.captioner, settings.window)
@@ -228,15 +228,6 @@ class ListenSession:
 def _notify_cleaned(notify: Notify, kind: Literal["note", "warning"], message: str) -> None:
     """Pass a message on without what names, paths and libraries may put into it."""
     notify(kind, clean(message))
-
-
-def rehearse(captioner: Captioner, beam: int | None) -> None:
-    """Caption a moment of silence, so that a model that cannot do this fails now and not with the first sound.
-
-    Raises BundleError.
-    """
-    front_end = captioner.manifest.front_end
-    captioner.decode(captioner.encode(np.full((front_end.n_mels, 1), front_end.silence, np.float32)), beam)
 
 
 def _settings(config: ListenConfig, captioner: Captioner) -> ListenerSettings:

@@ -13,8 +13,9 @@ import pytest
 
 from edgecap.bundle.bundle import BundleContent, load_bundle, write_bundle
 from edgecap.errors import BundleError
+from edgecap.inference import onnx_session
 from edgecap.inference.decoding import beam_search
-from edgecap.inference.session import InferenceSession, default_threads, open_session
+from edgecap.inference.session import InferenceSession, open_session
 from support.tiny_model import (
     FRAMES_PER_MEMORY,
     MAX_TOKENS,
@@ -110,8 +111,17 @@ def test_a_file_without_a_graph_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_threads_default_to_the_cores_and_four_at_most() -> None:
-    assert 1 <= default_threads() <= 4
+def test_one_thread_is_the_default(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used, really = list[int](), onnx_session.open_graph
+
+    def opened(path: Path, threads: int) -> object:
+        used.append(threads)
+        return really(path, threads)
+
+    monkeypatch.setattr(onnx_session, "open_graph", opened)
+    open_session(load_bundle(tiny_folder))
+    open_session(load_bundle(tiny_folder), threads=3)
+    assert used == [1, 1, 3, 3]
 
 
 NOISY = """

@@ -122,7 +122,7 @@ class ModelConfig:
 
     name: str | None = None
     """A name or a folder."""
-    threads: Threads | None = option(1, "--threads -t N", "Processor threads.")
+    threads: Threads | None = option(None, "--threads -t N", "Processor threads. [default: 1, or what a hop needs]")
     beam: Beam | None = None
     """Beam size; 1 is greedy. Without it the model's, 3."""
 
