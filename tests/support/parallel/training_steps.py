@@ -11,6 +11,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
+from edgecap.errors import RecipeError
 from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.models.encoder import ENCODERS
 from edgecap_train.training.distributed import process_part
@@ -115,3 +116,14 @@ def steps(trainer: Trainer[Any, Any]) -> Learnt:
 def norm(gradients: dict[str, Tensor]) -> float:
     """Euclidean norm of all together."""
     return float(np.sqrt(sum(float(gradient.square().sum()) for gradient in gradients.values())))
+
+
+def small_run(folder: Path, shards: Path, *flags: str) -> None:
+    """All steps of a student, into `folder`/run."""
+    small_trainer(recipe(own_folder(folder), *FLAGS, *flags), shards, folder / "run").run()
+
+
+def refused_run(folder: Path, shards: Path, *flags: str) -> None:
+    """The same; then it raises."""
+    small_run(folder, shards, *flags)
+    raise RecipeError("the run is over")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -34,6 +35,9 @@ Address = Annotated[
 Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
 
 
+Answer = TypeVar("Answer")
+
+
 def need(command: str, *packages: str, extra: str = "train") -> None:
     """Raise MissingDependencyError where one of the packages, or of those that all training needs, is missing."""
     if any(find_spec(package) is None for package in (*TRAINING, *packages)):
@@ -50,6 +54,21 @@ def workers_of(engine: EngineName, count: int | None, address: str | None, threa
 
     load_ray(own=address is None)  # before minutes of other work
     return Workers(count=count, threads=threads, address=address)
+
+
+def train_on(on: Workers | None, train: Callable[[], Answer]) -> Answer | None:
+    """What a training run returns in this process, one of all that torchrun started; None from the workers of Ray."""
+    if on is None:
+        return train()
+    from edgecap_train.training.on_ray import run_on_ray
+
+    run_on_ray(train, on)
+    return None
+
+
+def full(path: Path | None) -> Path | None:
+    """An absolute path: workers are in folders of their own."""
+    return None if path is None else path.absolute()
 
 
 def prepare_run(threads: int, level: int = logging.INFO) -> None:

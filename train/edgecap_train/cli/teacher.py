@@ -23,8 +23,10 @@ from edgecap_train.cli.options import (
     TaggerFolder,
     Threads,
     WorkerCount,
+    full,
     need,
     prepare_run,
+    train_on,
     workers_of,
 )
 
@@ -54,6 +56,9 @@ def htsat_bart(
         ),
     ] = None,
     threads: Threads = 1,
+    engine: Engine = "local",
+    workers: WorkerCount = None,
+    address: Address = None,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train HTSAT-BART on sounds with captions, from scratch or from partial weights.
@@ -67,8 +72,11 @@ def htsat_bart(
     from edgecap_train.training.recipe import read_document
 
     prepare_run(threads)
+    on = workers_of(engine, workers, address, threads)
     settings = read_document(recipe, TeacherRecipe, override)
-    unreadable = train_htsat_bart(settings, data, out, development=development, weights=weights or [], words=words)
+    given = [path.absolute() for path in weights or []]
+    run = partial(train_htsat_bart, settings, data.absolute(), out.absolute(), development=development.absolute())
+    unreadable = train_on(on, partial(run, weights=given, words=full(words))) or {}
     for reason in unreadable.values():
         say("skipped", reason)
     left_out = f"; {len(unreadable)} recordings left out" if unreadable else ""
@@ -87,6 +95,9 @@ def tagger_captioner(
     out: RunFolder,
     least_count: LeastCount = 4,
     threads: Threads = 1,
+    engine: Engine = "local",
+    workers: WorkerCount = None,
+    address: Address = None,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train the captioner that puts the tagger's scores into words, on text alone: no sound is captioned by hand.
@@ -100,9 +111,11 @@ def tagger_captioner(
     from edgecap_train.training.recipe import read_document
 
     prepare_run(threads)
+    on = workers_of(engine, workers, address, threads)
     settings = read_document(recipe, TextRecipe, override)
-    sources = Sources(audio=audio, captions=captions, tagger=tagger)
-    train_text_teacher(settings, out, sources, labels, development, least_count)
+    sources = Sources(audio=audio.absolute(), captions=captions.absolute(), tagger=tagger.absolute())
+    run = partial(train_text_teacher, settings, out.absolute(), sources, labels.absolute(), development.absolute())
+    train_on(on, partial(run, least_count))
     write(f"{out / 'teacher.safetensors'}: trained")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgecap.archive.addresses import absolute
 from edgecap.cli.console import say, write
 from edgecap.errors import ConfigError, RecipeError
 from edgecap_train.cli.confidence import confidence
@@ -25,13 +27,16 @@ from edgecap_train.cli.options import (
     TaggerFolder,
     Threads,
     WorkerCount,
+    full,
     need,
     prepare_run,
+    train_on,
     workers_of,
 )
 from edgecap_train.cli.teacher import pseudo_caption, recaption, teacher
 
 if TYPE_CHECKING:
+    from edgecap.cluster.session import Workers
     from edgecap_train.distill.recipe import TrainingRecipe
 
 train = typer.Typer(
@@ -165,12 +170,16 @@ def student(
         str | None, typer.Option(help="Folder, or address, of clips that only the teacher captioned.")
     ] = None,
     threads: Threads = 1,
+    engine: Engine = "local",
+    workers: WorkerCount = None,
+    address: Address = None,
     override: Override = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Train a student by a recipe. Stop it at any time; the same command resumes, with the losses it would have had.
 
     It learns from scenes (--data) or from recordings of your own (--audio, --captions). On several processes:
-    torchrun --nproc-per-node 2 -m edgecap train student … (on GPUs also: accelerate launch).
+    torchrun --nproc-per-node 2 -m edgecap train student … (on GPUs also: accelerate launch), or on a Ray cluster:
+    --engine ray --workers 2 --address HOST:PORT.
 
     \b
     Examples:
@@ -187,26 +196,38 @@ def student(
     if audio is None and (recipe is None or development is None):
         raise ConfigError("with --data name a recipe, as in: edgecap train student tiny, and --development CSV")
     prepare_run(threads)
+    on = workers_of(engine, workers, address, threads)
     settings = read_recipe(recipe or Path("own"), override)
     if audio is not None and captions is not None:
         data = str(out / "data")
-        settings, development = _own_recordings(settings, audio, captions, out / "data", development, tagger)
+        settings, development = _own_recordings(settings, audio, captions, out / "data", development, tagger, on)
     assert data is not None
     assert development is not None
-    train_student(
-        settings,
-        data,
-        out,
-        development=development,
-        start=Start(weights=weights, runs=tuple(start or ())),
-        tagger=tagger,
-        audio_only=audio_only,
+    begin = Start(weights=full(weights), runs=tuple(path.absolute() for path in start or ()))
+    train_on(
+        on,
+        partial(
+            train_student,
+            settings,
+            absolute(data),
+            out.absolute(),
+            development=development.absolute(),
+            start=begin,
+            tagger=full(tagger),
+            audio_only=absolute(audio_only) if audio_only is not None else None,
+        ),
     )
     write(f"{out / 'student.safetensors'}: the weights with the best score; type: edgecap import {out} -o BUNDLE")
 
 
 def _own_recordings(  # noqa: PLR0917
-    settings: TrainingRecipe, audio: Path, captions: Path, data: Path, development: Path | None, tagger: Path | None
+    settings: TrainingRecipe,
+    audio: Path,
+    captions: Path,
+    data: Path,
+    development: Path | None,
+    tagger: Path | None,
+    on: Workers | None,
 ) -> tuple[TrainingRecipe, Path]:
     """Prepare recordings in `data`; the recipe with a batch that they fill, and the table that is held out."""
     from edgecap.util.progress import progress_bar
@@ -234,6 +255,7 @@ def _own_recordings(  # noqa: PLR0917
         )
     if prepared.skipped:
         say("note", f"{prepared.skipped} recordings could not be read; {prepared.clips} are left to learn from")
-    even = settings.optimizer.accumulate * process_part()[1]
+    processes = process_part()[1] if on is None else on.count or 1
+    even = settings.optimizer.accumulate * processes
     batch = min(settings.optimizer.batch, max(even, prepared.clips // even * even))
     return replace(settings, optimizer=replace(settings.optimizer, batch=batch)), prepared.development
