@@ -93,6 +93,7 @@ FORMATS = (
         plot="plot:draw",
     ),
     _entry("edgecap-bench-growth", "scaling", body="results:Growth", page="report:growth_page", plot="report:draw"),
+    _entry("edgecap-bench-archive", "scaling", body="archive_result:ArchiveScale", page="archive_result:archive_page"),
     _entry("edgecap-bench-quality", "quality", body="results:Quality", page="report:quality_page", plot="report:draw"),
     _entry(
         "edgecap-bench-submission",
