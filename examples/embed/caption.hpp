@@ -47,6 +47,7 @@ struct Model {
   virtual void encode(Floats log_mel, int64_t memory_length) = 0;
   // Run `decode`: the log-probabilities (beams, words) of what follows `tokens`. Row i continues row parents[i].
   virtual const float* decode(const Integers& tokens, int64_t position, const Integers& parents) = 0;
+  virtual Integers search(int64_t) { throw std::runtime_error("no search in the graph"); }  // `search` is "in-graph"
 };
 
 // The rows of a cache (layers, beams, `row`) in the order of `parents`.
@@ -63,6 +64,7 @@ inline Integers beam_search(Model& model, const Json& manifest) {
   const int beams = beams_of(manifest["decoder"]), steps = manifest["decoder"]["max_tokens"];
   const int words = manifest["vocabulary"]["size"], end = manifest["vocabulary"]["end"];
   Integers tokens(beams, manifest["vocabulary"]["start"]), parents(beams), best;
+  if (manifest["decoder"].value("search", "outside") == "in-graph") return model.search(end);
   Floats sums(beams), totals;
   std::vector<Integers> captions(beams);
   std::vector<bool> alive(beams, true);
@@ -71,8 +73,7 @@ inline Integers beam_search(Model& model, const Json& manifest) {
     const float* log_probs = model.decode(tokens, position, parents);
     totals.assign(log_probs, log_probs + words * (position ? beams : 1));  // at first all beams are alike
     for (size_t i = 0; i < totals.size(); i++) totals[i] += sums[i / words];
-    const auto before = captions;
-    const auto alive_before = alive;
+    const auto [before, alive_before] = std::pair(captions, alive);
     for (int beam = 0; beam < beams; beam++) {
       const auto highest = std::max_element(totals.begin(), totals.end());
       parents[beam] = (highest - totals.begin()) / words;
@@ -86,8 +87,7 @@ inline Integers beam_search(Model& model, const Json& manifest) {
       ended++;
       const double score = double(sums[beam]) / (position + 1);
       if (alive[beam] && score > best_score) best = captions[beam], best_score = score;
-      alive[beam] = false;
-      sums[beam] = -1000;  // out of the competition
+      alive[beam] = false, sums[beam] = -1000;  // out of the competition
     }
     if (ended == beams || std::find(alive.begin(), alive.end(), true) == alive.end()) break;
   }
@@ -99,11 +99,11 @@ inline std::string sentence(const Integers& tokens, const Json& words, const Jso
   static const std::set<std::string> to_the_left{"'s", "'", "n't", "'re", "'ve", "'ll", "'d", "'m",
                                                  ",",  ".", ";",   ":",   "!",   "?",   "%",  ")"};
   static const std::set<std::string> to_the_right{"(", "$", "#"};
-  std::string text;
+  std::string text, word;
   bool glue = true;
   for (const int64_t token : tokens) {
     if (token <= special["unk"]) continue;  // pad, start, end, unk
-    std::string word = words[token];
+    word = words[token];
     word = word == "-lrb-" ? "(" : word == "-rrb-" ? ")" : word;
     text += (glue || to_the_left.count(word) ? "" : " ") + word;
     glue = to_the_right.count(word);

@@ -45,11 +45,9 @@ def log_mel(samples: np.ndarray, f: Mapping) -> np.ndarray:
     size, length, power = f["n_fft"], f["win_length"], f["power"]
     window = np.zeros(size, np.float32)
     window[(size - length) // 2 :][:length] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-    padded = np.pad(samples, size // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: f["hop_length"]]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, size // 2, "reflect"), size)[:: f["hop_length"]]
     mel = mel_bank(f) @ np.abs(np.fft.rfft(frames * window)).T ** power
-    if f["compression"] == "decibel":
-        mel = np.maximum(mel, f["amin"])
+    mel = np.maximum(mel, f["amin"] if f["compression"] == "decibel" else 0)
     if f["clip_level"] is not None:
         decibels = 10 * np.log10(max(np.mean(mel ** (2 / power)), 1e-10))
         mel *= 10 ** ((f["clip_level"] - decibels) * power / 20)
@@ -73,13 +71,16 @@ def encoder_feed(samples: np.ndarray, encoder: Mapping, f: Mapping) -> dict[str,
 def beam_search(feed: Mapping, encode: Callable, decode: Callable, manifest: Mapping) -> list[int]:
     """The tokens of the best caption of one clip."""
     memory = dict(zip(("cross_keys", "cross_values"), encode(feed), strict=False))
-    shape, end = manifest["decoder"], manifest["vocabulary"]["end"]
+    shape, end, length = manifest["decoder"], manifest["vocabulary"]["end"], {"memory_length": feed["memory_length"]}
     beams, steps = shape["beams"] or shape["default_beam"], shape["max_tokens"]
+    if shape.get("search") == "in-graph":  # one call, for one clip or several; what follows is for the others
+        (tokens,) = decode(length | {"beams": np.array([beams])} | {key: value[None] for key, value in memory.items()})
+        return [*map(int, tokens[0, 0, : [*tokens[0, 0], end].index(end) + 1])]
     keys = values = np.zeros((shape["layers"], beams, shape["heads"], steps, shape["head_dim"]), np.float32)
     tokens, parents = np.full(beams, manifest["vocabulary"]["start"]), np.arange(beams)
     sums, captions, hypotheses, ended = np.zeros(beams, np.float32), [[]] * beams, [], 0
     for position in range(steps):
-        place = {"tokens": tokens, "position": np.array([position]), "memory_length": feed["memory_length"]}
+        place = {"tokens": tokens, "position": np.array([position])} | length
         caches = {"self_keys": keys.take(parents, axis=1), "self_values": values.take(parents, axis=1)}
         log_probs, keys, values = decode(place | caches | memory)
         totals = (log_probs + sums[:, None])[: beams if position else 1]  # at first all beams are alike
@@ -89,8 +90,7 @@ def beam_search(feed: Mapping, encode: Callable, decode: Callable, manifest: Map
         for row, caption in enumerate(captions):
             if caption[-1] == end or position == steps - 1:
                 ended += 1
-                if end not in caption[:-1]:
-                    hypotheses.append((float(sums[row]) / len(caption), caption))
+                hypotheses += [(float(sums[row]) / len(caption), caption)] * (end not in caption[:-1])
                 sums[row] = -1000  # out of the competition
         if ended == beams or all(end in caption for caption in captions):
             break
@@ -99,8 +99,7 @@ def beam_search(feed: Mapping, encode: Callable, decode: Callable, manifest: Map
 
 def sentence(tokens: Iterable[int], words: Sequence[str], last_special: int) -> str:
     """Words to text: "man 's" is "man's", and no space stands before a comma."""
-    joined = {*",.;:!?%)", "-rrb-", "'s", "'", "n't", "'re", "'ve", "'ll", "'d", "'m"}
-    text, space = "", ""
+    joined, text, space = {*",.;:!?%)", "-rrb-", "'s", "'", "n't", "'re", "'ve", "'ll", "'d", "'m"}, "", ""
     for word in (words[token] for token in tokens if token > last_special):
         text += ("" if word in joined else space) + word
         space = "" if word in {"-lrb-", *"($#"} else " "
@@ -133,7 +132,8 @@ def main(bundle: str, sound: str, *options: str) -> None:
     files = {file["role"]: str(Path(bundle, file["name"])) for file in manifest["files"]}
     words = json.loads(Path(files["vocabulary"]).read_bytes())
     encode = open_graph("encode", ["cross_keys", "cross_values"], manifest["runtime"], files)
-    decode = open_graph("decode", ["log_probs", "new_self_keys", "new_self_values"], manifest["runtime"], files)
+    steps, place = ["log_probs", "new_self_keys", "new_self_values"], manifest["decoder"].get("search")
+    decode = open_graph("decode", ["tokens"] if place == "in-graph" else steps, manifest["runtime"], files)
     encoder, front_end = manifest["encoder"], manifest["front_end"]
     rate, size = front_end["sample_rate"], (encoder["window_frames"] - 1) * front_end["hop_length"]
     samples = read_wav(sound, rate)

@@ -14,7 +14,9 @@ struct OnnxModel : Model {
         log_mel_shape_{1, manifest["front_end"]["n_mels"], manifest["encoder"]["window_frames"]} {
     const Json& decoder = manifest["decoder"];
     const int64_t layers = decoder["layers"], heads = decoder["heads"], steps = decoder["max_tokens"];
-    const int64_t width = decoder["head_dim"], beams = beams_of(decoder);
+    const int64_t width = decoder["head_dim"], beams = beams_of(decoder), frames = manifest["encoder"]["memory_frames"];
+    beams_[0] = beams;
+    memory_shape_ = {1, layers, heads, frames, width};
     tokens_.resize(beams);
     keys_.resize(layers * beams * heads * steps * width);
     values_.resize(keys_.size());
@@ -54,7 +56,27 @@ struct OnnxModel : Model {
     return outputs_[0].GetTensorData<float>();
   }
 
+  Integers search(int64_t end) override {
+    const auto stacked = [this](Ort::Value& memory) {  // one clip; several would lie one after the other
+      const size_t size = memory.GetTensorTypeAndShapeInfo().GetElementCount();
+      return Ort::Value::CreateTensor<float>(cpu(), memory.GetTensorMutableData<float>(), size, memory_shape_.data(), 5);
+    };
+    const Ort::Value inputs[] = {tensor(memory_length_, {1}), tensor(beams_, {1}), stacked(inputs_[5]),
+                                 stacked(inputs_[6])};
+    static const char* const in[] = {"memory_length", "beams", "cross_keys", "cross_values"};
+    static const char* const out[] = {"tokens"};
+    outputs_ = decode_.Run({}, in, inputs, 4, out, 1);
+    const int64_t* first = outputs_[0].GetTensorData<int64_t>();
+    const auto last = first + outputs_[0].GetTensorTypeAndShapeInfo().GetShape()[2];
+    return Integers(first, std::min(last, std::find(first, last, end) + 1));
+  }
+
  private:
+  static Ort::MemoryInfo& cpu() {
+    static auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    return memory;
+  }
+
   static Ort::SessionOptions one_thread() {
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
@@ -64,13 +86,12 @@ struct OnnxModel : Model {
   // A tensor over the memory of `data`: what is written there later is what the next run reads.
   template <typename T>
   static Ort::Value tensor(std::vector<T>& data, const Integers& shape) {
-    static const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-    return Ort::Value::CreateTensor<T>(memory, data.data(), data.size(), shape.data(), shape.size());
+    return Ort::Value::CreateTensor<T>(cpu(), data.data(), data.size(), shape.data(), shape.size());
   }
 
   Ort::Env environment_{ORT_LOGGING_LEVEL_WARNING};
   Ort::Session encode_, decode_;
-  Integers log_mel_shape_, tokens_, position_{0}, memory_length_{0};
+  Integers log_mel_shape_, memory_shape_, tokens_, position_{0}, memory_length_{0}, beams_{0};
   Floats keys_, values_;
   std::vector<Ort::Value> inputs_, outputs_;
   int layers_;

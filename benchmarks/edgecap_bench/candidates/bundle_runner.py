@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle
 from edgecap.captioner import Captioner
 from edgecap.errors import BundleError
+from edgecap.inference.decoding import beam_search
+from edgecap.inference.graph_session import search_feed
+from edgecap.inference.onnx_session import open_graph
 from edgecap.inference.session import Encoded, open_session
 from edgecap.inference.streaming import WindowEncoder
 from edgecap.live.pipeline.stream import MelStream
@@ -28,7 +31,8 @@ class BundleRunner:
     def __init__(self, folder: Path, threads: int) -> None:
         """Load it. Raises BundleError, MissingDependencyError."""
         self._bundle = load_bundle(folder)
-        self._session = open_session(self._bundle, threads)
+        self._session, self._threads = open_session(self._bundle, threads), threads
+        self._sessions: dict[int, Any] = {}
         manifest = self.manifest = self._bundle.manifest
         self.rate = manifest.front_end.sample_rate
         self.length = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length
@@ -56,7 +60,11 @@ class BundleRunner:
         most = self.manifest.decoder.max_tokens
         if tokens > most:
             raise BundleError(f"{self.manifest.name} writes at most {most} tokens; use --tokens {most} or less")
-        self._session.search(encoded, beam, most=tokens, end=NO_TOKEN)
+        if self._searches:
+            self._forced(tokens).run(None, search_feed(encoded, beam))
+            return
+        start = self.manifest.vocabulary.start
+        beam_search(self._session.decoder(encoded, beam), beam=beam, max_tokens=tokens, start=start, end=NO_TOKEN)
 
     def size(self, beam: int, tokens: int) -> Size:
         """From the ONNX graphs. Raises BundleError for another runtime, MissingDependencyError without onnx."""
@@ -78,9 +86,17 @@ class BundleRunner:
         if self.manifest.runtime != "onnx":
             return []
         rows = self._rows(beam)
-        forced = {"most": np.array([tokens]), "end": np.array([NO_TOKEN])} if self._searches else None
-        decode = profile_graph(self._bundle.path("decode"), rows, threads, 1 if forced else tokens, forced)
-        return [*profile_graph(self._bundle.path("encode"), rows, threads), *decode]
+        graph: Path | bytes = self._bundle.path("decode")
+        if self._searches:
+            graph = forced_search(self._bundle.path("decode"), tokens)
+        decode = profile_graph(graph, rows, threads, 1 if self._searches else tokens, name="decode")
+        return [*profile_graph(self._bundle.path("encode"), rows, threads, name="encode"), *decode]
+
+    def _forced(self, tokens: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+        """A session of the graph that searches by itself, which always goes on to so many tokens."""
+        if tokens not in self._sessions:
+            self._sessions[tokens] = open_graph(forced_search(self._bundle.path("decode"), tokens), self._threads)
+        return self._sessions[tokens]
 
     @property
     def _searches(self) -> bool:
@@ -89,6 +105,20 @@ class BundleRunner:
 
     def _rows(self, beam: int) -> int:
         return self.manifest.decoder.beams or beam
+
+
+def forced_search(path: Path, tokens: int) -> bytes:
+    """A graph that searches by itself, changed so that captions have so many tokens and no end.
+
+    Raises MissingDependencyError without the package onnx.
+    """
+    from edgecap_bench.counting.macs import read_graph
+
+    model = read_graph(path)
+    for item in model.graph.initializer:
+        if item.name in {"end", "most"}:
+            item.raw_data = np.array([NO_TOKEN if item.name == "end" else tokens], "<i8").tobytes()
+    return bytes(model.SerializeToString())
 
 
 def hop_times(

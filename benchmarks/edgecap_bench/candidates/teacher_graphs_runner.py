@@ -74,4 +74,7 @@ class TeacherGraphsRunner:
         from edgecap_bench.counting.profile import profile_graph
 
         encode, decode = self._graphs
-        return [*profile_graph(encode, beam, threads), *profile_graph(decode, beam, threads, tokens)]
+        return [
+            *profile_graph(encode, beam, threads, name="encode"),
+            *profile_graph(decode, beam, threads, tokens, name="decode"),
+        ]

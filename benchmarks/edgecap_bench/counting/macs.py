@@ -62,7 +62,7 @@ def onnx_multiply_adds(path: Path, sizes: Mapping[str, int] | None = None) -> in
 
 def node_multiply_adds(path: Path, sizes: Mapping[str, int]) -> dict[str, tuple[str, int]]:
     """The nodes that multiply, by name: operator and multiply-adds of one run. Arguments and errors as above."""
-    model = _read(path)
+    model = read_graph(path)
     for node in model.graph.node:
         if node.op_type == "Einsum" or "Attention" in node.op_type:
             raise BundleError(f"{path.name}: the multiply-adds of the operator {node.op_type} cannot be counted")
@@ -78,7 +78,7 @@ def search_multiply_adds(path: Path, beams: int, tokens: int) -> int:
 
     Raises BundleError, MissingDependencyError.
     """
-    graph = _read(path).graph
+    graph = read_graph(path).graph
     inputs = {item.name: [axis.dim_value for axis in item.type.tensor_type.shape.dim] for item in graph.input}
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     shapes |= {
@@ -102,7 +102,7 @@ def onnx_parameters(paths: Sequence[Path]) -> int:
     """
     seen: dict[bytes, int] = {}
     for path in paths:
-        model = _read(path)
+        model = read_graph(path)
         from onnx import numpy_helper
 
         for tensor in model.graph.initializer:
@@ -116,7 +116,7 @@ def onnx_parameters(paths: Sequence[Path]) -> int:
 
 def onnx_operators(path: Path) -> dict[str, int]:
     """How many nodes of each operator a graph has, by name. Raises BundleError, MissingDependencyError."""
-    return dict(sorted(Counter(node.op_type for node in _read(path).graph.node).items()))
+    return dict(sorted(Counter(node.op_type for node in read_graph(path).graph.node).items()))
 
 
 def zero_inputs(session: Any, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - onnxruntime has no types
@@ -132,7 +132,8 @@ def zero_inputs(session: Any, sizes: Mapping[str, int]) -> dict[str, NDArray[Any
     return feeds
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 - onnx has no types
+def read_graph(path: Path) -> Any:  # noqa: ANN401 - onnx has no types
+    """An `onnx.ModelProto`. Raises BundleError, MissingDependencyError."""
     try:
         import onnx
     except ImportError as error:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from edgecap.errors import BundleError
 from edgecap.inference.onnx_session import open_graph
@@ -32,24 +28,22 @@ class OperatorTime:
     """Nodes run for one clip."""
 
 
-def profile_graph(
-    path: Path, beam: int, threads: int, times: int = 1, more: Mapping[str, NDArray[Any]] | None = None
-) -> list[OperatorTime]:
+def profile_graph(graph: Path | bytes, beam: int, threads: int, times: int = 1, *, name: str) -> list[OperatorTime]:
     """Operators of one graph, greatest time first; seconds and counts are of `times` runs, which make one clip.
 
-    `more` are inputs that have defaults. What is in a loop is counted as often as it runs. Measured on zeros, several
+    `name` is what they are listed under. What is in a loop is counted as often as it runs. Measured on zeros, several
     runs after a warm-up. Profiling costs a little for each node, so shares are more exact than sums. Raises BundleError
     for a graph that does not run.
     """
     with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
-        session = open_graph(path, threads, profile=Path(folder) / "profile")
-        feeds = zero_inputs(session, {"beams": beam}) | dict(more or {})
+        session = open_graph(graph, threads, profile=Path(folder) / "profile")
+        feeds = zero_inputs(session, {"beams": beam})
         try:
             for _ in range(WARM_UP + RUNS):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise BundleError(f"{path.name} does not run on zeros, so it has no profile ({error})") from error
+            raise BundleError(f"{name} does not run on zeros, so it has no profile ({error})") from error
     durations: dict[str, list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
@@ -60,5 +54,5 @@ def profile_graph(
     for operator, seconds in durations.items():
         count = len(seconds) // (WARM_UP + RUNS)
         counted = sum(seconds[WARM_UP * count :]) / RUNS
-        operators.append(OperatorTime(graph=path.stem, operator=operator, seconds=counted * times, count=count * times))
+        operators.append(OperatorTime(graph=name, operator=operator, seconds=counted * times, count=count * times))
     return sorted(operators, key=lambda each: -each.seconds)

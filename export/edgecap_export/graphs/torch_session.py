@@ -29,13 +29,10 @@ class TorchSession:
         keys, values, embedding = (output.numpy() for output in outputs)
         return Encoded(keys, values, embedding[0], memory_length)
 
-    def search(
-        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
-    ) -> list[Hypothesis]:
+    def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
         """The best captions of one window, as `InferenceSession.search` says."""
-        most, end = most or self._student.config.max_tokens, SPECIALS.end if end is None else end
-        step = self.decoder(encoded, beam)
-        return beam_search(step, beam=beam, max_tokens=most, start=SPECIALS.start, end=end)
+        step, most = self.decoder(encoded, beam), self._student.config.max_tokens
+        return beam_search(step, beam=beam, max_tokens=most, start=SPECIALS.start, end=SPECIALS.end)
 
     def stream_graph(self) -> None:
         """PyTorch encodes whole windows."""

@@ -152,8 +152,8 @@ def _choose(write: _Writer, row: str, config: StudentConfig) -> None:
 def search_graph(step: onnx.ModelProto, config: StudentConfig, memory_frames: int) -> onnx.ModelProto:
     """The steps in a loop and what is before and after it; inputs and outputs as BUNDLE.md says of a search in-graph.
 
-    `step` may be quantised. Two more inputs have defaults: "end" (1,), the token that ends a caption, and "most" (1,),
-    the most tokens.
+    `step` may be quantised. The constants "end" and "most", each (1,), are the token that ends a caption and the most
+    tokens; benchmarks change them.
     """
     heads, width = config.heads, config.d_model // config.heads
     memory: list[str | int | None] = ["clips", config.layers, heads, memory_frames, width]
@@ -164,8 +164,6 @@ def search_graph(step: onnx.ModelProto, config: StudentConfig, memory_frames: in
             ("beams", INT64, [1]),
             ("cross_keys", FLOAT, memory),
             ("cross_values", FLOAT, memory),
-            ("end", INT64, [1]),
-            ("most", INT64, [1]),
         )
     ]
     outputs = [

@@ -35,11 +35,9 @@ class DeferredSession:
         """As `InferenceSession.encode`."""
         return self._session().encode(sound, memory_length)
 
-    def search(
-        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
-    ) -> list[Hypothesis]:
+    def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
         """As `InferenceSession.search`."""
-        return self._session().search(encoded, beam, most=most, end=end)
+        return self._session().search(encoded, beam)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """As `InferenceSession.decoder`."""

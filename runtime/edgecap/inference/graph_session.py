@@ -37,24 +37,14 @@ class GraphSession:
         keys, values, embedding = self._encode(encoder_feed(self._manifest, sound, memory_length))
         return Encoded(keys, values, embedding[0], memory_length)
 
-    def search(
-        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
-    ) -> list[Hypothesis]:
+    def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
         """The best captions of one window, as `InferenceSession.search` says."""
-        spec, words = self._manifest.decoder, self._manifest.vocabulary
-        most, end = most or spec.max_tokens, words.end if end is None else end
-        if spec.search == "outside":
-            return beam_search(self.decoder(encoded, beam), beam=beam, max_tokens=most, start=words.start, end=end)
-        feed = {
-            "memory_length": np.array([encoded.memory_length]),
-            "beams": np.array([beam]),
-            "cross_keys": encoded.cross_keys[None],
-            "cross_values": encoded.cross_values[None],
-        }
-        if (most, end) != (spec.max_tokens, words.end):
-            feed |= {"most": np.array([most]), "end": np.array([end])}
-        tokens, scores = self._decode(feed)
-        return hypotheses(tokens[0, :, :most], scores[0], end)
+        most, words = self._manifest.decoder.max_tokens, self._manifest.vocabulary
+        if self._manifest.decoder.search == "outside":
+            step = self.decoder(encoded, beam)
+            return beam_search(step, beam=beam, max_tokens=most, start=words.start, end=words.end)
+        tokens, scores = self._decode(search_feed(encoded, beam))
+        return hypotheses(tokens[0], scores[0], words.end)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""
@@ -109,6 +99,16 @@ class CachedDecoder:
                 np.take(after, self._parents, axis=1, out=before, mode="clip")  # the default mode makes a copy first
         self._run()
         return self._log_probs[:beam]
+
+
+def search_feed(encoded: Encoded, beam: int) -> Arrays:
+    """The inputs by name of a `decode` that searches by itself, for one clip."""
+    return {
+        "memory_length": np.array([encoded.memory_length]),
+        "beams": np.array([beam]),
+        "cross_keys": encoded.cross_keys[None],
+        "cross_values": encoded.cross_values[None],
+    }
 
 
 def _copying(run: RunGraph) -> BindGraph:

@@ -63,12 +63,9 @@ class InferenceSession(Protocol):
         """
         ...
 
-    def search(
-        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
-    ) -> list[Hypothesis]:
+    def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
         """The best captions of that window, best first: at least one, and mostly `beam` of them.
 
-        `most` and `end` are the most tokens of a caption and the token that ends it, by default the manifest's.
         Raises BundleError where the graph is fixed to fewer beams, and for log-probabilities that are not numbers.
         """
         ...

@@ -30,6 +30,7 @@ from edgecap_bench.counting.profile import OperatorTime, profile_graph
 from edgecap_bench.harness.process import MeasurementProcess
 from edgecap_bench.harness.timing import summarise
 from support.bench_parts import candidate, comparison_of
+from support.exported import export
 from support.signals import noise
 
 
@@ -67,13 +68,25 @@ def test_a_hop_is_that_of_listening_and_computes_new_frames_only(
 
 def test_a_profile_has_every_operator_that_runs_and_counts_its_nodes(tiny_folder: Path) -> None:
     path = load_bundle(tiny_folder).path("encode")
-    once, thrice = (profile_graph(path, beam=3, threads=1, times=times) for times in (1, 3))
+    once, thrice = (profile_graph(path, beam=3, threads=1, times=times, name="encode") for times in (1, 3))
     assert [each.seconds for each in once] == sorted((each.seconds for each in once), reverse=True)
     in_file = Counter(node.op_type for node in onnx.load(path).graph.node)
     profiled = {each.operator: each.count for each in once}
     products = ("MatMul", "FusedMatMul", "Gemm")  # ONNX Runtime may fuse one into another, but none disappears
     assert sum(profiled.get(kind, 0) for kind in products) == sum(in_file[kind] for kind in products) > 0
     assert {each.operator: each.count for each in thrice} == {name: 3 * number for name, number in profiled.items()}
+
+
+def test_a_graph_that_searches_is_measured_over_the_tokens_asked_for(tmp_path: Path) -> None:
+    runner = BundleRunner(export(tmp_path / "made", "onnx", "int8", search="in-graph").bundle.folder, 1)
+    samples = noise((runner.length + 160) / runner.rate)[: runner.length]
+    runner.decode(runner.encode(runner.front_end(samples)), 3, 5)
+    counts = {each.operator: each.count for each in runner.profile(3, 5, 1) if each.graph == "decode"}
+    assert counts["MultiHeadAttention"] == 2 * 2 * 5  # two in each of two layers
+    assert "Loop" not in counts
+    short, long = (runner.size(3, tokens).decoder_multiply_adds for tokens in (4, 5))
+    words = 32 * (60 + 2 * (4 * 32 + 2 * 32 + 2 * 64))  # the products with weights, for each of three rows
+    assert long - short == 3 * (words + 2 * 2 * 32 * (4 + 1 + 3 * 4))
 
 
 def test_what_is_missed_is_shown_with_its_profile_and_what_it_would_have_to_take(comparison: Comparison) -> None:

@@ -188,10 +188,8 @@ class Spoilt:
             return encoded
         return replace(encoded, clip_embedding=self.change(encoded.clip_embedding))
 
-    def search(
-        self, encoded: Encoded, beam: int, *, most: int | None = None, end: int | None = None
-    ) -> list[Hypothesis]:
-        return self.session.search(encoded, beam, most=most, end=end)
+    def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
+        return self.session.search(encoded, beam)
 
     def stream_graph(self) -> None:
         return None

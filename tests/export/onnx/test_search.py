@@ -101,13 +101,6 @@ def test_ties_go_to_the_lower_row_and_token(tmp_path: Path) -> None:
     assert tied
 
 
-def test_a_search_may_be_shorter_and_end_elsewhere(pair: tuple[InferenceSession, InferenceSession]) -> None:
-    for encoded in memories(5):
-        for more in ({"most": 3}, {"end": -1}, {"most": 5, "end": 7}, {"end": 7}):
-            outside, inside = (session.search(encoded, 3, **more) for session in pair)
-            assert_same(outside, inside, 3)
-
-
 def test_several_clips_at_once_have_the_captions_of_each_alone(tmp_path: Path) -> None:
     sessions(tmp_path, ends_early)
     run = open_graph(tmp_path / "bundle" / "decode.onnx").run

@@ -37,8 +37,9 @@ export class Captioner {
       return { text: manifest.silence.caption, score: null, level_dbfs: level, silent: true, beams: [] };
     }
     const memory = await this.encode(samples);
-    const hypotheses = await beamSearch(this.#decode(memory, beam),
-      { beam, maxTokens: manifest.decoder.max_tokens, start: manifest.vocabulary.start, end: manifest.vocabulary.end });
+    const { max_tokens: maxTokens, search } = manifest.decoder, { start, end } = manifest.vocabulary;
+    const hypotheses = search === "in-graph"
+      ? await this.#search(memory, beam) : await beamSearch(this.#decode(memory, beam), { beam, maxTokens, start, end });
     const beams = hypotheses.slice(0, beam).map(({ tokens, score }) =>
       ({ text: sentence(tokens, vocabulary, manifest.vocabulary), score, tokens }));
     return { text: beams[0].text, score: beams[0].score, level_dbfs: level, silent: false, beams };
@@ -55,6 +56,21 @@ export class Captioner {
     const log_mel = new this.ort.Tensor("float32", mel, [1, n_mels, columns]);
     const { cross_keys, cross_values } = await this.encoder.run({ log_mel, memory_length });
     return { cross_keys, cross_values, memory_length };
+  }
+
+  // The hypotheses { tokens, score } of a graph that searches by itself, best first.
+  async #search({ cross_keys, cross_values, memory_length }, beam) {
+    const { max_tokens } = this.manifest.decoder, { end } = this.manifest.vocabulary;
+    const clip = (memory) => new this.ort.Tensor("float32", memory.data, [1, ...memory.dims]);
+    const { tokens, scores } = await this.decoder.run({
+      memory_length, beams: this.#integers([beam]), cross_keys: clip(cross_keys), cross_values: clip(cross_values),
+    });
+    const rows = Array.from(scores.data, (score, row) => {
+      const all = Array.from(tokens.data.subarray(row * max_tokens, (row + 1) * max_tokens), Number);
+      return { tokens: all.slice(0, (all.indexOf(end) + 1) || max_tokens), score };
+    }).filter(({ score }) => Number.isFinite(score));  // minus infinity: fewer captions than beams
+    if (!rows.length) throw new Error("the decoder gives log-probabilities that are not numbers");
+    return rows;
   }
 
   // One step of the decoder, as `beamSearch` wants it. A graph that is fixed to more beams gets copies of the last one.
