@@ -103,10 +103,10 @@ def test_python_needs_no_edgecap(wavs: list[Path]) -> None:
     assert printed([sys.executable, "-c", run]) == [caption.text for caption in Captioner.load().caption_file(dog)]
 
 
-def test_cpp_gives_the_tokens_with_onnx_runtime(programs: Path, wavs: list[Path]) -> None:
-    for wav in wavs:
-        command = [programs / "caption_onnx", find_model(None), wav, "--tokens"]
-        assert printed(command) == expected(find_model(None), wav), wav
+def test_cpp_gives_the_tokens_with_onnx_runtime(programs: Path, wavs: list[Path], exported: Export) -> None:
+    for bundle in (find_model(None), exported("onnx", "fp32").bundle.folder):  # the search in the graph, and outside
+        for wav in wavs:
+            assert printed([programs / "caption_onnx", bundle, wav, "--tokens"]) == expected(bundle, wav), (bundle, wav)
 
 
 def test_cpp_gives_the_tokens_with_litert(programs: Path, wavs: list[Path], exported: Export) -> None:
@@ -128,7 +128,7 @@ def test_cpp_says_what_it_cannot_use(programs: Path, wavs: list[Path], tmp_path:
             assert reason in done.stderr
 
 
-def test_node_gives_the_tokens(wavs: list[Path], tmp_path: Path) -> None:
+def test_node_gives_the_tokens(wavs: list[Path], tmp_path: Path, exported: Export) -> None:
     if not shutil.which("npm") or not shutil.which("node"):
         pytest.skip("node or npm is missing")
     install = ["npm", "install", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", ONNXRUNTIME_NODE]
@@ -139,9 +139,10 @@ def test_node_gives_the_tokens(wavs: list[Path], tmp_path: Path) -> None:
     for path in (EMBED / "caption.mjs", *MODULES.glob("*.js")):
         shutil.copy(path, tmp_path)
     (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
-    for wav in wavs:
-        command = ["node", tmp_path / "caption.mjs", find_model(None), wav, "--tokens"]
-        assert printed(command) == expected(find_model(None), wav), wav
+    for bundle in (find_model(None), exported("onnx", "fp32").bundle.folder):
+        for wav in wavs:
+            command = ["node", tmp_path / "caption.mjs", bundle, wav, "--tokens"]
+            assert printed(command) == expected(bundle, wav), (bundle, wav)
 
 
 def test_every_program_is_short() -> None:
