@@ -25,7 +25,8 @@ DOCUMENT = (Path(edgecap.__file__).parent / "bundle" / "BUNDLE.md").read_text(en
 
 def documented(graph: str, manifest: Manifest) -> tuple[Signature, Signature]:
     """Inputs and outputs in the table of a graph, shapes computed for a manifest."""
-    section = DOCUMENT.partition(f": the `{graph}` graph\n")[2].partition("\n### ")[0]
+    section = DOCUMENT.partition(f": the `{graph}` graph\n")[2]
+    section = re.split(r"\n####? ", section)[0]
     sizes = vars(manifest.front_end) | vars(manifest.encoder) | vars(manifest.decoder) | vars(manifest.vocabulary)
     sizes |= {"beams": manifest.decoder.beams or None, "clips": None}
     tables: dict[str, dict[str, object]] = {"in": {}, "out": {}}
