@@ -73,7 +73,8 @@ class SoundSearcher:
         """Raises DataError, OutputError."""
         self._source, self._words = source, Searcher(source)
         self._embeddings = Embeddings(source, notify)
-        self._matrix = self._embeddings.matrix()
+        self.matrix = self._embeddings.matrix()
+        """The embeddings, a row each."""
 
     def nearest(self, vector: Floats, conditions: Conditions, limit: int, *, words: str | None = None) -> SearchResults:
         """The rows nearest to a clip's vector, among those that fit and, where `words` are given, have one of them."""
@@ -91,8 +92,8 @@ class SoundSearcher:
             answer = self._source.columns(f"SELECT shard, number FROM {table} WHERE {condition}", values)
             firsts = self._embeddings.firsts[np.searchsorted(self._embeddings.numbers, answer["shard"])]
             among = np.sort(np.asarray(firsts + answer["number"], np.int64))
-        rests = self._matrix.rests if among is None else self._matrix.rests[among]
-        rows, cosines = self._matrix.nearest(vector, limit, among)
+        rests = self.matrix.rests if among is None else self.matrix.rests[among]
+        rows, cosines = self.matrix.nearest(vector, limit, among)
         hits = self._hits(rows, cosines)
         return SearchResults(hits, int((rests >= 0).sum()))
 

@@ -1,4 +1,4 @@
-"""The rows of a matrix of embeddings that are nearest to a vector by cosine: exact, and faster than looking at all.
+"""The rows of a matrix of embeddings that are nearest to a vector by cosine, without looking at all of them.
 
 Rows are of length 1. Of each, the matrix holds the part in a few directions in which the embeddings differ most (the
 head, float32), the length of what is left (the rest), and the row itself (float16). By the Cauchy-Schwarz inequality
@@ -17,6 +17,11 @@ SAMPLE = 20_000
 """Rows from which the directions are computed."""
 _BATCH = 2048
 """Rows that are looked at as a whole at once."""
+MOST_LOOKED_AT = 1 << 16
+"""Rows that are looked at as a whole for one answer, those with the highest bounds.
+
+Only a sound that is far from all of an archive has more whose bound is high enough; its answer may lack some as far.
+"""
 _SLACK = 2e-3
 """More than the rounding of float16 changes a cosine."""
 
@@ -58,14 +63,15 @@ class EmbeddingMatrix:
         heads, rests = (self.heads, self.rests) if among is None else (self.heads[among], self.rests[among])
         left = np.where(rests < 0, -np.inf, heads @ head + rest * rests + _SLACK)
         best, cosines, least = np.empty(0, np.int64), np.empty(0, np.float32), -np.inf
-        size = max(_BATCH, limit)
-        while True:
+        size, looked_at = max(_BATCH, limit), 0
+        while looked_at < max(MOST_LOOKED_AT, limit):
             chosen = np.flatnonzero((left >= least) & (left > -np.inf))
             if not chosen.size:
                 break
             if chosen.size > size:
                 chosen = chosen[np.argpartition(left[chosen], -size)[-size:]]
             left[chosen] = -np.inf
+            looked_at += chosen.size
             chosen.sort()  # in the order of the file
             rows = numbers[chosen]
             best = np.concatenate((best, rows))
@@ -74,7 +80,7 @@ class EmbeddingMatrix:
             best, cosines = best[order], cosines[order]
             if best.size == limit:
                 least = float(cosines[-1])
-            size = min(4 * size, 1 << 16)
+            size = min(4 * size, 1 << 15)
         return best, cosines
 
 
