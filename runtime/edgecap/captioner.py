@@ -27,6 +27,7 @@ from edgecap.bundle.models import find_model
 from edgecap.caption import Assessment, Beam, Caption, SoundMatch, sentence, with_name
 from edgecap.confidence import Confidence
 from edgecap.errors import AudioError, BundleError
+from edgecap.inference.decoding import Hypothesis
 from edgecap.inference.session import Encoded, InferenceSession, open_session
 from edgecap.inference.streaming import StreamEncoder, WindowEncoder
 from edgecap.sounds.bank import frame_embeddings
@@ -193,17 +194,19 @@ class Captioner:
         missing = self._shortest - samples.size
         return np.pad(samples, (0, missing)) if missing > 0 else samples
 
-    def decode_several(self, encoded: Sequence[Encoded], beam: int | None = None) -> list[tuple[Beam, ...]]:
-        """`decode` for several windows."""
-        return [self.decode(each, beam) for each in encoded]
-
     def decode(self, encoded: Encoded, beam: int | None = None) -> tuple[Beam, ...]:
         """The hypotheses for an encoded window, best first. `beam` as in `caption`."""
-        manifest, vocabulary, beam = self.manifest, self.bundle.vocabulary, self.beam_size(beam)
-        return tuple(
-            Beam(sentence(best.tokens, vocabulary, manifest.vocabulary), best.score, best.tokens)
-            for best in self._session.search(encoded, beam)[:beam]
-        )
+        size = self.beam_size(beam)
+        return self._beams(self._session.search(encoded, size)[:size])
+
+    def decode_several(self, encoded: Sequence[Encoded], beam: int | None = None) -> list[tuple[Beam, ...]]:
+        """`decode` for several windows, whose searches share their steps where the model's graph can do that."""
+        size = self.beam_size(beam)
+        return [self._beams(best[:size]) for best in self._session.search_several(encoded, size)]
+
+    def _beams(self, hypotheses: Sequence[Hypothesis]) -> tuple[Beam, ...]:
+        vocabulary, spec = self.bundle.vocabulary, self.manifest.vocabulary
+        return tuple(Beam(sentence(one.tokens, vocabulary, spec), one.score, one.tokens) for one in hypotheses)
 
     def sounds(self, encoded: Encoded) -> tuple[SoundMatch, ...]:
         """The taught sounds in an encoded window, surest first; none without a matcher."""

@@ -61,7 +61,7 @@ class BundleRunner:
         if tokens > most:
             raise BundleError(f"{self.manifest.name} writes at most {most} tokens; use --tokens {most} or less")
         if self._searches:
-            self._forced(tokens).run(None, search_feed(encoded, beam))
+            self._forced(tokens).run(None, search_feed([encoded], beam))
             return
         start = self.manifest.vocabulary.start
         beam_search(self._session.decoder(encoded, beam), beam=beam, max_tokens=tokens, start=start, end=NO_TOKEN)

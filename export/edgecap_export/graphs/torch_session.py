@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,6 +38,10 @@ class TorchSession:
 
     def stream_graph(self) -> None:
         """PyTorch encodes whole windows."""
+
+    def search_several(self, encoded: Sequence[Encoded], beam: int) -> list[list[Hypothesis]]:
+        """As `InferenceSession.search_several` says."""
+        return [self.search(each, beam) for each in encoded]
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""

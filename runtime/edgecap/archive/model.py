@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgecap.archive.schema import ArchiveSettings
@@ -38,6 +39,10 @@ class DeferredSession:
     def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
         """As `InferenceSession.search`."""
         return self._session().search(encoded, beam)
+
+    def search_several(self, encoded: Sequence[Encoded], beam: int) -> list[list[Hypothesis]]:
+        """As `InferenceSession.search_several` says."""
+        return self._session().search_several(encoded, beam)
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """As `InferenceSession.decoder`."""

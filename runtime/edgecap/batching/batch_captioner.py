@@ -30,7 +30,7 @@ from edgecap.types import LogMel, Waveform
 Key = TypeVar("Key")
 Sound = str | Path | AudioFile
 DEFAULT_BATCH = 4
-"""Windows that share a search; docs/batching.md has the times of 1 to 16."""
+"""Windows that are handed over, and share a search; docs/batching.md has the times of 1 to 16."""
 MOST_BATCH = 64
 DEPTH = 2
 """Batches that wait, decoded, for the model."""
@@ -86,13 +86,16 @@ class BatchCaptioner:
     """Captions many sounds with one captioner. It holds no state between calls, so threads may share it."""
 
     def __init__(self, captioner: Captioner, batch: int | None = None) -> None:
-        """`batch` is the windows that share a search, None for the measured default. Raises ValueError outside 1 to 64.
+        """`batch` is the windows that share a search, None for the default: as many as was fastest in float, and 1 in
+        int8, where activations are quantised over a batch, so that a caption would depend on its neighbours.
 
-        A model whose search is not in its graph, and one of another runtime, searches window by window.
+        A model whose search is not in its graph, and one of another runtime, searches window by window. Raises
+        ValueError outside 1 to 64.
         """
         if batch is not None and not 1 <= batch <= MOST_BATCH:
             raise ValueError(f"the batch must be between 1 and {MOST_BATCH}, not {batch}")
         self._captioner, self._batch = captioner, batch or DEFAULT_BATCH
+        self._together = batch is not None or captioner.manifest.precision != "int8"
 
     def caption_sounds(
         self,
@@ -146,15 +149,20 @@ class BatchCaptioner:
         for batch in ahead(batches, DEPTH):
             sounds = [item.sound for item in batch if isinstance(item, _Prepared) and item.sound is not None]
             encoded = [encode(sound) for sound in sounds]
-            described = iter(zip(encoded, captioner.decode_several(encoded, beam), strict=True))
+            beams = (
+                captioner.decode_several(encoded, beam)
+                if self._together
+                else [captioner.decode(each, beam) for each in encoded]
+            )
+            described = iter(zip(encoded, beams, strict=True))
             for item in batch:
                 if isinstance(item, SoundEnd):
                     yield item
                 elif item.sound is None:
                     yield CaptionedWindow(item.key, item.measured, None, item.duration)
                 else:
-                    memory, beams = next(described)
-                    caption = captioner.described(item.measured, memory, beams)
+                    memory, best = next(described)
+                    caption = captioner.described(item.measured, memory, best)
                     yield CaptionedWindow(item.key, caption, memory.clip_embedding, item.duration)
 
 

@@ -39,12 +39,19 @@ class GraphSession:
 
     def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
         """The best captions of one window, as `InferenceSession.search` says."""
+        if self._manifest.decoder.search == "in-graph":
+            return self.search_several([encoded], beam)[0]
         most, words = self._manifest.decoder.max_tokens, self._manifest.vocabulary
-        if self._manifest.decoder.search == "outside":
-            step = self.decoder(encoded, beam)
-            return beam_search(step, beam=beam, max_tokens=most, start=words.start, end=words.end)
+        step = self.decoder(encoded, beam)
+        return beam_search(step, beam=beam, max_tokens=most, start=words.start, end=words.end)
+
+    def search_several(self, encoded: Sequence[Encoded], beam: int) -> list[list[Hypothesis]]:
+        """As `InferenceSession.search_several` says."""
+        if not encoded or self._manifest.decoder.search == "outside":
+            return [self.search(each, beam) for each in encoded]
         tokens, scores = self._decode(search_feed(encoded, beam))
-        return hypotheses(tokens[0], scores[0], words.end)
+        end = self._manifest.vocabulary.end
+        return [hypotheses(*clip, end) for clip in zip(tokens, scores, strict=True)]
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""
@@ -101,13 +108,13 @@ class CachedDecoder:
         return self._log_probs[:beam]
 
 
-def search_feed(encoded: Encoded, beam: int) -> Arrays:
-    """The inputs by name of a `decode` that searches by itself, for one clip."""
+def search_feed(encoded: Sequence[Encoded], beam: int) -> Arrays:
+    """The inputs by name of a `decode` that searches by itself, for clips, at least one."""
     return {
-        "memory_length": np.array([encoded.memory_length]),
+        "memory_length": np.array([each.memory_length for each in encoded]),
         "beams": np.array([beam]),
-        "cross_keys": encoded.cross_keys[None],
-        "cross_values": encoded.cross_values[None],
+        "cross_keys": np.stack([each.cross_keys for each in encoded]),
+        "cross_values": np.stack([each.cross_values for each in encoded]),
     }
 
 

@@ -6,7 +6,7 @@ Search, text, windows and silence lie above it and know no runtime.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Protocol
@@ -68,6 +68,10 @@ class InferenceSession(Protocol):
 
         Raises BundleError where the graph is fixed to fewer beams, and for log-probabilities that are not numbers.
         """
+        ...
+
+    def search_several(self, encoded: Sequence[Encoded], beam: int) -> list[list[Hypothesis]]:
+        """`search` of several windows, in one call where the graph can do that."""
         ...
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,9 @@ class Spoilt:
 
     def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
         return self.session.search(encoded, beam)
+
+    def search_several(self, encoded: Sequence[Encoded], beam: int) -> list[list[Hypothesis]]:
+        return self.session.search_several(encoded, beam)
 
     def stream_graph(self) -> None:
         return None

@@ -95,7 +95,7 @@ def test_windows_hops_and_beams_are_those_of_one_by_one(
 
 def test_shipped_model_on_the_examples() -> None:
     captioner = shipped_captioner()
-    done = BatchCaptioner(captioner, 4).caption_sounds(pairs(EXAMPLES))
+    done = BatchCaptioner(captioner).caption_sounds(pairs(EXAMPLES))
     texts = {each.key.name: [caption.text for caption in each.captions] for each in done}
     assert texts == {file.name: [one.text for one in captions] for file, captions, _ in one_by_one(captioner, EXAMPLES)}
 
