@@ -7,7 +7,6 @@ opened. It is built in a folder of another name and renamed when it is complete.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from edgecap.archive.addresses import local_path, scheme_of
 from edgecap.archive.schema import CAPTIONS, shard_name
 from edgecap.archive.store import open_store
+from edgecap.archive.tables import read_table
 from edgecap.archive_search.nearest import SAMPLE, EmbeddingMatrix, Floats, directions, parts
 from edgecap.archive_search.parquet import ArchiveSource
 from edgecap.errors import DataError, OutputError, reason_of
@@ -148,12 +148,11 @@ class Embeddings:
     def _read(self, shard: int) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
         """The embeddings (n, dim) of a shard, and which rows have none. Raises DataError."""
         import pyarrow as pa
-        from pyarrow import parquet
 
         name = f"{CAPTIONS}/{shard_name(shard)}"
         try:
-            file = parquet.ParquetFile(io.BytesIO(self._store.read(name) or b""))
-            column = file.read(["embedding"]).column(0).combine_chunks()
+            table = read_table(self._store.read(name) or b"", ["embedding"])
+            column = table.column(0).combine_chunks()
             column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
             flat = column.values.to_numpy(zero_copy_only=False).reshape(-1, self._dim)
             if len(flat) != len(column) or flat.dtype != np.float16:
