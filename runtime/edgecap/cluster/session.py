@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -36,13 +35,13 @@ PREFIX = "edgecap-ray-"
 LONGEST_PLACE = 24
 """Characters of the folder for temporary ones: Ray puts sockets some folders deeper, in at most 107 characters."""
 CONNECT_SECONDS = 10.0
-GUARD = """read -r _ && exit
+GUARD = """read -r _
 for process in /proc/[0-9]*; do
-    ls -l "$process/fd" | grep -qF -- "-> $1/" && kill -KILL "${process#/proc/}"
+    [ "$process" = "/proc/$2" ] || { ls -l "$process/fd" | grep -qF -- "-> $1/" && kill -KILL "${process#/proc/}"; }
 done
 rm -rf "$1\""""
-"""Waits for a line, or for the end of this process. Then it ends what has files in the folder $1 open: two processes of
-Ray would stay for a minute."""
+"""Waits until process $2 closes a pipe, or ends. Then it ends all others that have files in the folder $1 open: after a
+kill two processes of Ray would stay for a minute, and a worker that is just starting would make the folder anew."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Without it Ray listens on all addresses of a Linux machine, whatever address of its node it is given."""
@@ -230,13 +229,12 @@ def _temporary_place() -> Iterator[Path]:
             f"{parent} has no place for Ray ({reason_of(error)}); name another one with TMPDIR"
         ) from error
     devnull = subprocess.DEVNULL
-    command = ["/bin/sh", "-c", GUARD, "edgecap", str(place)]
+    command = ["/bin/sh", "-c", GUARD, "edgecap", str(place), str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=devnull, stderr=devnull, start_new_session=True) as sh:
         try:
             yield place
         finally:
-            shutil.rmtree(place, ignore_errors=True)
-            sh.communicate(b"\n")
+            sh.communicate()
 
 
 @contextmanager
