@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from edgecap.bundle.manifest import FORMAT_VERSION
 from edgecap.errors import ResultError
 from edgecap_bench import cli, commands
 from edgecap_bench.boards.report import Board, board_page, readme_table
@@ -127,7 +128,7 @@ def test_models_that_cannot_run_here_are_named_and_the_same_one_is_taken_once(
     for name in ("one", "two", "broken"):
         shutil.copytree(tiny_folder, tmp_path / "models" / name)
     manifest = tmp_path / "models" / "broken" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 99'))
+    manifest.write_text(manifest.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
     folders, left_out = runnable_models()
     assert Path(folders[0]).name == "one"
     assert "two" not in [Path(folder).name for folder in folders]
