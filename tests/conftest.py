@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTEST_ADDOPTS", None)  # options of this run, such as --cov, are not for the runs that tests start
 
+os.environ["EDGECAP_ENGINE"] = "local"  # Ray takes seconds to start; the tests of it say so
+
 GUARD.start()
 
 UNTRACED = (Path("export"), Path("runtime/inference"))

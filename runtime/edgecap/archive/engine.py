@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pkgutil import resolve_name
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast, get_args
 
 from edgecap.archive.schema import ArchivedModel
 from edgecap.archive.shard import Heard, ShardReport, ShardWork, caption_shard
 from edgecap.captioner import Captioner
-from edgecap.errors import BundleError, MissingDependencyError
+from edgecap.cluster.session import own_cores
+from edgecap.errors import BundleError, ConfigError, MissingDependencyError
 from edgecap.teaching.own import with_own_sounds
 from edgecap.types import Notify
 
 EngineName = Literal["local", "ray"]
+VARIABLE = "EDGECAP_ENGINE"
 _OTHERS = {"ray": "edgecap.archive.ray_engine:open_engine"}
 """Name → function from `EngineContext` to an `Engine`; its module is imported when it is asked for."""
 
@@ -78,6 +82,19 @@ class LocalEngine:
 
     def close(self) -> None:
         """As in `Engine`."""
+
+
+def default_engine(shards: int) -> EngineName:
+    """What makes so many shards where nobody said: Ray where it is installed, with several shards and several cores.
+
+    The variable EDGECAP_ENGINE overrules that. Raises ConfigError for another value than an engine's name.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen in get_args(EngineName):
+        return cast(EngineName, chosen)
+    if chosen:
+        raise ConfigError(f"{VARIABLE} is {chosen!r}; use {' or '.join(get_args(EngineName))}, or unset it")
+    return "ray" if shards > 1 and own_cores() > 1 and find_spec("ray") is not None else "local"
 
 
 def open_engine(name: EngineName, context: EngineContext) -> Engine:

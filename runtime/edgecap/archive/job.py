@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from edgecap.archive.engine import CaptionerSource, Engine, EngineContext, EngineName, open_engine
+from edgecap.archive.engine import CaptionerSource, Engine, EngineContext, EngineName, default_engine, open_engine
 from edgecap.archive.finished import finished_shards
 from edgecap.archive.inputs.find import InputRules, PlannedSource, find_sources
 from edgecap.archive.inputs.times import zone
@@ -43,7 +43,8 @@ class ArchiveJob:
     """Of manifests; None for the first of the usual names."""
     size: ShardSize = field(default_factory=ShardSize)
     threads: int | None = None
-    engine: EngineName = "local"
+    engine: EngineName | None = None
+    """None for Ray where it is installed and there is work for several processes."""
     workers: int | None = None
     address: str | None = None
     """Of a cluster."""
@@ -181,7 +182,10 @@ class ArchiveRun:
         if self._engine is None:
             job, model = self._job, self._settings.model
             context = EngineContext(self._source, model, self._notify, self._show, job.workers, job.address)
-            self._engine = open_engine(job.engine, context)
+            name = job.engine or default_engine(len(shards))
+            if name == "ray" and job.engine is None:
+                self._notify("note", "all cores work, by Ray; --engine local makes one shard after the other instead")
+            self._engine = open_engine(name, context)
         self._show(0, 0.0)
         for report in self._engine.run(self._works(shards)):
             self._made += 1

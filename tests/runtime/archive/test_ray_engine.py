@@ -19,7 +19,8 @@ pytest.importorskip("ray", reason="the extra edgecap[ray] is not installed")
 import pyarrow as pa
 from pyarrow import parquet
 
-from edgecap.archive import ray_engine
+from edgecap.archive import engine, ray_engine
+from edgecap.archive.engine import default_engine
 from edgecap.archive.job import ArchiveJob, ArchiveRun, ArchiveSummary
 from edgecap.archive.plan import ShardSize
 from edgecap.errors import BundleError, ConfigError, OutputError
@@ -40,6 +41,21 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(folder / f"{number:02d}.wav", np.roll(sound, 500 * number) * (0.1 + 0.05 * number), RATE)
     (folder / "99.wav").write_bytes(b"nothing")
     return folder
+
+
+def test_all_cores_work_where_ray_is_installed_and_there_is_work_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_engine(9) == "local"  # as the tests' environment says
+    monkeypatch.setenv("EDGECAP_ENGINE", "cluster")
+    with pytest.raises(ConfigError, match=r"^EDGECAP_ENGINE is 'cluster'; use local or ray, or unset it$"):
+        default_engine(9)
+    monkeypatch.delenv("EDGECAP_ENGINE")
+    monkeypatch.setattr(engine, "own_cores", lambda: 2)
+    assert [default_engine(shards) for shards in (1, 2)] == ["local", "ray"]
+    monkeypatch.setattr(engine, "own_cores", lambda: 1)
+    assert default_engine(2) == "local"
+    monkeypatch.setattr(engine, "own_cores", lambda: 2)
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    assert default_engine(2) == "local"
 
 
 @pytest.fixture

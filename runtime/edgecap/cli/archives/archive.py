@@ -74,7 +74,10 @@ def archive(
     ] = 500,
     engine: Annotated[
         EngineChoice | None,
-        typer.Option(help="local is this process; ray uses all cores, or a cluster. [default: local]"),
+        typer.Option(
+            help="local is this process; ray uses all cores, or a cluster. [default: ray where it is installed and "
+            "there are several shards to make; or EDGECAP_ENGINE]"
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=100_000, metavar="N", help="Processes of --engine ray.")
@@ -110,8 +113,7 @@ def archive(
       edgecap archive clips.csv --column file -o captions --json
       edgecap archive /media/recorder -o captions --watch
     """
-    chosen = engine or (EngineChoice.RAY if workers or address else EngineChoice.LOCAL)
-    if chosen is EngineChoice.LOCAL and (workers or address):
+    if engine is EngineChoice.LOCAL and (workers or address):
         raise typer.BadParameter("--workers and --address need --engine ray")
     job = ArchiveJob(
         inputs=tuple(inputs or ()),
@@ -123,7 +125,7 @@ def archive(
         column=column,
         size=ShardSize(shard_files, shard_size * 1_000_000),
         threads=threads,
-        engine=chosen.value,
+        engine="ray" if workers or address else engine.value if engine else None,
         workers=workers,
         address=address,
         verify=verify,
