@@ -13,7 +13,14 @@ from typing import Any
 
 from edgecap.errors import BundleError
 from edgecap.inference.onnx_session import open_graph
-from edgecap_bench.counting.macs import CONVOLUTIONS, PRODUCTS, WEIGHT_INPUT, node_multiply_adds, zero_inputs
+from edgecap_bench.counting.macs import (
+    CONVOLUTIONS,
+    PRODUCTS,
+    WEIGHT_INPUT,
+    node_multiply_adds,
+    read_graph,
+    zero_inputs,
+)
 
 RUNS, WARM_UP = 12, 3
 OTHER = "other operators"
@@ -35,6 +42,7 @@ KINDS = {
 }  # fmt: skip
 """Kind → operators, the fused ones of ONNX Runtime among them, beside convolutions and products."""
 _KIND_OF = {operator: kind for kind, operators in KINDS.items() for operator in operators}
+_KIND_OF["MultiHeadAttention"] = "matrix products"
 _KIND_OF |= dict.fromkeys(PRODUCTS, "matrix products") | dict.fromkeys(CONVOLUTIONS, "convolutions")
 _SUFFIX = "_kernel_time"
 
@@ -51,14 +59,17 @@ class LayerTime:
     """Whether the arithmetic is of 8-bit integers."""
 
 
-def layer_times(path: Path, sizes: Mapping[str, int], threads: int) -> list[LayerTime]:
-    """The kinds of layers of one run of a graph on zeros, the longest first; `sizes` gives its named axes.
+def layer_times(
+    graph: Path | bytes, sizes: Mapping[str, int], threads: int, work: Mapping[str, int], *, name: str
+) -> list[LayerTime]:
+    """The kinds of layers of one run of a graph on zeros, the longest first.
 
+    `sizes` gives its named axes, `work` the multiply-adds of each kind, and `name` is what an error calls the graph.
     ONNX Runtime's own profile, medians of several runs after a warm-up. Profiling adds a little to each node. Raises
     BundleError for a graph that does not run, MissingDependencyError without the package onnx.
     """
-    work, kinds = node_multiply_adds(path, sizes), _convolution_kinds(path)
-    events = _events(path, sizes, threads)
+    kinds = _convolution_kinds(read_graph(graph)) if isinstance(graph, Path) else {}
+    events = _events(graph, sizes, threads, name)
     nodes = len(events) // RUNS
     seconds: dict[str, list[float]] = defaultdict(lambda: [0.0] * RUNS)
     counts: dict[str, int] = defaultdict(int)
@@ -69,28 +80,35 @@ def layer_times(path: Path, sizes: Mapping[str, int], threads: int) -> list[Laye
         seconds[kind][number // nodes] += event["dur"] / 1e6
         counts[kind] += 1
         integers[kind] |= any(letters in operator for letters in INTEGER)
-    counted: dict[str, int] = defaultdict(int)
-    for name, (operator, amount) in work.items():
-        counted[kinds.get(name) or _KIND_OF[operator]] += amount
     times = [
-        LayerTime(kind, median(seconds[kind]), counts[kind] // RUNS, counted[kind], integers[kind])
-        for kind in seconds.keys() | counted.keys()
+        LayerTime(kind, median(seconds[kind]), counts[kind] // RUNS, work.get(kind, 0), integers[kind])
+        for kind in seconds.keys() | work.keys()
     ]
     return sorted(times, key=lambda each: -each.seconds)
 
 
-def _events(path: Path, sizes: Mapping[str, int], threads: int) -> list[dict[str, Any]]:
+def work_by_kind(path: Path, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Multiply-adds of one run of a graph without loops, by kind. Raises BundleError, MissingDependencyError."""
+    kinds = _convolution_kinds(read_graph(path))
+    work: dict[str, int] = defaultdict(int)
+    for name, (operator, amount) in node_multiply_adds(path, sizes).items():
+        work[kinds.get(name) or _KIND_OF[operator]] += amount
+    return dict(work)
+
+
+def _events(graph: Path | bytes, sizes: Mapping[str, int], threads: int, name: str) -> list[dict[str, Any]]:
     """The events of the nodes of RUNS runs. Raises BundleError."""
     with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
-        session = open_graph(path, threads, profile=Path(folder) / "profile")
+        session = open_graph(graph, threads, profile=Path(folder) / "profile")
         feeds = zero_inputs(session, sizes)
         try:
             for _ in range(WARM_UP + RUNS):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise BundleError(f"{path.name} does not run on zeros, so it has no profile ({error})") from error
+            raise BundleError(f"{name} does not run on zeros, so it has no profile ({error})") from error
     nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
+    nodes = [event for event in nodes if event["args"]["op_name"] != "Loop"]  # its time is that of the nodes in it
     return nodes[len(nodes) * WARM_UP // (WARM_UP + RUNS) :]
 
 
@@ -99,11 +117,8 @@ def _node_name(event: str) -> str:
     return event.removesuffix(_SUFFIX).partition("/")[0].removesuffix("_nchwc").removesuffix("_quant")
 
 
-def _convolution_kinds(path: Path) -> dict[str, str]:
+def _convolution_kinds(model: Any) -> dict[str, str]:  # noqa: ANN401 - onnx has no types
     """Names of convolutions, and of their outputs, in the graph as it is stored → kind."""
-    import onnx
-
-    model = onnx.load(path)
     shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     source = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     kinds: dict[str, str] = {}

@@ -20,21 +20,25 @@ from edgecap.bundle.manifest import Manifest
 from edgecap.bundle.models import find_model
 from edgecap.errors import ConfigError
 from edgecap.inference.decoding import DecodeStep, beam_search
+from edgecap.inference.graph_session import search_feed
+from edgecap.inference.onnx_session import open_graph
 from edgecap.inference.session import Encoded, open_session
 from edgecap.util.progress import Progress
+from edgecap_bench.candidates.bundle_runner import forced_search
+from edgecap_bench.counting.macs import search_multiply_adds
 from edgecap_bench.figures.results import Settings, Subject
 from edgecap_bench.figures.stages import StageTimes, measure_stages
 from edgecap_bench.harness.child import Channel
 from edgecap_bench.harness.clips import window_clips
 from edgecap_bench.harness.process import Cores, labelled, run_measurement
-from edgecap_bench.profiling.layers import LayerTime, layer_times
+from edgecap_bench.profiling.layers import LayerTime, layer_times, work_by_kind
 from edgecap_bench.profiling.peak import peak_rates
 from edgecap_bench.profiling.results import Part, Profile, Stage
 
 CALLS = "calls into the runtime"
-SEARCH = "search in Python"
+SEARCH = "Python of the search"
 SEARCHES = 12
-"""Searches in which decoder steps are timed, each step alone."""
+"""Searches with a clock around each run of the decoder's graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +102,17 @@ def profile(channel: Channel, spec: str) -> dict[str, Any]:
     stages = measure_stages(**options, progress=channel.progress)
     bundle = load_bundle(find_model(options["model"]))
     manifest = bundle.manifest
-    steps, search_seconds, step_seconds = _searches(bundle, options["clips"], options["beam"], threads)
-    rows = manifest.decoder.beams or options["beam"] or manifest.decoder.default_beam
-    encode, decode = (layer_times(bundle.path(role), {"beams": rows}, threads) for role in ("encode", "decode"))
-    # a search's share of Python, of the steps timed one by one; the stage itself is timed without a clock in it
-    outside = max(0.0, 1.0 - step_seconds / search_seconds)
+    graph = bundle.path("encode")
+    encode = layer_times(graph, {}, threads, work_by_kind(graph, {}), name=graph.name)
+    searches = _searches(bundle, options["clips"], options["beam"], threads)
+    decode, runs = _decoder_layers(bundle, searches, options["beam"] or manifest.decoder.default_beam, threads)
+    # a search's share of Python, from searches with a clock in them; the stage itself is timed without
+    outside = max(0.0, 1.0 - searches.inside / searches.seconds)
     decoder = median(stages.decoder)
     parts = [
         *_front_end(stages, manifest),
         *_divided("encoder", median(stages.encoder), encode, 1.0),
-        *_divided("decoder", (1.0 - outside) * decoder, decode, steps),
+        *_divided("decoder", (1.0 - outside) * decoder, decode, runs),
         Part(stage="decoder", name=SEARCH, seconds=outside * decoder),
     ]
     rest = median(stages.caption) - sum(part.seconds for part in parts)
@@ -158,28 +163,56 @@ def _divided(stage: Stage, seconds: float, layers: Sequence[LayerTime], runs: fl
     return [*parts, Part(stage=stage, name=CALLS, seconds=seconds - scale * inside)]
 
 
-def _searches(bundle: Bundle, clips: Path | None, beam: int | None, threads: int) -> tuple[float, float, float]:
-    """Of several searches, the means of: decoder steps, seconds of the search, and seconds inside its steps."""
+@dataclass(frozen=True)
+class _Searches:
+    """Means of several searches."""
+
+    steps: float
+    """Tokens of the longest caption of each."""
+    seconds: float
+    inside: float
+    """Seconds of them inside the graph and the runtime's calls."""
+
+
+def _searches(bundle: Bundle, clips: Path | None, beam: int | None, threads: int) -> _Searches:
+    """Search the captions of the clips in turns, with a clock around each run of the decoder's graph."""
     session, manifest = open_session(bundle, threads), bundle.manifest
     size = beam or manifest.decoder.default_beam
     encoded = [_encoded(session, sound.samples, manifest) for sound in window_clips(clips, manifest)]
-    timed: list[_Timed] = []
-    begin = time.perf_counter()
-    for turn in range(-1, SEARCHES):
-        if turn == 0:  # the first one warms up
-            begin = time.perf_counter()
-            timed.clear()
-        timed.append(_Timed(session.decoder(encoded[turn % len(encoded)], size)))
-        beam_search(
-            timed[-1],
-            beam=size,
-            max_tokens=manifest.decoder.max_tokens,
-            start=manifest.vocabulary.start,
-            end=manifest.vocabulary.end,
-        )
-    seconds = time.perf_counter() - begin
-    count, inside = sum(each.count for each in timed), sum(each.seconds for each in timed)
-    return count / SEARCHES, seconds / SEARCHES, inside / SEARCHES
+    graph = open_graph(bundle.path("decode"), threads) if manifest.decoder.search == "in-graph" else None
+    steps, seconds, inside = 0, 0.0, 0.0
+    for turn in range(-len(encoded), SEARCHES):  # the first ones warm up
+        window = encoded[turn % len(encoded)]
+        begin = time.perf_counter()
+        if graph is not None:
+            count = max(len(caption.tokens) for caption in session.search(window, size))
+            end = time.perf_counter()
+            graph.run(None, search_feed([window], size))
+            within = time.perf_counter() - end
+        else:
+            timed = _Timed(session.decoder(window, size))
+            beam_search(
+                timed,
+                beam=size,
+                max_tokens=manifest.decoder.max_tokens,
+                start=manifest.vocabulary.start,
+                end=manifest.vocabulary.end,
+            )
+            end, count, within = time.perf_counter(), timed.count, timed.seconds
+        if turn >= 0:
+            steps, seconds, inside = steps + count, seconds + end - begin, inside + within
+    return _Searches(steps / SEARCHES, seconds / SEARCHES, inside / SEARCHES)
+
+
+def _decoder_layers(bundle: Bundle, searches: _Searches, beam: int, threads: int) -> tuple[list[LayerTime], float]:
+    """The kinds of layers of the decoder's graph, and how many of its runs make a caption."""
+    path, decoder = bundle.path("decode"), bundle.manifest.decoder
+    if decoder.search == "in-graph":  # one run of a graph that always goes on to so many tokens
+        tokens = max(1, round(searches.steps))
+        work = {"matrix products": search_multiply_adds(path, beam, tokens)}
+        return layer_times(forced_search(path, tokens), {"beams": beam}, threads, work, name=path.name), 1.0
+    sizes = {"beams": decoder.beams or beam}
+    return layer_times(path, sizes, threads, work_by_kind(path, sizes), name=path.name), searches.steps
 
 
 def _encoded(session: Any, samples: NDArray[np.float32], manifest: Manifest) -> Encoded:  # noqa: ANN401

@@ -14,7 +14,7 @@ from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.models import find_model
 from edgecap.errors import ConfigError
 from edgecap_bench.counting.macs import onnx_multiply_adds
-from edgecap_bench.profiling.layers import layer_times
+from edgecap_bench.profiling.layers import layer_times, work_by_kind
 from edgecap_bench.profiling.measure import CALLS, SEARCH, check_profiled, frame_multiply_adds
 from edgecap_bench.profiling.peak import peak_rates
 from edgecap_bench.profiling.report import profile_page
@@ -56,6 +56,18 @@ def test_the_work_of_the_parts_is_that_of_the_graphs(measurement: Measurement[Pr
     assert encoder / max(profile.peak.values()) <= least <= encoder / min(profile.peak.values())
 
 
+def test_a_decoder_that_is_run_step_by_step_is_divided_too(tiny_folder: Path, tmp_path: Path) -> None:
+    from edgecap.cli import run
+
+    arguments = (*QUICK, "--model", tiny_folder, "--json-file", tmp_path / "a.json")
+    assert run(["bench", *map(str, arguments)]) == 0
+    parts = read_measurement(tmp_path / "a.json", Profile).body.parts
+    decoder = {part.name: part for part in parts if part.stage == "decoder"}
+    assert {CALLS, SEARCH, "matrix products"} < decoder.keys()
+    assert decoder["matrix products"].multiply_adds > 0
+    assert decoder[SEARCH].seconds > 0.0
+
+
 def test_the_page_has_a_line_for_each_part_with_bars_as_long_as_their_shares(measurement: Measurement[Profile]) -> None:
     (sheet,) = profile_page(measurement).sheets
     assert [row[0] for row in sheet.rows if not row[0].startswith(" ")] == [
@@ -86,7 +98,8 @@ def graph(path: Path) -> Path:
 
 
 def test_convolutions_are_told_apart_and_their_work_is_counted(tmp_path: Path) -> None:
-    layers = {layer.kind: layer for layer in layer_times(graph(tmp_path / "kinds.onnx"), {}, 1)}
+    path = graph(tmp_path / "kinds.onnx")
+    layers = {layer.kind: layer for layer in layer_times(path, {}, 1, work_by_kind(path, {}), name="kinds")}
     work = {kind: layer.multiply_adds for kind, layer in layers.items() if layer.multiply_adds}
     assert work == {
         "full convolutions": 30 * 8 * 27,
