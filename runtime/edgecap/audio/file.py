@@ -243,6 +243,11 @@ def name_of(path: str | Path) -> str:
     return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
+def may_wait(path: object) -> bool:
+    """Whether opening a sound can wait for whoever writes it, as with standard input and pipes."""
+    return isinstance(path, str | Path) and (str(path) == STANDARD_INPUT or Path(path).is_fifo())
+
+
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> Waveform:
     """A sound file, or its first `seconds`, as mono float32 at `sample_rate` hertz: shape (n,).
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.audio.file import AudioFile
+from edgecap.audio.file import AudioFile, may_wait
 from edgecap.audio.readable import Readable
 from edgecap.audio.resample import resampled
 from edgecap.audio.windows import WindowPlan
@@ -168,10 +168,12 @@ class BatchCaptioner:
 
 def _prepared(
     captioner: Captioner, sounds: Iterable[tuple[Key, Sound]], plan: WindowPlan
-) -> Iterator[_Prepared[Key] | SoundEnd[Key]]:
-    """All that is done without the model. Raises what `sounds` raises."""
+) -> Iterator[_Prepared[Key] | SoundEnd[Key] | None]:
+    """All that is done without the model; None before a sound that may be waited for. Raises what `sounds` raises."""
     front_end, is_log_mel = captioner.manifest.front_end, captioner.manifest.encoder.input == "log_mel"
     for key, sound in sounds:
+        if may_wait(sound):
+            yield None
         try:
             with sound if isinstance(sound, AudioFile) else AudioFile(sound) as file:
                 readable, duration = Readable(file), file.duration
@@ -191,15 +193,16 @@ def _prepared(
 
 
 def _batches(
-    items: Iterator[_Prepared[Key] | SoundEnd[Key]], size: int
+    items: Iterator[_Prepared[Key] | SoundEnd[Key] | None], size: int
 ) -> Generator[list[_Prepared[Key] | SoundEnd[Key]], None, None]:
-    """The items in lists with `size` windows for the model, or with many silent ones."""
+    """The items in lists with `size` windows for the model, or with many silent ones; None ends a list too."""
     batch, model = list[_Prepared[Key] | SoundEnd[Key]](), 0
     try:
         for item in items:
-            batch.append(item)
-            model += isinstance(item, _Prepared) and item.sound is not None
-            if model == size or len(batch) >= SILENT_SHARE * size:
+            if item is not None:
+                batch.append(item)
+                model += isinstance(item, _Prepared) and item.sound is not None
+            if batch and (item is None or model == size or len(batch) >= SILENT_SHARE * size):
                 yield batch
                 batch, model = [], 0
     except Exception:

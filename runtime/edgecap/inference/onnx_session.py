@@ -54,16 +54,22 @@ class OnnxSession(GraphSession):
         states: dict[str, tuple[Element, tuple[int | None, ...]]] = {}
         for name, (element, sizes) in _nodes(session.get_inputs()).items():
             if name.startswith("state_") and element in ("float32", "uint8") and None not in sizes:
-                check_product(f"{path.name}: {name}", MOST_VALUES, *(size or 0 for size in sizes))
+                try:
+                    check_product(f"{path}: {name}", MOST_VALUES, *(size or 0 for size in sizes))
+                except ValueError as error:
+                    raise BundleError(f"{error}; export the model again") from error
                 states[name] = (element, sizes)  # type: ignore[assignment]
         inputs, outputs = stream_signature(manifest, states)
         _check(path, session, inputs, outputs)
         names = list(outputs)
-        return stream_graph(
-            manifest,
-            lambda feed: dict(zip(names, session.run(names, dict(feed)), strict=True)),
-            {name: np.zeros([size or 0 for size in sizes], element) for name, (element, sizes) in states.items()},
-        )
+        try:
+            return stream_graph(
+                manifest,
+                lambda feed: dict(zip(names, session.run(names, dict(feed)), strict=True)),
+                {name: np.zeros([size or 0 for size in sizes], element) for name, (element, sizes) in states.items()},
+            )
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise BundleError(f"{path} fails on silence ({reason_of(error)}); export the model again") from error
 
     def stream_graph(self) -> StreamGraph | None:
         """The encoder of streams, as `InferenceSession.stream_graph` says."""

@@ -26,13 +26,19 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def stream_graph(manifest: Manifest, run: Callable[[Arrays], dict[str, NDArray[Any]]], states: Arrays) -> StreamGraph:
-    """The graph that `run` runs, with what it makes of silence; `states` are zeros."""
+    """The graph that `run` runs, with what it makes of silence; `states` are zeros.
+
+    Raises ValueError where that has another shape than a window's memory, and what `run` raises.
+    """
     encoder, front_end = manifest.encoder, manifest.front_end
     silence = np.full((1, front_end.n_mels, encoder.window_frames), front_end.silence, np.float32)
     none = np.zeros((1, 0, encoder.embedding_dim), np.float32)
     numbers = {"memory_length": 1, "blocks": 0, "first": 1, "until": encoder.memory_frames}
     call = {name: np.array([value], np.int64) for name, value in numbers.items()}
     silent = run({"log_mel": silence, "memory": none, "silent": none, **call, **states})["rows"]
+    wanted = (1, encoder.memory_frames, encoder.embedding_dim)
+    if silent.shape != wanted:
+        raise ValueError(f"rows of shape {silent.shape}, not {wanted}")
     return StreamGraph(run, states, silent)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,8 +43,10 @@ def write_archive(
 def read_archive(path: Path, kind: str, version: int, advice: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Document and arrays of a file. Raises DataError, with `advice` on what to type, for one that is not right."""
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= LARGEST_FILE else b""
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, and a device has no end
+            raise DataError(f"{path} is not a regular file; {advice}")
+        data = path.read_bytes() if about.st_size <= LARGEST_FILE else b""
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason_of(error)}); {advice}") from error
     try:

@@ -33,9 +33,9 @@ def write_sound(path: Path, sound: TaughtSound, recordings: Sequence[bytes] = ()
     write_archive(path, FORMAT, VERSION, document, arrays, mode=0o600)
 
 
-def read_sound(path: Path) -> TaughtSound:
-    """The sound in a file. Raises DataError for a file that is missing, damaged, or no such file."""
-    document, arrays = read_archive(path, FORMAT, VERSION, ADVICE)
+def read_sound(path: Path, advice: str = ADVICE) -> TaughtSound:
+    """The sound in a file. Raises DataError, with `advice`, for a file that is missing, damaged, or no such file."""
+    document, arrays = read_archive(path, FORMAT, VERSION, advice)
     try:
         return TaughtSound(
             name=document["name"],
@@ -51,7 +51,7 @@ def read_sound(path: Path) -> TaughtSound:
             recordings=sum(name.startswith("recording-") for name in arrays),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise DataError(f"{path} is no sound ({type(error).__name__}); {ADVICE}") from error
+        raise DataError(f"{path} is no sound ({type(error).__name__}); {advice}") from error
 
 
 def read_recordings(path: Path) -> tuple[bytes, ...]:

@@ -18,6 +18,8 @@ from edgecap.sounds.sound import TaughtSound
 from edgecap.sounds.sound_file import SUFFIX, read_recordings, read_sound, write_sound
 from edgecap.util.files import sync_folder, write_atomically
 
+IMPORT_ADVICE = "name one that edgecap sounds export wrote"
+
 
 @dataclass(frozen=True)
 class StoredSounds:
@@ -125,8 +127,8 @@ class SoundStore:
         Raises DataError for a damaged file, ConfigError for a taken name, OutputError.
         """
         if not source.exists():
-            raise DataError(f"there is no file {source}; name one that edgecap sounds export wrote")
-        sound = read_sound(source)
+            raise DataError(f"there is no file {source}; {IMPORT_ADVICE}")
+        sound = read_sound(source, IMPORT_ADVICE)
         if name:
             sound = replace(sound, name=shown_name(name), identifier=identifier_of(name))
         self.save(sound, read_recordings(source), replace_old=replace_old)

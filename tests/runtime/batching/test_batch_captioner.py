@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -125,6 +126,19 @@ def test_windows_come_while_a_long_sound_is_read(captioner: Captioner, sounds: P
     steps = list(BatchCaptioner(captioner, 1).caption_windows([(7, sounds / "long.wav")]))
     assert [type(step) for step in steps] == [CaptionedWindow] * 3 + [SoundEnd]
     assert [step.key for step in steps] == [7] * 4
+
+
+def test_what_comes_before_a_pipe_does_not_wait_for_it(captioner: Captioner, sounds: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    steps = BatchCaptioner(captioner).caption_windows(pairs([sounds / "noise.wav", pipe]))
+    first, end = next(steps), next(steps)  # nobody writes to the pipe yet
+    assert (type(first), type(end)) == (CaptionedWindow, SoundEnd)
+    pipe.write_bytes((sounds / "noise.wav").read_bytes())
+    (second, _) = steps
+    assert isinstance(first, CaptionedWindow)
+    assert isinstance(second, CaptionedWindow)
+    assert (second.key, second.caption) == (pipe, first.caption)
 
 
 def test_what_the_iterable_raises_comes_behind_the_sounds_before_it(captioner: Captioner, sounds: Path) -> None:

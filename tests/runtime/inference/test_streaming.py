@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -198,4 +199,35 @@ def test_a_bundle_whose_graph_is_not_what_it_says_is_refused(tmp_path: Path, kin
     captioner = Captioner(bundle := load_bundle(folder), open_session(bundle, 1))
     assert captioner.caption(changing(3), RATE).text  # only a stream needs it
     with pytest.raises(BundleError, match=r"stream\.onnx lacks input 'blocks'; export the model again"):
+        captioner.stream_encoder()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("huge state", r"stream\.onnx: state_0 would hold 1\d{6,} numbers, at most \d+ are allowed; export the model"),
+        ("rows twice", r"stream\.onnx fails on silence \(rows of shape \(1, 62, 1024\), not .*\); export the model"),
+    ],
+)
+def test_a_graph_that_cannot_serve_a_stream_is_refused(tmp_path: Path, kind: str, message: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="graphs are altered with the package onnx")
+    folder = tmp_path / "altered"
+    shutil.copytree(find_model("tiny"), folder)
+    model = onnx.load(folder / "stream.onnx")
+    if kind == "huge state":
+        (state,) = [node for node in model.graph.input if node.name == "state_0"]
+        for size in state.type.tensor_type.shape.dim:
+            size.dim_value = 100_000
+    else:
+        (node,) = [node for node in model.graph.node if "rows" in node.output]
+        node.output[list(node.output).index("rows")] = "once"
+        model.graph.node.append(onnx.helper.make_node("Concat", ["once", "once"], ["rows"], axis=1))
+    onnx.save(model, folder / "stream.onnx")
+    document = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    entry = next(entry for entry in document["files"] if entry["role"] == "stream")
+    data = (folder / "stream.onnx").read_bytes()
+    entry.update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    (folder / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+    captioner = Captioner(bundle := load_bundle(folder), open_session(bundle, 1))
+    with pytest.raises(BundleError, match=message):
         captioner.stream_encoder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def test_an_exported_sound_is_imported_elsewhere(store: SoundStore, tmp_path: Pa
     assert other.recordings("bell") == (b"audio",)
     with pytest.raises(ConfigError, match="already"):
         other.import_file(path, name="bell")
+
+
+def test_a_pipe_a_device_and_a_folder_are_no_sounds(store: SoundStore, tmp_path: Path) -> None:
+    store.save(SOUND)
+    pipe = store.folder / "pipe.sound"
+    os.mkfifo(pipe)
+    assert [sound.name for sound in store.load().sounds] == ["our doorbell"]
+    assert store.load().faults == (f"{pipe} is not a regular file; remove the file, and teach the sound again",)
+    for path in (pipe, Path("/dev/null"), tmp_path):
+        with pytest.raises(DataError, match="is not a regular file; name one that edgecap sounds export wrote"):
+            store.import_file(path)
 
 
 def test_a_sound_that_is_not_there_is_answered_with_those_that_are(store: SoundStore) -> None:

@@ -77,7 +77,7 @@ def test_a_name_may_be_in_any_script(edgecap: Edgecap, recordings: Path) -> None
         (["teach", "x", "none.wav"], 3, "none.wav"),
         (["teach", "x", "1.wav", "rasp.wav"], 12, "do not resemble each other"),
         (["sounds", "rename", "x", "y"], 12, "there is no sound called 'x'"),
-        (["sounds", "import", "1.wav"], 12, "1.wav is damaged"),
+        (["sounds", "import", "1.wav"], 12, "1.wav is damaged (BadZipFile); name one that edgecap sounds export wrote"),
         (
             ["sounds", "import", "none.sound"],
             12,
