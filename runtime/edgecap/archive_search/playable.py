@@ -36,7 +36,7 @@ class SoundPart:
             return None
         path, folder = local_path(absolute(self.address)), page.absolute().parent
         if path.is_relative_to(folder):
-            return quote("./" + os.fsencode(path.relative_to(folder)).decode(errors="surrogateescape")) + fragment
+            return "./" + quote(os.fsencode(path.relative_to(folder))) + fragment
         return path.as_uri() + fragment
 
 

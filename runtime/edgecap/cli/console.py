@@ -121,12 +121,10 @@ def clock(seconds: float) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Lines of a plain table, columns aligned, nothing cut off."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
-    ]
+    """Lines of a plain table, columns aligned, nothing cut off. A line break in a cell becomes a space."""
+    cells = [[clean(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _print(text: str) -> None:

@@ -12,7 +12,6 @@ from edgecap.cli.console import say, table, write
 from edgecap.cli.network import STALL, TOTAL, Insecure, Mirror, Offline, Stall, Total, fetching
 from edgecap.cli.options import Json
 from edgecap.util.files import to_json
-from edgecap.util.text import clean
 
 
 def entry_names() -> list[str]:
@@ -30,7 +29,7 @@ def _listing(shown: Catalogue, json: bool) -> list[str]:
     if json:
         return [to_json(asdict(entry)) for entry in shown.models]
     cells = [(entry.name, entry.style, entry.licence.name, entry.about) for entry in shown.models]
-    return table(["NAME", "STYLE", "LICENCE", "ABOUT"], [[clean(cell) for cell in row] for row in cells])
+    return table(["NAME", "STYLE", "LICENCE", "ABOUT"], [list(row) for row in cells])
 
 
 def pull(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import soundfile
 from PIL import Image
 from selenium.webdriver import Chrome
 
+from edgecap.archive.addresses import absolute
 from edgecap.archive_search.conditions import Conditions
 from edgecap.archive_search.heat_png import CELL, LEFT, TOP, heat_png
 from edgecap.archive_search.playable import SoundPart, in_sources
@@ -77,6 +79,12 @@ def test_the_page_needs_no_script_is_accessible_and_escapes_what_it_shows(browse
     browser.get(page.as_uri())
     assert serious(browser) == []
     assert {url.partition(":")[0] for url in requests(browser)} <= {"file", "data"}
+
+
+def test_a_name_that_is_not_utf8_has_a_player_beside_the_page_and_elsewhere(tmp_path: Path) -> None:
+    sound = SoundPart(absolute(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff #1.wav")), 1.0, 2.0)
+    assert sound.url(tmp_path / "page.html") == "./bad%FF%20%231.wav#t=1,2"
+    assert str(sound.url(tmp_path / "below" / "page.html")).endswith("/bad%FF%20%231.wav#t=1,2")
 
 
 def summary_of(folder: Path, *rows: Row) -> HeardSummary:

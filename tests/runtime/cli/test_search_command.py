@@ -47,6 +47,14 @@ def test_a_search_prints_a_table(command: Run, archive: Path) -> None:
     ]
 
 
+def test_each_hit_is_one_line_whatever_its_source_is_named(command: Run, tmp_path: Path) -> None:
+    write_archive(tmp_path, [Row("a dog barks", "/x/new\nline\x1b[2J.wav"), Row("rain", "/x/a.wav")])
+    header, *rows = command("search", tmp_path).stdout.splitlines()
+    assert len(rows) == 2
+    assert {row.find("0:00") for row in rows} == {header.find("AT")}
+    assert any("/x/new line\\x1b[2J.wav" in row for row in rows)
+
+
 def test_a_search_prints_one_json_object_a_line(command: Run, archive: Path) -> None:
     lines = command("search", archive, "--json").stdout.splitlines()
     assert [json.loads(line)["caption"] for line in lines] == ["a dog barks", "rain is falling"]
