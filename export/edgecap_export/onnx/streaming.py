@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from edgecap.bundle.bundle import Bundle, BundleContent, load_bundle, write_bundle
@@ -149,7 +151,7 @@ class _Rewriter:
     def _convolution(self, node: NodeProto, time: int) -> None:
         more = attributes(node)
         bytes_in, last = node.op_type == "QLinearConv", bool(more.get("channels_last"))
-        weight = self.graph.constants[node.input[3 if bytes_in else 1]]
+        weight = self._stored(node.input[3 if bytes_in else 1])
         first, channel = (1, 3) if last else (2, 1)
         pads, strides, kernel = list(more["pads"]), more["strides"], more["kernel_shape"]
         place, other = time - first, 1 - (time - first)
@@ -168,6 +170,14 @@ class _Rewriter:
         size = self.shape[first + other]
         assert size is not None
         self.shape[first + other] = (size + pads[other] + pads[other + 2] - kernel[other]) // strides[other] + 1
+
+    def _stored(self, name: str) -> NDArray[Any]:
+        """A constant, which may be stored in another type (halved weights). Raises NotStreamableError."""
+        constants = self.graph.constants
+        casts = {node.output[0]: node.input[0] for node in self.graph.nodes if node.op_type == "Cast"}
+        if (stored := casts.get(name, name)) not in constants:
+            raise NotStreamableError(f"computes {name}, a weight, anew for each sound")
+        return constants[stored]
 
     def _keep(self, node: NodeProto, time: int, kernel: int, stride: int, left: int) -> None:
         """Put the columns kept before the input of a convolution, and give those of the next call."""

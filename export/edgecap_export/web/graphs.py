@@ -45,5 +45,6 @@ def page_bundle(bundle: Bundle) -> Iterator[Bundle]:
     details = {name: text for name, text in manifest.provenance.details.items() if not name.startswith(measures)}
     provenance = replace(manifest.provenance, details=details | {"recipe": render_recipe(INT8_WEB)})
     contents = bundle_contents("onnx", graphs, source.vocabulary, source.card)
-    with trial(replace(manifest, provenance=provenance, metrics={}), contents) as made:
+    encoder = replace(manifest.encoder, streaming=None)  # a page has no use for the encoder of streams
+    with trial(replace(manifest, encoder=encoder, provenance=provenance, metrics={}), contents) as made:
         yield made

@@ -25,7 +25,7 @@ from edgecap_export.web.onnxruntime_web import PROGRAM, SCRIPT
 STATIC = Path(__file__).parent / "static"
 SHARED = (
     *("style.css", "icon.svg", "worklet.js", "dom.js", "microphone.js", "now.js", "palette.js", "panel.js"),
-    *("picture.js", "recorder.js", "row.js", "sounds.js", "stream.js"),
+    *("drawing.js", "picture.js", "recorder.js", "row.js", "sounds.js", "stream.js", "teach.js"),
 )
 """Files of the live page that the site has too."""
 OWN = (
