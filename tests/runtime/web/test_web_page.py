@@ -193,7 +193,7 @@ def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(browser: Chrome
         reached.append(tuple(measured))
     names = [name for name, *_ in reached]
     assert names == [
-        *("skip", "SUMMARY guesses", "pause", "words", "day", "hours", "confidence", "BUTTON"),
+        *("skip", "SUMMARY guesses", "pause", "take", "words", "day", "hours", "confidence", "BUTTON"),
         *("SUMMARY by-hour", "export", "labels", "raven", "scroller", "file", "record"),
         *("listening", "SUMMARY adjusting", "SUMMARY technical"),
     ]
