@@ -46,7 +46,10 @@ class LoopbackOnly:
                     fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP | IFF_RUNNING))
             else:
                 os.close(outside)
-        sys.addaudithook(self._refuse)
+        if (
+            self._outside is None
+        ):  # not both: in Python 3.11 a hook in Python makes two threads that begin to be traced fail
+            sys.addaudithook(self._refuse)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
