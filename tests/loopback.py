@@ -46,9 +46,8 @@ class LoopbackOnly:
                     fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP | IFF_RUNNING))
             else:
                 os.close(outside)
-        if (
-            self._outside is None
-        ):  # not both: in Python 3.11 a hook in Python makes two threads that begin to be traced fail
+        # not both: in Python 3.11 a hook in Python lets threads fail that begin to be traced at the same time
+        if self._outside is None:
             sys.addaudithook(self._refuse)
 
     @contextmanager
