@@ -77,6 +77,7 @@ def test_a_search_without_hits_has_an_exit_code_of_its_own(command: Run, archive
     ("arguments", "code", "message"),
     [
         (["--since", "soon"], 2, "invalid time 'soon'"),
+        (["--since", "2026-11-28", "--until", "2026-11-27"], 2, "--since 2026-11-28 is not before --until 2026-11-27"),
         (["--hours", "25-3"], 2, "invalid hours '25-3'"),
         (["!?"], 2, "has 0 words"),
         (["--html", "nowhere/page.html"], 7, "there is no folder nowhere"),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from edgecap.archive_search.conditions import Conditions, parse_when
+from edgecap.errors import ConfigError
 from edgecap.util.parsing import parse_hours
 
 Archive = Annotated[
@@ -43,9 +44,13 @@ def conditions(
     silent: bool,
 ) -> Conditions:
     """What the options ask for. Raises ConfigError."""
+    begin = None if since is None else parse_when(since)
+    end = None if until is None else parse_when(until, end=True)
+    if begin is not None and end is not None and begin >= end:
+        raise ConfigError(f"--since {since} is not before --until {until}; exchange them")
     return Conditions(
-        since=None if since is None else parse_when(since),
-        until=None if until is None else parse_when(until, end=True),
+        since=begin,
+        until=end,
         hours=None if hours is None else parse_hours(hours),
         source=source,
         min_confidence=min_confidence,
