@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgecap.errors import BundleError
 from edgecap.inference.onnx_session import open_graph
@@ -14,6 +16,8 @@ from edgecap_bench.counting.macs import zero_inputs
 
 RUNS = 8
 WARM_UP = 2
+EVENT_SUFFIX = "_kernel_time"
+"""Ends the name of an event, behind that of its node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +39,31 @@ def profile_graph(graph: Path | bytes, beam: int, threads: int, times: int = 1, 
     runs after a warm-up. Profiling costs a little for each node, so shares are more exact than sums. Raises BundleError
     for a graph that does not run.
     """
+    durations: dict[str, list[float]] = defaultdict(list)
+    for event in node_events(graph, {"beams": beam}, threads, name=name):
+        durations[event["args"]["op_name"]].append(event["dur"] / 1e6)
+    operators = []
+    for operator, seconds in durations.items():
+        count, each = len(seconds) // RUNS, sum(seconds) / RUNS
+        operators.append(OperatorTime(graph=name, operator=operator, seconds=each * times, count=count * times))
+    return sorted(operators, key=lambda each: -each.seconds)
+
+
+def node_events(graph: Path | bytes, sizes: Mapping[str, int], threads: int, *, name: str) -> list[dict[str, Any]]:
+    """ONNX Runtime's events of the nodes in RUNS runs of a graph on zeros, in order, as many for each run.
+
+    `sizes` gives the graph's named axes, `name` is what an error calls it. A node in a loop has an event each time that
+    it runs. Raises BundleError for a graph that does not run.
+    """
     with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
         session = open_graph(graph, threads, profile=Path(folder) / "profile")
-        feeds = zero_inputs(session, {"beams": beam})
+        feeds = zero_inputs(session, sizes)
         try:
             for _ in range(WARM_UP + RUNS):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise BundleError(f"{name} does not run on zeros, so it has no profile ({error})") from error
-    durations: dict[str, list[float]] = defaultdict(list)
-    for event in events:
-        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
-            continue
-        if event["args"]["op_name"] != "Loop":  # its time is that of the nodes in it
-            durations[event["args"]["op_name"]].append(event["dur"] / 1e6)
-    operators = []
-    for operator, seconds in durations.items():
-        count = len(seconds) // (WARM_UP + RUNS)
-        counted = sum(seconds[WARM_UP * count :]) / RUNS
-        operators.append(OperatorTime(graph=name, operator=operator, seconds=counted * times, count=count * times))
-    return sorted(operators, key=lambda each: -each.seconds)
+    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(EVENT_SUFFIX)]
+    nodes = [event for event in nodes if event["args"]["op_name"] != "Loop"]  # its time is that of the nodes in it
+    return nodes[len(nodes) * WARM_UP // (WARM_UP + RUNS) :]

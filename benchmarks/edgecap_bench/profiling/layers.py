@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgecap.errors import BundleError
-from edgecap.inference.onnx_session import open_graph
-from edgecap_bench.counting.macs import (
-    CONVOLUTIONS,
-    PRODUCTS,
-    WEIGHT_INPUT,
-    node_multiply_adds,
-    read_graph,
-    zero_inputs,
-)
+from edgecap_bench.counting.macs import CONVOLUTIONS, PRODUCTS, WEIGHT_INPUT, node_multiply_adds, read_graph
+from edgecap_bench.counting.profile import EVENT_SUFFIX, RUNS, node_events
 
-RUNS, WARM_UP = 12, 3
 OTHER = "other operators"
 INTEGER = ("QLinear", "QGemm", "Integer", "DynamicQuantizeMat")
 """Parts of the names of operators that multiply 8-bit integers."""
@@ -44,7 +33,6 @@ KINDS = {
 _KIND_OF = {operator: kind for kind, operators in KINDS.items() for operator in operators}
 _KIND_OF["MultiHeadAttention"] = "matrix products"
 _KIND_OF |= dict.fromkeys(PRODUCTS, "matrix products") | dict.fromkeys(CONVOLUTIONS, "convolutions")
-_SUFFIX = "_kernel_time"
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ def layer_times(
     BundleError for a graph that does not run, MissingDependencyError without the package onnx.
     """
     kinds = _convolution_kinds(read_graph(graph)) if isinstance(graph, Path) else {}
-    events = _events(graph, sizes, threads, name)
+    events = node_events(graph, sizes, threads, name=name)
     nodes = len(events) // RUNS
     seconds: dict[str, list[float]] = defaultdict(lambda: [0.0] * RUNS)
     counts: dict[str, int] = defaultdict(int)
@@ -96,25 +84,9 @@ def work_by_kind(path: Path, sizes: Mapping[str, int]) -> dict[str, int]:
     return dict(work)
 
 
-def _events(graph: Path | bytes, sizes: Mapping[str, int], threads: int, name: str) -> list[dict[str, Any]]:
-    """The events of the nodes of RUNS runs. Raises BundleError."""
-    with tempfile.TemporaryDirectory(prefix="edgecap-bench-") as folder:
-        session = open_graph(graph, threads, profile=Path(folder) / "profile")
-        feeds = zero_inputs(session, sizes)
-        try:
-            for _ in range(WARM_UP + RUNS):
-                session.run(None, feeds)
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise BundleError(f"{name} does not run on zeros, so it has no profile ({error})") from error
-    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
-    nodes = [event for event in nodes if event["args"]["op_name"] != "Loop"]  # its time is that of the nodes in it
-    return nodes[len(nodes) * WARM_UP // (WARM_UP + RUNS) :]
-
-
 def _node_name(event: str) -> str:
     """The node that an event is of; ONNX Runtime adds to the names of nodes that it fuses."""
-    return event.removesuffix(_SUFFIX).partition("/")[0].removesuffix("_nchwc").removesuffix("_quant")
+    return event.removesuffix(EVENT_SUFFIX).partition("/")[0].removesuffix("_nchwc").removesuffix("_quant")
 
 
 def _convolution_kinds(model: Any) -> dict[str, str]:  # noqa: ANN401 - onnx has no types

@@ -12,8 +12,8 @@ from typing import Literal, Protocol, cast, get_args
 from edgecap.archive.schema import ArchivedModel
 from edgecap.archive.shard import Heard, ShardReport, ShardWork, caption_shard
 from edgecap.captioner import Captioner
-from edgecap.cluster.session import own_cores
 from edgecap.errors import BundleError, ConfigError, MissingDependencyError
+from edgecap.inference.session import usable_cores
 from edgecap.teaching.own import with_own_sounds
 from edgecap.types import Notify
 
@@ -94,7 +94,7 @@ def default_engine(shards: int) -> EngineName:
         return cast(EngineName, chosen)
     if chosen:
         raise ConfigError(f"{VARIABLE} is {chosen!r}; use {' or '.join(get_args(EngineName))}, or unset it")
-    return "ray" if shards > 1 and own_cores() > 1 and find_spec("ray") is not None else "local"
+    return "ray" if shards > 1 and usable_cores() > 1 and find_spec("ray") is not None else "local"
 
 
 def open_engine(name: EngineName, context: EngineContext) -> Engine:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from edgecap.errors import ConfigError, MissingDependencyError, OutputError, RunError, reason_of
+from edgecap.inference.session import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +111,11 @@ def open_team(workers: Workers) -> Iterator[Team]:
     """
     ray = load_ray(own=workers.address is None)
     with ExitStack() as stack:
+        stack.enter_context(_restored_signals())  # of what Ray does while it works
         stack.enter_context(_ended_by_sigterm())
         _silence(ray)
         if workers.address is None:
-            cores = own_cores()
+            cores = usable_cores()
             count, threads = share(workers, cores)
             place = stack.enter_context(_temporary_place())
             stack.callback(_stop, ray)
@@ -124,11 +126,6 @@ def open_team(workers: Workers) -> Iterator[Team]:
             threads = workers.threads or 1
             count = workers.count or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
         yield Team(ray, count, threads)
-
-
-def own_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share(workers: Workers, cores: int) -> tuple[int, int]:
@@ -154,7 +151,7 @@ def _start(ray: Any, place: Path, cores: int) -> None:  # noqa: ANN401
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         # What the user's PYTHONWARNINGS says is not meant for Ray's own processes.
-        with _environment(QUIET | LOOPBACK | {"PYTHONWARNINGS": None}), _restored_sigterm():
+        with _environment(QUIET | LOOPBACK | {"PYTHONWARNINGS": None}), _restored_signals():
             ray.init(
                 "local",
                 num_cpus=cores,
@@ -176,7 +173,7 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401
     if address != "auto":
         _check_reachable(address)
     try:
-        with _environment(QUIET), _restored_sigterm():
+        with _environment(QUIET), _restored_signals():
             ray.init(address, configure_logging=False, log_to_driver=False)
     except Exception as error:
         raise RunError(
@@ -274,11 +271,12 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def _restored_sigterm() -> Iterator[None]:
-    """Ray sets a handler of its own."""
-    handler = signal.getsignal(signal.SIGTERM)
+def _restored_signals() -> Iterator[None]:
+    """Ray sets handlers of its own: for SIGTERM when it starts, and for SIGINT when it trains."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

@@ -6,6 +6,7 @@ Search, text, windows and silence lie above it and know no runtime.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -87,6 +88,11 @@ class InferenceSession(Protocol):
         Raises BundleError for a graph that does not load or does not match its manifest.
         """
         ...
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> InferenceSession:

@@ -6,7 +6,6 @@ streams"), so it is worth its electricity only where captions would otherwise no
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecap.captioner import Captioner
+from edgecap.inference.session import usable_cores
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.pipeline.hop_control import SHARE_LIMIT
 
@@ -62,11 +62,6 @@ def load_listening(
         captioner = Captioner.load(config.model.name, threads=choice.threads)
         rehearse(captioner, beam)
     return captioner, choice
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rehearse(captioner: Captioner, beam: int | None) -> None:

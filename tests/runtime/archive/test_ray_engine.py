@@ -49,11 +49,11 @@ def test_all_cores_work_where_ray_is_installed_and_there_is_work_for_them(monkey
     with pytest.raises(ConfigError, match=r"^EDGECAP_ENGINE is 'cluster'; use local or ray, or unset it$"):
         default_engine(9)
     monkeypatch.delenv("EDGECAP_ENGINE")
-    monkeypatch.setattr(engine, "own_cores", lambda: 2)
+    monkeypatch.setattr(engine, "usable_cores", lambda: 2)
     assert [default_engine(shards) for shards in (1, 2)] == ["local", "ray"]
-    monkeypatch.setattr(engine, "own_cores", lambda: 1)
+    monkeypatch.setattr(engine, "usable_cores", lambda: 1)
     assert default_engine(2) == "local"
-    monkeypatch.setattr(engine, "own_cores", lambda: 2)
+    monkeypatch.setattr(engine, "usable_cores", lambda: 2)
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     assert default_engine(2) == "local"
 

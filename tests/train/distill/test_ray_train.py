@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ def test_a_run_on_ray_learns_what_torchruns_processes_do_and_raises_what_its_wor
     # one run, since Ray takes seconds to start it: it ends well, and then its workers raise
     with pytest.raises(RecipeError, match=r"^the run is over$"):
         run_on_ray(partial(refused_run, there, shards, *FLAGS), Workers(count=2, threads=1, address=cluster))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # Ctrl-C is not Ray's afterwards
     assert losses(there / "run") == losses(here / "run")
     states = [torch.load(folder / "run" / "last.pt", weights_only=True)["average"] for folder in (here, there)]
     for name, tensor in states[0].items():
