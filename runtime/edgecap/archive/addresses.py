@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +13,7 @@ from edgecap.errors import ConfigError, MissingDependencyError, reason_of
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _LOCAL = {"file", "local"}
+WEB = {"http", "https"}
 TIMEOUTS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
 """For S3: botocore's own give an address up after several minutes."""
 
@@ -32,8 +34,19 @@ def local_path(address: str) -> Path:
 
 
 def absolute(address: str) -> str:
-    """An address that means the same from every folder: a local path becomes absolute, others stay as they are."""
-    return address if scheme_of(address) else storable(os.path.abspath(local_path(address)))  # noqa: PTH100 - keeps links
+    """An address that means the same from every folder: a local path becomes absolute, others stay as they are.
+
+    A slash at the end is left out, but on the web, where it says that this is no file. Raises ConfigError for an empty
+    one, as an unset variable of a shell leaves behind.
+    """
+    if not address.strip():
+        raise ConfigError('an address is empty (""); name a file, a folder or an address, as . for this folder')
+    if scheme_of(address) in WEB:
+        return address
+    if scheme_of(address):
+        shorter = address.rstrip("/")
+        return address if shorter.endswith(":") else shorter
+    return storable(os.path.abspath(local_path(address)))  # noqa: PTH100 - keeps links
 
 
 def storable(path: str) -> str:
@@ -45,9 +58,14 @@ def storable(path: str) -> str:
     return path
 
 
+def path_in(address: str) -> str:
+    """An address without what follows a "?"; in a local path that is a character as others are."""
+    return address.partition("?")[0] if scheme_of(address) else address
+
+
 def suffix_of(address: str) -> str:
     """The last suffix of an address in lower case, without what follows a "?" in a web address."""
-    path = urlsplit(address).path if scheme_of(address) in {"http", "https"} else address
+    path = urlsplit(address).path if scheme_of(address) in WEB else address
     return PurePosixPath(path).suffix.lower()
 
 
@@ -56,7 +74,8 @@ def beside(folder_of: str, name: str) -> str:
     if _SCHEME.match(name) or name.startswith("/"):
         return absolute(name)
     if scheme_of(folder_of):
-        return f"{folder_of.partition('?')[0].rpartition('/')[0]}/{name}"
+        scheme, _, table = path_in(folder_of).partition("://")
+        return f"{scheme}://{posixpath.normpath(posixpath.join(posixpath.dirname(table), name))}"
     return absolute(str(local_path(folder_of).parent / name))
 
 

@@ -14,13 +14,15 @@ from edgecap.archive.inputs.find import InputRules, PlannedSource, find_sources
 from edgecap.archive.inputs.times import zone
 from edgecap.archive.model import DeferredSession, model_folder
 from edgecap.archive.plan import ArchivePlan, ShardSize
-from edgecap.archive.schema import require_pyarrow
+from edgecap.archive.schema import INPUTS, NO_SHARD, FailedSource, require_pyarrow
 from edgecap.archive.settings import WantedOptions, chosen_settings, compare, read_settings, settle
-from edgecap.archive.shard import ShardReport, ShardWork
+from edgecap.archive.shard import ShardReport, ShardWork, write_failures
 from edgecap.archive.store import open_store
 from edgecap.bundle.bundle import load_bundle
 from edgecap.captioner import Captioner
+from edgecap.cluster.session import Workers, share
 from edgecap.errors import AudioError
+from edgecap.inference.session import usable_cores
 from edgecap.teaching.own import with_own_sounds
 from edgecap.types import Notify
 from edgecap.util.progress import Progress
@@ -63,7 +65,7 @@ class ArchiveSummary:
     shards: int
     captions: int
     failures: int
-    """Sources that could not be read to their end."""
+    """Sources that could not be read to their end, and what was refused when the inputs were listed."""
     made: int
     """Shards that this run made."""
     damaged: int
@@ -96,7 +98,12 @@ class ArchiveRun:
         self._files_done, self._files_to_do = 0, 0
         self._captions: dict[int, int] | None = None
         self._failures = dict[int, int]()
+        self._refused: list[FailedSource] | None = None
         zone(job.options.time_zone or "UTC")
+        if job.engine is None:
+            default_engine(0)  # what EDGECAP_ENGINE says is checked before anything is listed
+        elif job.workers is not None and job.address is None:
+            share(Workers(count=job.workers, threads=job.threads), usable_cores())  # and whether there are too many
         with ExitStack() as stack:
             self._store = open_store(job.out)
             old = read_settings(self._store)
@@ -137,7 +144,7 @@ class ArchiveRun:
             files=self._plan.files,
             shards=len(self._plan.shards),
             captions=sum((self._captions or {}).values()),
-            failures=sum(self._failures.values()),
+            failures=sum(self._failures.values()) + len(self._refused or ()),
             made=self._made,
             damaged=self._damaged,
             added=self._added,
@@ -149,18 +156,24 @@ class ArchiveRun:
         """Add new sources to the plan; where another driver did so at the same time, those that are left."""
         rules = InputRules(self._job.column, self._settings.options.time_zone)
         while True:
-            sources = find_sources(self._settings.inputs, rules, self._known)
+            refused = list[FailedSource]()
+            sources = find_sources(self._settings.inputs, rules, refused.append, self._known)
             new = [source for source in sources if settled is None or settled(source)]
             if not new and not self._plan.files and settled is None:
-                raise AudioError(f"{', '.join(self._settings.inputs[:3])}: no sound file there; name others")
+                first = f" that can be used; {refused[0].reason}" if refused else " there; name others"
+                raise AudioError(f"{', '.join(self._settings.inputs[:3])}: no sound file{first}")
             settle(self._store, self._settings)
+            if self._refused != refused:
+                model, options = self._settings.model, self._settings.options
+                write_failures(self._store, INPUTS, refused, NO_SHARD, model, options)
+                self._refused = refused
             if not new:
                 return
-            had, first = self._plan.files, not self._plan.files
+            had, begun = self._plan.files, bool(self._plan.files)
             stored = self._plan.add(self._store, new, self._job.size)
             self._plan = ArchivePlan.read(self._store)
             self._known |= {source.address for source in new} if stored else self._plan.addresses()
-            self._added += 0 if first else self._plan.files - had
+            self._added += self._plan.files - had if begun else 0
             if stored:
                 return
 

@@ -4,6 +4,7 @@
     plan/plan-000000.parquet         which sources belong to which shards; one file each time that sources are added
     captions/shard-000000.parquet    one row a window; the file's presence says that the shard is done
     failures/shard-000000.parquet    sources of the shard that could not be read to their end, if there are any
+    failures/inputs.parquet          rows of tables and folders that name no source, if there are any
 
 A file that is being written has a name that begins with a dot. docs/archive.md describes the columns for people.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecap._version import __version__
 from edgecap.errors import MissingDependencyError
+from edgecap.util.text import clean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +27,10 @@ VERSION = 1
 SETTINGS = "archive.json"
 PLAN, CAPTIONS, FAILURES = "plan", "captions", "failures"
 """Folders."""
+INPUTS = "inputs.parquet"
+"""The table in `failures` of what was refused when the inputs were listed."""
+NO_SHARD = -1
+"""The shard in its rows."""
 SUFFIX = ".parquet"
 FORMAT_KEY, MODEL_KEY, OPTIONS_KEY = "edgecap.format", "edgecap.model", "edgecap.options"
 """Key-value metadata of each table: the format's version, the model's hash, and the options as JSON."""
@@ -85,6 +91,21 @@ class ArchiveSettings:
         if settings.format != VERSION:
             raise ValueError(f"its format is {settings.format}, and this edgecap reads format {VERSION}")
         return settings
+
+
+@dataclass(frozen=True)
+class FailedSource:
+    """A row of a table of failures."""
+
+    source: str
+    reason: str
+    error: str
+    """Name of the error's class."""
+
+    @classmethod
+    def of(cls, source: str, error: BaseException) -> FailedSource:
+        """The row for what was raised."""
+        return cls(source, clean(str(error)), type(error).__name__)
 
 
 def require_pyarrow() -> None:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from edgecap._version import __version__
 from edgecap.archive.inputs.find import PlannedSource
-from edgecap.archive.inputs.sounds import FailedSource, SoundKey, open_sounds
+from edgecap.archive.inputs.sounds import SoundKey, open_sounds
 from edgecap.archive.inputs.times import later, zone
 from edgecap.archive.schema import (
     CAPTIONS,
     FAILURES,
     ArchivedModel,
     CaptionOptions,
+    FailedSource,
     captions_schema,
     failures_schema,
     shard_name,
@@ -116,7 +117,8 @@ class _Rows:
             **{name: [value] * count for name, value in same.items()},
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(flat), work.embedding_dim, mask=pa.array(silent)),
         }
-        return _parquet(columns, captions_schema(work.embedding_dim), work)
+        schema = with_metadata(captions_schema(work.embedding_dim), work.model, work.options)
+        return table_bytes(pa.table(columns, schema=schema))
 
 
 def tags(caption: Caption) -> list[str]:
@@ -158,20 +160,29 @@ def caption_shard(
 def _write(work: ShardWork, store: ArchiveStore, rows: _Rows, failures: list[FailedSource]) -> None:
     """Write the tables, that of captions last: it says that the shard is done."""
     name = shard_name(work.shard)
-    if failures:
-        columns = {
-            "source": [failed.source for failed in failures],
-            "reason": [failed.reason for failed in failures],
-            "error": [failed.error for failed in failures],
-            "shard": [work.shard] * len(failures),
-        }
-        store.write(f"{FAILURES}/{name}", _parquet(columns, failures_schema(), work))
-    else:
-        store.remove(f"{FAILURES}/{name}")  # of an earlier try
+    write_failures(store, name, failures, work.shard, work.model, work.options)
     store.write(f"{CAPTIONS}/{name}", rows.parquet())
 
 
-def _parquet(columns: dict[str, Any], schema: Any, work: ShardWork) -> bytes:  # noqa: ANN401 - pyarrow has no types
+def write_failures(  # noqa: PLR0917
+    store: ArchiveStore,
+    name: str,
+    failures: list[FailedSource],
+    shard: int,
+    model: ArchivedModel,
+    options: CaptionOptions,
+) -> None:
+    """Write a table of failures; without any there is none, one of an earlier try is removed. Raises OutputError."""
     import pyarrow as pa
 
-    return table_bytes(pa.table(columns, schema=with_metadata(schema, work.model, work.options)))
+    if not failures:
+        store.remove(f"{FAILURES}/{name}")
+        return
+    columns = {
+        "source": [failed.source for failed in failures],
+        "reason": [failed.reason for failed in failures],
+        "error": [failed.error for failed in failures],
+        "shard": [shard] * len(failures),
+    }
+    table = pa.table(columns, schema=with_metadata(failures_schema(), model, options))
+    store.write(f"{FAILURES}/{name}", table_bytes(table))

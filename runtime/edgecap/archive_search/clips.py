@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from edgecap.archive.inputs.find import PlannedSource
-from edgecap.archive.inputs.sounds import FailedSource, open_sounds
+from edgecap.archive.inputs.sounds import open_sounds
+from edgecap.archive.schema import FailedSource
 from edgecap.archive_search.playable import SoundPart
 from edgecap.audio.file import AudioFile
 from edgecap.errors import AudioError

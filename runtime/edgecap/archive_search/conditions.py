@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from edgecap.archive_search.source import SLOT_SECONDS, Source
+from edgecap.archive_search.source import SLOT_SECONDS, Source, local_time
 from edgecap.errors import ConfigError
 from edgecap.util.parsing import parse_duration, within_hours
 
@@ -42,7 +42,7 @@ class Conditions:
         for condition, value in (
             ("time >= ?", self.since),
             ("time < ?", self.until),
-            ("source GLOB ?", self.source),
+            ("source GLOB ?", self.source and self.source.replace("[", "[[]")),  # a [ is a sign like others
             ("level >= ?", self.min_level),
             (place.tag_condition, self.tag),
         ):
@@ -64,7 +64,7 @@ class Conditions:
 
 def local(slot: int) -> datetime:
     """When a quarter of an hour begins, in the local time of this machine."""
-    return datetime.fromtimestamp(slot * SLOT_SECONDS)
+    return local_time(slot * SLOT_SECONDS)
 
 
 def parse_when(text: str, *, end: bool = False, now: float | None = None) -> float:

@@ -54,6 +54,11 @@ class Embeddings:
 
     def matrix(self) -> EmbeddingMatrix:
         """The matrix of the archive as it is now. Raises DataError, OutputError."""
+        if not self.numbers:  # not one of its sounds could be read
+            nothing = np.empty((0, self._dim), np.float32)
+            return EmbeddingMatrix(
+                nothing.astype(np.float16), nothing, nothing[:, 0], np.eye(self._dim, dtype=np.float32)
+            )
         if self.firsts[-1] < LEAST_STORED:
             rows, heads, rests, axes = zip(*self._blocks(), strict=True)
             return EmbeddingMatrix(np.concatenate(rows), np.concatenate(heads), np.concatenate(rests), axes[0])

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.archive_search.summary import HeardSummary, by_day, shade
+from edgecap.archive_search.summary import HeardSummary, drawn_days, shade
 
 CELL, LEFT, TOP, SCALE = 30, 132, 28, 2
 """Pixels: of an hour, of the dates at the left, of the hours at the top, of a dot of the font."""
@@ -37,7 +37,7 @@ _FONT = {
 
 def heat_png(summary: HeardSummary) -> bytes:
     """A row a day, newest first, a column an hour of the day; the darker, the more, and the counts in figures."""
-    days = by_day(summary)
+    days, _ = drawn_days(summary)
     most = max((count for counts in days.values() for count in counts), default=0)
     picture = np.zeros((TOP + CELL * max(1, len(days)) + 4, LEFT + CELL * 24 + 4), np.uint8)
     for hour in range(24):

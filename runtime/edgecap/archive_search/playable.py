@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from edgecap.archive.addresses import absolute, local_path, scheme_of
+from edgecap.archive.addresses import WEB, absolute, local_path, scheme_of
 from edgecap.archive_search.source import Hit
 from edgecap.errors import DataError, reason_of
 from edgecap.live.sinks.kept_audio import KEPT, LEAD_IN, sound_key_of
@@ -30,7 +30,7 @@ class SoundPart:
         """
         fragment = f"#t={self.start:g},{self.end:g}"
         scheme = scheme_of(self.address)
-        if scheme in {"http", "https"}:
+        if scheme in WEB:
             return self.address.partition("#")[0] + fragment
         if scheme:
             return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 SLOT_SECONDS = 900
@@ -76,9 +76,17 @@ class Hit:
         return {**found_in, **rounded, "level": round(self.level, 1), "tags": list(self.tags)}
 
 
+def local_time(unix: float) -> datetime:
+    """Unix time in local time with its offset; in UTC at the ends of the calendar, where the zone has no such year."""
+    try:
+        return datetime.fromtimestamp(unix).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(unix, UTC)
+
+
 def moment(unix: float) -> str:
     """Unix time as ISO 8601 in local time with its offset, to seconds."""
-    return datetime.fromtimestamp(unix).astimezone().isoformat(timespec="seconds")
+    return local_time(unix).isoformat(timespec="seconds")
 
 
 def many(count: int, what: str) -> str:

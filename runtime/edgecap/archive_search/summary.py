@@ -12,7 +12,7 @@ from edgecap.archive_search.source import Source, moment
 MOST = 20
 """Captions, tags and places that are listed of each kind."""
 MOST_DAYS = 400
-"""Days that are counted hour by hour, the newest."""
+"""Days that are drawn hour by hour, the newest."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def summarise(source: Source, conditions: Conditions) -> HeardSummary:
         if slot is not None:
             when = local(slot)
             hours[when.date().isoformat(), when.hour] += count
-    days = sorted({day for day, _ in hours}, reverse=True)[:MOST_DAYS]
+    days = sorted({day for day, _ in hours}, reverse=True)
 
     def tallies(name: str, rows: str) -> list[Occurrences]:
         statement = f"SELECT {name}, count(*), min(time), max(time) FROM {rows} WHERE {condition} GROUP BY {name}"
@@ -122,3 +122,10 @@ def by_day(summary: HeardSummary) -> dict[str, list[int]]:
     for day, hour, count in summary.hours:
         days.setdefault(day, [0] * 24)[hour] = count
     return days
+
+
+def drawn_days(summary: HeardSummary) -> tuple[dict[str, list[int]], str]:
+    """What a page or a picture has of `by_day`, the newest days, and a remark where that is not all."""
+    days = by_day(summary)
+    newest = dict(list(days.items())[:MOST_DAYS])
+    return newest, f"the newest {MOST_DAYS} of {len(days)} days" if len(days) > len(newest) else ""

@@ -7,7 +7,7 @@ from html import escape
 
 from edgecap._version import __version__
 from edgecap.archive_search.source import many, moment
-from edgecap.archive_search.summary import HeardSummary, Occurrences, by_day, shade
+from edgecap.archive_search.summary import HeardSummary, Occurrences, drawn_days, shade
 from edgecap.util.html import Block, Bullets, Markup, Section, Table, html_page, shared_style
 from edgecap.util.text import clean
 
@@ -54,7 +54,7 @@ def summary_style() -> str:
 
 
 def _heat(summary: HeardSummary) -> Markup:
-    days = by_day(summary)
+    days, remark = drawn_days(summary)
     most = max((count for counts in days.values() for count in counts), default=0)
     head = "".join(f'<th scope="col">{hour}</th>' for hour in range(24))
     rows = "".join(
@@ -65,7 +65,8 @@ def _heat(summary: HeardSummary) -> Markup:
     )
     if not rows:
         return Markup("<p>Nothing with a time was heard.</p>")
-    caption = f"<caption>{escape(summary.unit.capitalize())}s in each hour; the darker, the more</caption>"
+    said = f"{summary.unit.capitalize()}s in each hour; the darker, the more{f'; {remark}' if remark else ''}"
+    caption = f"<caption>{escape(said)}</caption>"
     table = f'<table>{caption}<thead><tr><th scope="col">Day</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return Markup(f'<div class="wide heat" role="region" aria-label="By day and hour" tabindex="0">{table}</div>')
 

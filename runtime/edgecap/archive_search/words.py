@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from edgecap.errors import ConfigError, MissingDependencyError
 from edgecap.live.events.similarity import FUNCTION_WORDS
 
-MOST_WORDS = 32
-_WORD = re.compile(r"\w+")
+MOST_WORDS, MOST_SHOWN = 32, 80
+_WORD = re.compile(r"[^\W_]+")
+"""As the tokenizer cuts words, to which an underscore is a space."""
 _TOKENIZER = "porter unicode61 remove_diacritics 2"
 
 
@@ -23,7 +24,8 @@ def query_words(text: str) -> tuple[str, ...]:
     """The words to look for: those with a meaning, in lower case, or all where there is none. Raises ConfigError."""
     words = tuple(dict.fromkeys(_WORD.findall(text.lower())))
     if not words or len(words) > MOST_WORDS:
-        raise ConfigError(f"{text!r} has {len(words)} words; name 1 to {MOST_WORDS}, as in 'dog barking near water'")
+        shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+        raise ConfigError(f"{shown!r} has {len(words)} words; name 1 to {MOST_WORDS}, as in 'dog barking near water'")
     return tuple(word for word in words if word not in FUNCTION_WORDS) or words
 
 

@@ -34,6 +34,7 @@ def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_special(path)
         with temporary.open("xb") as file:
             os.fchmod(file.fileno(), mode)
             yield file
@@ -97,10 +98,20 @@ def check_writable(path: Path) -> None:
         raise OutputError(
             f"{path} cannot be written: there is no folder {path.parent}; create it, or name another file"
         )
+    _refuse_special(path)
     if not os.access(path.parent, os.W_OK) or path.is_dir():
         raise OutputError(
             f"{path} cannot be written: it is a folder, or in a folder without write permission; name another file"
         )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OutputError if no file can be written into a folder, which need not exist, before work is spent on it."""
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise OutputError(f"{folder} cannot be written: {nearest} is no folder; name another one")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder} cannot be written: there is no permission to write in {nearest}; name another one")
 
 
 def to_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
@@ -110,6 +121,12 @@ def to_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _refuse_special(path: Path) -> None:
+    """Raise OutputError for a device, pipe or socket, in whose place a file would be put: root could lose /dev/null."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OutputError(f"{path} cannot be written: it is a device or a pipe; name another file")
 
 
 def _rename(partial: Path, path: Path, replace: bool) -> None:

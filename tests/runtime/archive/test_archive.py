@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -239,7 +240,9 @@ def test_taught_sounds_are_part_of_what_an_archive_is(out: Path, clips: Path, ti
         archived(clips, out=out, model=tiny_folder)
 
 
-def test_nothing_to_caption_leaves_no_folder(tiny_folder: Path, tmp_path: Path) -> None:
+def test_nothing_to_caption_leaves_no_folder(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "empty").mkdir()
     out = tmp_path / "new/out"
     with pytest.raises(AudioError, match="empty: no sound file there; name others"):
@@ -248,6 +251,12 @@ def test_nothing_to_caption_leaves_no_folder(tiny_folder: Path, tmp_path: Path) 
         archived(out=out, model=tiny_folder)
     with pytest.raises(ValueError, match="the window must be between"):
         archived(tmp_path, out=out, model=tiny_folder, options=WantedOptions(window=60.0))
+    with pytest.raises(ConfigError, match="an address is empty"):
+        archived("", out=out, model=tiny_folder)
+    monkeypatch.setenv("EDGECAP_ENGINE", "nonsense")
+    with pytest.raises(ConfigError, match="EDGECAP_ENGINE is 'nonsense'"):
+        archived(tmp_path, out=out, model=tiny_folder)
+    monkeypatch.delenv("EDGECAP_ENGINE")
     assert not out.exists()
     with pytest.raises(OutputError, match="holds files and is no archive; name a new folder"):
         archived(tmp_path / "empty", out=tmp_path, model=tiny_folder)
@@ -324,6 +333,46 @@ def test_tar_files_are_read_sound_by_sound(tiny_folder: Path, tmp_path: Path) ->
         "tar://b/bad.flac::…/set.tar.gz",
     }
     assert "1 sounds before that were read" in failures["…/cut.tar"]
+
+
+def test_a_name_that_is_twice_in_a_tar_file_counts_once_and_any_name_can_be_opened(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder, lines = short_sounds(tmp_path / "clips", 2), "two\nlines.wav"
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for name, source in (("../a.wav", "000.wav"), ("../a.wav", "001.wav"), (lines, "001.wav")):
+            tar.add(folder / source, name)
+    archived(tmp_path / "set.tar", out=tmp_path / "out", model=tiny_folder)
+    sources = [row["source"] for row in rows_of(tmp_path / "out")]
+    assert sources == [f"tar://{name}::{tmp_path}/set.tar" for name in ("../a.wav", lines)]
+    with fsspec.open(sources[1]) as file:
+        assert file.read() == (folder / "001.wav").read_bytes()
+    (failure,) = rows_of(tmp_path / "out", "failures")
+    assert failure["source"] == sources[0]
+    assert "twice" in failure["reason"]
+
+
+def test_a_row_of_a_table_that_is_refused_is_a_failure_and_taken_when_it_is_mended(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder, out = short_sounds(tmp_path / "clips", 2), tmp_path / "out"
+    table = folder / "clips.csv"
+    table.write_text("path,time\n001.wav,soon\n")
+    with pytest.raises(AudioError, match=r"no sound file that can be used; .*row 1 has no usable 'time'"):
+        archived(table, out=out, model=tiny_folder)
+    assert not out.exists()
+    table.write_text("path,time\n000.wav,\n001.wav,soon\n")
+    for made in (1, 0):  # each run says it
+        summary = archived(table, out=out, model=tiny_folder)
+        assert (summary.made, summary.files, summary.captions, summary.failures) == (made, 1, 1, 1)
+        (failure,) = rows_of(out, "failures")
+        assert (failure["source"], failure["shard"]) == (str(folder / "001.wav"), -1)
+        assert "row 2 has no usable 'time'" in failure["reason"]
+    table.write_text("path,time\n000.wav,\n001.wav,2026-11-28\n")
+    summary = archived(table, out=out, model=tiny_folder)
+    assert (summary.made, summary.files, summary.captions, summary.failures) == (1, 2, 2, 0)
+    assert rows_of(out, "failures") == []
+    assert rows_of(out)[1]["time"] == datetime(2026, 11, 28, tzinfo=UTC)
 
 
 def test_the_time_of_a_change_is_the_end_of_a_recording(tiny_folder: Path, tmp_path: Path) -> None:

@@ -188,16 +188,22 @@ def test_watch_takes_what_a_recorder_has_finished(tiny_folder: Path, tmp_path: P
     with driver(*arguments) as process:
         for number in range(2):
             soundfile.write(tmp_path / "new.wav", noise(1, seed=number), RATE)
-            os.utime(tmp_path / "new.wav", (0, 0))  # long finished
+            os.utime(tmp_path / "new.wav", (0, 0))  # its recorder has no clock
             (tmp_path / "new.wav").rename(folder / f"20261128_18450{number}.wav")
             assert process.stdout is not None
             summary = json.loads(process.stdout.readline())
             assert (summary["files"], summary["captions"], summary["shards"]) == (number + 1, number + 1, number + 1)
+        folder.rename(tmp_path / "away")  # a card that is taken out, and put in again
+        assert process.stderr is not None
+        assert "it is looked for every 0.2 s" in process.stderr.readline()
+        soundfile.write(tmp_path / "away/20261128_184502.wav", noise(1, seed=2), RATE)
+        (tmp_path / "away").rename(folder)
+        assert json.loads(process.stdout.readline())["captions"] == 3
         process.terminate()
         printed, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (0, "")
-    assert json.loads(printed)["captions"] == 2
-    assert [Path(row["source"]).name for row in rows_of(out)] == ["20261128_184500.wav", "20261128_184501.wav"]
+    assert json.loads(printed)["captions"] == 3
+    assert [Path(row["source"]).name for row in rows_of(out)] == [f"20261128_18450{number}.wav" for number in range(3)]
 
 
 def test_ray_that_is_not_installed_is_named(edgecap: Run, clips: Path, tiny_folder: Path, tmp_path: Path) -> None:

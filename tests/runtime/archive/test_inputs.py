@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,15 +11,22 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from edgecap.archive.inputs.find import InputRules, PlannedSource, find_sources
+from edgecap.archive.inputs.find import Fail, InputRules, PlannedSource, find_sources
+from edgecap.archive.schema import FailedSource
 from edgecap.errors import AudioError, ConfigError, TableError
 from support.ports import refusing_port
 
 RULES = InputRules()
 
 
-def addresses(*inputs: object, rules: InputRules = RULES, known: tuple[str, ...] = ()) -> list[str]:
-    return [source.address for source in find_sources(map(str, inputs), rules, known)]
+def refuse_nothing(failed: FailedSource) -> None:
+    pytest.fail(failed.reason)
+
+
+def addresses(
+    *inputs: object, rules: InputRules = RULES, known: tuple[str, ...] = (), fail: Fail = refuse_nothing
+) -> list[str]:
+    return [source.address for source in find_sources(map(str, inputs), rules, fail, known)]
 
 
 @pytest.fixture
@@ -33,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_gives_its_sounds_and_tar_files_sorted(folder: Path) -> None:
-    sources = list(find_sources([str(folder)], RULES))
+    sources = list(find_sources([str(folder)], RULES, refuse_nothing))
     assert [source.address for source in sources] == [
         str(folder / name) for name in ("a.FLAC", "b.wav", "deep/er/c.mp3", "set.tar")
     ]
@@ -72,7 +81,7 @@ def test_a_table_names_sources_and_times(tmp_path: Path, suffix: str, separator:
     table = tmp_path / f"clips.{suffix}"
     table.write_text("\n".join(separator.join(line) for line in lines), encoding="utf-16")
     evening = datetime(2026, 11, 28, 18, 45, tzinfo=UTC)
-    assert list(find_sources([str(table)], InputRules(time_zone="Europe/Berlin"))) == [
+    assert list(find_sources([str(table)], InputRules(time_zone="Europe/Berlin"), refuse_nothing)) == [
         PlannedSource(str(tmp_path / "sub/a.wav"), time=evening),
         PlannedSource("/b.wav"),
         PlannedSource("s3://bucket/c.wav", time=evening),
@@ -82,7 +91,7 @@ def test_a_table_names_sources_and_times(tmp_path: Path, suffix: str, separator:
 def test_a_parquet_table_with_a_column_of_any_name(tmp_path: Path) -> None:
     path, evening = tmp_path / "clips.parquet", datetime(2026, 11, 28, 18, 45)
     parquet.write_table(pa.table({"clip": ["b.wav", "a.wav"], "time": [evening, None]}), path)
-    assert list(find_sources([str(path)], InputRules("clip"))) == [
+    assert list(find_sources([str(path)], InputRules("clip"), refuse_nothing)) == [
         PlannedSource(str(tmp_path / "b.wav"), time=evening.replace(tzinfo=UTC)),
         PlannedSource(str(tmp_path / "a.wav")),
     ]
@@ -92,9 +101,6 @@ def test_a_parquet_table_with_a_column_of_any_name(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"clip,label\na.wav,1\n", "has of the columns for sources none of source, path, file_name; name one of clip"),
-        (b"path,time\na.wav,\n,\n", "row 2 has no text in the column 'path'"),
-        (b"path,time\na.wav,soon\n", "row 1 has no usable 'time'"),
-        (b"path,time\na.wav\n", "cannot be read as CSV"),
         (b"path,path\na.wav,b.wav\n", "has the column 'path' or 'time' twice"),
         (b"", "cannot be read as CSV"),
         (b"path\n\xff\xfe\xfd\n", "cannot be read as CSV"),
@@ -104,6 +110,35 @@ def test_tables_that_cannot_be_used(tmp_path: Path, content: bytes, message: str
     (tmp_path / "clips.csv").write_bytes(content)
     with pytest.raises(TableError, match=message):
         addresses(tmp_path / "clips.csv")
+
+
+def test_rows_that_cannot_be_used_are_refused_and_the_others_taken(tmp_path: Path) -> None:
+    table, refused = tmp_path / "clips.csv", list[FailedSource]()
+    rows = ["time,path,n", "2026-11-28,a.wav,1", ",,2", "b.wav", "soon,c.wav,3", ",d.wav,x", ",a, b.wav,4", ",,5"]
+    table.write_text("\n".join(rows))
+    assert addresses(table, fail=refused.append) == [str(tmp_path / "a.wav"), str(tmp_path / "d.wav")]
+    reasons = {failed.reason.partition(": ")[2].partition(" (")[0].partition(";")[0] for failed in refused}
+    assert reasons == {
+        "row 2 has no text in the column 'path'",
+        "row 3 has 1 cells in place of 3",
+        "row 4 has no usable 'time'",
+        "row 6 has 4 cells in place of 3",
+        "row 7 has no text in the column 'path'",
+    }
+    assert [failed.source for failed in refused if "time" in failed.reason] == [str(tmp_path / "c.wav")]
+    assert {failed.error for failed in refused} == {"TableError"}
+
+
+def test_times_of_any_type_in_parquet(tmp_path: Path) -> None:
+    evening, path = datetime(2026, 11, 28, 18, 45), tmp_path / "clips.parquet"
+    nanoseconds = pa.array([evening]).cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()[0] + 1
+    for times, wanted in (
+        (pa.array([nanoseconds], pa.int64()).cast(pa.timestamp("ns", "Europe/Berlin")), evening),
+        (pa.array([evening.date()]), datetime(2026, 11, 28)),
+    ):
+        parquet.write_table(pa.table({"time": times, "path": ["a.wav"]}), path)
+        (source,) = find_sources([str(path)], RULES, refuse_nothing)
+        assert (source.address, source.time) == (str(tmp_path / "a.wav"), wanted.replace(tzinfo=UTC))
 
 
 def test_other_tables_that_cannot_be_used(tmp_path: Path) -> None:
@@ -125,7 +160,7 @@ def test_addresses_of_other_file_systems() -> None:
         both = ["memory:///inputs-test/b.wav", "memory:///inputs-test/deep/a.flac"]
         assert addresses("memory://inputs-test") == both
         assert addresses("memory://inputs-test/*.wav") == both[:1]
-        assert [source.size for source in find_sources(["memory://inputs-test"], RULES)] == [3, 3]
+        assert [source.size for source in find_sources(["memory://inputs-test"], RULES, refuse_nothing)] == [3, 3]
         with pytest.raises(AudioError, match=r"memory://nowhere cannot be reached .*nothing at this address"):
             addresses("memory://nowhere")
     finally:
@@ -140,3 +175,50 @@ def test_what_does_not_exist_or_cannot_be_reached(tmp_path: Path) -> None:
     with refusing_port() as port, pytest.raises(AudioError, match=r"cannot be reached \(.*onnect"):
         addresses(f"http://127.0.0.1:{port}/a.wav")
     assert addresses(tmp_path) == addresses(tmp_path / "*.wav") == []  # whoever wants sounds says so
+
+
+def test_links_that_loop_are_not_followed(folder: Path) -> None:
+    for name in ("here", "there"):
+        (folder / name).symlink_to(folder)
+    (folder / "loop.wav").symlink_to("loop.wav")
+    assert addresses(folder / "**/*.wav") == [str(folder / "b.wav")]
+    assert addresses(folder / "**") == addresses(folder)
+    assert addresses(folder / "here/*.wav") == [str(folder / "here/b.wav")]  # a link that is named is
+
+
+def test_signs_of_patterns_in_names(tmp_path: Path) -> None:
+    folder = tmp_path / "[2026] what?"
+    folder.mkdir()
+    (folder / "clips.csv").write_text("path\n../x.wav\n")
+    (folder / "set.tar").touch()
+    (folder / "a.wav").touch()
+    assert addresses(folder / "clips.csv") == [str(tmp_path / "x.wav")]
+    assert addresses(folder / "*.wav") == [str(folder / "a.wav")]
+    (tar,) = find_sources([str(folder / "*.tar")], RULES, refuse_nothing)
+    assert tar.is_tar
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/signs-test/[1] rec/a.wav", b"1")
+    system.pipe_file("/signs-test/[1] rec/clips.csv", b"path\n../b.wav\n")
+    try:
+        assert addresses("memory://signs-test/[1] rec/") == ["memory:///signs-test/[1] rec/a.wav"]
+        assert addresses("memory://signs-test/[1] rec/clips.csv") == ["memory://signs-test/b.wav"]
+    finally:
+        system.rm("/signs-test", recursive=True)
+
+
+def test_a_folder_that_may_not_be_read_is_refused_and_the_others_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, refused, scandir = str(folder / "deep"), list[FailedSource](), os.scandir
+
+    def guarded(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path) == secret:
+            raise PermissionError(errno.EACCES, "Permission denied", secret)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert addresses(folder, fail=refused.append) == [str(folder / name) for name in ("a.FLAC", "b.wav", "set.tar")]
+    reason = f"{secret} cannot be read (Permission denied); check its permissions"
+    assert refused == [FailedSource(secret, reason, "AudioError")]
+    with pytest.raises(AudioError, match="deep cannot be read"):
+        addresses(secret)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -33,7 +33,15 @@ def test_the_time_in_a_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["dog.wav", "12345678.WAV", "120261128_184500.wav", "20261328_184500.wav", "20261128.wav", "20261128_18.wav"],
+    [
+        "dog.wav",
+        "12345678.WAV",
+        "120261128_184500.wav",
+        "20261328_184500.wav",
+        "20261128.wav",
+        "20261128_18.wav",
+        "00010203040506.wav",
+    ],
 )
 def test_a_name_without_a_time(name: str) -> None:
     assert time_in_name(name, UTC) is None
@@ -59,7 +67,7 @@ def test_the_time_in_a_cell(cell: object) -> None:
 
 def test_cells_that_hold_no_time() -> None:
     assert time_in_cell(None, UTC) is time_in_cell("  ", UTC) is None
-    for cell in ("yesterday", date(2026, 11, 28), True):
+    for cell in ("yesterday", True):
         with pytest.raises(ValueError, match=r"isoformat|no time"):
             time_in_cell(cell, UTC)
 

@@ -11,40 +11,30 @@ NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 class Clock:
     seconds = 0.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.seconds
-
-    def now(self) -> datetime:
-        return NOON + timedelta(seconds=self.seconds)
 
 
 def file(size: int, modified: float | None) -> PlannedSource:
     return PlannedSource("/a.wav", size, modified=None if modified is None else NOON + timedelta(seconds=modified))
 
 
-def test_a_file_that_was_changed_long_ago_is_whole() -> None:
-    clock = Clock()
-    settling = Settling(10, clock.monotonic, clock.now)
-    assert settling(file(5, -10))
-    assert not settling(file(5, -9))
-
-
-def test_a_file_that_grows_is_not_whole_until_it_has_stayed_the_same() -> None:
-    clock = Clock()
-    settling = Settling(10, clock.monotonic, clock.now)
-    future = 86_400.0  # the recorder's clock is a day ahead
-    for size in range(5):
-        assert not settling(file(size, future))
-        clock.seconds += 9
-    clock.seconds = 36 + 9.9  # last changed at 36
-    assert not settling(file(4, future))
-    clock.seconds = 46
-    assert settling(file(4, future))
+def test_a_file_that_grows_is_not_whole_until_it_has_stayed_the_same_whatever_clock_its_recorder_has() -> None:
+    for day in (-86_400.0, 0.0, 86_400.0):  # behind this machine's, or ahead
+        clock = Clock()
+        settling = Settling(10, clock)
+        for size in range(5):
+            assert not settling(file(size, day))
+            clock.seconds += 9
+        clock.seconds = 36 + 9.9  # last changed at 36
+        assert not settling(file(4, day))
+        clock.seconds = 46
+        assert settling(file(4, day))
 
 
 def test_a_new_time_with_the_same_size_is_a_change() -> None:
     clock = Clock()
-    settling = Settling(10, clock.monotonic, clock.now)
+    settling = Settling(10, clock)
     assert not settling(file(5, 50_000))
     clock.seconds = 10
     assert not settling(file(5, 50_001))
@@ -54,7 +44,7 @@ def test_a_new_time_with_the_same_size_is_a_change() -> None:
 
 def test_an_address_without_a_time_is_whole_when_its_size_stays() -> None:
     clock = Clock()
-    settling = Settling(10, clock.monotonic, clock.now)
+    settling = Settling(10, clock)
     assert not settling(file(5, None))
     clock.seconds = 10
     assert settling(file(5, None))

@@ -98,6 +98,11 @@ def test_words_and_conditions_narrow_a_search_by_sound(tmp_path: Path) -> None:
     assert like(archive, NEAR, words="xylophone") == SearchResults((), 0)
 
 
+def test_in_an_archive_without_one_sound_that_could_be_read_nothing_is_near(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "out", [])
+    assert like(archive, NEAR) == like(archive, NEAR, silent=False) == SearchResults((), 0)
+
+
 def test_a_journal_has_no_sounds_to_compare(tmp_path: Path) -> None:
     from edgecap.live.sinks.journal import Journal
 

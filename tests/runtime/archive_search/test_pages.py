@@ -21,7 +21,7 @@ from edgecap.archive_search.heat_png import CELL, LEFT, TOP, heat_png
 from edgecap.archive_search.playable import SoundPart, in_sources
 from edgecap.archive_search.results_page import results_page
 from edgecap.archive_search.search import Searcher, open_source
-from edgecap.archive_search.summary import HeardSummary, by_day, shade, summarise
+from edgecap.archive_search.summary import MOST_DAYS, HeardSummary, by_day, shade, summarise
 from edgecap.archive_search.summary_page import summary_page
 from support.archives.rows import Row, write_archive
 from support.pages.axe import serious
@@ -135,6 +135,13 @@ def test_the_picture_is_darker_where_more_was_heard(tmp_path: Path) -> None:
     assert corner(0, 1) == corner(1, 0) == "ffffff"
     assert (picture[:TOP, LEFT:] < 128).any()
     assert (picture[TOP + CELL : TOP + 2 * CELL, :LEFT] < 128).any()
+
+
+def test_years_are_counted_to_the_hour_and_the_newest_days_drawn(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, *[Row("rain", time=DAY - 86_400.0 * day) for day in range(MOST_DAYS + 100)])
+    assert sum(map(sum, by_day(summary).values())) == len(summary.hours) == MOST_DAYS + 100
+    assert "the newest 400 of 500 days" in summary_page(summary, "x")
+    assert Image.open(io.BytesIO(heat_png(summary))).size[1] == TOP + CELL * MOST_DAYS + 4
 
 
 def test_a_summary_without_times_has_a_page_and_a_picture(tmp_path: Path) -> None:

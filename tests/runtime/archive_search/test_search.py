@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from edgecap.archive.schema import CAPTIONS, SETTINGS, shard_name
 from edgecap.archive_search.conditions import Conditions, parse_when
 from edgecap.archive_search.search import Searcher, SearchResults, open_source
+from edgecap.archive_search.summary import summarise
 from edgecap.errors import ConfigError, DataError
 from support.archives.rows import Row, write_archive, write_shard
 
@@ -162,3 +163,27 @@ def test_times_are_read_as_people_write_them() -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="invalid"):
         parse_when(text)
+
+
+def test_a_bracket_in_a_pattern_is_a_sign_like_others(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "out", [Row("rain", "/rec [1]/a.wav"), Row("rain", "/rec 1/b.wav")])
+    assert places(search(archive, source="/rec [1]/*")) == [("a.wav", 0.0)]
+    assert places(search(archive, source="*[1?*")) == [("a.wav", 0.0)]
+
+
+def test_times_at_the_ends_of_the_calendar_are_shown_in_any_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 50, tzinfo=UTC))
+    archive = write_archive(tmp_path / "out", [Row("rain", time=end.timestamp()) for end in ends])
+    try:
+        for zone in ("Asia/Tokyo", "America/New_York", "UTC"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            years = [str(hit.document()["time"])[:4] for hit in search(archive, hours=(0, 24)).hits]
+            assert years == ["9999", "0001"]
+            with open_source(str(archive)) as source:
+                assert len(summarise(source, Conditions()).hours) == 2
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -56,3 +56,10 @@ def test_signs_of_a_query_language_are_not_obeyed() -> None:
 def test_a_text_without_words_or_with_too_many_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"words; name 1 to 32"):
         query_words(text)
+
+
+def test_an_underscore_is_a_space_and_a_long_text_is_shown_in_part() -> None:
+    assert query_words("dog_bark _") == ("dog", "bark")
+    with pytest.raises(ConfigError) as refused:
+        query_words("word" * 10 + " x" * 100_000 + " y" * 9 + "".join(f" {number}" for number in range(99)))
+    assert len(str(refused.value)) < 200

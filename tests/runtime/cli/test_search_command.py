@@ -81,6 +81,9 @@ def test_a_search_without_hits_has_an_exit_code_of_its_own(command: Run, archive
         (["--hours", "25-3"], 2, "invalid hours '25-3'"),
         (["!?"], 2, "has 0 words"),
         (["--html", "nowhere/page.html"], 7, "there is no folder nowhere"),
+        (["--html", "/dev/null"], 7, "it is a device or a pipe"),
+        (["--export-clips", __file__], 7, "is no folder; name another one"),
+        (["--kept", "."], 2, "--kept is for a journal"),
         (["--like", "nowhere.wav"], 4, "--like needs the archive's model nobody"),
         (["--like", "x.wav", "--all-words"], 2, "--all-words is for a search by words alone"),
     ],
@@ -182,6 +185,7 @@ def test_a_journal_is_searched_without_the_extra_and_has_no_clips_of_its_own(
     assert json.loads(done.stdout)["caption"] == "a dog barks"
     assert command("summary", tmp_path / "events.db").stdout.startswith("1 event heard, ")
     done = command("search", tmp_path / "events.db", "--export-clips", tmp_path / "clips")
+    assert done.stdout == ""  # it is said before any hit
     assert done.returncode == 2
     assert "name the folder of --keep-audio by --kept" in done.stderr
     journal.close()

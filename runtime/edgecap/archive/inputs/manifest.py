@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecap.archive.addresses import beside, filesystem, local_path, scheme_of, suffix_of, why
 from edgecap.archive.inputs.times import time_in_cell, zone
+from edgecap.archive.schema import FailedSource
 from edgecap.archive.tables import open_table
 from edgecap.errors import EdgecapError, TableError
 from edgecap.util.text import decoded
@@ -32,29 +34,34 @@ class ManifestRow:
     time: datetime | None
 
 
-def read_manifest(address: str, column: str | None, time_zone: str) -> Iterator[ManifestRow]:
+def read_manifest(
+    address: str, column: str | None, time_zone: str, fail: Callable[[FailedSource], None]
+) -> Iterator[ManifestRow]:
     """The rows of a manifest, in order; `time_zone` is that of times without one.
 
-    Raises TableError for one that cannot be read, has no such column, or has a row without a source or with a time that
-    is none; the message names the row.
+    A row without a source, with a time that is none or with more or fewer cells than others goes to `fail`, with its
+    number. Raises TableError for a manifest that cannot be read, or has no such column.
     """
-    table = _table(address, column)
-    name = _column(address, table.column_names, column)
-    times = table.column(TIME) if TIME in table.column_names else None
+    table, wrong = _table(address, column)
+    for text in wrong:
+        fail(FailedSource.of(address, TableError(f"{address}: {text}")))
+    name, *dated = table.column_names
     default, row = zone(time_zone), 0
-    for batch in table.select([name, *([TIME] if times is not None else [])]).to_batches(max_chunksize=10_000):
+    for batch in table.to_batches(max_chunksize=10_000):
         cells = batch.column(name).to_pylist()
-        moments = batch.column(TIME).to_pylist() if times is not None else [None] * len(cells)
-        for cell, moment in zip(cells, moments, strict=True):
+        times = _times(batch.column(TIME)) if dated else [None] * len(cells)
+        for cell, time in zip(cells, times, strict=True):
             row += 1
             if not isinstance(cell, str) or not cell.strip():
-                raise TableError(f"{address}: row {row} has no text in the column {name!r}; fill it, or remove the row")
+                text = f"{address}: row {row} has no text in the column {name!r}; fill it, or remove the row"
+                fail(FailedSource.of(address, TableError(text)))
+                continue
+            source = beside(address, cell.strip())
             try:
-                yield ManifestRow(beside(address, cell.strip()), time_in_cell(moment, default))
+                yield ManifestRow(source, time_in_cell(time, default))
             except (ValueError, OverflowError) as error:
-                raise TableError(
-                    f"{address}: row {row} has no usable {TIME!r} ({error}); write it as 2026-11-28T18:45:00Z"
-                ) from error
+                text = f"{address}: row {row} has no usable {TIME!r} ({error}); write it as 2026-11-28T18:45:00Z"
+                fail(FailedSource.of(source, TableError(text)))
 
 
 def _column(address: str, names: list[str], wanted: str | None) -> str:
@@ -68,30 +75,64 @@ def _column(address: str, names: list[str], wanted: str | None) -> str:
     return name
 
 
-def _table(address: str, column: str | None) -> pa.Table:
+def _times(column: pa.Array) -> list[Any]:
+    """The cells of a column of times; nanoseconds, which Python's times have not, are cut off."""
     import pyarrow as pa
-    from pyarrow import csv
+
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return list(column.to_pylist())
+
+
+def _table(address: str, column: str | None) -> tuple[pa.Table, list[str]]:
+    """The columns of sources and times, and which rows of a CSV are left out since they have other numbers of cells."""
+    import pyarrow as pa
 
     data = _content(address)
+    kind = "Parquet" if suffix_of(address) == ".parquet" else "CSV"
     try:
-        if suffix_of(address) == ".parquet":
-            file = open_table(data)
-            names: list[str] = file.schema_arrow.names
-            return file.read(
-                [_column(address, names, column), *(name for name in names if name == TIME)], use_threads=False
-            )
-        text = io.BytesIO(decoded(data).encode())
-        comma = "\t" if suffix_of(address) == ".tsv" else ","
-        strings = {name: pa.string() for name in (*COLUMNS, TIME, column or TIME)}  # a path may look like a number
-        return csv.read_csv(
-            text,
-            read_options=csv.ReadOptions(use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=comma, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(column_types=strings, strings_can_be_null=True, null_values=[""]),
-        )
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        kind = "Parquet" if suffix_of(address) == ".parquet" else "CSV"
+        if kind == "CSV":
+            return _csv(address, decoded(data), column)
+        file = open_table(data)
+        wanted = _wanted(address, file.schema_arrow.names, column)
+        return file.read(wanted, use_threads=False).select(wanted), []
+    except (pa.ArrowException, UnicodeDecodeError, OSError, csv.Error) as error:
         raise TableError(f"{address} cannot be read as {kind} ({why(error)}); write it again") from error
+
+
+def _csv(address: str, text: str, column: str | None) -> tuple[pa.Table, list[str]]:
+    import pyarrow as pa
+    from pyarrow.csv import ConvertOptions, InvalidRow, ParseOptions, ReadOptions, read_csv
+
+    comma, wrong = "\t" if suffix_of(address) == ".tsv" else ",", list[str]()
+    header = next(filter(None, csv.reader(io.StringIO(text), delimiter=comma)), None)
+    if header is None:
+        raise csv.Error("it is empty")
+    wanted = _wanted(address, header, column)
+
+    def leave_out(row: InvalidRow) -> str:
+        cells = f"{row.actual_columns} cells in place of {row.expected_columns}"
+        wrong.append(f"row {row.number - 1} has {cells} ({row.text[:80]}); put quotes around what holds a comma")
+        return "skip"
+
+    table = read_csv(
+        io.BytesIO(text.encode()),
+        read_options=ReadOptions(use_threads=False),
+        parse_options=ParseOptions(delimiter=comma, newlines_in_values=True, invalid_row_handler=leave_out),
+        convert_options=ConvertOptions(
+            include_columns=wanted,
+            column_types={name: pa.string() for name in wanted},  # a path may look like a number
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
+    )
+    return table, wrong
+
+
+def _wanted(address: str, names: list[str], column: str | None) -> list[str]:
+    """The columns that are read, that of the sources first."""
+    name = _column(address, names, column)
+    return [name, *({TIME} & set(names) - {name})]
 
 
 def _content(address: str) -> bytes:

@@ -14,32 +14,17 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import IO, Any
 
-from edgecap.archive.addresses import filesystem, local_path, scheme_of, why
+from edgecap.archive.addresses import WEB, filesystem, local_path, scheme_of, why
 from edgecap.archive.inputs.find import PlannedSource
 from edgecap.archive.inputs.times import moment, time_in_name
+from edgecap.archive.schema import FailedSource
 from edgecap.audio.file import SOUND_SUFFIXES, AudioFile
 from edgecap.audio.spool import spool
 from edgecap.errors import AudioError, ConfigError, EdgecapError
-from edgecap.util.text import clean
 
 _BLOCK = 4 << 20
 """Bytes that are asked for at once of a remote address."""
 _COPY_AGAIN = "copy it again"
-
-
-@dataclass(frozen=True)
-class FailedSource:
-    """A row of the table of failures."""
-
-    source: str
-    reason: str
-    error: str
-    """Name of the error's class."""
-
-    @classmethod
-    def of(cls, source: str, error: BaseException) -> FailedSource:
-        """The row for what was raised."""
-        return cls(source, clean(str(error)), type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -99,17 +84,20 @@ def _members(
 ) -> Iterator[tuple[SoundKey, AudioFile]]:
     """The sounds in a tar file, by addresses that fsspec opens: tar://MEMBER::ADDRESS."""
     with _stream(source.address) as stream:
-        count = 0
+        count, names = 0, set[str]()
         try:
             with tarfile.open(fileobj=stream, mode="r|*") as tar:
                 for member in tar:
                     content = tar.extractfile(member) if _is_sound(member) else None
                     if content is None:
                         continue
-                    name = f"tar://{clean(member.name)}::{source.address}"
+                    name = f"tar://{_text(member.name)}::{source.address}"
                     time = time_in_name(member.name, default)
                     modified = moment(member.mtime) if member.mtime else None
                     try:
+                        if name in names:
+                            raise AudioError(f"{name} is in its tar file twice, and the first one counts; rename one")
+                        names.add(name)
                         sound = SpooledSound(content, name)
                     except AudioError as error:
                         fail(FailedSource.of(name, error))
@@ -125,6 +113,11 @@ def _members(
             raise AudioError(f"{source.address} holds no sound that can be read; name another tar file")
 
 
+def _text(name: str) -> str:
+    """A name in a tar file as text that a table can hold."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def _is_sound(member: tarfile.TarInfo) -> bool:
     return member.isfile() and Path(member.name).suffix.lower() in SOUND_SUFFIXES
 
@@ -137,7 +130,7 @@ def _stream(address: str) -> Iterator[IO[bytes] | io.RawIOBase]:
             if scheme_of(address):
                 system, path = filesystem(address)
                 # 0: a web server is asked for the whole file, since not each knows ranges
-                size = 0 if scheme_of(address) in {"http", "https"} else _BLOCK
+                size = 0 if scheme_of(address) in WEB else _BLOCK
                 opened = system.open(path, "rb", block_size=size, cache_type="readahead")
             else:
                 opened = local_path(address).open("rb")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from edgecap.archive.addresses import path_in
 from edgecap.errors import ConfigError
 
 _ZONE = r"(Z|[+-]\d\d:?\d\d)?"
@@ -22,6 +23,8 @@ _PATTERNS = (
 _HEXADECIMAL = re.compile(r"([0-9A-F]{8})\.WAV")
 """Names of AudioMoth's firmware before 1.2: seconds since 1970."""
 FIRST_AUDIOMOTH, LAST_AUDIOMOTH = 0x58685B00, 0x7FFFFFFF
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+"""Of recordings; a number in a name that says another one is no time."""
 
 
 def zone(name: str) -> tzinfo:
@@ -36,7 +39,7 @@ def zone(name: str) -> tzinfo:
 
 def time_in_name(address: str, default: tzinfo) -> datetime | None:
     """When a recording began, in UTC, by its file's name; None where that says nothing. `default` is its time zone."""
-    name = address.partition("?")[0].rstrip("/").rpartition("/")[2]
+    name = path_in(address).rstrip("/").rpartition("/")[2]
     if match := _HEXADECIMAL.fullmatch(name):
         seconds = int(match[1], 16)
         if FIRST_AUDIOMOTH <= seconds <= LAST_AUDIOMOTH:
@@ -52,6 +55,8 @@ def time_in_cell(value: object, default: tzinfo) -> datetime | None:
         value = datetime.fromisoformat(value.strip())
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = datetime.fromtimestamp(value, UTC)  # seconds since 1970
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
         raise ValueError(f"{value!r} is no time")
     return _utc(value, default)
@@ -79,6 +84,8 @@ def _times(name: str, default: tzinfo) -> Iterator[datetime]:
             *numbers, sign = match.groups()
             try:
                 local = datetime(*map(int, numbers))  # type: ignore[arg-type]
+                if not FIRST_YEAR <= local.year <= LAST_YEAR:
+                    continue
                 yield _utc(local, _offset(sign) or default)
             except (ValueError, OverflowError):  # as the 13th month: it is some other number
                 continue

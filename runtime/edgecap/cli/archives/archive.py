@@ -17,7 +17,7 @@ from edgecap.archive.settings import WantedOptions
 from edgecap.archive.watch import Settling
 from edgecap.cli.console import say, write
 from edgecap.cli.options import BeamSize, Model, Threads, WindowLength
-from edgecap.errors import AudioError
+from edgecap.errors import AudioError, TableError
 from edgecap.util.files import to_json
 from edgecap.util.progress import ProgressBar, progress_bar
 
@@ -158,11 +158,24 @@ def _make(job: ArchiveJob, settle: float | None, json: bool) -> int:
 
 
 def _follow(run: ArchiveRun, settle: float, bar: ProgressBar, json: bool) -> None:
-    """Make shards of what comes, until a signal; a summary each time that something came."""
-    settling, made = Settling(settle), 0
+    """Make shards of what comes, until a signal; a summary each time that something came.
+
+    An input that goes away for a while, as a card or a share does, is said once and looked for again.
+    """
+    settling, made, trouble = Settling(settle), 0, ""
+    looked = False
     with suppress(KeyboardInterrupt, _Ended):
         while True:
-            run.step(settling)
+            try:
+                run.step(settling)
+                looked, trouble = True, ""
+            except (AudioError, TableError) as error:
+                if not looked:  # wrong from the start
+                    raise
+                if str(error) != trouble:
+                    trouble = str(error)
+                    with bar.hidden():
+                        say("warning", f"{trouble}; it is looked for every {settle:g} s")
             if run.summary().made != made:
                 made = run.summary().made
                 with bar.hidden():

@@ -26,7 +26,7 @@ from edgecap.cli.archives.options import (
 from edgecap.cli.console import clock, say, table, write
 from edgecap.cli.options import Json, Model, Threads
 from edgecap.errors import ConfigError, NoHitsError
-from edgecap.util.files import check_writable, to_json, write_atomically
+from edgecap.util.files import check_folder, check_writable, to_json, write_atomically
 
 LIMIT, MOST = 20, 10_000
 
@@ -88,6 +88,8 @@ def search(
         raise ConfigError("--all-words is for a search by words alone; leave out --like or --all-words")
     if html is not None:
         check_writable(html)
+    if export_clips is not None:
+        check_folder(export_clips)
     wanted = conditions(
         since=since,
         until=until,
@@ -99,6 +101,10 @@ def search(
         silent=bool(text.strip()) and like is None,
     )
     with open_source(out) as place:
+        if place.unit == "event" and export_clips is not None and kept is None:
+            raise ConfigError("a journal holds no sounds; name the folder of --keep-audio by --kept")
+        if place.unit == "window" and kept is not None:
+            raise ConfigError("--kept is for a journal: the sounds of an archive are its sources; leave it out")
         if like is not None:
             results = _by_sound(place, like, wanted, limit, text, model=model, threads=threads)
         elif text.strip():
@@ -159,9 +165,7 @@ def _export(folder: Path, sounds: Sequence[SoundPart | None]) -> None:
     from edgecap.archive_search.clips import export_clips
 
     if not any(sounds):
-        raise ConfigError(
-            "there are no sounds to export: a journal has none; name the folder of --keep-audio by --kept"
-        )
+        raise ConfigError("there are no sounds to export: none of these events was kept in the folder of --kept")
     code = 0
     for error in export_clips(sounds, folder):
         say("error", str(error))

@@ -10,7 +10,7 @@ import typer
 
 from edgecap.archive_search.search import open_source
 from edgecap.archive_search.source import many, moment
-from edgecap.archive_search.summary import HeardSummary, Occurrences, by_day, summarise
+from edgecap.archive_search.summary import HeardSummary, Occurrences, by_day, drawn_days, summarise
 from edgecap.cli.archives.options import (
     Archive,
     Hours,
@@ -80,7 +80,8 @@ def summary(
 
         write_atomically(png, heat_png(result))
     for path in filter(None, (html, png)):
-        say("note", f"written: {path}")
+        remark = drawn_days(result)[1]
+        say("note", f"written: {path}" + (f", {remark}" if remark else ""))
     if not result.heard:
         raise NoHitsError(
             f"nothing was heard in {out} at these times and places; name a longer time or fewer conditions"
