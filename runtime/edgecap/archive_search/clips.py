@@ -55,7 +55,8 @@ def container(address: str) -> str:
 
 def clip_name(number: int, sound: SoundPart) -> str:
     """As 003-street-1f2e3d4c-10.0s.wav: hit, source, a hash of its address, second."""
-    stem = _UNSAFE.sub("-", PurePosixPath(sound.address).stem).strip("-.")[:60] or "sound"
+    name = sound.address.removesuffix(f"::{container(sound.address)}")  # of a tar file its member
+    stem = _UNSAFE.sub("-", PurePosixPath(name).stem).strip("-.")[:60] or "sound"
     key = hashlib.blake2s(sound.address.encode(errors="replace"), digest_size=4).hexdigest()
     return f"{number:03d}-{stem}-{key}-{sound.start:.1f}s.wav"
 

@@ -16,8 +16,10 @@ from edgecap.errors import DataError, MissingDependencyError, reason_of
 
 _VIEW = """
 CREATE TEMP VIEW windows AS SELECT source, start, "end" AS stop, epoch_us(time) / 1e6 AS time,
-    epoch_us(time) // 900000000 AS slot, regexp_replace(source, '[^/]+$', '') AS place, caption,
-    confidence, score, level, silent,
+    floor(epoch_us(time) / 900000000)::BIGINT AS slot,
+    CASE WHEN starts_with(source, 'tar://') THEN regexp_replace(source, '.*::', '', 's')
+        ELSE regexp_replace(source, '[^/]+$', '') END AS place,
+    caption, confidence, score, level, silent,
     to_json(tags)::VARCHAR AS tags,
     tags AS tag_list, shard, file_row_number AS number FROM read_parquet([{files}], file_row_number = true)
 """

@@ -3,7 +3,7 @@
 Both answer SQL about the table `windows`, in what DuckDB and SQLite have in common:
 
     source TEXT, start, stop (seconds of the source), time (Unix time or null), slot (quarters of an hour since 1970 or
-    null), place TEXT (folder of a source that is a file, else the source), caption TEXT, confidence, score (or null),
+    null), place TEXT (folder of a file, tar file of its member, microphone), caption TEXT, confidence, score (or null),
     level (dBFS), silent, tags (a JSON list of texts)
 """
 

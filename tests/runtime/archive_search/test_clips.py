@@ -89,6 +89,7 @@ def test_a_clip_of_a_member_of_a_tar_file(tmp_path: Path) -> None:
     (error,) = export_clips(parts, tmp_path / "clips")
     assert "gone.wav" in str(error)
     (clip,) = (tmp_path / "clips").iterdir()
+    assert re.fullmatch(r"001-y-[0-9a-f]{8}-7\.0s\.wav", clip.name)
     assert seconds_in(clip)[:2] == (7, 8)
 
 

@@ -94,7 +94,7 @@ def summary_of(folder: Path, *rows: Row) -> HeardSummary:
 
 ROWS = (
     *[Row("rain", "/x/a.wav", 10.0 * number, DAY + 10 * number) for number in range(100)],
-    Row("thunder", "/y/b.wav", 0.0, DAY - 3600, tags=("our bell",)),
+    Row("thunder", "tar://y/b.wav::/z/set.tar", 0.0, DAY - 3600, tags=("our bell",)),
     Row(EVIL, f"/{EVIL}/b.wav", 10.0, DAY + 23 * 3600),
     Row("wind", "/x/a.wav", 0.0, None),
     Row("silence", "/x/a.wav", 10.0, DAY, silent=True),
@@ -107,6 +107,7 @@ def test_a_summary_counts(tmp_path: Path) -> None:
     assert summary.hours == (("2026-11-27", 0, 100), ("2026-11-27", 23, 1), ("2026-11-26", 23, 1))
     assert [one.name for one in summary.rarest] == [EVIL, "thunder", "wind", "rain"]
     assert (summary.places[0].name, summary.places[0].count) == ("/x/", 101)
+    assert "/z/set.tar" in [place.name for place in summary.places]
     (rain,) = [one for one in summary.commonest if one.name == "rain"]
     assert (rain.first, rain.last) == (DAY, DAY + 990)
     assert by_day(summary)["2026-11-26"][23] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -117,6 +118,19 @@ def test_scenes_of_workers_are_those_of_one_process(ray_cluster: str, sources: l
     assert content(tmp_path / "ray") == content(tmp_path / "local")
     lengths = [np.load(path) for path in sorted((tmp_path / "ray").glob("shards/*/lengths.npy"))]
     assert [each.shape for each in lengths] == [(2,), (2,)]
+
+
+def test_scenes_of_other_settings_are_refused_before_anything_is_loaded(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = {"per_shard": 2, "rate": 16_000, "least_count": 4, "seed": 1000}
+    (tmp_path / "scenes.json").write_text(json.dumps(begun))
+    assert run(["train", "scenes", *sources, "-o", str(tmp_path), "--per-shard", "3", "--seed", "7"]) == 2
+    assert capsys.readouterr().err == (
+        f"edgecap: error: {tmp_path} was begun with other per_shard, seed; name another folder with --out\n"
+    )
+    (tmp_path / "scenes.json").write_text("[")
+    assert run(["train", "scenes", *sources, "-o", str(tmp_path)]) == 12
 
 
 def test_workers_need_the_engine_ray(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from edgecap.util.files import save_array, to_json, write_atomically
 from edgecap.util.progress import Progress
 from edgecap_train.data.pool import Pool, decode_pool
 from edgecap_train.data.scenes import SceneConfig, SceneMaker
-from edgecap_train.data.shards import is_complete, sole_writer
+from edgecap_train.data.shards import check_settings, is_complete, sole_writer
 from edgecap_train.data.targets import TargetMaker, score_pool
 from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
 from edgecap_train.teachers.tagger import class_names, load_tagger
@@ -30,6 +30,7 @@ from edgecap_train.text.handwritten_captions import labelled_captions
 from edgecap_train.text.tokenizer import Tokenizer, build_vocabulary
 
 MAX_TOKENS = 20
+INDEX = "scenes.json"
 SCENES = SceneConfig()
 
 
@@ -78,12 +79,20 @@ def prepare(
     """Write `vocabulary.json` and `shards` shards of scenes into `out`; complete ones are kept.
 
     Returns how many words the vocabulary has. `progress` counts shards. With `workers` they make the shards, the same
-    ones; on a cluster they need the sources and `out` under these paths. Raises OutputError where another command
-    writes there, and what `map_items` raises.
+    ones; on a cluster they need the sources and `out` under these paths. Raises ConfigError where `out` was begun with
+    other settings, OutputError where another command writes there, and what `map_items` raises.
     """
     out, sources = out.absolute(), sources.absolute()
+    about = {
+        "per_shard": composing.scenes,
+        "rate": composing.rate,
+        "least_count": composing.least_count,
+        "seed": composing.seed,
+    }
+    check_settings(out / INDEX, about)
     with sole_writer(out):
         material = _Material.load(sources, out, composing)
+        write_atomically(out / INDEX, to_json(about))
         write_atomically(out / "vocabulary.json", to_json(material.vocabulary))
         missing = [number for number in range(shards) if not is_complete(_shard(out, number))]
         done = shards - len(missing)

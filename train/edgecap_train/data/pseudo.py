@@ -27,11 +27,11 @@ from edgecap.audio.samples import to_int16
 from edgecap.audio.windows import WindowPlan
 from edgecap.cluster.pool import map_items
 from edgecap.cluster.session import Workers
-from edgecap.errors import AudioError, ConfigError
+from edgecap.errors import AudioError
 from edgecap.types import Waveform
 from edgecap.util.files import PARTIAL, to_json, write_atomically
 from edgecap.util.progress import Progress
-from edgecap_train.data.shards import MEMORY_FRAMES, is_complete, sole_writer, write_shard
+from edgecap_train.data.shards import MEMORY_FRAMES, check_settings, is_complete, sole_writer, write_shard
 from edgecap_train.teachers.teacher import TaggingTeacher, Teacher
 from edgecap_train.text.tokenizer import build_vocabulary, tokenize
 
@@ -109,7 +109,7 @@ def pseudo_caption(
         "per_shard": per_shard,
         "files": names,
     }
-    _check(out / INDEX, about)
+    check_settings(out / INDEX, about)
     with sole_writer(out):
         write_atomically(out / INDEX, to_json(about | {"notes": teacher.notes}))
         parts = [
@@ -147,16 +147,6 @@ def windows(file: Path, rate: int) -> Iterator[tuple[float, Waveform]]:
         plan = WindowPlan(length=length, hop=length, shortest_tail=round(SHORTEST_SECONDS * rate))
         for window in plan.cut(blocks):
             yield window.start / rate, window.samples
-
-
-def _check(path: Path, about: dict[str, Any]) -> None:
-    """Raise ConfigError where the folder was begun with other settings or files."""
-    if not path.is_file():
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [key for key in about if before.get(key) != about[key]]
-    if changed:
-        raise ConfigError(f"{path.parent} was begun with other {', '.join(changed)}; name another folder with --out")
 
 
 def _shard(out: Path, part: ShardPart) -> Path:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.vocabulary import Vocabulary, read_vocabulary
-from edgecap.errors import CheckpointError, OutputError, TrainingDataError, reason_of
+from edgecap.errors import CheckpointError, ConfigError, OutputError, TrainingDataError, reason_of
 from edgecap.util.files import PARTIAL, atomic_folder, save_array, to_json
 
 MEMORY_FRAMES, EMBEDDING, CLASSES = 32, 384, 527
@@ -101,6 +101,24 @@ def sole_writer(out: Path) -> Iterator[None]:
         except OSError:
             pass  # a network file system without locks
         yield
+
+
+def check_settings(path: Path, about: Mapping[str, object]) -> None:
+    """Raise ConfigError where the folder of the file `path` was begun with other settings than `about`.
+
+    Raises TrainingDataError where the file cannot be read.
+    """
+    try:
+        before = json.loads(path.read_bytes())
+        changed = [name for name, value in about.items() if before.get(name) != value]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, AttributeError) as error:
+        raise TrainingDataError(
+            f"{path} cannot be used ({reason_of(error)}); restore it, or name another folder with --out"
+        ) from error
+    if changed:
+        raise ConfigError(f"{path.parent} was begun with other {', '.join(changed)}; name another folder with --out")
 
 
 def data_vocabulary(data: Path) -> Vocabulary:

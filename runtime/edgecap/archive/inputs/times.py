@@ -49,7 +49,7 @@ def time_in_name(address: str, default: tzinfo) -> datetime | None:
 
 def time_in_cell(value: object, default: tzinfo) -> datetime | None:
     """A cell of a manifest's column `time`, in UTC; None for an empty one. Raises ValueError."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):  # noqa: PLR0124 - NaN
         return None
     if isinstance(value, str):
         value = datetime.fromisoformat(value.strip())
