@@ -170,11 +170,11 @@ class ArchiveRun:
             if not new:
                 return
             had, begun = self._plan.files, bool(self._plan.files)
-            stored = self._plan.add(self._store, new, self._job.size)
-            self._plan = ArchivePlan.read(self._store)
-            self._known |= {source.address for source in new} if stored else self._plan.addresses()
+            plan = self._plan.add(self._store, new, self._job.size)
+            self._plan = plan or ArchivePlan.read(self._store)
+            self._known |= {source.address for source in new} if plan else self._plan.addresses()
             self._added += self._plan.files - had if begun else 0
-            if stored:
+            if plan:
                 return
 
     def _look(self) -> dict[int, int]:

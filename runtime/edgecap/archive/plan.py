@@ -27,11 +27,12 @@ class ShardSize:
 class ArchivePlan:
     """All planned sources, as a table in the order of their shards."""
 
-    def __init__(self, tables: list[pa.Table]) -> None:
+    def __init__(self, tables: list[pa.Table], stored: int | None = None) -> None:
+        """`tables` in order; so many files are `stored` that hold them, None for one each."""
         import pyarrow as pa
 
-        self._files = len(tables)
-        self._table = pa.concat_tables(tables) if tables else plan_schema().empty_table()
+        self._files = len(tables) if stored is None else stored
+        self._table = pa.concat_tables(tables).combine_chunks() if tables else plan_schema().empty_table()
         shards = self._table.column("shard").to_numpy()
         starts = [0, *(shards[1:] != shards[:-1]).nonzero()[0] + 1] if len(shards) else []
         ends = [*starts[1:], len(shards)]
@@ -83,10 +84,10 @@ class ArchivePlan:
         rows = self._table.slice(start, end - start).to_pylist()
         return tuple(PlannedSource(row["source"], row["size"], row["time"], row["modified"]) for row in rows)
 
-    def add(self, store: ArchiveStore, sources: Iterable[PlannedSource], size: ShardSize) -> bool:
-        """Store new sources as further shards; False where another driver did so first, so that the plan is read again.
+    def add(self, store: ArchiveStore, sources: Iterable[PlannedSource], size: ShardSize) -> ArchivePlan | None:
+        """Store new sources as further shards: the plan with them; None where another driver did so first.
 
-        This plan itself stays as it is.
+        This plan itself stays as it is; after None the plan is to be read again.
         """
         import pyarrow as pa
 
@@ -96,9 +97,11 @@ class ArchivePlan:
             for values, value in zip(columns.values(), row, strict=True):
                 values.append(value)
         if not columns["shard"]:
-            return True
-        data = table_bytes(pa.table(columns, schema=plan_schema()))
-        return store.create(f"{PLAN}/{_name(self._files)}", data)
+            return self
+        table = pa.table(columns, schema=plan_schema())
+        if not store.create(f"{PLAN}/{_name(self._files)}", table_bytes(table)):
+            return None
+        return ArchivePlan([self._table, table], self._files + 1)
 
 
 def _cut(sources: Iterable[PlannedSource], size: ShardSize, first: int) -> Iterator[tuple[int, PlannedSource]]:

@@ -100,10 +100,11 @@ def test_shards_end_after_so_many_files_or_bytes(tmp_path: Path) -> None:
     cut = [[source.size for source in plan.sources(shard)] for shard in plan.shards]
     assert cut == [[4, 4], [4], [9], [20], [1, 1, 1, 1], [None]]
     assert not ArchivePlan([]).add(store, sources[:1], ShardSize())  # another driver was quicker: its plan counts
-    assert plan.add(store, [PlannedSource("/new.wav", 1)], ShardSize())
+    grown = plan.add(store, [PlannedSource("/new.wav", 1)], ShardSize())
+    assert grown is not None
     again = ArchivePlan.read(store)
-    assert (again.shards, again.files) == ([0, 1, 2, 3, 4, 5, 6], 11)
-    assert again.sources(6) == (PlannedSource("/new.wav", 1),)
+    assert (grown.shards, grown.files) == (again.shards, again.files) == ([0, 1, 2, 3, 4, 5, 6], 11)
+    assert grown.sources(6) == again.sources(6) == (PlannedSource("/new.wav", 1),)
     (tmp_path / "captions").mkdir()
     (tmp_path / "captions/shard-000007.parquet").touch()
     with pytest.raises(OutputError, match=r"plan-000002.parquet is damaged, missing"):  # a shard without a plan
