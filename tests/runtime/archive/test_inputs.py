@@ -119,11 +119,11 @@ def test_rows_that_cannot_be_used_are_refused_and_the_others_taken(tmp_path: Pat
     assert addresses(table, fail=refused.append) == [str(tmp_path / "a.wav"), str(tmp_path / "d.wav")]
     reasons = {failed.reason.partition(": ")[2].partition(" (")[0].partition(";")[0] for failed in refused}
     assert reasons == {
-        "row 2 has no text in the column 'path'",
+        "row 2 has no text in the column of sources",
         "row 3 has 1 cells in place of 3",
         "row 4 has no usable 'time'",
         "row 6 has 4 cells in place of 3",
-        "row 7 has no text in the column 'path'",
+        "row 7 has no text in the column of sources",
     }
     assert [failed.source for failed in refused if "time" in failed.reason] == [str(tmp_path / "c.wav")]
     assert {failed.error for failed in refused} == {"TableError"}

@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from edgecap.archive.addresses import beside, filesystem, local_path, scheme_of, suffix_of, why
 from edgecap.archive.inputs.times import time_in_cell, zone
@@ -16,10 +15,8 @@ from edgecap.archive.tables import open_table
 from edgecap.errors import EdgecapError, TableError
 from edgecap.util.text import decoded
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+PARQUET = ".parquet"
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", PARQUET})
 COLUMNS = ("source", "path", "file_name")
 """The column with the sources is the first of these."""
 TIME = "time"
@@ -34,6 +31,16 @@ class ManifestRow:
     time: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """A row as it is written."""
+
+    source: object = None
+    time: object = None
+    fault: str = ""
+    """Why it is no row."""
+
+
 def read_manifest(
     address: str, column: str | None, time_zone: str, fail: Callable[[FailedSource], None]
 ) -> Iterator[ManifestRow]:
@@ -42,29 +49,64 @@ def read_manifest(
     A row without a source, with a time that is none or with more or fewer cells than others goes to `fail`, with its
     number. Raises TableError for a manifest that cannot be read, or has no such column.
     """
-    table, wrong = _table(address, column)
-    for text in wrong:
-        fail(FailedSource.of(address, TableError(f"{address}: {text}")))
-    name, *dated = table.column_names
-    default, row = zone(time_zone), 0
-    for batch in table.to_batches(max_chunksize=10_000):
-        cells = batch.column(name).to_pylist()
-        times = _times(batch.column(TIME)) if dated else [None] * len(cells)
-        for cell, time in zip(cells, times, strict=True):
-            row += 1
-            if not isinstance(cell, str) or not cell.strip():
-                text = f"{address}: row {row} has no text in the column {name!r}; fill it, or remove the row"
-                fail(FailedSource.of(address, TableError(text)))
-                continue
-            source = beside(address, cell.strip())
-            try:
-                yield ManifestRow(source, time_in_cell(time, default))
-            except (ValueError, OverflowError) as error:
-                text = f"{address}: row {row} has no usable {TIME!r} ({error}); write it as 2026-11-28T18:45:00Z"
-                fail(FailedSource.of(source, TableError(text)))
+    import pyarrow as pa
+
+    is_parquet, data, default = suffix_of(address) == PARQUET, _content(address), zone(time_zone)
+    try:
+        rows = (_parquet_rows if is_parquet else _csv_rows)(address, data, column)
+        for number, cells in enumerate(rows, start=1):
+            source, fault = address, cells.fault
+            if not fault and not (isinstance(cells.source, str) and cells.source.strip()):
+                fault = "has no text in the column of sources; fill it, or remove the row"
+            if not fault:
+                source = beside(address, str(cells.source).strip())
+                try:
+                    time = time_in_cell(cells.time, default)
+                except (ValueError, OverflowError) as error:
+                    fault = f"has no usable {TIME!r} ({error}); write it as 2026-11-28T18:45:00Z"
+            if fault:
+                fail(FailedSource.of(source, TableError(f"{address}: row {number} {fault}")))
+            else:
+                yield ManifestRow(source, time)
+    except (pa.ArrowException, UnicodeDecodeError, OSError, csv.Error) as error:
+        kind = "Parquet" if is_parquet else "CSV"
+        raise TableError(f"{address} cannot be read as {kind} ({why(error)}); write it again") from error
 
 
-def _column(address: str, names: list[str], wanted: str | None) -> str:
+def _csv_rows(address: str, data: bytes, column: str | None) -> Iterator[_Cells]:
+    """Raises TableError, UnicodeDecodeError, csv.Error."""
+    text, comma = io.StringIO(decoded(data), newline=""), "\t" if suffix_of(address) == ".tsv" else ","
+    rows = filter(None, csv.reader(text, delimiter=comma, strict=True))  # an empty line is no row
+    names = next(rows, None)
+    if names is None:
+        raise csv.Error("it is empty")
+    places = [names.index(name) for name in _columns(address, names, column)]
+    for cells in rows:
+        if len(cells) == len(names):
+            yield _Cells(*(cells[place] for place in places))
+        else:
+            much = f"{len(cells)} cells in place of {len(names)}"
+            yield _Cells(fault=f"has {much} ({', '.join(cells)[:80]}); put quotes around what holds a comma")
+
+
+def _parquet_rows(address: str, data: bytes, column: str | None) -> Iterator[_Cells]:
+    """Raises TableError, pyarrow.ArrowException, OSError."""
+    import pyarrow as pa
+
+    file = open_table(data)
+    names = _columns(address, file.schema_arrow.names, column)
+    for batch in file.read(names, use_threads=False).to_batches(max_chunksize=10_000):
+        cells = []
+        for name in names:
+            values = batch.column(name)
+            if pa.types.is_timestamp(values.type):  # Python's times have no nanoseconds
+                values = values.cast(pa.timestamp("us", values.type.tz), safe=False)
+            cells.append(values.to_pylist())
+        yield from map(_Cells, *cells)
+
+
+def _columns(address: str, names: list[str], wanted: str | None) -> list[str]:
+    """The column of the sources, and that of their times if there is one. Raises TableError."""
     name = next((name for name in ([wanted] if wanted else COLUMNS) if name in names), None)
     if name is None:
         lacking = repr(wanted) if wanted else f"none of {', '.join(COLUMNS)}"
@@ -72,66 +114,6 @@ def _column(address: str, names: list[str], wanted: str | None) -> str:
         raise TableError(f"{address} {verb} {lacking}; name one of {', '.join(names) or '(none)'} with --column")
     if names.count(name) > 1 or names.count(TIME) > 1:
         raise TableError(f"{address} has the column {name!r} or {TIME!r} twice; rename one")
-    return name
-
-
-def _times(column: pa.Array) -> list[Any]:
-    """The cells of a column of times; nanoseconds, which Python's times have not, are cut off."""
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return list(column.to_pylist())
-
-
-def _table(address: str, column: str | None) -> tuple[pa.Table, list[str]]:
-    """The columns of sources and times, and which rows of a CSV are left out since they have other numbers of cells."""
-    import pyarrow as pa
-
-    data = _content(address)
-    kind = "Parquet" if suffix_of(address) == ".parquet" else "CSV"
-    try:
-        if kind == "CSV":
-            return _csv(address, decoded(data), column)
-        file = open_table(data)
-        wanted = _wanted(address, file.schema_arrow.names, column)
-        return file.read(wanted, use_threads=False).select(wanted), []
-    except (pa.ArrowException, UnicodeDecodeError, OSError, csv.Error) as error:
-        raise TableError(f"{address} cannot be read as {kind} ({why(error)}); write it again") from error
-
-
-def _csv(address: str, text: str, column: str | None) -> tuple[pa.Table, list[str]]:
-    import pyarrow as pa
-    from pyarrow.csv import ConvertOptions, InvalidRow, ParseOptions, ReadOptions, read_csv
-
-    comma, wrong = "\t" if suffix_of(address) == ".tsv" else ",", list[str]()
-    header = next(filter(None, csv.reader(io.StringIO(text), delimiter=comma)), None)
-    if header is None:
-        raise csv.Error("it is empty")
-    wanted = _wanted(address, header, column)
-
-    def leave_out(row: InvalidRow) -> str:
-        cells = f"{row.actual_columns} cells in place of {row.expected_columns}"
-        wrong.append(f"row {row.number - 1} has {cells} ({row.text[:80]}); put quotes around what holds a comma")
-        return "skip"
-
-    table = read_csv(
-        io.BytesIO(text.encode()),
-        read_options=ReadOptions(use_threads=False),
-        parse_options=ParseOptions(delimiter=comma, newlines_in_values=True, invalid_row_handler=leave_out),
-        convert_options=ConvertOptions(
-            include_columns=wanted,
-            column_types={name: pa.string() for name in wanted},  # a path may look like a number
-            strings_can_be_null=True,
-            null_values=[""],
-        ),
-    )
-    return table, wrong
-
-
-def _wanted(address: str, names: list[str], column: str | None) -> list[str]:
-    """The columns that are read, that of the sources first."""
-    name = _column(address, names, column)
     return [name, *({TIME} & set(names) - {name})]
 
 
