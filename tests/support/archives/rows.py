@@ -75,7 +75,7 @@ def write_shard(
         "embedding": pa.FixedSizeListArray.from_arrays(
             pa.array(np.array([row.embedding or (0.0,) * dim for row in rows], np.float16).ravel()),
             dim,
-            mask=pa.array([row.embedding is None for row in rows]),
+            mask=pa.array([row.embedding is None for row in rows], pa.bool_()),
         ),
         "level": [row.level for row in rows],
         "silent": [row.silent for row in rows],
