@@ -211,7 +211,7 @@ def _sources(folder: Path) -> Iterator[tuple[list[bytes], Run]]:
     rows = b"source,time\n/a/20261128_184500.wav,\n2026-11-28T18:45:00+01:00.wav,2026-11-28 18:45\ns3://b/c.wav,\n"
 
     def read() -> None:
-        for row in read_manifest(str(path), None, "UTC"):
+        for row in read_manifest(str(path), None, "UTC", void):
             time_in_name(row.address, UTC)
 
     yield [rows, rows.decode().encode("utf-16"), b'"path"\n"a ""b"".wav"\n'], _through(path, read)

@@ -186,15 +186,15 @@ def test_watch_takes_what_a_recorder_has_finished(tiny_folder: Path, tmp_path: P
     folder.mkdir()
     arguments = (folder, "-o", out, "-m", tiny_folder, "-t", "1", "--watch", "--settle", "0.2", "--json")
     with driver(*arguments) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         for number in range(2):
             soundfile.write(tmp_path / "new.wav", noise(1, seed=number), RATE)
             os.utime(tmp_path / "new.wav", (0, 0))  # its recorder has no clock
             (tmp_path / "new.wav").rename(folder / f"20261128_18450{number}.wav")
-            assert process.stdout is not None
             summary = json.loads(process.stdout.readline())
             assert (summary["files"], summary["captions"], summary["shards"]) == (number + 1, number + 1, number + 1)
         folder.rename(tmp_path / "away")  # a card that is taken out, and put in again
-        assert process.stderr is not None
         assert "it is looked for every 0.2 s" in process.stderr.readline()
         soundfile.write(tmp_path / "away/20261128_184502.wav", noise(1, seed=2), RATE)
         (tmp_path / "away").rename(folder)

@@ -132,7 +132,9 @@ def _local(address: str, fail: Fail) -> Iterator[PlannedSource]:
         elif _is_pattern(address):
             yield from sorted(_matching(path, fail), key=lambda source: source.address)
         else:
-            raise AudioError(f"there is no {path}; name sound files, folders, patterns, tar files or manifests")
+            raise FileNotFoundError
+    except FileNotFoundError as error:
+        raise AudioError(f"there is no {path}; name sound files, folders, patterns, tar files or manifests") from error
     except OSError as error:
         raise AudioError(f"{path} cannot be read ({reason_of(error)}); check its permissions") from error
 
