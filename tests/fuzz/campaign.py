@@ -1,179 +1,201 @@
-"""Long fuzzing of every target, each in a process of its own; what is found is kept.
+"""Long fuzzing of every target, each in a process of its own; counts and what is found are kept, and added to.
 
-    python tests/fuzz/campaign.py --minutes 20                    all targets, the time divided among them
+    python tests/fuzz/campaign.py --minutes 20                      all targets, in turns of half a minute
+    python tests/fuzz/campaign.py --million 10 --state FOLDER       until there are so many executions, with FOLDER's
+    python tests/fuzz/campaign.py --table --state FOLDER            the table of what was executed up to now
     python tests/fuzz/campaign.py --target http --executions 5000 --seed 3
-    python tests/fuzz/campaign.py --target manifest --atheris     led by coverage, where atheris is installed
+    python tests/fuzz/campaign.py --target manifest --atheris       led by coverage, where atheris is installed
 
-Needs the packages on PYTHONPATH, as the tests have them. A finding is written to --keep (by default a new temporary
-folder), with its traceback. One that ends in an error of ours once it is mended belongs into tests/fuzz/corpus/TARGET;
-one that ends another project's process belongs to its maintainers and not into this repository. Exit code 1 where
-something is found.
+Ctrl-C or SIGTERM ends it with the table; typed again with the same --state it goes on. Needs the packages on
+PYTHONPATH, as the tests have them. A process that crashes, computes for 5 s on one input or has 300 MB resident is a
+finding: its input is in the folder, with a traceback where there is one. What ends in an error of ours once mended
+belongs into tests/fuzz/corpus/TARGET; what ends another project's process belongs to its maintainers and not into this
+repository. Exit code 1 where something is found.
 """
 
 from __future__ import annotations
 
 # ruff: noqa: T201 - a program that prints
 import argparse
-import hashlib
-import importlib
 import json
-import logging
-import random
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does
 
-from fuzz.mutate import changed, random_edits
-from fuzz.targets import TARGETS, Run, attempt
-from loopback import GUARD
+from fuzz.child import HANG_SECONDS, STUCK_SECONDS, Board, Task, led, work
+from fuzz.targets import TARGETS
 
-HANG_SECONDS, STUCK_SECONDS = 5.0, 60.0
-"""Of processor time, and of time on a machine that may be busy."""
-SLICE = 60.0
-"""Seconds of a child's run: one that is killed loses no more."""
-CORPUS = Path(__file__).parent / "corpus"
-
-
-def corpus(name: str) -> list[bytes]:
-    """Inputs that were findings once."""
-    return [path.read_bytes() for path in sorted((CORPUS / name).glob("*"))]
+SLICE = 30.0
+"""Seconds of a process."""
+START_SECONDS = 180.0
+"""Longest time until the first input is run, on a machine that may be busy."""
+COUNTS = "counts.json"
 
 
-class Finding(Exception):  # noqa: N818 - not every one is an error
-    """An input that did not end as it should."""
+@dataclass
+class Tally:
+    """What was executed of a target."""
+
+    executions: int = 0
+    refused: int = 0
+    findings: int = 0
+    lost: int = 0
+    """Processes that crashed or hung."""
+    seconds: float = 0.0
+    megabytes: int = 0
+    """Most that a process had resident."""
+    seed: int = 0
+    """The next process's."""
 
 
-def tried(run: Run, data: bytes) -> bool:
-    """Whether an input was refused. Raises Finding."""
-    began, used = time.monotonic(), time.process_time()
-    try:
-        refused = bool(attempt(run, data))
-    except Exception as error:
-        raise Finding(traceback.format_exc()) from error
-    took, computed = time.monotonic() - began, time.process_time() - used
-    if computed > HANG_SECONDS or took > STUCK_SECONDS:
-        raise Finding(f"it took {took:.1f} s, {computed:.1f} s of them of the processor")
-    return refused
+class Campaign:
+    """All targets in turns; the counts are in a folder."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {}
+        with suppress(FileNotFoundError):
+            known = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+        self.tallies = {name: Tally(**known.get(name, {})) for name in TARGETS}
 
-def work(arguments: argparse.Namespace) -> int:
-    """A child: run one target and report as one line of JSON."""
-    GUARD.start()
-    logging.disable()
-    source = random.Random(arguments.seed)
-    executions = refused = findings = 0
-    deadline = time.monotonic() + (arguments.seconds or float("inf"))
-    kinds: set[str] = set()
-    with tempfile.TemporaryDirectory() as folder, TARGETS[arguments.target].open(Path(folder)) as (good, run):
-        for seed in good:
-            tried(run, seed)
-        seeds = [*good, *corpus(arguments.target)]
+    @property
+    def executions(self) -> int:
+        """Of all targets."""
+        return sum(tally.executions for tally in self.tallies.values())
+
+    @property
+    def found(self) -> int:
+        """Findings, crashes and hangs."""
+        return sum(tally.findings + tally.lost for tally in self.tallies.values())
+
+    def run(self, seconds: float, most: int) -> None:
+        """Turns until the time is over or there are so many executions."""
+        deadline = time.monotonic() + seconds
+        share = min(SLICE, max(1.0, seconds / len(TARGETS)))
+        while True:
+            for name in TARGETS:
+                left = deadline - time.monotonic()
+                if left < 1.0 or self.executions >= most:
+                    return
+                self.turn(name, min(share, left))
+
+    def turn(self, name: str, seconds: float) -> None:
+        """One process of a target, watched."""
+        tally, board = self.tallies[name], Board(self.folder / f"{name}.board")
+        board.clear()
+        command = [sys.executable, __file__, "--target", name, "--seconds", f"{seconds}", "--seed", f"{tally.seed}"]
+        process = subprocess.Popen(
+            [*command, "--keep", str(self.folder)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         began = time.monotonic()
-        while time.monotonic() < deadline and executions != arguments.executions:
-            data = changed(source.choice(seeds), random_edits(source))
-            if arguments.keep:
-                (arguments.keep / f"{arguments.target}.last").write_bytes(data)
-            executions += 1
-            try:
-                refused += tried(run, data)
-            except Finding as finding:
-                kind = "".join(str(finding).splitlines()[-3:-1])
-                if kind not in kinds:
-                    kinds.add(kind)
-                    keep(arguments, data, str(finding))
-                findings += 1
-        seconds = time.monotonic() - began
-    # ru_maxrss would be that of the process which started this one, where that is larger
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    megabytes = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    print(json.dumps([executions, refused, findings, round(seconds, 1), round(megabytes)]))
-    return bool(findings)
+        try:
+            stuck = _watched(process, board)
+            output, _ = process.communicate()
+            reported = [json.loads(line) for line in output.splitlines()[-1:]]
+            tally.megabytes = max([tally.megabytes, *(numbers[-1] for numbers in reported)])
+            if not reported or process.returncode < 0:
+                tally.lost += 1
+                _, data = board.get()
+                (self.folder / f"{name}-{'hang' if stuck else 'crash'}-{tally.seed}").write_bytes(data)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            (executions, refused, findings), _ = board.get()
+            tally.executions, tally.refused = tally.executions + executions, tally.refused + refused
+            tally.findings, tally.seed = tally.findings + findings, tally.seed + 1
+            tally.seconds = round(tally.seconds + time.monotonic() - began, 1)
+            self.save()
+
+    def save(self) -> None:
+        """Write the counts."""
+        text = json.dumps({name: asdict(tally) for name, tally in self.tallies.items()}, indent=1)
+        partial = self.folder / f"{COUNTS}.new"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.folder / COUNTS)
+
+    def table(self) -> str:
+        """In Markdown."""
+        lines = [
+            "| target | executions | refused | findings | crashes, hangs | most resident |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {name} | {each.executions:,} | {each.refused:,} | {each.findings} | {each.lost} | {each.megabytes} MB |"
+            for name, each in self.tallies.items()
+        ]
+        hours = sum(tally.seconds for tally in self.tallies.values()) / 3600
+        lines.append(f"\n{self.executions:,} executions in {hours:.1f} hours, {self.found} findings")
+        return "\n".join(lines)
 
 
-def led(arguments: argparse.Namespace) -> int:
-    """A child: the same, with inputs that atheris makes from what the code's coverage shows."""
-    atheris = importlib.import_module("atheris")
-    with tempfile.TemporaryDirectory() as folder, TARGETS[arguments.target].open(Path(folder)) as (good, run):
-        start = Path(folder) / "seeds"
-        start.mkdir()
-        for number, seed in enumerate([*good, *corpus(arguments.target)]):
-            (start / str(number)).write_bytes(seed)
-        atheris.instrument_all()
-        seconds = round(arguments.seconds or 60)
-        options = [f"-max_total_time={seconds}", f"-timeout={HANG_SECONDS:.0f}", "-rss_limit_mb=2048"]
-        atheris.Setup([sys.argv[0], *options, str(start)], lambda data: void_attempt(run, data))
-        atheris.Fuzz()
-    return 0
+def _watched(process: subprocess.Popen[str], board: Board) -> bool:
+    """Wait for a process; whether it had to be ended because one input took too long."""
+    count, since, used = 0, time.monotonic(), 0.0
+    while process.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        (now, _, _), _ = board.get()
+        computed = _processor_seconds(process.pid)
+        if now != count:
+            count, since, used = now, time.monotonic(), computed
+            continue
+        most = STUCK_SECONDS + HANG_SECONDS if count else START_SECONDS
+        if time.monotonic() - since > most or (count and computed - used > 2 * HANG_SECONDS):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+    return False
 
 
-def void_attempt(run: Run, data: bytes) -> None:
-    """As `attempt`, for atheris, which wants no result."""
-    attempt(run, data)
+def _processor_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def keep(arguments: argparse.Namespace, data: bytes, text: str) -> None:
-    """Write a finding and its traceback where it was asked for, and tell it."""
-    print(f"{arguments.target}: {text.strip().splitlines()[-1]}", file=sys.stderr)
-    if arguments.keep:
-        name = hashlib.sha256(data).hexdigest()[:12]
-        (arguments.keep / f"{arguments.target}-{name}").write_bytes(data)
-        (arguments.keep / f"{arguments.target}-{name}.txt").write_text(text)
-
-
-def lead(arguments: argparse.Namespace) -> int:
-    """Give each target its share of the time, in slices; a table at the end."""
-    arguments.keep = arguments.keep or Path(tempfile.mkdtemp(prefix="edgecap-fuzz-"))
-    share = 60.0 * arguments.minutes / len(TARGETS)
-    print("| target | executions | a second | refused | findings | crashes, hangs | largest |")
-    print("|---|---|---|---|---|---|---|")
-    total = bad = 0
-    for name in TARGETS:
-        sums, largest, lost, seed, left = [0, 0, 0, 0.0], 0, 0, arguments.seed, share
-        while left > 1.0:
-            seconds = min(SLICE, left)
-            command = [sys.executable, __file__, "--target", name, "--seconds", str(seconds), "--seed", str(seed)]
-            command += ["--keep", str(arguments.keep)]
-            began = time.monotonic()
-            try:
-                done = subprocess.run(
-                    command, stdout=subprocess.PIPE, text=True, timeout=10 * seconds + 120, check=False
-                )
-                *numbers, megabytes = json.loads(done.stdout.splitlines()[-1])
-                sums, largest = [a + b for a, b in zip(sums, numbers, strict=True)], max(largest, megabytes)
-            except (subprocess.TimeoutExpired, ValueError, IndexError):
-                lost += 1
-                last = arguments.keep / f"{name}.last"
-                if last.exists():
-                    last.rename(arguments.keep / f"{name}-crash-{seed}")
-            left -= max(seconds, time.monotonic() - began)
-            seed += 1
-        executions, refused, findings, used = sums
-        total, bad = total + round(executions), bad + round(findings) + lost
-        rate = executions / max(1e-9, used)
-        print(f"| {name} | {executions} | {rate:.0f} | {refused} | {findings} | {lost} | {largest} MB |", flush=True)
-    print(f"\n{total} executions, {bad} findings; kept in {arguments.keep}")
-    return bool(bad)
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main() -> int:
     """As the module says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--million", type=float, help="executions at which it ends, whatever time is left")
+    parser.add_argument("--state", type=Path, help="folder of counts and findings; a new temporary one by default")
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--target", choices=TARGETS)
     parser.add_argument("--executions", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--atheris", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.target is None:
-        return lead(arguments)
-    return led(arguments) if arguments.atheris else work(arguments)
+    given = parser.parse_args()
+    if given.target is not None:
+        task = Task(given.target, given.seed, given.seconds, given.executions, given.keep)
+        return led(task) if given.atheris else work(task)
+    campaign = Campaign(given.state or Path(tempfile.mkdtemp(prefix="edgecap-fuzz-")))
+    if not given.table:
+        signal.signal(signal.SIGTERM, _interrupted)
+        most = round(1e6 * given.million) if given.million else sys.maxsize
+        seconds = 60.0 * given.minutes if not given.million or given.minutes != parser.get_default("minutes") else 1e9
+        with suppress(KeyboardInterrupt):
+            campaign.run(seconds, most)
+    print(campaign.table())
+    print(f"counts and findings: {campaign.folder}", file=sys.stderr)
+    return bool(campaign.found)
 
 
 if __name__ == "__main__":

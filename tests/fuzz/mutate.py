@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 Edit = tuple[int, int, int, bytes]
 """Kind (of KINDS), place, size, and what is put there."""
@@ -25,8 +26,14 @@ PAYLOADS = (
 
 
 def changed(data: bytes, edits: Sequence[Edit]) -> bytes:
-    """`data` after the edits, in order."""
+    """`data` after the edits: first those of values, whose places are known, then the others in order."""
     new = bytearray(data)
+    values = values_of(data) if any(KINDS[kind] == "value" for kind, *_ in edits) else ()
+    chosen = {
+        values[place % len(values)]: payload for kind, place, _, payload in edits if KINDS[kind] == "value" and values
+    }
+    for start, end in sorted(chosen, reverse=True):
+        new[start:end] = chosen[start, end]
     for kind, place, size, payload in edits:
         at = place % (len(new) + 1)
         match KINDS[kind]:
@@ -40,12 +47,13 @@ def changed(data: bytes, edits: Sequence[Edit]) -> bytes:
                 new[at:at] = new[at : at + size] * 3
             case "cut":
                 del new[at:]
-            case "value":
-                values = list(VALUE.finditer(new[:LARGEST_PLACE]))
-                if values:
-                    value = values[place % len(values)]
-                    new[value.start() : value.end()] = payload
     return bytes(new)
+
+
+@lru_cache(maxsize=256)
+def values_of(data: bytes) -> tuple[tuple[int, int], ...]:
+    """Begin and end of each value near the beginning of `data`."""
+    return tuple(match.span() for match in VALUE.finditer(data[:LARGEST_PLACE]))
 
 
 def random_edits(source: random.Random) -> list[Edit]:

@@ -37,7 +37,15 @@ class Conditions:
     """Whether silent windows are among the rows."""
 
     def sql(self, place: Source) -> tuple[str, list[object]]:
-        """The condition on `windows` in SQL, and its values; hours of a day go to the temporary table `slots`."""
+        """The condition on `windows` in SQL, and its values; hours of a day go to the temporary table `slots`.
+
+        Raises ConfigError for a text that no source can hold: bytes of a command line that are not UTF-8.
+        """
+        for text in filter(None, (self.source, self.tag)):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ConfigError(f"{text!r} is not UTF-8; type the name as edgecap search shows it") from error
         parts, values = ["TRUE"], list[object]()
         for condition, value in (
             ("time >= ?", self.since),

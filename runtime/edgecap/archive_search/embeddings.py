@@ -47,7 +47,7 @@ class Embeddings:
         self._store = open_store(source.address)
         self._dim = source.settings.embedding_dim
         counts = dict(source.rows("SELECT shard, count(*) FROM windows GROUP BY shard"))
-        self.numbers = sorted(counts)
+        self.numbers = sorted(number for number in counts if isinstance(number, int))
         """Numbers of the shards that have rows."""
         self.firsts = np.cumsum([0, *(counts[number] for number in self.numbers)])
         """Number of the first row of each of them, and of all rows."""
@@ -160,7 +160,9 @@ class Embeddings:
             column = table.column(0).combine_chunks()
             column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
             flat = column.values.to_numpy(zero_copy_only=False).reshape(-1, self._dim)
-            if len(flat) != len(column) or flat.dtype != np.float16:
+            place = self.numbers.index(shard)
+            rows = self.firsts[place + 1] - self.firsts[place]
+            if not len(flat) == len(column) == rows or flat.dtype != np.float16:
                 raise ValueError("its embeddings have another shape")
             return flat, np.asarray(column.is_null().to_numpy(zero_copy_only=False))
         except (pa.ArrowException, OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecap.errors import DataError
-from edgecap.live.sinks.journal import ADDED, APPLICATION, VERSION
+from edgecap.live.sinks.journal import ADDED, APPLICATION, VERSION, well_formed
 from edgecap.util.sqlite import read_only
 
 SECONDS = 60.0
@@ -18,18 +18,18 @@ MAGIC = b"SQLite format 3\0"
 _VIEW = """
 CREATE TEMP VIEW windows AS SELECT source, start, stop, began AS time, CAST(began / 900 AS INTEGER) AS slot,
     source AS place, text AS caption, {confidence} AS confidence, score, level_dbfs AS level, 0 AS silent,
-    {sounds} AS tags FROM events
+    {sounds} AS tags FROM events WHERE {well_formed}
 """
 _TAGS = """(SELECT json_group_array(json_extract(value, '$.name')) FROM json_each(
     CASE WHEN json_valid(sounds) THEN sounds ELSE '[]' END))"""
 
 
 class JournalSource:
-    """Events; `sounds` are the tags."""
+    """Events; `sounds` are the tags. Rows with values that no listener writes are left out."""
 
     unit = "event"
     tag_condition = "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)"
-    tag_rows = "(SELECT windows.*, value AS tag FROM windows, json_each(tags))"
+    tag_rows = "(SELECT windows.*, value AS tag FROM windows, json_each(tags) WHERE json_each.type = 'text')"
 
     def __init__(self, address: str, seconds: float = SECONDS) -> None:
         """Open it read-only. Raises DataError for a file that is damaged, or no journal of this version."""
@@ -51,6 +51,7 @@ class JournalSource:
                     _VIEW.format(
                         confidence="NULL" if "confidence" in older else "confidence",
                         sounds="'[]'" if "sounds" in older else _TAGS,
+                        well_formed=well_formed(names),
                     )
                 )
                 self._database.execute("SELECT 1 FROM windows LIMIT 1").fetchall()

@@ -13,10 +13,12 @@ from edgecap.archive.addresses import filesystem, local_path, scheme_of
 from edgecap.archive.schema import CAPTIONS, SETTINGS, ArchiveSettings, shard_of
 from edgecap.archive.store import open_store
 from edgecap.errors import DataError, MissingDependencyError, reason_of
+from edgecap.live.sinks.journal import EARLIEST, LATEST
 
 _VIEW = """
-CREATE TEMP VIEW windows AS SELECT source, start, "end" AS stop, epoch_us(time) / 1e6 AS time,
-    floor(epoch_us(time) / 900000000)::BIGINT AS slot,
+CREATE TEMP MACRO known(us) AS CASE WHEN us BETWEEN {earliest} AND {latest} THEN us END;
+CREATE TEMP VIEW windows AS SELECT source, start, "end" AS stop, known(epoch_us(time)) / 1e6 AS time,
+    floor(known(epoch_us(time)) / 900000000)::BIGINT AS slot,
     CASE WHEN starts_with(source, 'tar://') THEN regexp_replace(source, '.*::', '', 's')
         ELSE regexp_replace(source, '[^/]+$', '') END AS place,
     caption, confidence, score, level, silent,
@@ -60,7 +62,7 @@ class ArchiveSource:
             folder = self._folder(stack)
             files = ", ".join(f"'{folder}/{name}'" for name in self.shards)
             try:
-                self._database.execute(_VIEW.format(files=files))
+                self._database.execute(_VIEW.format(files=files, earliest=EARLIEST * 10**6, latest=LATEST * 10**6))
             except duckdb.Error as error:
                 raise self._damaged(error) from error
             self._resources = stack.pop_all()

@@ -18,6 +18,8 @@ from edgecap.errors import DataError, reason_of
 
 COLUMNS = "windows.source, start, stop, time, windows.caption, confidence, score, level, tags"
 """What `Hit` is made of, in its order."""
+LARGEST = 1e12
+"""No number of a row is larger; NaN is not smaller."""
 _ORDER = "confidence DESC NULLS LAST, time, windows.source, start"
 
 
@@ -79,9 +81,36 @@ class Searcher:
 
 
 def hit(row: Sequence[Any], *, rank: float | None = None, similarity: float | None = None) -> Hit:
-    """The hit in a row of `COLUMNS`."""
-    *values, tags = row
-    return Hit(*[*values, tuple(json.loads(tags)), rank, similarity])
+    """The hit in a row of `COLUMNS`, whoever wrote it: what is no text or no finite number counts as missing."""
+    source, start, stop, time, caption, confidence, score, level, tags = row
+    return Hit(
+        source=_text(source),
+        start=_number(start) or 0.0,
+        end=_number(stop) or 0.0,
+        time=time,
+        caption=_text(caption),
+        confidence=_number(confidence),
+        score=_number(score),
+        level=_number(level) or 0.0,
+        tags=_tags(tags),
+        rank=rank,
+        similarity=similarity,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _tags(document: str | None) -> tuple[str, ...]:
+    try:
+        return tuple(tag for tag in json.loads(document or "[]") or () if isinstance(tag, str))
+    except RecursionError:  # SQLite nests deeper than Python
+        return ()
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < LARGEST else None
 
 
 @contextmanager

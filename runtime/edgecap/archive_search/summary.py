@@ -82,7 +82,8 @@ def summarise(source: Source, conditions: Conditions) -> HeardSummary:
     def tallies(name: str, rows: str) -> list[Occurrences]:
         statement = f"SELECT {name}, count(*), min(time), max(time) FROM {rows} WHERE {condition} GROUP BY {name}"
         return sorted(
-            (Occurrences(*row) for row in source.rows(statement, values)), key=lambda one: (-one.count, one.name)
+            (Occurrences(str(name or ""), *row) for name, *row in source.rows(statement, values)),
+            key=lambda one: (-one.count, one.name),
         )
 
     captions = tallies("caption", "windows")

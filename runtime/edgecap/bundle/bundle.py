@@ -23,7 +23,7 @@ from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputErr
 from edgecap.runtimes import RUNTIMES, GraphRole
 from edgecap.util.documents import from_json
 from edgecap.util.files import atomic_folder
-from edgecap.util.limits import MOST_VOCABULARY, MOST_WORD
+from edgecap.util.limits import MOST_VOCABULARY, MOST_WORD, MOST_WORDS
 from edgecap.util.text import clean
 
 MANIFEST_NAME = "manifest.json"
@@ -195,8 +195,11 @@ def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     path = folder / manifest.file("vocabulary").name
     if manifest.file("vocabulary").size > MOST_VOCABULARY:
         raise ManifestError(f"{path} is larger than {MOST_VOCABULARY >> 20} MiB, so it is no vocabulary; {COPY_AGAIN}")
+    text = path.read_bytes()
+    if text.count(b"[") + text.count(b"{") > 2 * MOST_WORDS:  # each list or table in a list would take far more memory
+        raise ManifestError(f"{path} is not a list of words; {COPY_AGAIN}")
     try:
-        tokens = from_json(path.read_bytes())
+        tokens = from_json(text)
     except ValueError as error:
         raise ManifestError(f"{path} is not JSON ({error}); {COPY_AGAIN}") from error
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgecap.errors import CheckpointError
 from edgecap.util.documents import from_json
+from edgecap.util.limits import MOST_VOCABULARY
 
 Vocabulary = tuple[str, ...]
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
@@ -24,6 +25,11 @@ NESTED = ("model", "vocab", "word2idx", "token_to_id", "tokenizer", "vocabulary"
 def read_vocabulary(path: Path) -> Vocabulary:
     """The vocabulary in a JSON file. Raises CheckpointError saying what is wrong with it."""
     try:
+        if path.stat().st_size > MOST_VOCABULARY:
+            raise CheckpointError(
+                f"{path} is larger than {MOST_VOCABULARY >> 20} MiB, so it is no vocabulary; "
+                "give --vocabulary a tokenizer.json or a word-to-id JSON file"
+            )
         document = from_json(path.read_bytes())
     except OSError as error:
         raise CheckpointError(

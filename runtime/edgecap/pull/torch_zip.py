@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.errors import CheckpointError
+from edgecap.util.zips import opened_zip
 
 STORAGES = {
     "torch DoubleStorage": "<f8",
@@ -44,7 +45,7 @@ DAMAGED = (
     zlib.error,
 )
 """What reading a damaged archive raises."""
-LARGEST_PICKLE = 1 << 22
+LARGEST_PICKLE = 1 << 20
 """Bytes; a published student's has 60,000."""
 MOST_AXES = 8
 
@@ -78,7 +79,7 @@ class _UnsoundError(Exception):
 def read_torch_zip(path: Path, name: str) -> dict[str, NDArray[Any]]:
     """Tensors by name. Raises CheckpointError, naming the file as `name`."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, opened_zip(file) as archive:
             return _read(archive)
     except _UnsoundError as error:
         raise CheckpointError(

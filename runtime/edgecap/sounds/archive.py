@@ -8,23 +8,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.errors import DataError, reason_of
+from edgecap.util.documents import from_json
 from edgecap.util.files import write_atomically
+from edgecap.util.zips import opened_zip
 
 Arrays = Mapping[str, NDArray[Any]]
 DOCUMENT = "document"
 LARGEST_FILE = 64 << 20
 """Bytes of a file, and of its arrays together."""
+LARGEST_DOCUMENT = 1 << 18
 MOST_ARRAYS = 1_000
+SHOWN = 60
+"""Characters of a value that a message repeats."""
 
 
 def write_archive(
@@ -40,36 +46,68 @@ def write_archive(
     write_atomically(path, buffer.getvalue(), mode=mode)
 
 
-def read_archive(path: Path, kind: str, version: int, advice: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Document and arrays of a file. Raises DataError, with `advice` on what to type, for one that is not right."""
+def read_archive(
+    path: Path, kind: str, version: int, advice: str, *, unread: str = " "
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Document and arrays of a file; those whose names begin with `unread` are checked only, and empty here.
+
+    Raises DataError, with `advice` on what to type, for a file that is not right.
+    """
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, and a device has no end
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, and a device has no end
             raise DataError(f"{path} is not a regular file; {advice}")
-        data = path.read_bytes() if about.st_size <= LARGEST_FILE else b""
+        with path.open("rb") as file:
+            return _read(file, kind, version, unread)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason_of(error)}); {advice}") from error
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-        if len(entries) > MOST_ARRAYS or sum(entry.file_size for entry in entries) > LARGEST_FILE:
-            raise ValueError("it is too large")
-        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-        document = json.loads(arrays.pop(DOCUMENT).tobytes())
-        written, numbers, digest = (document.pop(key) for key in ("format", "version", "sha256"))
+    except _UnsuitableError as error:
+        raise DataError(f"{path} is {error}; {advice}") from error
     except Exception as error:  # zipfile and NumPy raise many kinds for damaged bytes
         raise DataError(f"{path} is damaged ({type(error).__name__}); {advice}") from error
-    if (written, numbers) != (kind, version):
-        raise DataError(f"{path} is {written!r} of version {numbers!r}, not {kind} of version {version}; {advice}")
-    if digest != _digest(document, arrays):
-        raise DataError(f"{path} is damaged (its SHA-256 is another); {advice}")
+
+
+class _UnsuitableError(Exception):
+    """What a file is instead of what is wanted."""
+
+
+def _read(file: IO[bytes], kind: str, version: int, unread: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Raises many kinds of errors."""
+    if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+        raise ValueError("it is too large")
+    with opened_zip(file) as archive:
+        entries = archive.infolist()
+    if len(entries) > MOST_ARRAYS or sum(entry.file_size for entry in entries) > LARGEST_FILE:
+        raise ValueError("it is too large")
+    documents = [entry for entry in entries if entry.filename.removesuffix(".npy") == DOCUMENT]
+    if any(entry.file_size > LARGEST_DOCUMENT for entry in documents):
+        raise ValueError("its document is too large")
+    file.seek(0)
+    arrays: dict[str, NDArray[Any]] = {}
+    with np.load(file, allow_pickle=False) as loaded:  # each array is read when it is asked for
+        document = from_json(loaded[DOCUMENT].tobytes())
+        written, number, stated = (document.pop(key) for key in ("format", "version", "sha256"))
+        if (written, number) != (kind, version):
+            raise _UnsuitableError(
+                f"{str(written)[:SHOWN]!r} of version {str(number)[:SHOWN]}, not {kind} of version {version}"
+            )
+        digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+        for name in sorted(set(loaded.files) - {DOCUMENT}):
+            _add(digest, name, array := loaded[name])
+            arrays[name] = np.empty(0, np.uint8) if name.startswith(unread) else array
+    if stated != digest.hexdigest():
+        raise _UnsuitableError("damaged (its SHA-256 is another)")
     return document, arrays
 
 
 def _digest(document: Mapping[str, Any], arrays: Arrays) -> str:
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
     for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        _add(digest, name, arrays[name])
     return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, array: NDArray[Any]) -> None:
+    digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

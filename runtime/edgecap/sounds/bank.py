@@ -130,7 +130,7 @@ def read_bank(path: Path) -> Bank:
             float(document["seconds_per_frame"]),
             tuple(document["sets"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise DataError(f"{path} is no bank ({reason_of(error)}); install edgecap again") from error
 
 

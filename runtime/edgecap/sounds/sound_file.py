@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from edgecap.sounds.sound import Frames, TaughtSound
 SUFFIX = ".sound"
 FORMAT, VERSION = "edgecap-sound", 1
 ADVICE = "remove the file, and teach the sound again"
+RECORDING = "recording-"
+"""How the names of recordings begin."""
 WIDEST = 1 << 16
 """Values of a frame embedding."""
+STORED = (np.float16, np.float32)
 
 
 def write_sound(path: Path, sound: TaughtSound, recordings: Sequence[bytes] = ()) -> None:
@@ -26,7 +30,7 @@ def write_sound(path: Path, sound: TaughtSound, recordings: Sequence[bytes] = ()
     arrays: dict[str, NDArray[Any]] = {}
     for kind, stretches in (("example", sound.examples), ("counter", sound.counter_examples)):
         arrays |= {f"{kind}-{number:03d}": frames.astype(np.float16) for number, frames in enumerate(stretches)}
-    arrays |= {f"recording-{number:03d}": np.frombuffer(data, np.uint8) for number, data in enumerate(recordings)}
+    arrays |= {f"{RECORDING}{number:03d}": np.frombuffer(data, np.uint8) for number, data in enumerate(recordings)}
     document = {
         key: getattr(sound, key) for key in ("name", "model", "threshold", "typical", "created", "false_alarms", "bank")
     }
@@ -35,8 +39,10 @@ def write_sound(path: Path, sound: TaughtSound, recordings: Sequence[bytes] = ()
 
 def read_sound(path: Path, advice: str = ADVICE) -> TaughtSound:
     """The sound in a file. Raises DataError, with `advice`, for a file that is missing, damaged, or no such file."""
-    document, arrays = read_archive(path, FORMAT, VERSION, advice)
+    document, arrays = read_archive(path, FORMAT, VERSION, advice, unread=RECORDING)
     try:
+        if not all(math.isfinite(document[key]) for key in ("threshold", "typical", "false_alarms")):
+            raise ValueError("a number")
         return TaughtSound(
             name=document["name"],
             identifier=identifier_of(document["name"]),
@@ -48,25 +54,27 @@ def read_sound(path: Path, advice: str = ADVICE) -> TaughtSound:
             created=str(document["created"]),
             false_alarms=float(document["false_alarms"]),
             bank=str(document.get("bank", "")),
-            recordings=sum(name.startswith("recording-") for name in arrays),
+            recordings=sum(name.startswith(RECORDING) for name in arrays),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, ConfigError) as error:
         raise DataError(f"{path} is no sound ({type(error).__name__}); {advice}") from error
 
 
 def read_recordings(path: Path) -> tuple[bytes, ...]:
     """The bytes of the FLAC files that are kept in a sound's file. Raises DataError."""
     _, arrays = read_archive(path, FORMAT, VERSION, ADVICE)
-    return tuple(arrays[name].tobytes() for name in sorted(arrays) if name.startswith("recording-"))
+    return tuple(arrays[name].tobytes() for name in sorted(arrays) if name.startswith(RECORDING))
 
 
 def _stretches(arrays: dict[str, NDArray[Any]], kind: str) -> tuple[Frames, ...]:
     """The embeddings of one kind. Raises ValueError."""
-    stretches = [arrays[name].astype(np.float32) for name in sorted(arrays) if name.startswith(f"{kind}-")]
-    widths = {frames.shape[-1] for frames in stretches}
-    if len(widths) > 1 or any(
-        frames.ndim != 2 or not frames.size or frames.shape[1] > WIDEST or not np.isfinite(frames).all()
-        for frames in stretches
-    ):
-        raise ValueError(kind)
+    stretches = list[Frames]()
+    for name in sorted(name for name in arrays if name.startswith(f"{kind}-")):
+        stored = arrays.pop(name)  # at most one is in memory twice
+        width = stretches[0].shape[1] if stretches else min(WIDEST, stored.shape[-1])
+        if stored.dtype not in STORED or stored.ndim != 2 or not stored.size or stored.shape[1] != width:
+            raise ValueError(kind)
+        if not np.isfinite(stored).all():
+            raise ValueError(kind)
+        stretches.append(stored.astype(np.float32))
     return tuple(stretches)

@@ -14,10 +14,11 @@ import pytest
 from edgecap.archive_search.conditions import Conditions
 from edgecap.archive_search.search import Searcher, open_source
 from edgecap.archive_search.summary import summarise
-from edgecap.errors import DataError
+from edgecap.errors import ConfigError, DataError
 from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Change
 from edgecap.live.sinks.journal import APPLICATION, VERSION, Journal
+from edgecap.web.events.search import JournalReader, Query
 from support.live_parts import ignore
 from support.web_parts import STARTED, change
 
@@ -116,6 +117,17 @@ def test_sounds_that_another_program_has_changed_are_left_out(journal: Journal, 
     assert said(place, tag="smoke alarm") == []
 
 
+@pytest.mark.parametrize(
+    "change", ["began = 'soon'", "began = 9e99", "text = x'00ff'", "source = x'ff'", "score = 'good'", "start = 9e999"]
+)
+def test_a_row_that_no_listener_writes_is_left_out(journal: Journal, place: str, change: str) -> None:
+    journal.close()
+    with closing(sqlite3.connect(place)) as database, database:
+        database.execute(f"UPDATE events SET {change} WHERE text = 'rain falls'")
+    assert said(place) == ["an alarm beeps", "dogs are barking", "a dog barks"]
+    assert [event.text for event in JournalReader(place).newest(Query(), 9)] == said(place)
+
+
 def test_another_database_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     with closing(sqlite3.connect(other)) as database:
@@ -139,3 +151,10 @@ def test_a_damaged_journal_is_refused_in_one_line(journal: Journal, place: str, 
     Path(place).write_bytes(DAMAGES[damage](content))
     with pytest.raises(DataError, match=r"^the journal .* cannot be read \(.*\); try again.*$"):
         said(place, "rain")
+
+
+@pytest.mark.usefixtures("journal")
+@pytest.mark.parametrize("name", ["source", "tag"])
+def test_what_is_typed_in_other_bytes_than_utf8_is_one_line(place: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"'hall\\udcff' is not UTF-8"):
+        said(place, **{name: "hall\udcff"})

@@ -213,6 +213,14 @@ def test_a_compressed_archive_is_refused_unpacked(tmp_path: Path) -> None:
         read_tensors(tmp_path / "bomb.bin", "bomb.bin")
 
 
+def test_a_directory_of_any_size_is_not_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "names.bin", "w") as archive:
+        for number in range(18):
+            archive.writestr(f"{number:065000d}", b"")
+    with pytest.raises(CheckpointError, match="its directory is too large"):
+        read_tensors(tmp_path / "names.bin", "names.bin")
+
+
 def test_whatever_is_changed_in_a_file_it_is_read_or_refused(tmp_path: Path) -> None:
     rng = random.Random(1)
     save_file(TENSORS, tmp_path / "a.safetensors")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgecap.errors import ConfigError, DataError, OutputError
+from edgecap.sounds.archive import read_archive, write_archive
 from edgecap.sounds.sound import TaughtSound
+from edgecap.sounds.sound_file import FORMAT, VERSION
 from edgecap.sounds.store import SoundStore, sounds_folder
 
 SOUND = TaughtSound(
@@ -44,6 +47,32 @@ def test_a_taken_name_is_refused_and_the_old_sound_stays(store: SoundStore) -> N
     with pytest.raises(ConfigError, match="there is a sound called 'Our Doorbell' already"):
         store.save(replace(SOUND, name="Our Doorbell", threshold=0.9))
     assert store.get("our doorbell").threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"threshold": 10**400}, "is no sound"),
+        ({"threshold": float("nan")}, "is no sound"),
+        ({"typical": "0.9"}, "is no sound"),
+        ({"name": "a\x1b[2Jb"}, "is no sound"),
+        ({"example-000": np.ones((3, 8), np.int8)}, "is no sound"),
+        ({"example-000": np.full((3, 8), np.inf, np.float16)}, "is no sound"),
+        ({"example-000": np.ones((3, 9), np.float16)}, "is no sound"),
+        ({"bank": "x" * (1 << 18)}, "is damaged"),
+    ],
+)
+def test_what_a_stranger_hashed_anew_is_refused_in_one_line(
+    store: SoundStore, change: dict[str, Any], reason: str
+) -> None:
+    path = store.save(SOUND, [b"recorded"])
+    document, arrays = read_archive(path, FORMAT, VERSION, "")
+    for key, value in change.items():
+        (arrays if key in arrays else document)[key] = value
+    write_archive(path, FORMAT, VERSION, document, arrays)
+    (fault,) = store.load().faults
+    assert reason in fault
+    assert fault.isprintable()
 
 
 def test_a_damaged_file_is_named_and_the_others_are_read(store: SoundStore) -> None:

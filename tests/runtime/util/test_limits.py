@@ -15,8 +15,10 @@ from edgecap.bundle.models import list_models
 from edgecap.errors import ConfigError, ManifestError
 from edgecap.live.config.config_file import load_config
 from edgecap.live.config.rule_config import MOST_RULES
-from edgecap.live.sinks import files, hooks, journal, metrics
-from edgecap.util import child, limits
+from edgecap.live.sinks import broker_client, files, hooks, journal, metrics
+from edgecap.pull import torch_zip
+from edgecap.sounds import archive
+from edgecap.util import child, limits, zips
 
 DOCUMENT = Path(__file__).parents[3] / "docs/limits.md"
 HUGE = [2**31, 10**18, 10**320]
@@ -77,6 +79,10 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["seconds of one try of `--webhook`"] == hooks.WEB_SECONDS
     assert rows["bytes of a run's standard error that are passed on"] == child.MOST_BYTES
     assert rows["visitors of `--metrics`"] == metrics.MOST_REQUESTS
+    assert rows["bytes of the directory of a zip archive"] == zips.LARGEST_DIRECTORY
+    assert rows["bytes of the table in a PyTorch checkpoint"] == torch_zip.LARGEST_PICKLE
+    assert rows["bytes of the file of a taught sound"] == archive.LARGEST_FILE
+    assert rows["bytes that are looked at of what others publish under edgecap's topics"] == broker_client.MOST_PAYLOAD
 
 
 @pytest.fixture
@@ -137,6 +143,17 @@ def test_a_word_of_a_vocabulary_is_bounded(tiny_folder: Path, tmp_path: Path) ->
         for entry in bundle.manifest.files
     ]
     with pytest.raises(ManifestError, match="a word of 1000000 characters, at most 100"):
+        write_bundle(tmp_path / "bundle", bundle.manifest, contents)
+
+
+def test_a_vocabulary_of_tables_is_refused_before_they_are_made(tiny_folder: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(tiny_folder)
+    tables = b"[" + b"{}," * (2 * limits.MOST_WORDS) + b"{}]"  # 16 MB of them took 400 MB of memory
+    contents = [
+        BundleContent(entry.name, entry.role, tables if entry.role == "vocabulary" else bundle.folder / entry.name)
+        for entry in bundle.manifest.files
+    ]
+    with pytest.raises(ManifestError, match="is not a list of words"):
         write_bundle(tmp_path / "bundle", bundle.manifest, contents)
 
 

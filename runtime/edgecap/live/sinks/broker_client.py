@@ -27,6 +27,8 @@ IN_FLIGHT = 20
 FIRST_DELAY, LONGEST_DELAY = 1, 60
 """Seconds until the library connects again; each time twice as long."""
 KEEP_ALIVE = 30
+MOST_PAYLOAD = 1 << 16
+"""Bytes of a message of others that are looked at; edgecap's own are shorter."""
 WRONG_PASSWORD = frozenset({"Not authorized", "Bad user name or password", "Bad authentication method"})
 REFUSALS = WRONG_PASSWORD | {"Client identifier not valid", "Banned"}
 """Answers for which trying again is useless."""
@@ -107,7 +109,7 @@ class Link:
             "acknowledged", number=number, reason=str(reason), good=not reason.is_failure
         )
         self._client.on_message = lambda _client, _data, message: self._put(
-            "received", topic=message.topic, payload=message.payload, good=message.retain
+            "received", topic=message.topic, payload=message.payload[:MOST_PAYLOAD], good=message.retain
         )
         self._client.on_log = self._on_log
         self._client.will_set(access.will, "offline", qos=1, retain=True)

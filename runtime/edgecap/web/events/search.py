@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from edgecap.errors import OutputError
 from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Event
+from edgecap.live.sinks.journal import well_formed
 from edgecap.util.parsing import parse_hours, within_hours
 from edgecap.util.sqlite import read_only
 
@@ -23,6 +24,7 @@ MOST_HOURS = 24 * 31
 """Hours with an event that are counted, the newest."""
 MOST_SOURCES = 64
 HOUR_OF_DAY = "CAST(strftime('%H', began, 'unixepoch', 'localtime') AS INTEGER)"
+_ROWS = well_formed()
 SEARCH_SECONDS = 3.0
 """Time that a search of a journal may take."""
 
@@ -140,7 +142,7 @@ class JournalReader:
         """As `EventStore.days`."""
         condition, values = query.condition()
         return self._rows(
-            f"SELECT date(began, 'unixepoch', 'localtime') AS day, count(*) FROM events WHERE {condition} "
+            f"SELECT date(began, 'unixepoch', 'localtime') AS day, count(*) FROM events WHERE {_ROWS} AND {condition} "
             "GROUP BY day ORDER BY day DESC LIMIT ?",
             [*values, MOST_DAYS],
         )
@@ -150,13 +152,15 @@ class JournalReader:
         condition, values = query.condition()
         return self._rows(
             f"SELECT date(began, 'unixepoch', 'localtime') AS day, {HOUR_OF_DAY} AS hour, count(*) FROM events "
-            f"WHERE {condition} GROUP BY day, hour ORDER BY day DESC, hour LIMIT ?",
+            f"WHERE {_ROWS} AND {condition} GROUP BY day, hour ORDER BY day DESC, hour LIMIT ?",
             [*values, MOST_HOURS],
         )
 
     def sources(self) -> list[str]:
         """As `EventStore.sources`."""
-        return [name for (name,) in self._rows("SELECT DISTINCT source FROM events LIMIT ?", [MOST_SOURCES])]
+        return [
+            name for (name,) in self._rows(f"SELECT DISTINCT source FROM events WHERE {_ROWS} LIMIT ?", [MOST_SOURCES])
+        ]
 
     def _events(self, condition: str, values: list[object]) -> list[Event]:
         columns = (
@@ -164,7 +168,7 @@ class JournalReader:
         )
         events = []
         for *row, still_open, source, named, sounds, known in self._rows(
-            f"SELECT {columns} FROM events WHERE {condition}", values
+            f"SELECT {columns} FROM events WHERE {_ROWS} AND {condition}", values
         ):
             number, start, stop, began, ended, text, score, level, updates = row
             heard = _heard(sounds, start, stop)
@@ -199,9 +203,10 @@ class JournalReader:
 def _heard(sounds: str, start: float, end: float) -> tuple[HeardSound, ...]:
     """The named sounds in the column `sounds` of an event; none where another program has changed it."""
     try:
-        return tuple(
+        heard = [
             HeardSound(str(each["name"]), str(each["identifier"]), float(each["confidence"]), start, end)
             for each in json.loads(sounds)
-        )
-    except (ValueError, TypeError, KeyError):
+        ]
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return ()
+    return tuple(sound for sound in heard if math.isfinite(sound.confidence))

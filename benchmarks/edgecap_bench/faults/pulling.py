@@ -1,0 +1,131 @@
+"""How long a pull takes beside curl and sha256sum: a file of 46 MB, as a published student has, from loopback.
+
+    python -m edgecap_bench.faults.pulling
+
+In turns: the program curl and then sha256sum; the download of `edgecap pull`, which hashes what comes, in a process
+that runs; the command as a whole, for a bundle with a file of that size; and the command without anything to do. The
+server is `python -m http.server`. Exit code 0 where the wanted ratio is reached, else 1; a result on an idle machine.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from unittest.mock import patch
+from urllib.request import urlopen
+
+import typer
+
+from edgecap.bundle.bundle import BundleContent, load_bundle, write_bundle
+from edgecap.bundle.models import BUNDLED
+from edgecap.errors import MissingDependencyError
+from edgecap.pull.cache import CacheSlot
+from edgecap.pull.client import Client, Limits
+from edgecap.pull.download import Wanted, download
+from edgecap.pull.places import Network
+from edgecap_bench.harness.timing import Summary, Timed, interleave, summarise
+from edgecap_bench.reports import output
+from edgecap_bench.reports.tables import Criterion
+
+SIZE = 46_000_000
+MOST_RATIO = 1.3
+FILE = "student.bin"
+
+
+def pulling(
+    *,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, metavar="N")] = 15,
+    size: Annotated[int, typer.Option("--size", min=1, metavar="BYTES")] = SIZE,
+) -> None:
+    """Measure, and print what was wanted and reached."""
+    if missing := [name for name in ("curl", "sha256sum") if shutil.which(name) is None]:
+        raise MissingDependencyError(f"{missing[0]} is missing; type: sudo apt install curl coreutils")
+    with tempfile.TemporaryDirectory(prefix="edgecap-pull-") as folder:
+        times = measured(Path(folder), rounds, size)
+    output.finish(criteria(times))
+
+
+def measured(folder: Path, rounds: int, size: int) -> dict[str, Summary]:
+    """Seconds of each way."""
+    published = _bundle(folder / "published", size)
+    environment = {"EDGECAP_CACHE": str(folder / "cache"), "EDGECAP_HOME": str(folder / "home")}
+    with serving(published) as url, patch.dict(os.environ, environment):
+        ways: dict[str, Timed] = {
+            "curl and sha256sum": _quietly(f"curl -sSf -o {folder}/got {url}{FILE} && sha256sum {folder}/got"),
+            "download": _download(f"{url}{FILE}"),
+            "edgecap pull": _quietly(f"{sys.executable} -m edgecap pull --force --name pulled {url}"),
+            "edgecap --version": _quietly(f"{sys.executable} -m edgecap --version"),
+        }
+        seconds = interleave(ways, rounds)
+    return {name: summarise(sample) for name, sample in seconds.items()}
+
+
+def criteria(times: dict[str, Summary]) -> list[Criterion]:
+    """What is wanted, and whether it is so; the command's own time is told."""
+    curl = times["curl and sha256sum"].median
+    ratio = times["download"].median / curl
+    shown = [Criterion(name, f"{1000 * each.median:.0f} ms", "", True) for name, each in times.items()]
+    wanted = f"at most {MOST_RATIO:g} times curl and sha256sum"
+    return [*shown, Criterion("download", f"{ratio:.2f} times", wanted, ratio <= MOST_RATIO)]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of a folder's files, served by a process of its own."""
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().partition("(")[2].partition(")")[0]  # Serving HTTP on … (http://…/) …
+            with urlopen(url, timeout=20.0):
+                yield url
+        finally:
+            server.terminate()
+
+
+def _bundle(folder: Path, size: int) -> Path:
+    """The model of the package with weights of so many bytes."""
+    tiny = load_bundle(BUNDLED / "tiny")
+    files = [entry for entry in tiny.manifest.files if entry.role != "weights"]
+    contents = [BundleContent(entry.name, entry.role, tiny.folder / entry.name) for entry in files]
+    contents.append(BundleContent(FILE, "weights", random.Random(0).randbytes(size)))
+    write_bundle(folder, tiny.manifest, contents)
+    return folder
+
+
+def _quietly(command: str) -> Timed:
+    """A command line of a shell, whose results are not shown."""
+
+    def run(_round: int) -> None:
+        subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL)
+
+    return run
+
+
+def _download(url: str) -> Timed:
+    """A download of a file that is not in the cache."""
+    client = Client(Network(), Limits())
+
+    def run(_round: int) -> None:
+        slot = CacheSlot(url)
+        with slot.locked(_silent):
+            slot.clear()
+            download(client, slot, url, Wanted())
+
+    return run
+
+
+def _silent(_kind: str, _text: str) -> None:
+    """Tell nobody."""
+
+
+if __name__ == "__main__":
+    output.run_command(pulling)
