@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecap.errors import DataError
-from edgecap.live.sinks.journal import ADDED, APPLICATION, VERSION, well_formed
+from edgecap.live.events.event_rows import well_formed
+from edgecap.live.sinks.journal import ADDED, APPLICATION, VERSION
 from edgecap.util.sqlite import read_only
 
 SECONDS = 60.0
@@ -51,7 +52,7 @@ class JournalSource:
                     _VIEW.format(
                         confidence="NULL" if "confidence" in older else "confidence",
                         sounds="'[]'" if "sounds" in older else _TAGS,
-                        well_formed=well_formed(names),
+                        well_formed=well_formed(older),
                     )
                 )
                 self._database.execute("SELECT 1 FROM windows LIMIT 1").fetchall()

@@ -13,7 +13,7 @@ from edgecap.archive.addresses import filesystem, local_path, scheme_of
 from edgecap.archive.schema import CAPTIONS, SETTINGS, ArchiveSettings, shard_of
 from edgecap.archive.store import open_store
 from edgecap.errors import DataError, MissingDependencyError, reason_of
-from edgecap.live.sinks.journal import EARLIEST, LATEST
+from edgecap.live.events.event_rows import EARLIEST, LATEST
 
 _VIEW = """
 CREATE TEMP MACRO known(us) AS CASE WHEN us BETWEEN {earliest} AND {latest} THEN us END;

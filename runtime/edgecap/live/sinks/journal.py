@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -54,24 +54,8 @@ ADDED = {"named": "TEXT NOT NULL DEFAULT ''", "sounds": "TEXT NOT NULL DEFAULT '
 """What older journals lack. `confidence` is the calibrated probability, NULL where the model does not know it."""
 TIMES, WORDS = ("began", "ended", "start", "stop"), ("text", "score", "level_dbfs")
 COLUMNS = (*TIMES, *WORDS, "updates", "open", "source", "model", *ADDED)
-EARLIEST, LATEST = -62_000_000_000, 253_000_000_000
-"""Unix times that a calendar of four digits has, years 5 to 9987."""
 INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 UPDATE = f"UPDATE events SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
-
-
-def well_formed(columns: Container[str] = COLUMNS) -> str:
-    """SQL: whether a row has values that a listener writes; SQLite takes any. `columns` are those that there are."""
-    numeric = "typeof({0}) IN ('real', 'integer')"
-    parts = [f"{numeric} AND {{0}} BETWEEN {EARLIEST} AND {LATEST}".format(name) for name in ("began", "ended")]
-    parts += [
-        f"{numeric} AND {{0}} BETWEEN -1e12 AND 1e12".format(name) for name in ("start", "stop", "score", "level_dbfs")
-    ]
-    parts += [f"typeof({name}) = 'text'" for name in ("text", "source", "named", "sounds") if name in columns]
-    parts.append("typeof(updates) = 'integer'")
-    if "confidence" in columns:
-        parts.append(f"(confidence IS NULL OR {numeric} AND {{0}} BETWEEN -1e12 AND 1e12)".format("confidence"))
-    return " AND ".join(parts)
 
 
 class Journal(Sink):

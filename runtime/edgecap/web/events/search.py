@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from edgecap.errors import OutputError
 from edgecap.live.events.describe import HeardSound
 from edgecap.live.events.event import Event
-from edgecap.live.sinks.journal import well_formed
+from edgecap.live.events.event_rows import well_formed
 from edgecap.util.parsing import parse_hours, within_hours
 from edgecap.util.sqlite import read_only
 
