@@ -73,7 +73,7 @@ class Campaign:
         return sum(tally.executions for tally in self.tallies.values())
 
     @property
-    def found(self) -> int:
+    def faults(self) -> int:
         """Findings, crashes and hangs."""
         return sum(tally.findings + tally.lost for tally in self.tallies.values())
 
@@ -134,7 +134,7 @@ class Campaign:
             for name, each in self.tallies.items()
         ]
         hours = sum(tally.seconds for tally in self.tallies.values()) / 3600
-        lines.append(f"\n{self.executions:,} executions in {hours:.1f} hours, {self.found} findings")
+        lines.append(f"\n{self.executions:,} executions in {hours:.1f} hours, {self.faults} findings")
         return "\n".join(lines)
 
 
@@ -195,7 +195,7 @@ def main() -> int:
             campaign.run(seconds, most)
     print(campaign.table())
     print(f"counts and findings: {campaign.folder}", file=sys.stderr)
-    return bool(campaign.found)
+    return bool(campaign.faults)
 
 
 if __name__ == "__main__":

@@ -80,11 +80,11 @@ def test_a_campaign_counts_adds_up_and_tells_what_crashed(
     campaign.Campaign(tmp_path).run(2.0, 10)
     again = campaign.Campaign(tmp_path)
     assert again.executions >= 1
-    assert (again.found, again.tallies["manifest"].seed) == (0, 1)
+    assert (again.faults, again.tallies["manifest"].seed) == (0, 1)
     assert f"| manifest | {again.executions:,} |" in again.table()
 
     monkeypatch.setattr(campaign, "TARGETS", {"nothing": TARGETS["manifest"]})
     crashed = campaign.Campaign(tmp_path)
     crashed.turn("nothing", 1.0)  # there is no such target, so its process ends before it reports
-    assert (crashed.found, crashed.tallies["nothing"].lost) == (1, 1)
+    assert (crashed.faults, crashed.tallies["nothing"].lost) == (1, 1)
     assert (tmp_path / "nothing-crash-0").read_bytes() == b""

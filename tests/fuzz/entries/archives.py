@@ -111,8 +111,8 @@ def search(folder: Path) -> Iterator[Opened]:
 def questions(source: Source) -> None:
     """What `edgecap search` and `summary` ask and print."""
     searcher = Searcher(source)
-    for found in (searcher.newest(Conditions(), 5), searcher.by_words("dogs", Conditions(hours=(22, 21)), 5)):
-        for hit in found.hits:
+    for results in (searcher.newest(Conditions(), 5), searcher.by_words("dogs", Conditions(hours=(22, 21)), 5)):
+        for hit in results.hits:
             to_json(hit.document())
     summary = summarise(source, Conditions())
     to_json(summary.document())

@@ -73,10 +73,10 @@ def rows(folder: Path) -> Iterator[Opened]:
             return
         with open_source(str(path)) as source:
             questions(source)
-        found = reader.newest(Query(), 5)
-        for event in found:
+        read = reader.newest(Query(), 5)
+        for event in read:
             to_json(event.document())
-        csv_rows(found)
+        csv_rows(read)
         reader.days(Query())
         reader.hours(Query())
         reader.sources()

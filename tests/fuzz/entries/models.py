@@ -62,25 +62,25 @@ def bundle(folder: Path) -> Iterator[Opened]:
     tiny = write_tiny_bundle(folder / "tiny")
     contents = [BundleContent(entry.name, entry.role, tiny.folder / entry.name) for entry in tiny.manifest.files]
     contents.append(BundleContent("confidence.json", "confidence", render_confidence(SPEC)))
-    whole = write_bundle(folder / "strange", tiny.manifest, contents)
-    parts = {role[:1].encode(): whole.manifest.file(role) for role in ("vocabulary", "encode", "confidence")}
-    good = {key: (whole.folder / entry.name).read_bytes() for key, entry in parts.items()}
+    strange = write_bundle(folder / "strange", tiny.manifest, contents)
+    parts = {role[:1].encode(): strange.manifest.file(role) for role in ("vocabulary", "encode", "confidence")}
+    good = {key: (strange.folder / entry.name).read_bytes() for key, entry in parts.items()}
     before = [b""]
 
     def run(data: bytes) -> None:
         key, content = data[:1], data[1:]
         if before[0] in good:
-            (whole.folder / parts[before[0]].name).write_bytes(good[before[0]])
+            (strange.folder / parts[before[0]].name).write_bytes(good[before[0]])
         before[0], text = key, content
         if key in parts:
-            (whole.folder / parts[key].name).write_bytes(content)
+            (strange.folder / parts[key].name).write_bytes(content)
             listed = replace(parts[key], size=len(content), sha256=sha256(content).hexdigest())
-            files = [listed if entry.role == listed.role else entry for entry in whole.manifest.files]
-            text = render_manifest(replace(whole.manifest, files=files))
-        (whole.folder / MANIFEST_NAME).write_bytes(text)
-        load_bundle(whole.folder)
+            files = [listed if entry.role == listed.role else entry for entry in strange.manifest.files]
+            text = render_manifest(replace(strange.manifest, files=files))
+        (strange.folder / MANIFEST_NAME).write_bytes(text)
+        load_bundle(strange.folder)
 
-    yield [*(key + content for key, content in good.items()), b"m" + render_manifest(whole.manifest)], run
+    yield [*(key + content for key, content in good.items()), b"m" + render_manifest(strange.manifest)], run
 
 
 @contextmanager

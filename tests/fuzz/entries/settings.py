@@ -23,9 +23,9 @@ MICROPHONES = b'[[microphones]]\nname = "hall"\ndevice = "USB"\n'
 def config(folder: Path) -> Iterator[Opened]:
     """The whole file, and each of its sections alone, which is parsed in a tenth of the time."""
     path = folder / "listen.toml"
-    whole = render_config(ListenConfig()).encode()
-    sections = [b"[" + section for section in whole.split(b"\n[")[1:]]
-    yield [*sections, RULES, MICROPHONES, whole + b"\n" + RULES], through(path, lambda: load_config(path))
+    complete = render_config(ListenConfig()).encode()
+    sections = [b"[" + section for section in complete.split(b"\n[")[1:]]
+    yield [*sections, RULES, MICROPHONES, complete + b"\n" + RULES], through(path, lambda: load_config(path))
 
 
 @contextmanager
