@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shutil
-import socket
-import sqlite3
 import subprocess
 import threading
 import time
-from collections import Counter
-from contextlib import closing, suppress
-from datetime import datetime
+from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -26,6 +20,9 @@ import soundfile
 from edgecap.audio.samples import to_int16
 from edgecap.errors import MeasurementError
 from edgecap.types import Waveform
+from edgecap_bench.faults.disk import NotPossibleError, SmallDisk
+from edgecap_bench.faults.record import Record
+from edgecap_bench.faults.servers import HANG_SECONDS, Webhook, free_port
 from edgecap_bench.harness.clips import load_clips
 from edgecap_bench.live.command import listen_command
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
@@ -35,42 +32,8 @@ SPEED = 4.0
 CLIP_SECONDS, QUIET_SECONDS, BLOCK_SECONDS = 3.0, 9.0, 0.25
 """Quiet for longer than an event stays open, so that each sound has one of its own."""
 QUIET = 1e-4
-DISK_BYTES = 8_000_000
-HANG_SECONDS = 60.0
-Beginning = tuple[str, int]
-"""Of an event: its microphone, and when, in milliseconds of Unix time."""
-
-
-class Webhook(ThreadingHTTPServer):
-    """A server that answers, or closes, hangs or floods."""
-
-    daemon_threads = True
-    mode = "answer"
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A visitor that left is no news."""
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        until, mode = time.monotonic() + HANG_SECONDS, self.server.mode
-        self.rfile.read(int(self.headers["Content-Length"]))
-        while mode == "hang" == self.server.mode and time.monotonic() < until:
-            time.sleep(0.05)
-        while mode == "flood" == self.server.mode and time.monotonic() < until:
-            self.wfile.write(b"x" * 65_536)
-        if mode == "answer":
-            self.send_response(204)
-            self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Requests are counted by nobody."""
+NODE = "faults"
+CLOCK_LIBRARY = "*/faketime/libfaketimeMT.so.1"
 
 
 class Rig:
@@ -79,45 +42,62 @@ class Rig:
     process: subprocess.Popen[bytes]
     broker: subprocess.Popen[bytes]
     """mosquitto, where it is installed."""
+    began: float
+    """When the newest listener got its first sound from a pipe, on the monotonic clock."""
 
-    def __init__(self, folder: Path, disk: Path, *, microphones: int = 0, model: str | None = None) -> None:
-        """It hears a pipe, or so many microphones."""
-        self.disk, self.journal, self.table = disk, disk / "events.db", disk / "events.csv"
+    def __init__(
+        self,
+        folder: Path,
+        disk: SmallDisk,
+        *,
+        microphones: int = 0,
+        own_clock: bool = False,
+        model: str | None = None,
+        quiet: float = QUIET_SECONDS,
+        more: tuple[str, ...] = (),
+    ) -> None:
+        """It hears a pipe, or so many microphones; `own_clock` lets `set_clock` set its clock and no other.
+
+        `quiet` is in seconds, between two sounds; `more` are further options. Raises NotPossibleError where something for that is not installed.
+        """
+        self.disk, self.record = disk, Record(disk.path, dated=not own_clock)
+        self._clock = folder / "clock"
+        self._environment = dict(os.environ)
+        clock = self._clock_variables() if own_clock else {}
         self.webhook = Webhook()
         self.messages: list[str] = []
         """What the listener wrote to standard error."""
         self._processes, self._readers = list[subprocess.Popen[bytes]](), list[threading.Thread]()
-        self._folder, self._model, self._aside = folder, model, list[Path]()
-        self._changed = threading.Condition()
-        self._announced, self._events = list[tuple[int, str, int]](), 0
-        """Number of the listener, microphone and beginning of each event on standard output."""
-        self._counted, self._doubled = set[Beginning](), 0
+        self._folder, self._model, self._more, self._aside = folder, model, more, list[Path]()
         clips = [clip.samples for clip in load_clips(None, RATE, round(CLIP_SECONDS * RATE))]
-        quiet = np.random.default_rng(1).standard_normal(round(QUIET_SECONDS * RATE)) * QUIET
-        parts = [part for clip in clips for part in (quiet, clip)]
+        pause = np.random.default_rng(1).standard_normal(round(quiet * RATE)) * QUIET
+        parts = [part for clip in clips for part in (clip, pause)]
         self._sound: Waveform = np.concatenate(parts).astype(np.float32)
-        self._environment = dict(os.environ)
         self.set_program("exit 0")
         self._visitor: HTTPConnection | None = None
         self.microphones = [VirtualMicrophone(rate=RATE) for _ in range(microphones)]
         if self.microphones:
             self.microphones[0].show(**{f"room{number}": each for number, each in enumerate(self.microphones)})
-            self._environment = self.microphones[0].environment
+            self._environment = dict(self.microphones[0].environment)
             soundfile.write(folder / "sound.wav", np.tile(self._sound, 60), RATE)
-        self._broker_port = _free_port() if shutil.which("mosquitto") else None
-        if self._broker_port is not None:
+        self._environment |= clock
+        self.broker_port = free_port() if shutil.which("mosquitto") else 0
+        self._settings = folder / "listen.toml"
+        self._settings.touch()
+        if self.broker_port:
+            self._settings.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {self.broker_port}\nnode = "{NODE}"\n')
             self.start_broker()
 
     def start(self) -> None:
         """Start the listener, with the files that are there."""
         source = [f"--device=room{number}" for number in range(len(self.microphones))]
         source = source or ["--stdin", "--rate", str(RATE), "--speed", str(SPEED)]
-        outputs = ["--journal", str(self.journal), "--csv", str(self.table), "--exec", f"sh {self._folder}/program.sh"]
+        outputs = ["--journal", str(self.record.journal), "--csv", str(self.record.table)]
+        outputs += ["--exec", f"sh {self._folder}/program.sh"]
         outputs += ["--webhook", f"http://127.0.0.1:{self.webhook.server_port}/"]
-        outputs += ["--web", "0", "--metrics", "0"]
-        outputs += ["--mqtt", f"127.0.0.1:{self._broker_port}"] if self._broker_port is not None else []
+        outputs += ["--web", "0", "--metrics", "0", "--config", str(self._settings)]
         self.process = subprocess.Popen(
-            listen_command(*source, *outputs, model=self._model),
+            listen_command(*source, *outputs, *self._more, model=self._model),
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -125,20 +105,18 @@ class Rig:
             bufsize=0,  # nothing is left to be written when it was killed
         )
         self._processes.append(self.process)
-        for work, stream in ((self.read_events, self.process.stdout), (self._read_messages, self.process.stderr)):
-            self._readers.append(threading.Thread(target=work, args=(stream,), daemon=True))
-            self._readers[-1].start()
+        self._follow(self.record.read, self.process.stdout, len(self._processes))
+        self._follow(self._read_messages, self.process.stderr)
         if self.microphones:
             self.play()
         else:
-            self._readers.append(threading.Thread(target=self._feed, args=(self.process.stdin,), daemon=True))
-            self._readers[-1].start()
+            self._follow(self._feed, self.process.stdin)
 
     def start_broker(self) -> None:
-        """Start mosquitto at the port that it had before. Raises MeasurementError where it is not installed."""
-        if self._broker_port is None:
-            raise MeasurementError("there is no broker; type: sudo apt install mosquitto")
-        command = ["mosquitto", "-p", str(self._broker_port)]
+        """Start mosquitto at the port that it had before. Raises NotPossibleError where it is not installed."""
+        if not self.broker_port:
+            raise NotPossibleError("there is no broker; type: sudo apt install mosquitto")
+        command = ["mosquitto", "-p", str(self.broker_port)]
         self.broker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def play(self) -> None:
@@ -149,23 +127,30 @@ class Rig:
 
     def open_page(self) -> None:
         """Follow the page's stream of events, as a browser does, until the end. Raises MeasurementError."""
-        page = next((text for text in self.messages if "the live page is at" in text), "")
-        if not page:
-            raise MeasurementError("the listener did not say where its page is")
-        self._visitor = HTTPConnection("127.0.0.1", int(page.rstrip("/").rpartition(":")[2]), timeout=HANG_SECONDS)
+        self._visitor = HTTPConnection("127.0.0.1", self.page_port, timeout=HANG_SECONDS)
         self._visitor.request("GET", "/events")
         stream = self._visitor.getresponse()
-        threading.Thread(target=_follow, args=(stream,), daemon=True).start()
+        threading.Thread(target=_read_all, args=(stream,), daemon=True).start()
+
+    @property
+    def page_port(self) -> int:
+        """Where the newest listener's page is. Raises MeasurementError where it did not say so."""
+        pages = [text for text in self.messages if "the live page is at" in text]
+        if not pages:
+            raise MeasurementError("the listener did not say where its page is")
+        return int(pages[-1].rstrip("/").rpartition(":")[2])
 
     def set_program(self, text: str) -> None:
         """What --exec runs from now on."""
-        new = self._folder / "program.new"
-        new.write_text(f"{text}\n")
-        new.replace(self._folder / "program.sh")
+        self._replace(self._folder / "program.sh", f"{text}\n")
+
+    def set_clock(self, seconds: int) -> None:
+        """Let the listener's clock be so much fast."""
+        self._replace(self._clock, f"{seconds:+d}\n")
 
     def set_aside(self) -> None:
         """Give journal and table other names."""
-        for path in (self.journal, self.table):
+        for path in (self.record.journal, self.record.table):
             aside = path.with_name(f"{path.name}.{len(self._aside)}")
             path.rename(aside)
             self._aside.append(aside)
@@ -177,72 +162,51 @@ class Rig:
 
     def wait_for_event(self, seconds: float) -> None:
         """Wait until another event is announced. Raises MeasurementError."""
-        with self._changed:
-            before = self._events
-            self._changed.wait_for(lambda: self._events > before or self.process.poll() is not None, seconds)
-            if self._events == before:
+        record = self.record
+        with record.changed:
+            before = record.count
+            record.changed.wait_for(lambda: record.count > before or self.process.poll() is not None, seconds)
+            if record.count == before:
                 last = self.messages[-1:] or ["no message"]
                 raise MeasurementError(f"no event for {seconds:g} s (exit code {self.process.poll()}; {last[0]})")
 
-    @property
-    def lost(self) -> set[Beginning]:
-        """Announced events that no journal has, and that were not counted in an earlier round."""
-        with self._changed:  # before the journals are read: what is announced from now on may come after that
-            announced = {(source, at) for _, source, at in self._announced} - self._counted
-        stored = {(source, math.floor(1000 * began)) for source, began in self._stored()}
+    def _clock_variables(self) -> dict[str, str]:
+        """What gives a process a clock that follows a file. Raises NotPossibleError."""
+        library = next(Path("/usr/lib").glob(CLOCK_LIBRARY), None)
+        if library is None:
+            raise NotPossibleError("a clock for one process alone needs: sudo apt install libfaketime")
+        self.set_clock(0)
         return {
-            (source, at) for source, at in announced if not {(source, at - 1), (source, at), (source, at + 1)} & stored
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
         }
 
-    @property
-    def doubled(self) -> int:
-        """How many events a journal has, or a listener announced, more than once; less those of earlier rounds."""
-        with self._changed:
-            announced = Counter(self._announced)
-        return sum(count - 1 for count in (*self._stored().values(), *announced.values())) - self._doubled
+    @staticmethod
+    def _replace(path: Path, text: str) -> None:
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(path)
 
-    def forget(self, lost: set[Beginning]) -> None:
-        """Begin a new round: what was counted is not counted again."""
-        self._counted |= lost
-        self._doubled += self.doubled
-
-    def _stored(self) -> Counter[tuple[str, float]]:
-        """Beginnings in all journals, and how often each is in one: a rotation leaves some in two."""
-        # Not those after a date only: at SPEED dates run ahead of time, and go back when the listener starts again.
-        stored = Counter[tuple[str, float]]()
-        for path in self.disk.glob("events.db*"):
-            if path.name.endswith(("-wal", "-shm")):
-                continue
-            with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-                stored |= Counter(database.execute("SELECT source, began FROM events").fetchall())
-        return stored
+    def _follow(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._readers.append(thread)
+        thread.start()
 
     def _feed(self, pipe: IO[bytes]) -> None:
         """Sound and quiet in turns, at SPEED times their pace, until the listener is gone."""
         pcm = to_int16(self._sound).astype("<i2").tobytes()
         size = 2 * round(BLOCK_SECONDS * RATE)
-        began, given = time.monotonic(), 0
+        self.began, given = time.monotonic(), 0
         with suppress(OSError, ValueError):
             while True:
                 at = given % len(pcm)
                 given += pipe.write(pcm[at : at + size])
                 pipe.flush()
-                time.sleep(max(0.0, began + given / (2 * RATE * SPEED) - time.monotonic()))
-
-    def read_events(self, stream: IO[bytes]) -> None:
-        """Note what a listener announces, until it ends."""
-        run = len(self._processes)
-        for line in stream:
-            with suppress(ValueError):  # a line that a killed listener did not end
-                event = json.loads(line)
-                if event["kind"] == "begin":
-                    at = math.floor(1000 * datetime.fromisoformat(event["began"]).timestamp())
-                    with self._changed:
-                        self._announced.append((run, event["source"], at))
-                        self._events += 1
-                        self._changed.notify_all()
-        with self._changed:  # it ended
-            self._changed.notify_all()
+                time.sleep(max(0.0, self.began + given / (2 * RATE * SPEED) - time.monotonic()))
 
     def _read_messages(self, stream: IO[bytes]) -> None:
         for line in stream:
@@ -264,7 +228,7 @@ class Rig:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
-        if self._broker_port is not None:
+        if self.broker_port:
             self.broker.kill()
             self.broker.wait()
         if self._visitor is not None:
@@ -274,25 +238,8 @@ class Rig:
         self.webhook.shutdown()
         self.webhook.server_close()
 
-    @staticmethod
-    def mount(folder: Path) -> bool:
-        """Put a small disk there; whether that is possible."""
-        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
-    @staticmethod
-    def unmount(folder: Path) -> None:
-        """Take it away."""
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
-
-
-def _follow(stream: HTTPResponse) -> None:
+def _read_all(stream: HTTPResponse) -> None:
     with suppress(OSError, ValueError, HTTPException):
         while stream.read1(65_536):
             pass
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

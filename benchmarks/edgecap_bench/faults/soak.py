@@ -1,6 +1,6 @@
 """Hours of listening in real time: two microphones, page, journal, table, broker, webhook and program, with faults.
 
-    python -m edgecap_bench.faults.soak --hours 6
+    python -m edgecap_bench.faults.soak --hours 6 --json-file benchmarks/results/fault-soak.json
 
 In real time; the accelerated one is `edgecap_bench.live.soak`. Exit code 0 where everything wanted is reached, else 1.
 """
@@ -8,29 +8,100 @@ In real time; the accelerated one is `edgecap_bench.live.soak`. Exit code 0 wher
 from __future__ import annotations
 
 import random
+import subprocess
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from edgecap.cli.console import say
 from edgecap.cli.options import Model
-from edgecap_bench.faults.faults import FAULTS, MICROPHONE_FAULTS, PATIENCE, Tally, kill, once, small_disk, tear
+from edgecap.errors import MeasurementError
+from edgecap.util.files import check_writable
+from edgecap_bench.faults.disk import NotPossibleError, SmallDisk
+from edgecap_bench.faults.faults import PATIENCE, once
+from edgecap_bench.faults.kinds import FAULTS
+from edgecap_bench.faults.result import BACK_SECONDS, FaultResult, Round, load_note
 from edgecap_bench.faults.rig import Rig
+from edgecap_bench.harness.load import LoadMeter
 from edgecap_bench.live.soak_listener import sample_of
 from edgecap_bench.live.soak_result import WARM_UP, Sample, slope
 from edgecap_bench.reports import output
-from edgecap_bench.reports.tables import Criterion
+from edgecap_bench.reports.measurement import Measurement, MeasurementStart, write_measurement
+from edgecap_bench.reports.output import JsonFile
+from edgecap_bench.reports.tables import CRITERIA_HEADER, Criterion, Page, Sheet, measured_page
 
 MICROPHONES = 2
 PAUSE, EVERY = 20.0, 60.0
 """Seconds between two faults, and between two samples."""
 MOST_GROWTH = 0.5e6
 """Bytes an hour."""
-ONE_PROCESS = [fault for fault in (*FAULTS, *MICROPHONE_FAULTS) if fault.inject not in (kill, tear)]
+ONE_PROCESS = [fault for fault in FAULTS if not fault.ends and not fault.may_end]
 """The faults that the process itself survives: memory is that of one process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultSoak:
+    """One run."""
+
+    FORMAT: ClassVar[str] = "edgecap-bench-fault-soak"
+    VERSION: ClassVar[int] = 1
+
+    hours: float
+    """Of real time."""
+    samples: list[Sample]
+    faults: list[FaultResult]
+    events: int
+    """Announced."""
+    summary: str
+    """The listener's last line."""
+    others: float | None
+    """Cores that other programs took meanwhile."""
+
+
+def listen(hours: float, seed: int, model: str | None) -> FaultSoak:
+    """Listen for so long, with a fault now and then. Raises MeasurementError where the listener ends or hears nothing."""
+    source, meter, samples = random.Random(seed), LoadMeter(), list[Sample]()
+    rounds: dict[str, list[Round]] = {fault.name: [] for fault in ONE_PROCESS}
+    left_out: dict[str, str] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="edgecap-soak-") as folder,
+        SmallDisk(Path(folder)) as disk,
+        Rig(Path(folder), disk, microphones=MICROPHONES, own_clock=True, model=model) as rig,
+    ):
+        rig.wait_for_event(PATIENCE)
+        rig.open_page()
+        pid, began = rig.process.pid, time.monotonic()
+        while (now := time.monotonic()) - began < 3600.0 * hours:
+            if not samples or now - began - samples[-1].sound_seconds >= EVERY:
+                samples.append(sample_of(pid, now - began))
+            fault = source.choice([fault for fault in ONE_PROCESS if fault.name not in left_out])
+            say("note", f"{(now - began) / 3600:.2f} h: {fault.name}")
+            try:
+                rounds[fault.name].append(once(rig, fault, source))
+            except NotPossibleError as error:
+                left_out[fault.name] = str(error)
+            if rig.process.pid != pid:
+                raise MeasurementError(f"the listener ended after {fault.name}")
+            time.sleep(PAUSE)
+        samples.append(sample_of(pid, time.monotonic() - began))
+        rig.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            rig.process.wait(PATIENCE)
+        summary = next((text for text in reversed(rig.messages) if "stopped after" in text), "it did not end")
+        events = rig.record.count
+    results = [
+        FaultResult(name=fault.name, rounds=rounds[fault.name], says=fault.says, skipped=left_out.get(fault.name, ""))
+        for fault in ONE_PROCESS
+    ]
+    lasted = round(samples[-1].sound_seconds / 3600, 2)
+    return FaultSoak(
+        hours=lasted, samples=samples, faults=results, events=events, summary=summary, others=meter.others()
+    )
 
 
 def soak(
@@ -38,47 +109,58 @@ def soak(
     hours: Annotated[float, typer.Option("--hours", min=0.01, metavar="H")] = 6.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the faults and their moments.")] = 0,
     model: Model = None,
+    json: JsonFile = None,
 ) -> None:
     """Listen in real time while faults come and go, and watch memory, handles, threads and events."""
-    source, tally, samples = random.Random(seed), Tally(), list[Sample]()
-    with (
-        tempfile.TemporaryDirectory(prefix="edgecap-soak-") as folder,
-        small_disk(Path(folder)) as disk,
-        Rig(Path(folder), disk, microphones=MICROPHONES, model=model) as rig,
-    ):
-        rig.wait_for_event(PATIENCE)
-        rig.open_page()
-        began = sampled = time.monotonic()
-        while (now := time.monotonic()) - began < 3600.0 * hours:
-            if now - sampled >= EVERY or not samples:
-                samples.append(sample_of(rig.process.pid, now - began))
-                sampled = now
-            fault = source.choice(ONE_PROCESS)
-            say("note", f"{(now - began) / 3600:.2f} h: {fault.name}")
-            once(rig, fault, source, tally)
-            time.sleep(PAUSE)
-        samples.append(sample_of(rig.process.pid, time.monotonic() - began))
-    output.finish(criteria(samples, tally))
+    if json:
+        check_writable(json)
+    start = MeasurementStart(f"python -m edgecap_bench.faults.soak --hours {hours:g}")
+    measurement = start.end(listen(hours, seed, model))
+    if json:
+        write_measurement(json, measurement)
+    output.finish(criteria(measurement.body))
 
 
-def criteria(samples: list[Sample], tally: Tally) -> list[Criterion]:
+def criteria(result: FaultSoak) -> list[Criterion]:
     """What is wanted, and whether it is so."""
+    samples, rounds = result.samples, [each for fault in result.faults for each in fault.rounds]
     warm = [sample for sample in samples if sample.sound_seconds >= WARM_UP * samples[-1].sound_seconds]
     growth = slope([(sample.sound_seconds / 3600, sample.resident_bytes) for sample in warm])
-    late = sum(seconds > 5.0 for seconds in tally.back)
     handles, threads = [sample.handles for sample in warm], [sample.threads for sample in warm]
+    survived, late = sum(each.survived for each in rounds), sum(fault.late for fault in result.faults)
+    lost, doubled = sum(each.lost for each in rounds), sum(each.doubled for each in rounds)
+    told = sum(each.told for each in rounds)
     return [
         Criterion(
             "resident memory", f"{growth / 1e6:+.3f} MB an hour", "at most 0.5 MB an hour", growth <= MOST_GROWTH
         ),
         Criterion("open handles", f"{min(handles)} to {max(handles)}", "", True),
         Criterion("threads", f"{min(threads)} to {max(threads)}", "", True),
-        Criterion("faults survived", f"{tally.survived} of {tally.rounds}", "all", tally.survived == tally.rounds),
-        Criterion(
-            "announced events", f"{tally.lost} lost, {tally.doubled} doubled", "none", not tally.lost + tally.doubled
-        ),
-        Criterion("back by itself", f"{late} of {len(tally.back)} later than 5 s", "none", not late),
+        Criterion("faults survived", f"{survived} of {len(rounds)}", "all", survived == len(rounds)),
+        Criterion("announced events", f"{lost} lost, {doubled} doubled", "none", not lost + doubled),
+        Criterion("back by itself", f"{late} of {len(rounds)} later than {BACK_SECONDS:g} s", "", True),
+        Criterion("told", f"{told} of {len(rounds)}", "all", told == len(rounds)),
     ]
+
+
+def soak_page(measurement: Measurement[FaultSoak]) -> Page:
+    """The run for people."""
+    result = measurement.body
+    first, last = result.samples[0], result.samples[-1]
+    names = ", ".join(f"{fault.name} ({len(fault.rounds)})" for fault in result.faults if fault.rounds)
+    return measured_page(
+        measurement.header,
+        f"Soak with faults: {result.hours:g} hours of real time",
+        [Sheet("", CRITERIA_HEADER, [each.row for each in criteria(result)])],
+        notes=[
+            f"{MICROPHONES} microphones, a page that is read, journal, table, broker, webhook and program; "
+            f"{result.events} events; a sound every 12 s, so the next event may take that long. Faults: {names}.",
+            f"Resident memory {first.resident_bytes / 1e6:.0f} MB in the first sample, "
+            f"{last.resident_bytes / 1e6:.0f} MB in the last; the first {WARM_UP:.0%} are left out as warm-up.",
+            f"The listener's summary: {result.summary.partition('note: ')[2] or result.summary}",
+            load_note(result.others),
+        ],
+    )
 
 
 if __name__ == "__main__":

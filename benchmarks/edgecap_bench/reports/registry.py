@@ -105,6 +105,9 @@ FORMATS = (
     ),
     _entry("edgecap-bench-listen", "live", body="listen_result:Listening", page="listen_result:listening_page"),
     _entry("edgecap-bench-soak", "live", body="soak_result:Soak", page="soak_result:soak_page"),
+    _entry("edgecap-bench-faults", "faults", body="result:Faults", page="result:faults_page"),
+    _entry("edgecap-bench-fault-soak", "faults", body="soak:FaultSoak", page="soak:soak_page"),
+    _entry("edgecap-bench-flood", "faults", body="flood:Flood", page="flood:flood_page"),
     _entry("edgecap-bench-page", "live", body="page_result:PageUpdates", page="page_result:updates_page"),
     _entry("edgecap-arm-lab", "arm", body="results:ArmLab", page="report:lab_page"),
 )

@@ -40,6 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         known = full_disk(error)
         return report(known) if known else _report_unexpected(error)
+    except MemoryError:
+        return report(EdgecapError("there is not enough memory; end other programs, or raise the limit (MemoryMax=)"))
     except Exception as error:  # the last resort: no traceback for people who just want a caption
         return _report_unexpected(error)
     return 0

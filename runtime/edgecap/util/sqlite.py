@@ -44,6 +44,28 @@ def check(database: sqlite3.Connection) -> str:
     return "" if answer == "ok" else " ".join(str(answer).split())
 
 
+def hold_space(database: sqlite3.Connection, pages: int) -> None:
+    """Let a file and its write-ahead log hold `pages` free pages, which can be written when the disk is full.
+
+    They are written once: a file that was only made longer has no place on the disk yet. Where there is no space, none
+    is held. A new connection needs it again, since the log is removed with the last one.
+    """
+    (size,) = database.execute("PRAGMA page_size").fetchone()
+    for statement in (
+        "DROP TABLE IF EXISTS held",  # of a process that was killed here
+        f"CREATE TABLE held AS SELECT zeroblob({pages * size}) AS space",
+        "DROP TABLE held",
+        "PRAGMA wal_checkpoint(PASSIVE)",  # into the file, so that the log is written again from its beginning
+    ):
+        try:
+            database.execute(statement).fetchall()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR} and not is_held(error):
+                raise
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the content of the file is wrong, rather than its place or the disk."""
     return isinstance(error, Damaged) or _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -56,6 +78,8 @@ def is_held(error: Exception) -> bool:
 
 def explained(error: Exception) -> str:
     """Why a file cannot be written, and what helps."""
+    if isinstance(error, MemoryError):
+        return "(there is not enough memory); end other programs, or raise the limit"
     if isinstance(error, OSError):
         return f"({error.strerror}); check the folder and its permissions"
     advice = {

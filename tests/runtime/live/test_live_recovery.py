@@ -34,7 +34,7 @@ from edgecap.live.sinks.journal import Journal
 from edgecap.live.sources.microphone_source import MicrophoneSource
 from edgecap.live.sources.microphones import Microphones
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
-from support.live_parts import Clock, Machine, Messages, change, ignore, notifier, says
+from support.live_parts import Clock, Machine, Messages, change, ignore, notifier, says, usb_status
 from support.signals import RATE, noise
 from support.virtual_microphone import listen, next_event, until
 
@@ -223,7 +223,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_fills_loses_no_event_that_was_announced(small_disk: Path) -> None:
+def test_a_disk_that_fills_loses_no_event_that_was_announced(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "RETRY_SECONDS", 0.0)
     messages = Messages()
     journal = Journal(str(small_disk / "a.db"), "30d", notifier(messages), model="tiny")
     table = files.table(str(small_disk / "a.csv"), notifier(messages))
@@ -237,18 +238,22 @@ def test_a_disk_that_fills_loses_no_event_that_was_announced(small_disk: Path) -
                 except OSError:
                     pass
         for kind in KINDS:
-            journal.on_event(change(kind, number, f"event {number} {'x' * 2000}"))
+            journal.on_event(change(kind, number, f"event {number} {'x' * 20_000}"))
             table.on_event(change(kind, number, f"event {number} {'x' * 200}"))
     assert {text.split(" cannot")[0].rsplit("/", 1)[1] for kind, text in messages if kind == "warning"} == {
         "a.db",
         "a.csv",
     }
+    database = sqlite3.connect(small_disk / "a.db")
+    (kept,) = database.execute("SELECT count(*) FROM events").fetchone()  # all that a kill would leave
+    assert 12 <= kept < 40  # in the space that is held for that
     filler.unlink()
+    table.on_status(usb_status())  # without another event
+    assert len((small_disk / "a.csv").read_text().splitlines()) == 41
     for kind in KINDS:
         journal.on_event(change(kind, 41, "event 41"))
         table.on_event(change(kind, 41, "event 41"))
     journal.close()
-    database = sqlite3.connect(small_disk / "a.db")
     stored = [text.split()[1] for (text,) in database.execute("SELECT text FROM events ORDER BY id")]
     database.close()
     table.close()

@@ -384,6 +384,24 @@ def test_the_journal_forgets_what_is_older_than_it_is_kept(tmp_path: Path, messa
     sink.close()
 
 
+def test_a_clock_that_is_wrong_for_less_than_an_hour_deletes_nothing(tmp_path: Path, messages: Messages) -> None:
+    path, clock, wrong = tmp_path / "events.db", Clock(), Clock()
+    sink = journal(path, messages, clock)
+    sink.on_event(change("end", 1, began=clock()))
+    sink.close()
+    wrong.sleep(10 * 365 * 86_400.0)
+    sink = Journal(str(path), "30d", notifier(messages), model="tiny", wall=wrong, clock=clock)
+    for _ in range(2):
+        clock.sleep(3000.0)
+        sink.on_status(usb_status())
+        sink.on_clock_set(1.0)
+    assert len(rows(path)) == 1
+    clock.sleep(3601.0)
+    sink.on_status(usb_status())
+    assert rows(path) == []
+    sink.close()
+
+
 def test_the_journal_is_written_from_whatever_thread_listens(tmp_path: Path, messages: Messages) -> None:
     sink = journal(tmp_path / "events.db", messages, Clock())
     kinds: list[Kind] = ["begin", "end"]

@@ -20,7 +20,17 @@ from typing import Literal
 
 from edgecap.errors import OutputError
 from edgecap.live.config.mqtt_config import MqttConfig
-from edgecap.live.sinks.broker_client import IN_FLIGHT, REFUSALS, Access, Happened, Link, ended, not_connected, refused
+from edgecap.live.sinks.broker_client import (
+    IN_FLIGHT,
+    MOST_UNREAD,
+    REFUSALS,
+    Access,
+    Happened,
+    Link,
+    ended,
+    not_connected,
+    refused,
+)
 from edgecap.types import Notify
 from edgecap.util.documents import from_json
 from edgecap.util.files import to_json
@@ -106,7 +116,9 @@ class Broker:
         """Take in what happened, and hand over what the library may have now. Never waits."""
         self._change.clear()
         link = self._link
-        while self._link is link:
+        for _ in range(MOST_UNREAD):  # not without end: a broker may send as fast as they are taken
+            if self._link is not link:
+                break
             try:
                 self._take(link.happened.get_nowait())
             except Empty:

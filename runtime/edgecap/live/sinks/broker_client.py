@@ -29,6 +29,8 @@ FIRST_DELAY, LONGEST_DELAY = 1, 60
 KEEP_ALIVE = 30
 MOST_PAYLOAD = 1 << 16
 """Bytes of a message of others that are looked at; edgecap's own are shorter."""
+MOST_UNREAD = 1000
+"""Messages that were received and not taken yet; more are dropped."""
 WRONG_PASSWORD = frozenset({"Not authorized", "Bad user name or password", "Bad authentication method"})
 REFUSALS = WRONG_PASSWORD | {"Client identifier not valid", "Banned"}
 """Answers for which trying again is useless."""
@@ -108,9 +110,7 @@ class Link:
         self._client.on_publish = lambda _client, _data, number, reason, _properties: self._put(
             "acknowledged", number=number, reason=str(reason), good=not reason.is_failure
         )
-        self._client.on_message = lambda _client, _data, message: self._put(
-            "received", topic=message.topic, payload=message.payload[:MOST_PAYLOAD], good=message.retain
-        )
+        self._client.on_message = self._on_message
         self._client.on_log = self._on_log
         self._client.will_set(access.will, "offline", qos=1, retain=True)
         self._client.reconnect_delay_set(FIRST_DELAY, LONGEST_DELAY)
@@ -158,6 +158,11 @@ class Link:
         self, _client: object, _data: object, _number: int, reasons: Sequence[Any], _properties: object
     ) -> None:
         self._put("granted", good=not any(reason.is_failure for reason in reasons))
+
+    def _on_message(self, _client: object, _data: object, message: Any) -> None:  # noqa: ANN401
+        """What comes faster than it is taken is dropped: a flood must not fill the memory."""
+        if self.happened.qsize() < MOST_UNREAD:
+            self._put("received", topic=message.topic, payload=message.payload[:MOST_PAYLOAD], good=message.retain)
 
     def _on_log(self, _client: object, _data: object, _level: int, text: str) -> None:
         """The library gives a socket's error to its log alone."""

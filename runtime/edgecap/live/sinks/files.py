@@ -1,8 +1,9 @@
 """Events as subtitles (SRT, WebVTT) and as a table (CSV), written when they end.
 
-Each event is one write, so a file is valid after every event; what a full disk refuses waits in memory and is written
-when there is space again. Subtitles begin anew, since their times count from the start of listening; rows are appended
-to a table. A file that is moved, removed, emptied or cut by something else is noticed before the next event is written.
+Each event is one write, so a file is valid after every event, and it is synced, so that a power cut takes none that was
+shown. What a full disk refuses waits in memory and is written when there is space again. Subtitles begin anew, since
+their times count from the start of listening; rows are appended to a table. A file that is moved, removed, emptied or cut by
+something else is noticed before the next event is written.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ import errno
 import io
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
 
-from edgecap.errors import OutputError
+from edgecap.errors import OutputError, reason_of
 from edgecap.live.events.event import Change, Event, iso
+from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.text import cell, clean
 
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be written; the oldest go first."""
+RETRY_SECONDS = 1.0
+"""Time until what waits is tried again."""
 COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates", "source", "named", "confidence")
 
 
@@ -44,10 +49,11 @@ class TextFile(Sink):
         """Open it; `separator` is written after text that something else left incomplete. Raises OutputError."""
         self._path, self._render, self._notify = path, render, notify
         self._header, self._separator = header.encode(), separator.encode()
-        self._attempt = Attempts(notify, (OSError,), self._explain, f"{path} is written again")
+        self._attempt = Attempts(notify, (OSError, MemoryError), self._explain, f"{path} is written again")
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         self._lost = 0
         self._size, self._torn_by_us = 0, False
+        self._tried = float("-inf")
         try:
             self._file = self._open(empty=not append)
             try:
@@ -62,10 +68,15 @@ class TextFile(Sink):
             raise OutputError(f"{path} cannot be written ({error.strerror}); choose another file") from error
 
     def on_event(self, change: Change) -> None:
-        """Write an event that ended. A full disk is reported; what it refused is tried again with the next event."""
+        """Write an event that ended. A full disk is reported; what it refused is tried again every second."""
         if change.kind == "end":
             self._lost += len(self._waiting) == MOST_WAITING
             self._waiting.append(self._render(change.event).encode())
+            self._attempt(self._write)
+
+    def on_status(self, status: StatusSnapshot) -> None:
+        """Write what waits, in quiet too."""
+        if self._waiting and time.monotonic() - self._tried >= RETRY_SECONDS:
             self._attempt(self._write)
 
     def close(self) -> None:
@@ -87,11 +98,13 @@ class TextFile(Sink):
             return next(csv.reader([file.readline()]), []) == next(csv.reader([self._header.decode()]))
 
     def _explain(self, error: Exception) -> str:
-        reason = getattr(error, "strerror", error)
-        return f"{self._path} cannot be written ({reason}); free space: until then events wait in memory"
+        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        advice = "free space" if full else "check its permissions and the disk"
+        return f"{self._path} cannot be written ({reason_of(error)}); {advice}: until then events wait in memory"
 
     def _write(self) -> None:
-        """Write what waits, the oldest first; a full disk may take a part of one event."""
+        """Write what waits, the oldest first, and sync it; a full disk may take a part of one event."""
+        self._tried = time.monotonic()
         self._follow()
         self._complete()
         while self._waiting:
@@ -101,6 +114,8 @@ class TextFile(Sink):
                 self._waiting[0] = data[written:]
             else:
                 self._waiting.popleft()
+        if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            os.fsync(self._file.fileno())
 
     def _append(self, data: bytes) -> int:
         """Write once; the number of bytes that were taken. Raises OSError."""

@@ -1,9 +1,10 @@
 """Events in a SQLite file that keeps them for a while.
 
 An event is stored when it begins, before any other output gets it, so that none that was shown is lost; it is
-updated every half minute and when it ends. While the disk is full or another program holds the file, events wait in
-memory, and are stored when that is over; nothing else waits for it. The next start closes what a killed listener left
-open. A damaged journal is put aside under another name, and a new one is begun.
+updated every half minute and when it ends. On a full disk events go into space that the file holds; when that is used
+up, and while another program holds the file, they wait in memory, and are stored when that is over; nothing else waits
+for it. The next start closes what a killed listener left open. A damaged journal is put aside under another name, and a
+new one is begun.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.files import to_json
 from edgecap.util.parsing import parse_duration
-from edgecap.util.sqlite import Damaged, check, explained, is_damage, is_held, readable_errors
+from edgecap.util.sqlite import Damaged, check, explained, hold_space, is_damage, is_held, readable_errors
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""
@@ -36,8 +37,10 @@ RETRY_SECONDS = 1.0
 """Time until what waits is tried again."""
 MOST_CHECKED = 1 << 26
 """A larger file, bytes, is not checked at the start, which would take seconds."""
-LOG_BYTES, LOG_PAGES = 1 << 20, 256
+LOG_BYTES, LOG_PAGES = 1 << 20, 64
 """Size to which the write-ahead log is cut, and from which on it is written into the file."""
+HELD_PAGES = 96
+"""Free pages (of 4 kB) that file and log hold, for some hundred events on a full disk; more than `LOG_PAGES`."""
 MOST_WAITING = 1000
 """Events that wait in memory while they cannot be stored; the oldest go first."""
 SCHEMA = """
@@ -84,11 +87,11 @@ class Journal(Sink):
         self._first_row: int | None = None
         self._try = Attempts(
             notify,
-            (sqlite3.Error, OSError),
+            (sqlite3.Error, OSError, MemoryError),
             lambda error: f"the journal {path} cannot be written {explained(error)}; until then events wait in memory",
             f"the journal {path} is written again",
         )
-        self._cleaned, self._tried = float("-inf"), float("-inf")
+        self._cleaned = self._tried = float("-inf")
         self._file = Path(path).expanduser()
         self._is_open, self._patience = False, OPEN_SECONDS
         try:
@@ -119,6 +122,7 @@ class Journal(Sink):
 
     def on_clock_set(self, seconds: float) -> None:
         """Date what this run has stored by the new clock, or it would be deleted as old."""
+        self._cleaned = self._clock()  # which may be the wrong one: nothing is deleted for an hour
         if self._first_row is not None:
             moved = "UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?"
             self._try(lambda: self._database.execute(moved, (seconds, seconds, self._first_row)))
@@ -218,7 +222,7 @@ class Journal(Sink):
         )
         try:
             self._prepare()
-            self._clean()
+            self._cleaned = self._clock()  # nothing is deleted in the first hour: the clock may be wrong
             self._database.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
             self._place, self._is_open = self._file.stat(), True
         except BaseException:
@@ -248,6 +252,7 @@ class Journal(Sink):
         database.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         database.execute("UPDATE events SET open = 0 WHERE open = 1")
+        hold_space(database, HELD_PAGES)
 
     @readable_errors()
     def _store(self, event: Event) -> None:
@@ -267,10 +272,14 @@ class Journal(Sink):
 
     @readable_errors()
     def _clean(self) -> None:
-        """Delete what is older than `keep`, and give the space back."""
+        """Delete what is older than `keep`, and give the space back, except what is held for a full disk."""
         self._cleaned = self._clock()
         self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._wall() - self._keep,))
-        self._database.execute("PRAGMA incremental_vacuum").fetchall()
+        (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
+        if free > HELD_PAGES:
+            self._database.execute(f"PRAGMA incremental_vacuum({free - HELD_PAGES})").fetchall()
+        elif free < HELD_PAGES // 2:
+            hold_space(self._database, HELD_PAGES)
 
 
 def is_journal(path: Path) -> bool:

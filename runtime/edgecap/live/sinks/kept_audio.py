@@ -194,6 +194,7 @@ class _File:
         try:
             with self._disk.checked():
                 self._sound.close()
+                self._disk.sync()
             self._disk.close()
             self.path.rename(self._complete)
         except BaseException:
@@ -249,6 +250,10 @@ class _Disk:
             self.check()
             raise
         self.check()
+
+    def sync(self) -> None:
+        """Keep what was written through a power cut: a file with its final name is complete. Raises OSError."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close it."""

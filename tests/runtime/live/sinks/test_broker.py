@@ -24,6 +24,7 @@ from support.live_parts import Clock, Messages, change, notifier, usb_status
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed (the extra mqtt)")
+from edgecap.live.sinks import broker_client  # noqa: E402 - after the check
 from edgecap.live.sinks.mqtt import Mqtt  # noqa: E402 - after the check
 from support.mqtt_parts import MOSQUITTO, Reader, RealBroker, eventually, retained, until  # noqa: E402
 
@@ -296,6 +297,27 @@ def test_a_broker_that_hangs_holds_up_neither_the_listener_nor_its_end(broker: R
     mqtt.close()
     ((_, text),) = messages
     assert f"does not take them; {500 + mqtt.broker.lost} messages were not sent" in text
+
+
+def test_a_broker_that_floods_fills_no_memory_and_holds_up_no_step(
+    broker: RealBroker, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_client, "MOST_UNREAD", 20)
+    broker.start()
+    mqtt = sink(broker.port, messages)
+    reader = Reader(broker.port)
+    until(mqtt.broker, lambda: mqtt.broker.connected and idle(mqtt))
+    waiting = mqtt.broker._link.happened
+    before = len(reader.of("home/attic/start"))
+    for number in range(60):
+        reader.publish("home/attic/start", f"flood {number}")
+    eventually(lambda: len(reader.of("home/attic/start")) == before + 60 and waiting.qsize() >= 20)
+    assert waiting.qsize() == 20
+    mqtt.broker.step()
+    mqtt.on_event(change("begin"))
+    until(mqtt.broker, lambda: begun(reader) == [1])
+    mqtt.close()
+    reader.close()
 
 
 def test_the_last_will_says_offline_when_the_listener_is_cut_off(broker: RealBroker, messages: Messages) -> None:
