@@ -64,6 +64,7 @@ def once(rig: Rig, fault: Fault, source: random.Random, patience: float = PATIEN
         mend()
     mended, ended = time.monotonic(), rig.process.poll() is not None
     if ended:
+        say("warning", f"{fault.name}: the listener ended ({rig.process.poll()}): {' / '.join(rig.messages[-3:])}")
         rig.start()
     back: float | None = None
     with suppress(MeasurementError):

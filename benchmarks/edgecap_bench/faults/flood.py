@@ -119,7 +119,7 @@ def criteria(result: Flood) -> list[Criterion]:
     usual = float(np.median(result.calm))
     later = [float(value) - usual for value in np.percentile(result.flooded, [50, 99])]
     calm = float(np.percentile(result.calm, 99)) - usual
-    rate = result.begun / result.seconds
+    rate, answered = result.begun / result.seconds, result.answered / max(1, result.begun)
     return [
         Criterion(
             "captions later in a flood",
@@ -130,12 +130,7 @@ def criteria(result: Flood) -> list[Criterion]:
             f"{len(result.flooded)} events, {len(result.calm)} without a flood",
         ),
         Criterion("events", f"{result.lost} lost, {result.doubled} doubled", "none", not result.lost + result.doubled),
-        Criterion(
-            "requests",
-            f"{rate:.0f} a second begun, {100 * result.answered / max(1, result.begun):.0f} % answered",
-            "",
-            True,
-        ),
+        Criterion("requests", f"{rate:.0f} a second begun, {100 * answered:.0f} % answered", "", True),
     ]
 
 

@@ -58,7 +58,8 @@ class Rig:
     ) -> None:
         """It hears a pipe, or so many microphones; `own_clock` lets `set_clock` set its clock and no other.
 
-        `quiet` is in seconds, between two sounds; `more` are further options. Raises NotPossibleError where something for that is not installed.
+        `quiet` is in seconds, between two sounds; `more` are further options.
+        Raises NotPossibleError where something for that is not installed.
         """
         self.disk, self.record = disk, Record(disk.path, dated=not own_clock)
         self._clock = folder / "clock"

@@ -40,8 +40,6 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         known = full_disk(error)
         return report(known) if known else _report_unexpected(error)
-    except MemoryError:
-        return report(EdgecapError("there is not enough memory; end other programs, or raise the limit (MemoryMax=)"))
     except Exception as error:  # the last resort: no traceback for people who just want a caption
         return _report_unexpected(error)
     return 0
@@ -70,5 +68,7 @@ def _call(arguments: Sequence[str]) -> None:
 
 
 def _report_unexpected(error: Exception) -> int:
+    if isinstance(error, MemoryError):
+        return report(EdgecapError("there is not enough memory; end other programs, or raise the limit (MemoryMax=)"))
     name, advice = type(error).__name__, "set EDGECAP_DEBUG=1 and run it again for the traceback"
     return report(EdgecapError(f"unexpected {name}: {error}; this is a bug in edgecap: {advice}"))

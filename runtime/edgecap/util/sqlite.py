@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 
@@ -66,9 +67,33 @@ def hold_space(database: sqlite3.Connection, pages: int) -> None:
                 database.execute("ROLLBACK")
 
 
+def give_back_space(database: sqlite3.Connection, pages: int) -> None:
+    """Give free pages back to the disk, except `pages`; where it has fewer than half as many, hold them again."""
+    (free,) = database.execute("PRAGMA freelist_count").fetchone()
+    if free > pages:
+        database.execute(f"PRAGMA incremental_vacuum({free - pages})").fetchall()
+    elif free < pages // 2:
+        hold_space(database, pages)
+
+
+def refuse_read_only(path: Path) -> None:
+    """Raise OSError where an open file can no longer be written, as on a disk that the kernel made read-only.
+
+    SQLite would then end the process (SIGBUS): it writes to the index of its log through memory.
+    """
+    with suppress(FileNotFoundError):  # it was moved
+        os.utime(path)  # opens nothing: to close a file again would end SQLite's locks
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the content of the file is wrong, rather than its place or the disk."""
     return isinstance(error, Damaged) or _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def may_have_been(path: Path, table: str) -> bool:
+    """Whether a damaged file was SQLite's with such a table, as far as can be seen, and not one named by mistake."""
+    head = path.read_bytes()[: 1 << 16]
+    return head.startswith(b"SQLite format 3") or f"CREATE TABLE {table}".encode() in head or not any(head[:16])
 
 
 def is_held(error: Exception) -> bool:

@@ -2,8 +2,8 @@
 
 Each event is one write, so a file is valid after every event, and it is synced, so that a power cut takes none that was
 shown. What a full disk refuses waits in memory and is written when there is space again. Subtitles begin anew, since
-their times count from the start of listening; rows are appended to a table. A file that is moved, removed, emptied or cut by
-something else is noticed before the next event is written.
+their times count from the start of listening; rows are appended to a table. A file that is moved, removed, emptied or
+cut by something else is noticed before the next event is written.
 """
 
 from __future__ import annotations

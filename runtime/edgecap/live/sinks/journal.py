@@ -24,7 +24,18 @@ from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.files import to_json
 from edgecap.util.parsing import parse_duration
-from edgecap.util.sqlite import Damaged, check, explained, hold_space, is_damage, is_held, readable_errors
+from edgecap.util.sqlite import (
+    Damaged,
+    check,
+    explained,
+    give_back_space,
+    hold_space,
+    is_damage,
+    is_held,
+    may_have_been,
+    readable_errors,
+    refuse_read_only,
+)
 
 APPLICATION = 0x65646763
 """SQLite's application_id of a journal: "edgc"."""
@@ -124,8 +135,12 @@ class Journal(Sink):
         """Date what this run has stored by the new clock, or it would be deleted as old."""
         self._cleaned = self._clock()  # which may be the wrong one: nothing is deleted for an hour
         if self._first_row is not None:
-            moved = "UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?"
-            self._try(lambda: self._database.execute(moved, (seconds, seconds, self._first_row)))
+            self._try(lambda: self._move(seconds))
+
+    def _move(self, seconds: float) -> None:
+        refuse_read_only(self._file)
+        moved = "UPDATE events SET began = began + ?, ended = ended + ? WHERE id >= ?"
+        self._database.execute(moved, (seconds, seconds, self._first_row))
 
     def close(self) -> None:
         """Store what waits and close the file."""
@@ -136,7 +151,9 @@ class Journal(Sink):
             self._store_waiting()
         if lacks := self._lost + len(self._waiting):
             self._notify("warning", f"the journal {self._path} lacks {lacks} events")
-        self._database.close()
+        with suppress(OSError):
+            refuse_read_only(self._file)
+            self._database.close()
 
     def _store_waiting(self) -> None:
         """Store what waits, the oldest first; what was stored waits no more. A failure is reported."""
@@ -146,6 +163,7 @@ class Journal(Sink):
     def _store_all(self) -> None:
         """Raises sqlite3.Error, OSError."""
         self._follow()
+        refuse_read_only(self._file)
         try:
             for number in list(self._waiting):
                 self._store(self._waiting[number])
@@ -180,13 +198,10 @@ class Journal(Sink):
 
     def _open(self) -> None:
         """Open or create the file; a damaged one is put aside. Raises sqlite3.Error, OSError, OutputError."""
-        self._rows.clear()
-        self._stored.clear()
-        self._first_row = None
         try:
             self._connect()
         except sqlite3.DatabaseError as error:
-            if not is_damage(error) or not is_journal(self._file):
+            if not is_damage(error) or not may_have_been(self._file, "events"):
                 raise
             self._begin_anew(error)
 
@@ -199,9 +214,6 @@ class Journal(Sink):
             "warning",
             f"the journal {self._path} is damaged ({error}) and was put aside as {aside.name}; a new one is begun",
         )
-        self._rows.clear()
-        self._stored.clear()
-        self._first_row = None
         self._connect()
 
     def _aside(self) -> Path:
@@ -215,6 +227,9 @@ class Journal(Sink):
 
     def _connect(self) -> None:
         """Open the file, which only its owner may read where it is new. Raises sqlite3.Error, OSError, OutputError."""
+        self._rows.clear()
+        self._stored.clear()
+        self._first_row = None
         os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
         # Steps of an asynchronous listener come from one thread after the other, never from two at once.
         self._database = sqlite3.connect(
@@ -274,18 +289,9 @@ class Journal(Sink):
     def _clean(self) -> None:
         """Delete what is older than `keep`, and give the space back, except what is held for a full disk."""
         self._cleaned = self._clock()
+        refuse_read_only(self._file)
         self._database.execute("DELETE FROM events WHERE ended < ? AND open = 0", (self._wall() - self._keep,))
-        (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
-        if free > HELD_PAGES:
-            self._database.execute(f"PRAGMA incremental_vacuum({free - HELD_PAGES})").fetchall()
-        elif free < HELD_PAGES // 2:
-            hold_space(self._database, HELD_PAGES)
-
-
-def is_journal(path: Path) -> bool:
-    """Whether a damaged file was a journal, as far as can be seen, and not another file that was named by mistake."""
-    head = path.read_bytes()[: 1 << 16]
-    return head.startswith(b"SQLite format 3") or b"CREATE TABLE events" in head or not any(head[:16])
+        give_back_space(self._database, HELD_PAGES)
 
 
 def open_journal(context: SinkContext) -> Sink:
