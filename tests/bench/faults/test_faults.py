@@ -51,7 +51,7 @@ def test_a_fault_is_kept_where_every_round_is_survived_soon_and_told() -> None:
     assert kept(GOOD, GOOD)
     assert not kept()
     for bad in ({"survived": False, "lost": 1}, {"back": 5.1}, {"told": False}):
-        assert not kept(GOOD, replace(GOOD, **bad))  # type: ignore[arg-type]
+        assert not kept(GOOD, replace(GOOD, **bad))
     lost = FaultResult(name="x", rounds=[GOOD, replace(GOOD, survived=False, lost=2)])
     assert "1 of 2 survived, 2 lost, 0 doubled" in lost.criterion().measured
     assert FaultResult(name="x", skipped="no root").criterion().measured == "left out: no root"
