@@ -81,7 +81,7 @@ def once(rig: Rig, fault: Fault, source: random.Random, patience: float = PATIEN
         lost=len(lost),
         doubled=doubled,
         misdated=misdated,
-        told=said(),
+        reported=said(),
         ended=ended,
         back=back,
     )

@@ -23,7 +23,7 @@ class Round:
     lost: int = 0
     doubled: int = 0
     misdated: int = 0
-    told: bool = False
+    reported: bool = False
     """Whether the listener said what it should, or should say nothing."""
     ended: bool = False
     """Whether the listener ended although the fault does not end it, and was started again."""
@@ -59,8 +59,8 @@ class FaultResult:
     @property
     def kept(self) -> bool:
         """Whether every round was survived soon and with the reason."""
-        all_told = self.total("told") == len(self.rounds)
-        return bool(self.rounds) and self.total("survived") == len(self.rounds) and not self.late and all_told
+        all_reported = self.total("reported") == len(self.rounds)
+        return bool(self.rounds) and self.total("survived") == len(self.rounds) and not self.late and all_reported
 
     def criterion(self) -> Criterion:
         """A line for people."""
@@ -70,7 +70,7 @@ class FaultResult:
         text += f"{self.total('doubled')} doubled, back {self._back()}"
         for what in ("misdated", "ended"):
             text += f", {self.total(what)} {what}" if self.total(what) else ""
-        text += f", told {self.total('told')} times" if self.says else ""
+        text += f", told {self.total('reported')} times" if self.says else ""
         return Criterion(self.name, text, "all, none lost or doubled, within 5 s, with the reason", self.kept)
 
     def row(self) -> tuple[str, ...]:
@@ -81,9 +81,9 @@ class FaultResult:
         doubled = f"{self.total('doubled')}" + (
             f" ({self.total('misdated')} misdated)" if self.total("misdated") else ""
         )
-        told = f"{self.total('told')}" if self.says else ""
+        reported = f"{self.total('reported')}" if self.says else ""
         survived = f"{self.total('survived')} of {len(self.rounds)}{ended}"
-        return self.name, survived, f"{self.total('lost')}", doubled, self._back(), told, verdict(self.kept)
+        return self.name, survived, f"{self.total('lost')}", doubled, self._back(), reported, verdict(self.kept)
 
     def _back(self) -> str:
         if not self.back:

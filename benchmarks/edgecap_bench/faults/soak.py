@@ -129,7 +129,7 @@ def criteria(result: FaultSoak) -> list[Criterion]:
     handles, threads = [sample.handles for sample in warm], [sample.threads for sample in warm]
     survived, late = sum(each.survived for each in rounds), sum(fault.late for fault in result.faults)
     lost, doubled = sum(each.lost for each in rounds), sum(each.doubled for each in rounds)
-    told = sum(each.told for each in rounds)
+    reported = sum(each.reported for each in rounds)
     return [
         Criterion(
             "resident memory", f"{growth / 1e6:+.3f} MB an hour", "at most 0.5 MB an hour", growth <= MOST_GROWTH
@@ -139,7 +139,7 @@ def criteria(result: FaultSoak) -> list[Criterion]:
         Criterion("faults survived", f"{survived} of {len(rounds)}", "all", survived == len(rounds)),
         Criterion("announced events", f"{lost} lost, {doubled} doubled", "none", not lost + doubled),
         Criterion("back by itself", f"{late} of {len(rounds)} later than {BACK_SECONDS:g} s", "", True),
-        Criterion("told", f"{told} of {len(rounds)}", "all", told == len(rounds)),
+        Criterion("reported", f"{reported} of {len(rounds)}", "all", reported == len(rounds)),
     ]
 
 

@@ -29,7 +29,7 @@ from edgecap_bench.faults.result import FaultResult, Round
 from edgecap_bench.faults.rig import Rig
 from edgecap_bench.live.soak_result import Sample
 
-GOOD = Round(survived=True, told=True, back=1.0)
+GOOD = Round(survived=True, reported=True, back=1.0)
 SAMPLE = Sample(sound_seconds=0.0, seconds=0.0, resident_bytes=100, handles=20, threads=9, processor_seconds=1.0)
 
 
@@ -50,7 +50,7 @@ def test_a_fault_is_kept_where_every_round_is_survived_soon_and_told() -> None:
 
     assert kept(GOOD, GOOD)
     assert not kept()
-    for bad in ({"survived": False, "lost": 1}, {"back": 5.1}, {"told": False}):
+    for bad in ({"survived": False, "lost": 1}, {"back": 5.1}, {"reported": False}):
         assert not kept(GOOD, replace(GOOD, **bad))
     lost = FaultResult(name="x", rounds=[GOOD, replace(GOOD, survived=False, lost=2)])
     assert "1 of 2 survived, 2 lost, 0 doubled" in lost.criterion().measured
@@ -99,7 +99,7 @@ def test_a_fault_lasts_until_the_listener_says_so(tmp_path: Path, disk: SmallDis
 
     with Slow(tmp_path, disk) as rig:
         result = once(rig, Fault("slow", fail, "it failed"), random.Random(0))
-    assert (result.survived, result.told, result.lost) == (True, True, 0)
+    assert (result.survived, result.reported, result.lost) == (True, True, 0)
 
 
 def test_a_listener_survives_the_faults_that_take_its_outputs_and_its_power(disk: SmallDisk) -> None:
