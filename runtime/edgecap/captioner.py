@@ -60,14 +60,14 @@ class Captioner:
         self._shortest = max((encoder.frames_per_memory - 1) * front_end.hop_length, front_end.n_fft // 2 + 1)
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Self:
+    def load(cls, model: str | Path | None = None, *, threads: int | None = None, streams: bool = False) -> Self:
         """Load a model: the default one for None, one by the name that `edgecap models` lists, or a bundle's folder.
 
-        `threads` is the number of processor threads, 1 by default. Raises BundleError,
-        MissingDependencyError without the model's runtime.
+        `threads` is the number of processor threads, 1 by default; `streams` is for those who mostly use
+        `stream_encoder`: less is held in memory. Raises BundleError, MissingDependencyError without the runtime.
         """
-        bundle = load_bundle(find_model(model))
-        return cls(bundle, open_session(bundle, threads))
+        bundle = load_bundle(find_model(model), all_hashes=False)
+        return cls(bundle, open_session(bundle, threads, streams=streams))
 
     def with_sounds(self, matcher: Matcher | None) -> Captioner:
         """The same model, which recognises taught sounds as well."""

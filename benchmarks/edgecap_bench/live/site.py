@@ -34,6 +34,8 @@ from edgecap.bundle.bundle import Bundle, load_bundle
 from edgecap.bundle.models import find_model
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, MeasurementError
+from edgecap.inference.session import usable_cores
+from edgecap.live.threads import MOST_THREADS
 from edgecap.types import Waveform
 from edgecap_bench.live.chromium import chromium
 from edgecap_bench.reports import output
@@ -50,9 +52,9 @@ USUAL_DIFFERENT = 0.1
 """Share of captions that may differ from Python's in other precisions."""
 PATIENCE = 600.0
 LOAD = """
-const done = arguments[0];
+const [threads, done] = arguments;
 const [{ Model }, { decodeFile }] = await Promise.all(["model.js", "decode.js"].map((name) => import(`./${name}`)));
-window.measured = { model: await new Model().load(), decodeFile };
+window.measured = { model: await new Model().load(threads), decodeFile };
 done(measured.model.threads);
 """
 DECODE = """
@@ -175,7 +177,7 @@ def _megabytes(root: int) -> float:
     return largest * 1024 / 1e6
 
 
-def _run(browser: Chrome, script: str, *arguments: str) -> Any:  # noqa: ANN401 - any value of JavaScript
+def _run(browser: Chrome, script: str, *arguments: str | int) -> Any:  # noqa: ANN401 - any value of JavaScript
     """What a script passes to `done`. Raises MeasurementError where it fails."""
     wrapped = f"const giveUp = arguments[arguments.length - 1]; (async function () {{ {script} }})(...arguments)"
     result = browser.execute_async_script(
@@ -189,10 +191,10 @@ def _run(browser: Chrome, script: str, *arguments: str) -> Any:  # noqa: ANN401 
 class _Measured:
     """A page with its model, and what its captions took."""
 
-    def __init__(self, browser: Chrome, address: str) -> None:
+    def __init__(self, browser: Chrome, address: str, threads: int) -> None:
         self.browser, self.address, self.root = browser, address, browser.service.process.pid
         self.empty = _megabytes(self.root)
-        self.threads = _run(browser, LOAD)
+        self.threads = _run(browser, LOAD, threads)
         self.seconds: list[float] = []
         self.processor: list[float] = []
 
@@ -226,7 +228,7 @@ def measure(model: str | None, sounds: Path) -> list[Criterion]:
     native = browsers = first = 0.0
     windows = different = 0
     with _prepared(bundle, sounds) as (folder, size), _opened(folder) as (browser, address):
-        _run(browser, LOAD)
+        _run(browser, LOAD, 1)
         root = browser.service.process.pid
         for path, samples in _sounds(sounds, rate):
             decoding = _run(browser, DECODE, f"{address}/sounds/{quote(path.name)}")
@@ -262,10 +264,12 @@ def measure(model: str | None, sounds: Path) -> list[Criterion]:
 
 
 def hardware(model: str | None, sounds: Path) -> list[Criterion]:
-    """Caption every sound of a folder on one thread and on those of a page that is isolated, in turns."""
-    bundle, rows = load_bundle(find_model(model)), []
+    """Caption every sound of a folder on one thread, and on several of a page that is isolated, in turns."""
+    bundle, rows, most = load_bundle(find_model(model)), [], min(MOST_THREADS, usable_cores())
     with _prepared(bundle, sounds) as (folder, _), ExitStack() as opened:
-        pages = [_Measured(*opened.enter_context(_opened(folder, isolated=isolated))) for isolated in (False, True)]
+        pages = [
+            _Measured(*opened.enter_context(_opened(folder, isolated=threads > 1)), threads) for threads in (1, most)
+        ]
         for path, _ in _sounds(sounds, bundle.manifest.front_end.sample_rate):
             for page in pages:
                 page.caption(quote(path.name))

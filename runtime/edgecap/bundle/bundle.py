@@ -33,6 +33,8 @@ RUN_CHECKPOINT = "student.safetensors"
 """What the folder of a run of `edgecap train student` holds."""
 CHECKPOINTS = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"}
 COPY_AGAIN = "copy or write the bundle again"
+READ_AT_ONCE: tuple[Role, ...] = ("encode", "decode", "program", "vocabulary", "confidence")
+"""Roles of the files that a captioner reads when it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,11 @@ def identity_of(manifest: Manifest) -> str:
     return hashlib.sha256(render_manifest(manifest)).hexdigest()
 
 
-def load_bundle(folder: str | Path) -> Bundle:
+def load_bundle(folder: str | Path, *, all_hashes: bool = True) -> Bundle:
     """Read and check the bundle in `folder`.
+
+    With `all_hashes` off, files that captioning reads later or never (the graph of streams, weights kept for an
+    export) are held to their size alone: who reads one checks it by `check_file`.
 
     Raises ManifestError for the manifest or the vocabulary, IntegrityError for a file that is missing, altered, not a
     plain file, outside the folder, or not listed. Hidden files (a leading dot) are ignored: a manifest cannot list one,
@@ -117,7 +122,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     manifest = read_manifest(folder)
     _check_listing(folder, manifest)
     for entry in manifest.files:
-        _check_file(folder, entry)
+        check_file(folder, entry, content=all_hashes or entry.role in READ_AT_ONCE)
     return Bundle(folder, manifest, _read_vocabulary(folder, manifest), _read_confidence(folder, manifest))
 
 
@@ -166,8 +171,8 @@ def _check_listing(folder: Path, manifest: Manifest) -> None:
             raise IntegrityError(f"{path} is not listed in the bundle's manifest; remove it, or {COPY_AGAIN}")
 
 
-def _check_file(folder: Path, entry: BundleFile) -> None:
-    """Check that a listed file lies in the folder with its size and hash. Raises IntegrityError."""
+def check_file(folder: Path, entry: BundleFile, *, content: bool = True) -> None:
+    """Check that a listed file lies in the folder with its size and, for its `content`, hash. Raises IntegrityError."""
     path = folder / entry.name
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -177,7 +182,7 @@ def _check_file(folder: Path, entry: BundleFile) -> None:
             raise IntegrityError(f"{path} is not a plain file; {COPY_AGAIN}")
         if status.st_size != entry.size:
             raise IntegrityError(f"{path} has {status.st_size} bytes and the manifest says {entry.size}; {COPY_AGAIN}")
-        digest = _sha256(path)
+        digest = _sha256(path) if content else entry.sha256
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing; {COPY_AGAIN}") from error
     except RuntimeError as error:  # pathlib's, up to Python 3.12

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgecap.bundle.bundle import Bundle
+from edgecap.bundle.bundle import Bundle, check_file
 from edgecap.errors import BundleError, reason_of
 from edgecap.inference.graph_session import Arrays, GraphSession, RunGraph
 from edgecap.inference.onnx_file import names_other_files
 from edgecap.inference.session import StreamGraph
 from edgecap.inference.signatures import Element, Signature, check_signature, signatures, stream_signature
-from edgecap.inference.streaming import stream_graph
+from edgecap.inference.streaming import stream_graph, window_feed
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.limits import MOST_VALUES, check_product
 from edgecap.util.stderr import silent_descriptor
@@ -34,21 +35,29 @@ _NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
 
 
 class OnnxSession(GraphSession):
-    """The two graphs of a bundle in ONNX Runtime."""
+    """The graphs of a bundle in ONNX Runtime."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        """Load and check both graphs. Raises BundleError, MissingDependencyError without onnxruntime."""
-        (_, encode), (session, decode) = (
-            _graph(bundle.path(role), threads, *signatures(bundle.manifest)[role]) for role in ("encode", "decode")
-        )
-        super().__init__(bundle.manifest, encode, decode, partial(_bind, session))
+    def __init__(self, bundle: Bundle, threads: int, *, streams: bool = False) -> None:
+        """Load and check the graphs `encode` and `decode`; for `streams`, `stream` in place of `encode`.
+
+        Raises BundleError, IntegrityError, MissingDependencyError without onnxruntime.
+        """
         self._bundle, self._threads = bundle, threads
+        needed = signatures(bundle.manifest)
+        session, decode = _graph(bundle.path("decode"), threads, *needed["decode"])
+        encode: RunGraph
+        if streams and self._stream is not None:
+            encode = self._encode_by_stream
+        else:
+            _, encode = _graph(bundle.path("encode"), threads, *needed["encode"])
+        super().__init__(bundle.manifest, encode, decode, partial(_bind, session))
 
     @cached_property
     def _stream(self) -> StreamGraph | None:
         manifest = self._bundle.manifest
         if manifest.encoder.streaming is None:
             return None
+        check_file(self._bundle.folder, manifest.file("stream"))
         path = self._bundle.path("stream")
         session = _open(path, self._threads)
         states: dict[str, tuple[Element, tuple[int | None, ...]]] = {}
@@ -74,6 +83,13 @@ class OnnxSession(GraphSession):
     def stream_graph(self) -> StreamGraph | None:
         """The encoder of streams, as `InferenceSession.stream_graph` says."""
         return self._stream
+
+    def _encode_by_stream(self, feed: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """What `encode` gives, bit for bit, from the graph that a listener holds anyway."""
+        manifest, graph = self._bundle.manifest, self._stream
+        assert graph is not None
+        outputs = graph.run({**window_feed(manifest, graph.states), **feed})
+        return [outputs[name] for name in signatures(manifest)["encode"][1]]
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types

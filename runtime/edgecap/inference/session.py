@@ -95,8 +95,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_session(bundle: Bundle, threads: int | None = None) -> InferenceSession:
+def open_session(bundle: Bundle, threads: int | None = None, *, streams: bool = False) -> InferenceSession:
     """Load the graphs of a bundle into the runtime that its manifest names, on so many processor threads.
+
+    For `streams`, the encoder of streams is loaded instead of the one of whole windows, where there is one; `encode`
+    gives the same by it.
 
     Raises BundleError for a graph that does not load or does not match its manifest, MissingDependencyError naming
     what to install where the runtime is not there, ValueError for fewer than 1 thread.
@@ -104,6 +107,8 @@ def open_session(bundle: Bundle, threads: int | None = None) -> InferenceSession
     if threads is not None and threads < 1:
         raise ValueError(f"a session needs at least 1 thread, not {threads}")
     # A device has one runtime; the others' modules are not even read.
-    session_class = resolve_name(RUNTIMES[bundle.manifest.runtime].session)
-    session: InferenceSession = session_class(bundle, threads or DEFAULT_THREADS)
+    runtime = RUNTIMES[bundle.manifest.runtime]
+    session_class = resolve_name(runtime.session)
+    more = {"streams": True} if streams and runtime.stream else {}
+    session: InferenceSession = session_class(bundle, threads or DEFAULT_THREADS, **more)
     return session

@@ -32,14 +32,20 @@ def stream_graph(manifest: Manifest, run: Callable[[Arrays], dict[str, NDArray[A
     """
     encoder, front_end = manifest.encoder, manifest.front_end
     silence = np.full((1, front_end.n_mels, encoder.window_frames), front_end.silence, np.float32)
-    none = np.zeros((1, 0, encoder.embedding_dim), np.float32)
-    numbers = {"memory_length": 1, "blocks": 0, "first": 1, "until": encoder.memory_frames}
-    call = {name: np.array([value], np.int64) for name, value in numbers.items()}
-    silent = run({"log_mel": silence, "memory": none, "silent": none, **call, **states})["rows"]
+    memory_length = np.array([1], np.int64)
+    silent = run({"log_mel": silence, "memory_length": memory_length, **window_feed(manifest, states)})["rows"]
     wanted = (1, encoder.memory_frames, encoder.embedding_dim)
     if silent.shape != wanted:
         raise ValueError(f"rows of shape {silent.shape}, not {wanted}")
     return StreamGraph(run, states, silent)
+
+
+def window_feed(manifest: Manifest, states: Arrays) -> dict[str, NDArray[Any]]:
+    """The inputs of the graph besides those of `encode`, for a window of full length that is encoded by itself."""
+    none = np.zeros((1, 0, manifest.encoder.embedding_dim), np.float32)
+    numbers = {"blocks": 0, "first": 1, "until": manifest.encoder.memory_frames}
+    calls = {name: np.array([value], np.int64) for name, value in numbers.items()}
+    return {"memory": none, "silent": none, **calls, **states}
 
 
 class WindowEncoder(Protocol):
@@ -101,12 +107,13 @@ class StreamEncoder:
         length = encoder.memory_length(end - before.origin)
         until = self._until(end - before.origin, length)
         wanted = max(end, before.origin + min(encoder.window_frames, until * step + self._spec.reach))
-        new = np.pad(new, ((0, wanted - end), (0, 0)), constant_values=front_end.silence)
+        log_mel = np.full((1, front_end.n_mels, wanted - position), front_end.silence, np.float32)
+        log_mel[0, :, : len(new)] = new.T
         come = (end - position) // step
         numbers = {"memory_length": length, "blocks": come, "first": int(started), "until": until}
         outputs = self._graph.run(
             {
-                "log_mel": np.ascontiguousarray(new.T)[None],
+                "log_mel": log_mel,
                 "memory": before.rows,
                 "silent": self._graph.silent[:, until:],
                 **{name: np.array([value], np.int64) for name, value in numbers.items()},

@@ -8,6 +8,7 @@ from functools import partial
 
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError
+from edgecap.live.config.kept_settings import KeptSettings
 from edgecap.live.config.listen_config import ListenConfig, microphones
 from edgecap.live.config.live_settings import LiveBox, LiveSettings, live_settings
 from edgecap.live.events.event import Change
@@ -18,6 +19,7 @@ from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StreamStep
 from edgecap.live.sources.source import NOTHING, Chunk
 from edgecap.types import LogMel, Notify, Waveform
+from edgecap.util.parsing import parse_address
 
 
 class AdjustableListener(Listener):
@@ -80,9 +82,16 @@ class AdjustableListener(Listener):
         return replace(step, status=self._status)
 
 
-def live_box(config: ListenConfig, captioner: Captioner, window: float) -> LiveBox:
-    """The settings as configured, and the way for others."""
-    return LiveBox(live_settings(config), partial(_check, captioner, window))
+def live_box(config: ListenConfig, captioner: Captioner, window: float, notify: Notify) -> LiveBox:
+    """The settings as configured, the way for others, and those of the page before a restart, asked for anew."""
+    configured, check, address = live_settings(config), partial(_check, captioner, window), config.web.address
+    kept = None if address is None else KeptSettings.of_page(parse_address(address)[1], configured, notify)
+    box = LiveBox(configured, check, None if kept is None else kept.save)
+    before = configured if kept is None else kept.load(check)
+    if kept is not None and before != configured:
+        box.begin(before)
+        notify("note", f"what was changed on the page holds over the configuration; to undo that, remove {kept.path}")
+    return box
 
 
 def _check(captioner: Captioner, window: float, live: LiveSettings) -> None:
@@ -132,7 +141,8 @@ class Adjusting:
         self._box.applied(live)
         changed = [f"{name} = {value!r}" for name, value in asdict(live).items() if value != getattr(before, name)]
         if changed:
-            self._notify("note", f"changed on the page until edgecap ends: {', '.join(changed)}")
+            until = "" if self._box.lasts else " until edgecap ends"
+            self._notify("note", f"changed on the page{until}: {', '.join(changed)}")
 
 
 def gate_settings(setting: str | float, lowest: float) -> GateSettings | None:

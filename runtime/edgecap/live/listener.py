@@ -22,7 +22,7 @@ from edgecap.live.pipeline.liveness import Liveness
 from edgecap.live.pipeline.meter import LevelMeter
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
-from edgecap.live.pipeline.stream import MelStream
+from edgecap.live.pipeline.stream import FRAMES_AT_ONCE, MelStream
 from edgecap.live.pipeline.worker import CaptionWorker, Mailbox
 from edgecap.live.sources.source import NOTHING, AudioSource, Chunk
 from edgecap.live.thermal import Heat, look
@@ -85,8 +85,7 @@ class Listener:
             source, notify, clock, lost_after=settings.lost_after, constant_after=settings.constant_after
         )
         self._onset = self._last_loud = self._considered = 0.0
-        self._offered = -settings.hop
-        self._next_heat = clock()
+        self._offered, self._next_heat = -settings.hop, clock()
         self._status = StatusSnapshot(
             source=source.name, hop=settings.hop, asked_hop=settings.hop, number=number, audio_kept=settings.audio_kept
         )
@@ -186,10 +185,11 @@ class Listener:
             self.time.add(lost)
             self._update(lost=self._status.lost + lost)
         self.time.add(chunk.samples.size / self._rate)
-        count = self._mel.push(chunk.samples)
         levels = self._meter.push(chunk.samples)
         for behind, level in zip(range(len(levels) - 1, -1, -1), levels, strict=True):
             self._gate_block(level, self.heard - behind * LEVEL_BLOCK_SECONDS)
+        needed = self._hops.is_due(self.heard) or self._source.lossless or self._source.ended or self._followed()
+        count = self._mel.push(chunk.samples, 1 if needed else FRAMES_AT_ONCE)
         self._liveness.constant(self._meter.flat_seconds)
         return self._mel.newest(count) if count else None
 
@@ -219,6 +219,7 @@ class Listener:
         end = self.heard
         self._update(windows=self._status.windows + 1)
         loud, self._loud, since, self._considered = self._loud, False, end - self._considered, end
+        self._mel.push(NOTHING)  # where sound was interrupted, some frames may still wait
         if self._mel.frames < self._fewest:
             return
         held = min(self._settings.window, (self._mel.frames + 1) * self._mel.frame_seconds)
@@ -271,8 +272,7 @@ class Listener:
         self._next_heat = self._clock() + HEAT_EVERY
         heat = self._look()
         self._update(celsius=heat.celsius, throttled=heat.throttled)
-        message = self._hops.board_is(hot=heat.hot)
-        if message and not self._status.number:  # the board is the same for all streams
+        if (message := self._hops.board_is(hot=heat.hot)) and not self._status.number:
             self._notify("warning", message)
 
     def _update(self, **values: object) -> None:

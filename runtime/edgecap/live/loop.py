@@ -45,20 +45,27 @@ def steps(
     duration: float | None = None,
     *,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[StreamStep]:
     """Steps of all streams until `stop` is set, all sources have ended, or each has given `duration` seconds.
 
-    One stream waits in its source; several are polled in turns, with one sleep for all between two rounds. Whatever
-    ends the loop, open events are closed. Raises DeviceError and AudioError from a source, BundleError from the model.
+    One stream waits in its source. Of several, each gets its step when its own patience is over, and between steps
+    there is one sleep for all. Whatever ends the loop, open events are closed. Raises DeviceError and AudioError from a
+    source, BundleError from the model.
     """
     running, failure = list(streams), None
+    due = dict.fromkeys(running, float("-inf"))
     try:
         while running and not stop.is_set():
             several = len(running) > 1
             if several:
-                sleep(min(stream.patience for stream in running))
+                sleep(max(0.0, min(due[stream] for stream in running) - clock()))
+            now = clock()
             for stream in tuple(running):
+                if several and due[stream] > now:
+                    continue
                 yield stream.step(0.0 if several else None)
+                due[stream] = clock() + stream.patience
                 if stream.ended(duration):
                     running.remove(stream)
                     yield stream.finish(caption_rest=not stop.is_set())

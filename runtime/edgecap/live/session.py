@@ -62,7 +62,7 @@ class ListenSession:
         self.model = self.captioner.manifest.name
         settings = _settings(config, self.captioner)
         self._rules = Rules(config.rules)
-        live = live_box(config, self.captioner, settings.window)
+        live = live_box(config, self.captioner, settings.window, notify)
         with ExitStack() as stack:
             self.worker = CaptionWorker()
             stack.callback(self.worker.close, DRAIN_SECONDS)  # last: a caption that never ends holds up no output
@@ -99,6 +99,8 @@ class ListenSession:
             ]
             pairs = list(zip(listeners, each, strict=True))
             self._adjusting = Adjusting(live, config, lowest, pairs, notify)
+            for _ in self._adjusting.steps():  # what was changed before a restart
+                pass
             alerts, front_end = chosen(config.events.alerts), self.captioner.manifest.front_end
             self._listeners = [
                 NamedListener(listener, front_end, config.events, alerts, ids=ids, number=number)

@@ -47,7 +47,7 @@ def load_listening(
 ) -> tuple[Captioner, ThreadChoice]:
     """The model of a listener with `streams` sources, rehearsed, and its threads. Raises as `Captioner.load` does."""
     asked, beam = config.model.threads, config.model.beam
-    captioner = Captioner.load(config.model.name, threads=asked)
+    captioner = Captioner.load(config.model.name, threads=asked, streams=True)
     rehearse(captioner, beam)
     began = clock()
     rehearse(captioner, beam)
@@ -59,7 +59,7 @@ def load_listening(
         cores=usable_cores() if cores is None else cores,
     )
     if choice.threads != (asked or 1):
-        captioner = Captioner.load(config.model.name, threads=choice.threads)
+        captioner = Captioner.load(config.model.name, threads=choice.threads, streams=True)
         rehearse(captioner, beam)
     return captioner, choice
 

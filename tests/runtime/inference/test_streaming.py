@@ -149,6 +149,22 @@ def test_streams_do_not_mix(tiny: Captioner) -> None:
         assert same(by_one, alone(first[window], end - WINDOW, sliding=True))
 
 
+def test_a_listener_encodes_whole_windows_as_ever_without_that_graph(tiny: Captioner, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(find_model("tiny"), tmp_path / "copy"))
+    listening = Captioner.load(folder, threads=1, streams=True)
+    for seconds in (0.5, 4.0, 10.0):
+        sound = changing(10)[: round(seconds * RATE)]
+        assert same(listening.encode_samples(sound), tiny.encode_samples(sound))
+    with (folder / "stream.onnx").open("r+b") as file:  # what is not read at once is checked when it is read
+        file.seek(-1, 2)
+        file.write(b"x")
+    other = Captioner.load(folder, threads=1)
+    with pytest.raises(IntegrityError, match=r"stream\.onnx was changed"):
+        other.stream_encoder()
+    with pytest.raises(IntegrityError, match=r"stream\.onnx was changed"):
+        Captioner.load(folder, threads=1, streams=True)
+
+
 def test_a_model_without_the_graph_encodes_whole_windows(captioner: Captioner) -> None:
     assert captioner.manifest.encoder.streaming is None
     sound = changing(10)

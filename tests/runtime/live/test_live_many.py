@@ -29,7 +29,7 @@ from edgecap.live.listener import Listener
 from edgecap.live.loop import steps
 from edgecap.live.pipeline.gate import GateSettings
 from edgecap.live.pipeline.settings import ListenerSettings
-from edgecap.live.pipeline.status import StatusSnapshot
+from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sources import microphones as module
 from edgecap.live.sources.microphones import Microphones
@@ -93,6 +93,34 @@ def test_sixteen_streams_share_one_thread_and_none_crowds_out_another(captioner:
     assert {event.source for event in begun} == {f"mic {place}" for place in range(16)}
 
 
+class Counted:
+    """A stream whose steps are counted."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience, self.steps = patience, 0
+
+    def step(self, wait: float | None = None) -> StreamStep:
+        self.steps += wait == 0.0
+        return StreamStep(StatusSnapshot(source="", asked_hop=2.0, hop=2.0))
+
+    def ended(self, duration: float | None = None) -> bool:
+        return False
+
+    def finish(self, *, caption_rest: bool = False, drain: float | None = None) -> StreamStep:
+        return self.step()
+
+    def close(self) -> None:
+        pass
+
+
+def test_each_of_several_streams_has_its_step_when_its_own_patience_is_over() -> None:
+    clock, stop, often, seldom = Clock(), threading.Event(), Counted(1 / 64), Counted(0.25)
+    for _ in steps([often, seldom], stop, sleep=clock.sleep, clock=clock):
+        if clock.now >= 1001.0:
+            stop.set()
+    assert (often.steps, seldom.steps) == (65, 5)
+
+
 def test_a_stream_that_asks_often_waits_its_turn(captioner: Captioner) -> None:
     begun, go, order = threading.Event(), threading.Event(), []
 
@@ -124,16 +152,17 @@ def test_a_model_that_fails_for_one_stream_ends_all_and_closes_their_events(capt
 
     with CaptionWorker() as worker:
         sources, listeners = several(captioner, 2, worker, describe)
-        stop, changes = threading.Event(), list[Change]()
+        stop, changes, clock = threading.Event(), list[Change](), Clock()
 
-        def sleep(_seconds: float) -> None:
+        def sleep(seconds: float) -> None:
+            clock.sleep(seconds)
             for listener in listeners:
                 listener.drain(20)
             for source in sources:
                 source.feed(noise(1))
 
         def walk() -> None:
-            for step in steps(listeners, stop, sleep=sleep):
+            for step in steps(listeners, stop, sleep=sleep, clock=clock):
                 changes.extend(step.changes)
 
         with pytest.raises(BundleError, match="broken"):
@@ -158,11 +187,11 @@ def test_windows_that_wait_for_others_make_the_hops_longer(captioner: Captioner)
 def test_the_end_is_asked_for_while_one_of_several_sleeps_in_the_model(captioner: Captioner) -> None:
     with CaptionWorker() as worker:
         sources, listeners = several(captioner, 3, worker, says())
-        stop = threading.Event()
+        stop, clock = threading.Event(), Clock()
         for source in sources:
             source.feed(noise(1))
         all_changes: list[Change] = []
-        for step in steps(listeners, stop, sleep=lambda _: None):
+        for step in steps(listeners, stop, sleep=clock.sleep, clock=clock):
             for listener in listeners:
                 listener.drain(20)
             all_changes += step.changes

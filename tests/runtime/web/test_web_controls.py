@@ -36,7 +36,7 @@ def controlled(captioner: Captioner) -> Iterator[Callable[..., tuple[LivePage, V
 
     def serve(**web: Any) -> tuple[LivePage, Visitor, LiveBox]:
         config = ListenConfig(web=WebConfig(**{"address": "0", **web}))
-        box = live_box(config, captioner, 4.0)
+        box = live_box(config, captioner, 4.0, ignore)
         page = LivePage(config, captioner, ignore, live=box)
 
         def apply() -> None:

@@ -32,9 +32,10 @@ export class Model {
     });
   }
 
-  // Throws where a file does not come or the runtime refuses the graphs.
-  async load() {
-    Object.assign(this, await this.#ask("load"));
+  // Throws where a file does not come or the runtime refuses the graphs. More than one thread needs an isolated page, and
+  // makes the processors work twice as long for a caption (docs/web-export.md).
+  async load(threads = 1) {
+    Object.assign(this, await this.#ask("load", { threads }));
     return this;
   }
 

@@ -2,12 +2,11 @@
 import * as ort from "./ort/onnxruntime-web.js";
 import { Captioner } from "./captioner.js";
 
-const MOST_THREADS = 4;
 let captioner = null;
 
 const kinds = {
-  async load() {
-    ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
+  async load({ threads }) {
+    ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? threads : 1;
     ort.env.wasm.wasmBinary = await unpacked("ort/onnxruntime-web.bin");
     const [manifest, vocabulary] = await Promise.all(["manifest", "vocabulary"].map(
       async (name) => JSON.parse(new TextDecoder().decode(await bytes(`model/${name}.json`)))));

@@ -1,4 +1,4 @@
-"""What of the configuration can be changed while edgecap listens, as on the page: it lasts until edgecap ends."""
+"""What of the configuration can be changed while edgecap listens, as on the page."""
 
 from __future__ import annotations
 
@@ -62,9 +62,19 @@ def live_settings(config: ListenConfig) -> LiveSettings:
 class LiveBox:
     """The way of new settings from any thread to the listening one, which takes all of them between two steps."""
 
-    def __init__(self, settings: LiveSettings, check: Callable[[LiveSettings], None]) -> None:
-        """`check` raises ConfigError for settings that cannot be used."""
-        self._check = check
+    def __init__(
+        self,
+        settings: LiveSettings,
+        check: Callable[[LiveSettings], None],
+        keep: Callable[[Callable[[], LiveSettings]], None] | None = None,
+    ) -> None:
+        """`check` raises ConfigError for settings that cannot be used; `keep` makes what is asked for last.
+
+        It gets a function that gives the newest settings.
+        """
+        self._check, self._keep = check, keep
+        self.lasts = keep is not None
+        """Whether they hold after a restart too."""
         self._change = threading.Condition()
         """Guards the two below."""
         self._now = settings
@@ -84,7 +94,15 @@ class LiveBox:
             asked = (self._asked or self._now).with_changes(given)
             self._check(asked)
             self._asked = asked
-            return asked, self._change.wait_for(lambda: self._asked is None, seconds)
+            applied = self._change.wait_for(lambda: self._asked is None, seconds)
+        if self._keep is not None:
+            self._keep(self._newest)
+        return asked, applied
+
+    def begin(self, settings: LiveSettings) -> None:
+        """Ask for settings of before, which are kept already."""
+        with self._change:
+            self._asked = settings
 
     def take(self) -> LiveSettings | None:
         """What is asked for and not yet in force, for the listening thread."""
@@ -97,3 +115,7 @@ class LiveBox:
             if self._asked is settings:  # else newer ones were asked for meanwhile
                 self._asked = None
                 self._change.notify_all()
+
+    def _newest(self) -> LiveSettings:
+        with self._change:
+            return self._asked or self._now

@@ -31,9 +31,13 @@ class HopControl:
         self._slow = self._easy = self._cool = 0
         self._hot = False
 
+    def is_due(self, seconds: float) -> bool:
+        """Whether a window is due after `seconds` of sound."""
+        return seconds + 1e-9 >= self._due
+
     def due(self, seconds: float) -> bool:
         """Whether a window is due after `seconds` of sound; if so, the next one is a hop later."""
-        if seconds + 1e-9 < self._due:
+        if not self.is_due(seconds):
             return False
         late = int((seconds - self._due + 1e-9) // self.hop)
         self.late += late

@@ -14,6 +14,9 @@ import numpy as np
 from edgecap.audio.frontend import FrontEnd, logarithm, mel_frames, normalised
 from edgecap.types import LogMel, Waveform
 
+FRAMES_AT_ONCE = 50
+"""Frames worth waiting for where nothing needs them sooner: half a second, as a batch of `AlarmDetector`."""
+
 
 class MelStream:
     """A ring of the newest log-mel frames of a stream of samples."""
@@ -36,10 +39,11 @@ class MelStream:
         """Frames that the next window will have."""
         return self._held
 
-    def push(self, samples: Waveform) -> int:
-        """Take samples (n,) float32 at the model's rate; the number of frames that became complete.
+    def push(self, samples: Waveform, least: int = 1) -> int:
+        """Take samples (n,) float32 at the model's rate; the number of frames that were added to those held.
 
-        Of more than a window at once only the newest frames are computed.
+        Fewer than `least` wait for the next call: a few at a time cost as much as many. Of more than a window at once
+        only the newest frames are computed.
         """
         front_end = self._front_end
         self._rest = np.concatenate((self._rest, samples))
@@ -50,6 +54,8 @@ class MelStream:
             self._rest = np.concatenate((self._rest[half:0:-1], self._rest))
             self._begun = True
         complete = max(0, (self._rest.size - front_end.n_fft) // front_end.hop_length + 1)
+        if complete < least:
+            return 0
         wanted = min(complete, len(self._ring))
         if wanted:
             first = (complete - wanted) * front_end.hop_length

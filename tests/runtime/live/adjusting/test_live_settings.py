@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from edgecap.live.adjusting import AdjustableListener, Adjusting, gate_settings,
 from edgecap.live.config.events_config import EventsConfig
 from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, ModelConfig, SourceConfig, StreamConfig
 from edgecap.live.config.live_settings import LiveBox, LiveSettings, live_settings
+from edgecap.live.config.web_config import WebConfig
 from edgecap.live.events.event import Change, EventBuilder
 from edgecap.live.pipeline.hop_control import HopControl
 from edgecap.live.pipeline.settings import ListenerSettings
@@ -30,6 +32,7 @@ from edgecap.live.thermal import Heat
 from edgecap.live.watchdog import status_line
 from edgecap.web.page import status_document
 from support.live_parts import FedSource, Messages, Recorder, described, ignore, notifier, usb_status
+from support.ports import free_port
 from support.signals import RATE, noise
 
 Listen = Callable[..., AdjustableListener]
@@ -153,10 +156,44 @@ def test_filters_judge_what_waits_and_what_comes_and_leave_what_goes_on() -> Non
     ],
 )
 def test_what_cannot_be_used_is_refused_as_a_whole(captioner: Captioner, given: dict[str, object], reason: str) -> None:
-    box = live_box(ListenConfig(), captioner, 4.0)
+    box = live_box(ListenConfig(), captioner, 4.0, ignore)
     with pytest.raises(ConfigError, match=reason):
         box.ask(given, 0.0)
     assert (box.take(), box.now) == (None, live_settings(ListenConfig()))
+
+
+def test_what_was_changed_on_the_page_holds_after_a_restart_until_the_configuration_changes(
+    captioner: Captioner, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    soundfile.write(tmp_path / "noise.wav", noise(1), RATE)
+    config = ListenConfig(
+        source=SourceConfig(file=str(tmp_path / "noise.wav"), speed=0.0),
+        model=ModelConfig(name=str(tiny_folder)),
+        web=WebConfig(address=str(free_port())),
+    )
+
+    def start(config: ListenConfig) -> LiveSettings | None:
+        return live_box(config, captioner, 4.0, notifier(messages)).take()
+
+    messages, configured = Messages(), live_settings(config)
+    live_box(config, captioner, 4.0, ignore).ask({"hop": 5, "only": ["dog"], "paused": True}, 0.0)
+    chosen = replace(configured, hop=5.0, only=("dog",), paused=True)
+    assert start(config) == chosen
+    assert start(replace(config, web=WebConfig(address="1"))) is None  # another page
+    assert start(replace(config, stream=StreamConfig(hop=3.0))) == replace(chosen, hop=3.0)
+    (path,) = (tmp_path / "state").rglob("page-*.json")
+    assert {kind for kind, _ in messages} == {"note"}
+    assert all(str(path) in text for _, text in messages)
+    with ListenSession(config, ignore) as session:
+        assert session.status.live == chosen  # before anything is heard
+        box = session._adjusting._box
+        box.ask(json.loads(json.dumps(asdict(configured))), 0.0)
+    assert not path.exists()
+    for damaged in ("{", "[]", '{"hop": 1}', '{"hop": {"configured": 2.0, "chosen": 0}}'):
+        path.write_text(damaged)
+        assert start(config) is None
+        assert messages[-1][0] == "warning"
 
 
 def test_who_asks_waits_until_the_listening_thread_has_taken_all_of_it() -> None:
@@ -199,7 +236,7 @@ def test_a_session_applies_them_to_every_stream_and_says_so(tiny_folder: Path, t
 
 def test_a_microphone_keeps_its_own_gate(captioner: Captioner) -> None:
     config = ListenConfig(microphones=[MicrophoneConfig(device="a", gate=-20.0), MicrophoneConfig(device="b")])
-    box = live_box(config, captioner, 4.0)
+    box = live_box(config, captioner, 4.0, ignore)
     with CaptionWorker() as worker:
         own = replace(SETTINGS, gate=gate_settings(-20.0, -65.0))
         pairs = [
