@@ -30,11 +30,25 @@ if TYPE_CHECKING:
 # A parent that ignores Ctrl-C (nohup, `&` in a script, some CI) hands that down to us and to every child that a test
 # interrupts. With a handler here, children start with the default again.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.pop("PYTEST_ADDOPTS", None)  # options of this run, such as --cov, are not for the runs that tests start
 
 os.environ["EDGECAP_ENGINE"] = "local"  # Ray takes seconds to start; the tests of it say so
 
-GUARD.start()
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare a process that runs tests; one that only hands them to others (`-n 2`) leaves them their way out."""
+    if not config.getoption("numprocesses", None):
+        os.environ.pop("PYTEST_ADDOPTS", None)  # options of this run, such as --cov, are not for runs that tests start
+        GUARD.start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """How tests are divided between processes."""
+    from support.parallel.scheduling import SharedWorkScheduling
+
+    return SharedWorkScheduling(config, log)
+
 
 UNTRACED = (Path("export"), Path("runtime/inference"))
 """Folders of tests that run converters, which take up to twice as long under coverage's tracer."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
 from packaging.requirements import Requirement
 
 from support.source_tree import REPOSITORY
@@ -59,3 +60,12 @@ def test_every_declared_dependency_is_locked_to_a_release_that_satisfies_it() ->
     for requirement in requirements:
         if requirement.name != "edgecap":
             assert requirement.specifier.contains(locked[requirement.name.lower()]), str(requirement)
+
+
+def test_files_that_share_what_is_slow_to_make_stay_in_one_process() -> None:
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    from support.parallel.scheduling import group_of
+
+    assert group_of("tests/test_conditions.py") == "tests/test_conditions.py"
+    assert group_of("tests/test_embed.py") == group_of("tests/runtime/inference/test_litert_session.py") == "exports"
+    assert group_of("tests/train/distill/test_ray_train.py") == group_of("tests/runtime/cluster/test_pool.py") == "ray"

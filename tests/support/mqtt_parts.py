@@ -100,7 +100,7 @@ class Reader:
 
     def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
         """Publish, and wait until the broker has it."""
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(20)
 
     def _subscribed(self, *_: object) -> None:
         self._ready = True

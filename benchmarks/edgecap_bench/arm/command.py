@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from edgecap.runtimes import RUNTIMES
 from edgecap.util.files import check_writable
 from edgecap_bench.arm.lab import REPOSITORY, LabPlan, chosen_tests, export_bundles, run_lab
 from edgecap_bench.arm.report import lab_page
+from edgecap_bench.arm.root import make_root
 from edgecap_bench.harness.clips import check_clips
 from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import write_measurement
@@ -86,8 +88,11 @@ def lab(
     files = chosen_tests(quick) if tests else ()
     bundles = tuple(bundle or ())
     if not bundles:
-        precisions = QUICK_PRECISIONS if quick else PRECISIONS
-        bundles = export_bundles(folder / "bundles", runtime or list(RUNTIMES), precisions, _note)
+        precisions, runtimes = QUICK_PRECISIONS if quick else PRECISIONS, runtime or list(RUNTIMES)
+        with ThreadPoolExecutor(1) as pool:
+            fetching = pool.submit(make_root, folder, _note, runtimes)  # it downloads while the exports compute
+            bundles = export_bundles(folder / "bundles", runtimes, precisions, _note)
+            fetching.result()
     plan = LabPlan(
         folder=folder,
         bundles=bundles,

@@ -289,7 +289,7 @@ def test_leaving_an_asynchronous_loop_ends_the_listener(tiny_folder: Path, tmp_p
         await asyncio.to_thread(events.close)
 
     asyncio.run(main())
-    for _ in range(100):
+    for _ in range(400):
         left = set(threading.enumerate()) - threads
         if not left:
             break

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from edgecap.captioner import Captioner
+from loopback import GUARD
 from support.exported import PRECISIONS, SOUNDS, Exported
 
 Litert = Callable[..., Exported]
@@ -49,10 +50,11 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if sys.version_info[:2] != (3, 11):
         pytest.skip("tflite_runtime 2.14 has no package for a Python after 3.11")
     folder = tmp_path_factory.mktemp("board") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--retries=1", *PACKAGES]
+    with GUARD.lifted():
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"tflite_runtime cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
     (next(folder.glob("lib/python3*/site-packages")) / "edgecap.pth").write_text(f"{RUNTIME}\n")

@@ -74,7 +74,7 @@ class Scene:
 
     def step(self) -> None:
         self.give(self.listener.step(0.0).changes)
-        assert self.listener.drain(10)
+        assert self.listener.drain(20)
         jump = self.clocks.look()
         if jump is not None and jump.clock_set:
             self.listener.clock_set(jump.clock_set)

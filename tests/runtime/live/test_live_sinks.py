@@ -452,7 +452,7 @@ def test_lengths_of_time(text: str, seconds: float) -> None:
 
 
 def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=20) as answer:
         return str(answer.read().decode())
 
 

@@ -211,20 +211,20 @@ def test_the_mailbox_holds_one_job_and_the_newest_wins() -> None:
 
     def work(job: int) -> int:
         begun.set()
-        go.wait(10)
+        go.wait(20)
         done.append(job)
         return job * 10
 
     with CaptionWorker() as thread:
         worker = thread.mailbox(work)
         worker.submit(1)
-        assert begun.wait(10)
+        assert begun.wait(20)
         for job in range(2, 100):
             worker.submit(job)  # never waits
         assert worker.poll() == []
         assert worker.dropped == 97
         go.set()
-        assert worker.drain(10)
+        assert worker.drain(20)
         assert worker.poll() == [10, 990]
         assert worker.poll() == []
     assert done == [1, 99]
@@ -237,6 +237,6 @@ def test_what_goes_wrong_in_the_worker_is_raised_where_it_is_polled() -> None:
     with CaptionWorker() as thread:
         worker = thread.mailbox(work)
         worker.submit(1)
-        assert worker.drain(10)
+        assert worker.drain(20)
         with pytest.raises(ValueError, match="no"):
             worker.poll()

@@ -1,4 +1,4 @@
-"""A server on this machine, a cache and a folder of models of each test's own, and a client with short limits."""
+"""A server on this machine, a cache and a folder of models of each test's own, and a client that waits for no second try."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgecap.pull.places import Network
 from support.file_server import FileServer, file_server
 from support.live_parts import Messages, notifier
 
-SHORT = Limits(stall=0.5, total=20.0, tries=3, first_wait=0.0)
+LIMITS = Limits(stall=20.0, total=60.0, tries=3, first_wait=0.0)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def client(waits: list[float]) -> Client:
-    return Client(Network(), SHORT, wait=waits.append)
+    return Client(Network(), LIMITS, wait=waits.append)
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def test_what_broke_off_goes_on_where_it_stopped(client: Client, slot: Slot, ser
 
 def test_a_stall_is_a_break(client: Client, slot: Slot, server: FileServer) -> None:
     server.plans[PATH] = [stalls(200_000)]
+    client.limits = replace(client.limits, stall=1.5)  # by far more than the other bytes take
     get(client, slot)
     assert slot.data.read_bytes() == DATA
     assert server.ranges(PATH) == [None, "bytes=200000-"]
@@ -83,15 +84,14 @@ def test_a_stall_is_a_break(client: Client, slot: Slot, server: FileServer) -> N
 @pytest.mark.parametrize("drip", [drips_head, drips_body])
 def test_dripping_bytes_do_not_keep_it_waiting(client: Client, slot: Slot, server: FileServer, drip: Behaviour) -> None:
     server.plans[PATH] = [drip] * 3
-    begun = time.monotonic()
+    client.limits = replace(client.limits, stall=0.3)
     with pytest.raises(DownloadError, match=r"(took too long|sends fewer than).*3 tries"):
         get(client, slot, Wanted())
-    assert time.monotonic() - begun < 10  # three stalls of half a second, on a machine that may be busy
 
 
 def test_all_of_it_has_a_time_limit(client: Client, slot: Slot, server: FileServer) -> None:
     server.plans[PATH] = [drips_body] * 9
-    client.limits = replace(client.limits, total=0.5, stall=30.0)
+    client.limits = replace(client.limits, total=0.5)
     with pytest.raises(DownloadError, match=r"took too long to answer \(more than 0\.\d* s\)"):
         get(client, slot)
 

@@ -348,7 +348,7 @@ def real(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[s
         return subprocess.run(inside, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
     try:
-        for _ in range(100):
+        for _ in range(300):
             if process.poll() is not None:
                 pytest.skip("this machine lets nobody start a systemd")
             if run("systemctl", "--user", "is-active", "basic.target").returncode == 0:

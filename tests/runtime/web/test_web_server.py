@@ -422,13 +422,13 @@ def test_a_sound_without_a_length_or_that_does_not_come_is_given_up(
     head = (
         f"POST /caption HTTP/1.1\r\nHost: {ask.host}\r\nOrigin: {ask.origin}\r\nContent-Type: audio/wav\r\n"
     ).encode()
-    monkeypatch.setattr(web_server.Exchange, "timeout", 0.3)
+    monkeypatch.setattr(web_server.Exchange, "timeout", 1.0)  # of which the last one waits
     for more, code in (
         (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"411"),
         (b"Content-Length: -5\r\n\r\n", b"411"),
         (b"Content-Length: 500\r\n\r\nRIFF", b"408"),
     ):
-        with socket.create_connection(("127.0.0.1", page._server.port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", page._server.port), timeout=20) as plain:
             plain.sendall(head + more)
             assert plain.recv(1000).split()[1] == code
 
@@ -702,7 +702,7 @@ def test_many_visitors_of_one_address_push_out_each_other_and_not_another(serve:
 
 
 def test_a_request_that_drips_is_cut_off_and_a_stream_is_not(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "STRANGER_SECONDS", 0.3)
+    monkeypatch.setattr(web_server, "STRANGER_SECONDS", 1.0)
     page, ask = serve()
     follower = Follower(ask.port)
     follower.next("hello")

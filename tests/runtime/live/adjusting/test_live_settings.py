@@ -56,7 +56,7 @@ def hear(listening: AdjustableListener, source: FedSource, seconds: int, level: 
     for _ in range(seconds):
         source.feed(noise(1, level=level))
         changes += listening.step().changes
-        assert listening.drain(10)
+        assert listening.drain(20)
     return changes
 
 
@@ -88,7 +88,7 @@ def test_a_caption_that_is_being_made_when_the_pause_begins_is_dropped(listener:
     source.feed(noise(1))
     listening.step()
     listening.adjust(replace(SETTINGS, paused=True), PAUSED)
-    assert listening.drain(10)
+    assert listening.drain(20)
     listening.step()
     listening.adjust(SETTINGS, LiveSettings())
     assert listening.step().changes == listening.finish().changes == ()

@@ -429,7 +429,7 @@ class OldBroker:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(20)
         for each in self._open:
             each.close()
 
