@@ -1,4 +1,4 @@
-"""A server on this machine, a cache and a folder of models of each test's own, and a client that waits for no second try."""
+"""A server, a cache and a folder of models for each test, and a client that waits for no second try."""
 
 from __future__ import annotations
 
