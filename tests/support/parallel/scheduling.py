@@ -16,7 +16,7 @@ SHARED = {
 """Group → what the text of the test files says that belong to it."""
 
 
-class SharedWorkScheduling(LoadScopeScheduling):
+class SharedWorkScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """A file's tests stay in one process, and so do the files that share what is slow to make."""
 
     def _split_scope(self, nodeid: str) -> str:
