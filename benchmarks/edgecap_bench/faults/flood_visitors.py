@@ -7,14 +7,13 @@ A process of its own, so that it does not hold up who measures. Prints how many 
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import sys
-import threading
 import time
 from contextlib import suppress
 
-THREADS = 16
-TIMEOUT, DRIP_SECONDS = 5.0, 1.0
+PATIENCE, DRIP_SECONDS = 0.2, 1.0
+"""Seconds after which a visitor gives up, so that a slow answer does not make the flood a smaller one."""
 PATHS = ("/", "/about", "/past", "/nothing")
 
 
@@ -22,51 +21,48 @@ class Visitors:
     """Use `flood` once."""
 
     def __init__(self, port: int, seconds: float) -> None:
-        self._address, self._end = ("127.0.0.1", port), time.monotonic() + seconds
-        self._lock = threading.Lock()
+        self._port, self._end = port, time.monotonic() + seconds
         self.begun = self.answered = 0
 
-    def flood(self, slow: int, rate: float) -> None:
+    async def flood(self, slow: int, rate: float) -> None:
         """So many slow visitors, and so many requests a second, for the time that was given."""
-        work = [threading.Thread(target=self._drip, args=(slow,))]
-        work += [threading.Thread(target=self._ask, args=(rate / THREADS,)) for _ in range(THREADS)]
-        for thread in work:
-            thread.start()
-        for thread in work:
-            thread.join()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(slow):
+                tasks.create_task(self._drip())
+            began = time.monotonic()
+            while (now := time.monotonic()) < self._end:
+                for _ in range(round(rate * (now - began)) - self.begun):
+                    tasks.create_task(self._ask(PATHS[self.begun % len(PATHS)]))
+                    self.begun += 1
+                await asyncio.sleep(0.005)
 
-    def _ask(self, rate: float) -> None:
-        began, count = time.monotonic(), 0
-        while (now := time.monotonic()) < self._end:
-            time.sleep(max(0.0, began + count / rate - now))
-            good, count = False, count + 1
-            with suppress(OSError), socket.create_connection(self._address, timeout=TIMEOUT) as visitor:
-                visitor.sendall(f"GET {PATHS[count % len(PATHS)]} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-                while part := visitor.recv(65_536):
-                    good = good or part.startswith(b"HTTP/")
-            with self._lock:
-                self.begun, self.answered = self.begun + 1, self.answered + good
-
-    def _drip(self, slow: int) -> None:
-        """A byte a second each; one that was cut off comes again."""
-        visitors: list[socket.socket] = []
-        while time.monotonic() < self._end:
-            for visitor in tuple(visitors):
+    async def _ask(self, path: str) -> None:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
                 try:
-                    visitor.sendall(b"x")
-                except OSError:
-                    visitor.close()
-                    visitors.remove(visitor)
-            for _ in range(slow - len(visitors)):
-                with suppress(OSError):
-                    visitors.append(socket.create_connection(self._address, timeout=TIMEOUT))
-                    visitors[-1].sendall(b"GET /ab")
-            time.sleep(DRIP_SECONDS)
-        for visitor in visitors:
-            visitor.close()
+                    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                    self.answered += (await reader.read(5)) == b"HTTP/"
+                finally:
+                    writer.close()
+
+    async def _drip(self) -> None:
+        """A byte a second; who is cut off comes again."""
+        while time.monotonic() < self._end:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                try:
+                    writer.write(b"GET /ab")
+                    while time.monotonic() < self._end:
+                        await asyncio.sleep(DRIP_SECONDS)
+                        writer.write(b"x")
+                        await writer.drain()
+                finally:
+                    writer.close()
+            await asyncio.sleep(DRIP_SECONDS)
 
 
 if __name__ == "__main__":
     visitors = Visitors(int(sys.argv[1]), float(sys.argv[2]))
-    visitors.flood(int(sys.argv[3]), float(sys.argv[4]))
+    asyncio.run(visitors.flood(int(sys.argv[3]), float(sys.argv[4])))
     print(visitors.begun, visitors.answered)  # noqa: T201
