@@ -17,6 +17,7 @@ from edgecap_bench.faults.servers import flood_topic
 HOUR, TEN_YEARS = 3600, 10 * 365 * 86_400
 SPARE_BYTES = 2_000_000
 """Memory that a listener may still take, at most, when it meets its limit."""
+VISITS = 5
 Mend = Callable[[], None]
 Inject = Callable[[Rig, random.Random], Mend]
 
@@ -127,9 +128,12 @@ def few_files(rig: Rig, source: random.Random) -> Mend:
 
 
 def little_memory(rig: Rig, source: random.Random) -> Mend:
-    """Let it take hardly any further memory. It may end of that."""
+    """Let it take hardly any further memory, and visit the page, which takes some. It may end of that."""
     pages = int(Path(f"/proc/{rig.process.pid}/statm").read_text().split()[0])
-    return limit(rig, RLIMIT_AS, 4096 * pages + source.randrange(SPARE_BYTES))
+    unlimit = limit(rig, RLIMIT_AS, 4096 * pages + source.randrange(SPARE_BYTES))
+    for _ in range(VISITS):
+        rig.visit_page()
+    return unlimit
 
 
 def limit(rig: Rig, resource: int, value: int) -> Mend:

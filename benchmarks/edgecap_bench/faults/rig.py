@@ -8,7 +8,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from types import TracebackType
@@ -132,6 +133,16 @@ class Rig:
         self._visitor.request("GET", "/events")
         stream = self._visitor.getresponse()
         threading.Thread(target=_read_all, args=(stream,), daemon=True).start()
+
+    def visit_page(self) -> bool:
+        """Ask the page for past events; whether it answers."""
+        with (
+            suppress(OSError, HTTPException),
+            closing(HTTPConnection("127.0.0.1", self.page_port, timeout=5)) as visitor,
+        ):
+            visitor.request("GET", "/past")
+            return visitor.getresponse().status == HTTPStatus.OK
+        return False
 
     @property
     def page_port(self) -> int:
