@@ -76,6 +76,7 @@ def measure(minutes: float, model: str | None) -> Flood:
         Rig(Path(folder), disk, model=model, quiet=QUIET_SECONDS, more=("--close-after", str(CLOSE_AFTER))) as rig,
     ):
         rig.wait_for_event(PATIENCE)
+        time.sleep(PHASE_SECONDS)  # what came before the model was loaded is caught up with
         for _ in range(phases):
             calm += _delays(rig, lambda: time.sleep(PHASE_SECONDS))[0]
             delays, counts = _delays(rig, partial(_visit, rig.page_port))
