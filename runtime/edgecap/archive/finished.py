@@ -70,24 +70,25 @@ def _rows(
     rows: dict[int, int | None] = {}
     for (shard, _, size), path, end in zip(files, paths, ends, strict=True):
         assert shard is not None  # it is one of the shards
-        rows[shard] = _footer_rows(end, size, settings)
-        if verify and rows[shard] is not None and not _reads(store.read(path) or b"", schema):
+        rows[shard] = _footer_rows(end, size, settings, schema)
+        if verify and rows[shard] is not None and not _reads(store.read(path) or b""):
             rows[shard] = None
     return rows
 
 
-def _footer_rows(end: bytes, size: int, settings: ArchiveSettings) -> int | None:
-    """Rows of the table with this end; None where it is not a whole Parquet file of this archive."""
+def _footer_rows(end: bytes, size: int, settings: ArchiveSettings, schema: pa.Schema) -> int | None:
+    """Rows of the table with this end; None where it is not a whole Parquet file of this archive with these columns."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         footer = parquet.read_metadata(io.BytesIO(end))
+        columns = footer.schema.to_arrow_schema()
     except (pa.ArrowException, OSError):
         return None
     texts: dict[bytes, bytes] = footer.metadata or {}
     wanted = {FORMAT_KEY: str(VERSION), MODEL_KEY: settings.model.sha256}
-    if any(texts.get(key.encode()) != value.encode() for key, value in wanted.items()):
+    if not columns.equals(schema) or any(texts.get(key.encode()) != value.encode() for key, value in wanted.items()):
         return None
     try:
         options = json.loads(texts.get(OPTIONS_KEY.encode(), b""))
@@ -109,12 +110,12 @@ def _data_end(footer: Any) -> int:  # noqa: ANN401 - pyarrow has no types
     return max(ends)
 
 
-def _reads(data: bytes, schema: pa.Schema) -> bool:
-    """Whether all values of a table can be read, and it has these columns."""
+def _reads(data: bytes) -> bool:
+    """Whether all values of a table can be read."""
     import pyarrow as pa
 
     try:
-        table = read_table(data, verify=True)
+        read_table(data, verify=True)
     except (pa.ArrowException, OSError):
         return False
-    return bool(table.schema.equals(schema))
+    return True

@@ -64,7 +64,7 @@ class ArchiveSource:
             try:
                 self._database.execute(_VIEW.format(files=files, earliest=EARLIEST * 10**6, latest=LATEST * 10**6))
             except duckdb.Error as error:
-                raise self._damaged(error) from error
+                raise self._unreadable(error) from error
             self._resources = stack.pop_all()
 
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
@@ -72,14 +72,14 @@ class ArchiveSource:
         try:
             return self._database.execute(statement, list(values)).fetchall()
         except self._broken as error:
-            raise self._damaged(error) from error
+            raise self._unreadable(error) from error
 
     def columns(self, statement: str, values: Sequence[object] = ()) -> dict[str, Any]:
         """The same as NumPy arrays by the names of the columns."""
         try:
             return dict(self._database.execute(statement, list(values)).fetchnumpy())
         except self._broken as error:
-            raise self._damaged(error) from error
+            raise self._unreadable(error) from error
 
     def put(self, table: str, columns: Mapping[str, Sequence[object]]) -> None:
         """As `Source.put`."""
@@ -105,12 +105,16 @@ class ArchiveSource:
             folder = link
         return str(folder).replace("'", "''")
 
-    def _damaged(self, error: Exception) -> DataError:
+    def _unreadable(self, error: Exception) -> DataError:
         name = next((name for name in self.shards if name in str(error)), None)
         place = f"{self.address}/{CAPTIONS}/{name}" if name else f"a file in {self.address}/{CAPTIONS}"
-        return DataError(
-            f"{place} cannot be read ({reason_of(error)}); where it is damaged remove it: edgecap archive makes it anew"
-        )
+        reason, advice = reason_of(error), "where it is damaged remove it: edgecap archive makes it anew"
+        if reason.startswith("Traceback"):  # what fsspec raised, as text: findings/duckdb_fsspec_error.sh
+            reason = str(error).strip().splitlines()[-1]
+            advice = "check the address, the network and your rights, and search again"
+        elif "No files found" in reason:
+            reason, advice = "it was removed meanwhile", "search again"
+        return DataError(f"{place} cannot be read ({reason}); {advice}")
 
 
 def _settings(address: str, data: bytes | None) -> ArchiveSettings:

@@ -25,6 +25,7 @@ from edgecap.archive.plan import ArchivePlan, ShardSize
 from edgecap.archive.schema import captions_schema, failures_schema
 from edgecap.archive.settings import WantedOptions
 from edgecap.archive.store import open_store
+from edgecap.archive.tables import read_table, table_bytes
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, ConfigError, OutputError
 from edgecap.util.progress import no_progress
@@ -133,6 +134,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "cut by a byte": lambda data: data[:-1],
     "cut in front": lambda data: data[100:],
     "replaced": lambda data: b"something else" * 1000,
+    "without a column": lambda data: table_bytes(read_table(data).drop_columns(["tags"])),
 }
 
 

@@ -74,7 +74,7 @@ def test_a_name_that_is_not_utf8_becomes_an_address(tmp_path: Path) -> None:
     assert addresses(tmp_path) == [f"file://{tmp_path}/caf%E9.wav"]
 
 
-@pytest.mark.parametrize(("suffix", "separator"), [("csv", ","), ("tsv", "\t")])
+@pytest.mark.parametrize(("suffix", "separator"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])
 def test_a_table_names_sources_and_times(tmp_path: Path, suffix: str, separator: str) -> None:
     lines = [("time", "path", "label"), ("2026-11-28T18:45:00Z", "sub/a.wav", "x"), ("", "/b.wav", "y")]
     lines.append(("2026-11-28 19:45", "s3://bucket/c.wav", "z"))

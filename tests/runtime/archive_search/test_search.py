@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import fsspec
 import pytest
 
 from edgecap.archive.schema import CAPTIONS, SETTINGS, shard_name
@@ -187,3 +189,26 @@ def test_times_at_the_ends_of_the_calendar_are_shown_in_any_zone(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_a_shard_that_is_removed_or_out_of_reach_while_it_is_searched_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = fsspec.filesystem("memory")
+    with TemporaryDirectory() as folder:
+        memory.put(f"{write_archive(Path(folder) / 'out', ROWS)}/", "/reach-test/", recursive=True)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("the line is dead")
+
+    try:
+        with open_source("memory://reach-test") as source, monkeypatch.context() as line:
+            line.setattr(type(memory), "_open", refuse)
+            with pytest.raises(DataError, match=r"the line is dead\); check the address, the network and your rights"):
+                source.rows("SELECT source FROM windows")
+        with open_source("memory://reach-test") as source:
+            memory.rm(f"/reach-test/{CAPTIONS}/{shard_name(0)}")
+            with pytest.raises(DataError, match=r"shard-000000.parquet cannot be read \(it was removed meanwhile\)"):
+                source.rows("SELECT source FROM windows")
+    finally:
+        memory.rm("/reach-test", recursive=True)

@@ -75,8 +75,11 @@ def read_manifest(
 
 def _csv_rows(address: str, data: bytes, column: str | None) -> Iterator[_Cells]:
     """Raises TableError, UnicodeDecodeError, csv.Error."""
-    text, comma = io.StringIO(decoded(data), newline=""), "\t" if suffix_of(address) == ".tsv" else ","
-    rows = filter(None, csv.reader(text, delimiter=comma, strict=True))  # an empty line is no row
+    text = decoded(data)
+    first = text.lstrip().partition("\n")[0]
+    comma = "\t" if suffix_of(address) == ".tsv" else max(",;\t", key=first.count)  # as spreadsheets of some countries
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
+    rows = filter(None, lines)  # an empty line is no row
     names = next(rows, None)
     if names is None:
         raise csv.Error("it is empty")
