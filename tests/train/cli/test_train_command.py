@@ -36,3 +36,14 @@ def test_without_the_study_all_other_commands_are_there_and_the_study_says_where
 def test_in_a_checkout_the_study_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "study", "--help"]) == 0
     assert "row by row" in capsys.readouterr().out
+
+
+def test_of_several_processes_the_first_says_what_was_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("edgecap_train.distill.run_student.train_student", lambda *_, **__: None)
+    command = ["train", "student", "tiny", "--data", "scenes", "--development", "dev.csv", "-o", str(tmp_path)]
+    for process, lines in ((1, 0), (0, 1)):
+        monkeypatch.setattr("edgecap_train.training.distributed.process_index", lambda here=process: here)
+        assert run(command) == 0
+        assert len(capsys.readouterr().out.splitlines()) == lines

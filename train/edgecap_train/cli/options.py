@@ -66,6 +66,13 @@ def train_on(on: Workers | None, train: Callable[[], Answer]) -> Answer | None:
     return None
 
 
+def is_first() -> bool:
+    """Whether this is the first of the processes that train together: it prints the result of all."""
+    from edgecap_train.training.distributed import process_index
+
+    return process_index() == 0
+
+
 def full(path: Path | None) -> Path | None:
     """An absolute path: workers are in folders of their own."""
     return None if path is None else path.absolute()

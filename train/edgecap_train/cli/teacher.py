@@ -24,6 +24,7 @@ from edgecap_train.cli.options import (
     Threads,
     WorkerCount,
     full,
+    is_first,
     need,
     prepare_run,
     train_on,
@@ -77,6 +78,8 @@ def htsat_bart(
     given = [path.absolute() for path in weights or []]
     run = partial(train_htsat_bart, settings, data.absolute(), out.absolute(), development=development.absolute())
     unreadable = train_on(on, partial(run, weights=given, words=full(words))) or {}
+    if not is_first():
+        return
     for reason in unreadable.values():
         say("skipped", reason)
     left_out = f"; {len(unreadable)} recordings left out" if unreadable else ""
@@ -116,7 +119,8 @@ def tagger_captioner(
     sources = Sources(audio=audio.absolute(), captions=captions.absolute(), tagger=tagger.absolute())
     run = partial(train_text_teacher, settings, out.absolute(), sources, labels.absolute(), development.absolute())
     train_on(on, partial(run, least_count))
-    write(f"{out / 'teacher.safetensors'}: trained")
+    if is_first():
+        write(f"{out / 'teacher.safetensors'}: trained")
 
 
 def pseudo_caption(

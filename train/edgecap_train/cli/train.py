@@ -28,6 +28,7 @@ from edgecap_train.cli.options import (
     Threads,
     WorkerCount,
     full,
+    is_first,
     need,
     prepare_run,
     train_on,
@@ -217,7 +218,8 @@ def student(
             audio_only=absolute(audio_only) if audio_only is not None else None,
         ),
     )
-    write(f"{out / 'student.safetensors'}: the weights with the best score; type: edgecap import {out} -o BUNDLE")
+    if is_first():
+        write(f"{out / 'student.safetensors'}: the weights with the best score; type: edgecap import {out} -o BUNDLE")
 
 
 def _own_recordings(  # noqa: PLR0917
@@ -253,7 +255,7 @@ def _own_recordings(  # noqa: PLR0917
             tagger=tagger,
             progress=progress,
         )
-    if prepared.skipped:
+    if prepared.skipped and is_first():
         say("note", f"{prepared.skipped} recordings could not be read; {prepared.clips} are left to learn from")
     processes = process_part()[1] if on is None else on.count or 1
     even = settings.optimizer.accumulate * processes
