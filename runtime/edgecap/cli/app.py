@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgecap._version import __version__
 from edgecap.cli.console import COMPLETION, write
 from edgecap.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Command = Callable[..., None] | typer.Typer
 """A command, or a group of commands."""
@@ -76,6 +78,8 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         return app
     for name, place in OWN.items():
         _add(app, name, resolve_name(place))
+    from importlib.metadata import entry_points  # it loads much that one command does not need
+
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         if entry.name not in OWN:
             try:

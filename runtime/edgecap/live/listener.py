@@ -8,7 +8,6 @@ of log-mel, one in the worker's mailbox and one being captioned. A slow model lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from edgecap.audio.samples import LEVEL_BLOCK_SECONDS
 from edgecap.captioner import Captioner
@@ -276,7 +275,7 @@ class Listener:
             self._notify("warning", message)
 
     def _update(self, **values: object) -> None:
-        self._status = replace(self._status, **values)  # type: ignore[arg-type]
+        self._status = self._status.updated(values)
 
     def _end_step(self, changes: list[Change], samples: Waveform = NOTHING, frames: LogMel | None = None) -> StreamStep:
         """Publish the status."""

@@ -109,9 +109,6 @@ class NamedListener:
         ]
         self._events += begun
         now = step.status.event
-        self.status = replace(
-            step.status,
-            events=step.status.events + self._events,
-            event=None if now is None else self._named.with_sounds(now, unsaid=BY_WORDS),
-        )
+        shown = None if now is None else self._named.with_sounds(now, unsaid=BY_WORDS)
+        self.status = step.status.updated({"events": step.status.events + self._events, "event": shown})
         return replace(step, status=self.status, changes=(*changes, *captions))

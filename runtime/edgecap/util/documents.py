@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,8 @@ def from_json(text: bytes | str, *, pairs: Callable[[list[tuple[str, Any]]], Any
 
 def from_toml(text: str) -> dict[str, Any]:
     """What a TOML document holds. Raises ValueError, mostly `tomllib.TOMLDecodeError`."""
+    import tomllib  # a caption needs none
+
     document: dict[str, Any] = _parsed(lambda: tomllib.loads(text))
     return document
 

@@ -63,6 +63,6 @@ class LevelMeter:
 
 
 def _decibels(blocks: NDArray[np.float32]) -> list[float]:
-    centred = blocks - blocks.mean(axis=1, keepdims=True)
+    centred = blocks - np.add.reduce(blocks, axis=1, keepdims=True) / np.float32(blocks.shape[1])
     energies = np.einsum("ij,ij->i", centred, centred).tolist()
     return [max(LEVEL_FLOOR_DBFS, 10.0 * math.log10(max(energy / blocks.shape[1], 1e-20))) for energy in energies]
