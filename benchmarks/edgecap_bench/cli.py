@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from edgecap.cli.console import say
 from edgecap.cli.options import BeamSize, model_names
+from edgecap.inference.session import DEFAULT_THREADS, WHY_ONE_THREAD
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.progress import progress_bar
 from edgecap_bench.commands import (
@@ -28,6 +30,9 @@ from edgecap_bench.reports import output
 from edgecap_bench.reports.measurement import write_measurement
 from edgecap_bench.reports.output import Clips, EvenBusy, JsonFile
 from edgecap_bench.reports.registry import page_of, plot_of
+from edgecap_bench.reports.tables import threads as in_words
+
+CHOSEN = ", as --threads says; the default is one"
 
 
 def bench(
@@ -166,6 +171,8 @@ def bench(
     with progress_bar("measuring") as progress:
         measurement = COMMANDS[name].run(request, watch, progress)
     page = page_of(measurement)
+    choice = f"{in_words(threads)}{CHOSEN if threads != DEFAULT_THREADS else ''}: {WHY_ONE_THREAD}"
+    page = replace(page, provenance=[*page.provenance, choice])
     try:
         for file in filter(None, (json, submit_file)):
             write_measurement(file, measurement)

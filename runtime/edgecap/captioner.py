@@ -173,12 +173,13 @@ class Captioner:
     def stream_encoder(self) -> WindowEncoder:
         """What encodes the windows of one stream: a `StreamEncoder`, or whole windows where the bundle has none.
 
-        Raises BundleError for a graph that does not load.
+        Raises BundleError for a graph that does not load, OperatorError where the runtime lacks something for it.
         """
         graph, spec = self._session.stream_graph(), self.manifest.encoder.streaming
-        return self._encode_window if graph is None or spec is None else StreamEncoder(self.manifest, spec, graph)
+        return self.encode_window if graph is None or spec is None else StreamEncoder(self.manifest, spec, graph)
 
-    def _encode_window(self, frames: LogMel, _first: int, /, *, sliding: bool) -> Encoded:
+    def encode_window(self, frames: LogMel, _first: int, /, *, sliding: bool) -> Encoded:
+        """The slower way: a whole window, as `WindowEncoder` says."""
         return self.encode(np.ascontiguousarray(normalised(frames, self.manifest.front_end).T))
 
     def encode_samples(self, samples: Waveform) -> Encoded:

@@ -27,7 +27,7 @@ from edgecap.live.config.listen_config import ListenConfig, MicrophoneConfig, mi
 from edgecap.live.pipeline.hop_control import SHARE_LIMIT
 from edgecap.live.sources.opening import open_sources
 from edgecap.live.thermal import HOT_CELSIUS, THROTTLED_NOW, Heat, look, vcgencmd
-from edgecap.live.threads import load_listening
+from edgecap.live.threads import load_listening, slower_way
 
 State = Literal["ok", "note", "fault"]
 """A "fault" keeps edgecap from listening well; a "note" is worth knowing."""
@@ -155,6 +155,9 @@ def _model(config: ListenConfig, clock: Callable[[], float] = time.perf_counter)
     manifest = captioner.manifest
     message = f"{manifest.name} ({manifest.runtime} {manifest.precision}), all SHA-256 as listed"
     yield CheckResult("model", "ok", message)
+    if slower := slower_way(captioner):
+        message, _, advice = slower.partition("; type: ")
+        yield CheckResult("model", "note", message, advice)
     yield CheckResult("threads", "ok", f"{threads.threads} for captions: {threads.reason}")
     rate, seconds = manifest.front_end.sample_rate, []
     samples = (np.random.default_rng(0).standard_normal(round(captioner.window * rate)) * 0.1).astype(np.float32)

@@ -7,6 +7,7 @@
     ├── BundleError              4   a model cannot be used
     │   ├── ManifestError            the manifest is invalid, or of an unsupported version
     │   ├── IntegrityError           a file is missing, changed or outside the folder
+    │   ├── OperatorError            the installed runtime lacks an operator of the model's graph
     │   └── DownloadError            a model's file cannot be got from where it is published
     ├── MissingDependencyError   5   a library or an extra is not installed
     ├── DeviceError              6   a microphone is missing, busy or refused
@@ -68,6 +69,10 @@ class ManifestError(BundleError):
 
 class IntegrityError(BundleError):
     """A file of the bundle is missing, altered, or lies outside the bundle's folder."""
+
+
+class OperatorError(BundleError):
+    """A graph has an operator, or is of a version, that the installed runtime does not know."""
 
 
 class DownloadError(BundleError):

@@ -60,6 +60,7 @@ def test_bench_measures_and_writes_every_figure(edgecap: Run, tiny_folder: Path,
         assert figure.unit == "B" or min(figure.sample) > 0
     assert (result.settings.clips, result.settings.rounds) == (["short.wav", "stereo.flac"], 2)
     assert result.subject.name == tiny_folder.name
+    assert "one thread: a second made a caption cost" in done.stdout
     assert str(tiny_folder.parent) not in file.read_text()
     assert measurement.header.command.startswith(
         f"edgecap bench --model {tiny_folder.name} --clips {clips.name} --rounds 2"

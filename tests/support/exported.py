@@ -54,7 +54,7 @@ def request() -> LoweringRequest:
     student = small_student(1)
     graphs = onnx_graphs(student, WINDOW)
     log_mels = tuple(window_of(sound * np.float32(gain), FRONT_END, WINDOW) for sound in SOUNDS for gain in (1.0, 0.1))
-    ranges = student_ranges(student, graphs, CalibrationSet(log_mels, len(log_mels), ()))
+    ranges = student_ranges(student, graphs.encode, CalibrationSet(log_mels, len(log_mels), ()))
     return LoweringRequest(
         student=student, window=WINDOW, recipe=FP32, float_graphs=graphs, calibration=Calibration(log_mels, ranges)
     )

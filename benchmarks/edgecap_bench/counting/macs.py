@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,10 @@ def search_multiply_adds(path: Path, beams: int, tokens: int) -> int:
     graph = read_graph(path).graph
     inputs = {item.name: [axis.dim_value for axis in item.type.tensor_type.shape.dim] for item in graph.input}
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    shapes |= {
-        node.output[0]: shapes[node.input[0]]
-        for node in graph.node
-        if node.op_type == "Cast" and node.input[0] in shapes
-    }
+    for node in graph.node:  # weights that are stored in another form: in float16, or for a table that is used twice
+        if node.op_type in {"Cast", "Transpose"} and node.input[0] in shapes:
+            shape = shapes[node.input[0]]
+            shapes[node.output[0]] = shape if node.op_type == "Cast" else shape[::-1]
     inner = [item.g for node in graph.node if node.op_type == "Loop" for item in node.attribute if item.name == "body"]
     products = [node for body in inner for node in body.node if node.op_type in PRODUCTS]
     weights = sum(math.prod(shapes[node.input[1]]) for node in products)
@@ -115,8 +114,16 @@ def onnx_parameters(paths: Sequence[Path]) -> int:
 
 
 def onnx_operators(path: Path) -> dict[str, int]:
-    """How many nodes of each operator a graph has, by name. Raises BundleError, MissingDependencyError."""
-    return dict(sorted(Counter(node.op_type for node in read_graph(path).graph.node).items()))
+    """How many nodes of each operator a graph has, those in loops too. Raises BundleError, MissingDependencyError."""
+    return dict(sorted(Counter(_operators(read_graph(path).graph)).items()))
+
+
+def _operators(graph: Any) -> Iterator[str]:  # noqa: ANN401 - onnx has no types
+    for node in graph.node:
+        yield node.op_type
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _operators(attribute.g)
 
 
 def zero_inputs(session: Any, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - onnxruntime has no types

@@ -32,9 +32,9 @@ from edgecap.bundle.manifest import (
 from edgecap.bundle.vocabulary import Vocabulary, check_size
 from edgecap.inference.session import open_session
 from edgecap.runtimes import RUNTIMES, GraphRole
-from edgecap_export.graphs.onnx_export import OnnxGraphs, memory_frames, onnx_graphs
+from edgecap_export.graphs.onnx_export import memory_frames, onnx_encoder, onnx_graphs
 from edgecap_export.graphs.verify import TOLERANCES, Difference, verify_session, verify_stream
-from edgecap_export.onnx.lowering import apply_recipe
+from edgecap_export.onnx.lowering import apply_recipe, searching_graphs
 from edgecap_export.onnx.streaming import with_streaming
 from edgecap_export.recipes import FP16, FP32
 from edgecap_train.models.encoder import FRAMES_PER_MEMORY
@@ -56,21 +56,27 @@ def export_bundle(
     silence: SilenceSpec | None = None,
     window_seconds: float = WINDOW_SECONDS,
     card: str | None = None,
-    extra: Callable[[OnnxGraphs], Sequence[BundleContent]] = lambda graphs: (),
+    extra: Callable[[bytes], Sequence[BundleContent]] = lambda encode: (),
     half: bool = False,
+    search: Search = "in-graph",
 ) -> Bundle:
-    """Export `student` (in eval mode, on the CPU) to the bundle `folder` in fp32 for ONNX Runtime.
+    """Export `student` (in eval mode, on the CPU) to the bundle `folder` in fp32 for ONNX Runtime, with the encoder of
+    streams where the network can have one.
 
     `half` stores the graphs' weights in float16; the arithmetic stays float32. `card` is the text of its model card;
-    `extra` gives more files, made from the graphs once they are verified.
+    `extra` gives more files, made from the float encoder's graph once all is verified.
     Nothing is written unless the graphs agree with PyTorch.
     Raises ShapeMismatchError, ToleranceError, OutputError, CheckpointError for a vocabulary of another size.
     """
     check_size(vocabulary, student.config.vocabulary_size, name)
     window = window_frames(student, window_seconds)
-    graphs = onnx_graphs(student, window)
     recipe = FP16 if half else FP32
-    stored = apply_recipe(recipe, graphs)
+    if search == "in-graph":
+        encode = onnx_encoder(student, window)
+        graphs = searching_graphs(recipe, student, window, encode)
+    else:
+        floats = onnx_graphs(student, window)
+        encode, graphs = floats.encode, apply_recipe(recipe, floats)
     manifest = manifest_of(
         student,
         name=name,
@@ -80,14 +86,15 @@ def export_bundle(
         metrics=metrics,
         silence=silence,
         provenance=provenance,
+        search=search,
     )
-    manifest, contents = with_streaming(manifest, bundle_contents("onnx", stored.by_role(), vocabulary, card))
+    manifest, contents = with_streaming(manifest, bundle_contents("onnx", graphs.by_role(), vocabulary, card))
     with trial(manifest, contents) as bundle:
         session = open_session(bundle, 1)
-        differences = verify_session(student, session, window, TOLERANCES[recipe.precision])
+        differences = verify_session(student, session, window, TOLERANCES[recipe.precision], steps=search == "outside")
         verify_stream(bundle, session)
     manifest = replace(manifest, provenance=with_details(provenance, difference_details(differences)))
-    return write_bundle(folder, manifest, [*contents, *extra(graphs)])
+    return write_bundle(folder, manifest, [*contents, *extra(encode)])
 
 
 @contextmanager

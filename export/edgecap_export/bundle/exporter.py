@@ -120,7 +120,7 @@ class Exporter:
         if student is not self.source.student:
             graphs = onnx_graphs(student, self.window)
             self._equalised = student, graphs
-        self.calibration = Calibration(recordings.log_mels, student_ranges(student, graphs, recordings))
+        self.calibration = Calibration(recordings.log_mels, student_ranges(student, graphs.encode, recordings))
         return recordings.warnings
 
     def request(self, runtime: str, precision: Precision) -> LoweringRequest:

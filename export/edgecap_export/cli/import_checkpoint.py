@@ -17,7 +17,6 @@ from edgecap_export.output_paths import check_free, check_writable, is_model_nam
 
 if TYPE_CHECKING:
     from edgecap_export.calibration import CalibrationSet
-    from edgecap_export.graphs.onnx_export import OnnxGraphs
     from edgecap_train.checkpoints.checkpoint import SavedStudent
 
 
@@ -130,7 +129,7 @@ def import_checkpoint(
         provenance=source.provenance,
         metrics=source.metrics,
         card=text,
-        extra=lambda graphs: _float_weights(saved, graphs, recordings) if weights else [],
+        extra=lambda encode: _float_weights(saved, encode, recordings) if weights else [],
         half=half,
     )
     if json:
@@ -160,13 +159,13 @@ def _read_card(path: Path | None) -> str | None:
         raise DataError(f"the model card {path} cannot be read ({error}); name a text file in UTF-8") from error
 
 
-def _float_weights(saved: SavedStudent, graphs: OnnxGraphs, recordings: CalibrationSet | None) -> list[BundleContent]:
+def _float_weights(saved: SavedStudent, encode: bytes, recordings: CalibrationSet | None) -> list[BundleContent]:
     """The weights in float16, and the ranges measured on a calibration set."""
     from edgecap_export.bundle.sources import WEIGHTS, half_weights
     from edgecap_export.quantisation.ranges import FILE_NAME, render_ranges, student_ranges
 
     contents = [BundleContent(WEIGHTS, "weights", half_weights(saved.student, saved.vocabulary, saved.metadata))]
     if recordings is not None:
-        ranges = student_ranges(saved.student, graphs, recordings)
+        ranges = student_ranges(saved.student, encode, recordings)
         contents.append(BundleContent(FILE_NAME, "other", render_ranges(ranges)))
     return contents

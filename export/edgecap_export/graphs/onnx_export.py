@@ -107,13 +107,16 @@ def memory_frames(student: Student, window_frames: int) -> int:
         return student.encode(example_encode_inputs(student, window_frames)[0]).shape[1]
 
 
+def onnx_encoder(student: Student, window_frames: int) -> bytes:
+    """Export the encoder of a student in eval mode for windows of `window_frames` log-mel frames."""
+    inputs = example_encode_inputs(student, window_frames)
+    return bytes(onnx_model(EncodeGraph(student), inputs, ENCODE_INPUTS, ENCODE_OUTPUTS, None).SerializeToString())
+
+
 def onnx_graphs(student: Student, window_frames: int) -> OnnxGraphs:
-    """Export both graphs of a student in eval mode for windows of `window_frames` log-mel frames."""
+    """Export both graphs of a student in eval mode, the decoder's one step by step."""
     beams = torch.export.Dim("beams", min=1, max=64)
     cache = {1: beams}
-    encode = onnx_model(
-        EncodeGraph(student), example_encode_inputs(student, window_frames), ENCODE_INPUTS, ENCODE_OUTPUTS, None
-    )
     decode = onnx_model(
         DecodeGraph(student),
         example_decode_inputs(student, memory_frames(student, window_frames), EXPORT_BEAMS),
@@ -121,7 +124,7 @@ def onnx_graphs(student: Student, window_frames: int) -> OnnxGraphs:
         DECODE_OUTPUTS,
         ({0: beams}, None, None, cache, cache, None, None),
     )
-    return OnnxGraphs(encode.SerializeToString(), decode.SerializeToString())
+    return OnnxGraphs(onnx_encoder(student, window_frames), decode.SerializeToString())
 
 
 def onnx_model(

@@ -20,6 +20,7 @@ from edgecap_export.quantisation.quantise import Range, quantise_encoder, simpli
 from edgecap_export.quantisation.weights import halve_weights, quantise_products
 from edgecap_export.recipes import INT8_SWISH, RECIPES, ExportRecipe
 from edgecap_export.runtimes import Lowered, LoweringRequest
+from edgecap_train.models.student import Student
 
 INT8_OPERATORS = {"QLinearConv", "QLinearGlobalAveragePool", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 """Operators of the graphs made here that calculate with bytes."""
@@ -50,17 +51,22 @@ class OnnxLowering:
                     "graph, which another version of PyTorch may have named; give --calibration FOLDER"
                 )
             stays = planned.stays
-        graphs, searching = request.float_graphs, request.search == "in-graph"
-        if searching:
-            graphs = replace(graphs, decode=search_step(request.student).SerializeToString())
-        graphs = apply_recipe(recipe, graphs, ranges)
-        if searching:
-            frames = memory_frames(request.student, request.window)
-            loop = search_graph(onnx.load_from_string(graphs.decode), request.student.config, frames)
-            graphs = replace(graphs, decode=loop.SerializeToString())
+        if request.search == "in-graph":
+            graphs = searching_graphs(recipe, request.student, request.window, request.float_graphs.encode, ranges)
+        else:
+            graphs = apply_recipe(recipe, request.float_graphs, ranges)
         if request.encoder_input == "waveform":
             graphs = replace(graphs, encode=_with_front_end(graphs.encode, request))
         return Lowered(graphs=graphs.by_role(), operators=count_operators(graphs), stays_float=stays)
+
+
+def searching_graphs(
+    recipe: ExportRecipe, student: Student, window: int, encode: bytes, ranges: Mapping[str, Range] | None = None
+) -> OnnxGraphs:
+    """A student's float encoder graph by `recipe`, and its decoder with the search inside."""
+    graphs = apply_recipe(recipe, OnnxGraphs(encode, search_step(student).SerializeToString()), ranges)
+    loop = search_graph(onnx.load_from_string(graphs.decode), student.config, memory_frames(student, window))
+    return replace(graphs, decode=loop.SerializeToString())
 
 
 def apply_recipe(recipe: ExportRecipe, graphs: OnnxGraphs, ranges: Mapping[str, Range] | None = None) -> OnnxGraphs:

@@ -93,12 +93,13 @@ def search_step(student: Student) -> onnx.ModelProto:
     inputs = {"position": (INT64, 0), **_states(config), **OUTSIDE, **cross}
     write = _Writer("step", _values(inputs), _values(_outcome(config)))
     table = _array(decoder.embedding.weight)
-    words = write("Mul", write("Gather", table, "token"), np.float32(decoder.scale))
-    x = write("Add", words, write("Gather", _array(decoder.positions[: config.max_tokens]), "position"))
+    words = write.graph.constant(table, "words")
+    scaled = write("Mul", write("Gather", words, "token"), np.float32(decoder.scale))
+    x = write("Add", scaled, write("Gather", _array(decoder.positions[: config.max_tokens]), "position"))
     for index, layer in enumerate(decoder.layers):
         assert isinstance(layer, DecoderLayer)
         x = _layer(write, layer, index, x)
-    log_probs = write("LogSoftmax", write("MatMul", x, np.ascontiguousarray(table.T)), axis=-1)
+    log_probs = write("LogSoftmax", write("MatMul", x, write("Transpose", words, perm=(1, 0))), axis=-1)
     candidates = write("Reshape", write("Add", log_probs, "sums"), _integers(0, -1))
     _, best = write.many("TopK", candidates, "beams", outputs=("totals", ""))
     size = np.int64(len(table))

@@ -21,7 +21,6 @@ from edgecap.errors import BundleError
 from edgecap.util.documents import from_json
 from edgecap.util.schema import convert
 from edgecap_export.calibration import CalibrationSet
-from edgecap_export.graphs.onnx_export import OnnxGraphs
 from edgecap_export.quantisation.onnx_graph import encoder_runner
 from edgecap_export.quantisation.quantise import Range, simplified
 from edgecap_export.recipes import INT8, ExportRecipe
@@ -98,13 +97,13 @@ def measurable(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(name for name in names if name not in constants)
 
 
-def student_ranges(student: Student, graphs: OnnxGraphs, calibration: CalibrationSet) -> Ranges:
-    """The ranges of a student's encoder, of which `graphs` are the float graphs, on a calibration set."""
+def student_ranges(student: Student, encode: bytes, calibration: CalibrationSet) -> Ranges:
+    """The ranges of a student's encoder, of which `encode` is the float graph, on a calibration set."""
     return Ranges(
         weights=weights_digest(student.state_dict()),
         clips=calibration.clips,
         percentile=INT8.percentile,
-        spans=measure_ranges(simplified(onnx.load_from_string(graphs.encode)), calibration.log_mels, INT8.percentile),
+        spans=measure_ranges(simplified(onnx.load_from_string(encode)), calibration.log_mels, INT8.percentile),
     )
 
 

@@ -27,6 +27,7 @@ SMALLEST_HALVED = 512
 def quantise_products(model: onnx.ModelProto, keep: tuple[str, ...] = ()) -> onnx.ModelProto:
     """The graph with its products with constant weights in int8, except those of the nodes named in `keep`."""
     graph = EditableGraph(model)
+    _fold_transposes(graph)
     takers = graph.consumers()
     merged: set[str] = set()
     nodes, graph.nodes = graph.nodes, []
@@ -52,6 +53,14 @@ def quantise_products(model: onnx.ModelProto, keep: tuple[str, ...] = ()) -> onn
         inputs = [node.input[0], graph.constant(rounded, "weight"), graph.constant(scales, "scales"), "", bias]
         graph.add("DynamicQuantizeMatMul", inputs, output, node.name, MICROSOFT)
     return graph.model()
+
+
+def _fold_transposes(graph: EditableGraph) -> None:
+    """Make constants of transposed constants, which are weights of products too."""
+    for node in [each for each in graph.nodes if each.op_type == "Transpose" and each.input[0] in graph.constants]:
+        turned = np.transpose(graph.constants[node.input[0]], attributes(node)["perm"])
+        graph.constants[node.output[0]] = np.ascontiguousarray(turned)
+        graph.nodes.remove(node)
 
 
 def product_weight(node: NodeProto, graph: EditableGraph) -> NDArray[np.float32] | None:

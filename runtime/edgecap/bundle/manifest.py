@@ -195,8 +195,15 @@ class Manifest:
         values = decoder.layers * decoder.heads * decoder.head_dim
         check_product("the decoder's cache", MOST_VALUES, values, LARGEST_BEAM, decoder.max_tokens)
         check_product("the memory's keys", MOST_VALUES, values, encoder.memory_frames)
-        if encoder.streaming is not None and (encoder.input != "log_mel" or front_end.compression != "log"):
+        step, frames, streaming = encoder.frames_per_memory, encoder.memory_frames, encoder.streaming
+        if abs(frames * step - encoder.window_frames) > 2 * step:
+            raise ValueError(f"{encoder.window_frames} frames, {step} a memory frame, do not make {frames} of them")
+        if decoder.beams and decoder.default_beam > decoder.beams:
+            raise ValueError(f"default_beam is {decoder.default_beam} and the graph has {decoder.beams} beams")
+        if streaming is not None and (encoder.input != "log_mel" or front_end.compression != "log"):
             raise ValueError('a streaming encoder takes log-mel whose compression is "log"')
+        if streaming is not None and streaming.lag != (lag := -(-streaming.reach // step)):
+            raise ValueError(f"a reach of {streaming.reach} frames is a lag of {lag} memory frames")
 
     @property
     def programs(self) -> tuple[BundleFile, ...]:

@@ -25,7 +25,8 @@ from edgecap.errors import BundleError
 FINISHED_SUM = np.float32(-1000.0)
 """Running sum of a beam that has ended; the published value."""
 
-_NO_NUMBERS = "the decoder gives log-probabilities that are not numbers; the model is broken, export or import it again"
+_AGAIN = "the model is broken, export or import it again"
+_NO_NUMBERS = f"the decoder gives log-probabilities that are not numbers; {_AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, e
 
     The list holds at least one hypothesis and can be longer than `beam`. Ties of sums go to the lower row, then to the
     lower token id. Raises ValueError for a beam or a limit below 1, BundleError for log-probabilities that are NaN or
-    infinite.
+    infinite, and for fewer words than beams.
     """
     if beam < 1 or max_tokens < 1:
         raise ValueError(f"beam and max_tokens must be at least 1, not {beam} and {max_tokens}")
@@ -95,12 +96,14 @@ def beam_search(decode: DecodeStep, *, beam: int, max_tokens: int, start: int, e
     return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
 
 
-def hypotheses(tokens: NDArray[np.int64], scores: NDArray[np.float32], end: int) -> list[Hypothesis]:
+def hypotheses(tokens: NDArray[np.int64], scores: NDArray[np.float32], end: int, words: int) -> list[Hypothesis]:
     """What a graph with the search inside gives for one clip: `tokens` (beams, max_tokens), `scores` (beams,).
 
     A sequence goes up to its first `end`, or to the last place; a score of minus infinity stands for no hypothesis.
-    Raises BundleError where none is a number.
+    Raises BundleError where none is a number, and for a token that is none of the `words` of the vocabulary.
     """
+    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= words):
+        raise BundleError(f"the decoder gives words that the vocabulary of {words} does not have; {_AGAIN}")
     kept = [
         Hypothesis(tuple(row[: row.index(end) + 1] if end in row else row), score)
         for row, score in zip(tokens.tolist(), scores.tolist(), strict=True)
@@ -118,7 +121,7 @@ def _best(totals: NDArray[np.float32], count: int) -> list[tuple[float, int, int
     """
     flat, columns = totals.reshape(-1), totals.shape[1]
     if flat.size < count:
-        raise ValueError(f"a vocabulary of {flat.size} is too small for {count} beams")
+        raise BundleError(f"a vocabulary of {columns} words is too small for {count} beams; use a smaller --beam")
     best = []
     for _ in range(count):
         place = int(flat.argmax())

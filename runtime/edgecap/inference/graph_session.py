@@ -5,22 +5,24 @@ Knows the inputs and outputs of the graphs (`edgecap.inference.signatures`), not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.manifest import Manifest
-from edgecap.errors import BundleError
+from edgecap.errors import BundleError, EdgecapError, reason_of
 from edgecap.inference.decoding import DecodeStep, Hypothesis, beam_search, hypotheses
 from edgecap.inference.session import Encoded, StreamGraph
-from edgecap.inference.signatures import encoder_feed
+from edgecap.inference.signatures import check_outputs, encoder_feed, signatures
 from edgecap.types import LogMel, Waveform
 
 RunGraph = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
 """Runs a graph once: inputs by name → outputs in the order of its signature."""
 Arrays = dict[str, NDArray[Any]]
+AGAIN = "export the model again"
 BindGraph = Callable[[Arrays, Arrays], Callable[[], None]]
 """Ties a graph to its inputs and to where its outputs go, each by name; what it gives runs the graph on them once."""
 
@@ -30,11 +32,15 @@ class GraphSession:
 
     def __init__(self, manifest: Manifest, encode: RunGraph, decode: RunGraph, bind: BindGraph | None = None) -> None:
         """`bind` is the decoder of a runtime that can read and write arrays in place."""
-        self._manifest, self._encode, self._decode, self._bind = manifest, encode, decode, bind or _copying(decode)
+        self._manifest = manifest
+        self._encode, self._decode = _checked(manifest, "encode", encode), _checked(manifest, "decode", decode)
+        self._bind = bind or _copying(self._decode)
 
     def encode(self, sound: Waveform | LogMel, memory_length: int) -> Encoded:
         """Run the encoder on one window, as `InferenceSession.encode` says."""
         keys, values, embedding = self._encode(encoder_feed(self._manifest, sound, memory_length))
+        if not np.isfinite(embedding).all():
+            raise BundleError(f"the graph encode of {self._manifest.name} gives no numbers; {AGAIN}")
         return Encoded(keys, values, embedding[0], memory_length)
 
     def search(self, encoded: Encoded, beam: int) -> list[Hypothesis]:
@@ -50,8 +56,13 @@ class GraphSession:
         if not encoded or self._manifest.decoder.search == "outside":
             return [self.search(each, beam) for each in encoded]
         tokens, scores = self._decode(search_feed(encoded, beam))
-        end = self._manifest.vocabulary.end
-        return [hypotheses(*clip, end) for clip in zip(tokens, scores, strict=True)]
+        if not len(tokens) == len(scores) == len(encoded) or tokens.shape[1] != scores.shape[1]:
+            raise BundleError(
+                f"the graph decode of {self._manifest.name} gives tokens of shape {list(tokens.shape)} and scores of "
+                f"shape {list(scores.shape)} for {len(encoded)} clips; {AGAIN}"
+            )
+        words = self._manifest.vocabulary
+        return [hypotheses(*clip, words.end, words.size) for clip in zip(tokens, scores, strict=True)]
 
     def decoder(self, encoded: Encoded, beam: int) -> DecodeStep:
         """A decoder of one window, as `InferenceSession.decoder` says."""
@@ -82,6 +93,7 @@ class CachedDecoder:
         before, after = ([np.zeros(cache, np.float32) for _ in range(2)] for _ in range(2))
         self._caches = tuple(zip(after, before, strict=True))
         self._log_probs = np.empty((rows, manifest.vocabulary.size), np.float32)
+        self._name = manifest.name
         self._run = bind(
             {
                 "tokens": self._tokens,
@@ -104,7 +116,8 @@ class CachedDecoder:
         if position > 0:
             for after, before in self._caches:
                 np.take(after, self._parents, axis=1, out=before, mode="clip")  # the default mode makes a copy first
-        self._run()
+        with running("decode", self._name):
+            self._run()
         return self._log_probs[:beam]
 
 
@@ -116,6 +129,34 @@ def search_feed(encoded: Sequence[Encoded], beam: int) -> Arrays:
         "cross_keys": np.stack([each.cross_keys for each in encoded]),
         "cross_values": np.stack([each.cross_values for each in encoded]),
     }
+
+
+@contextmanager
+def running(graph: str, name: str) -> Iterator[None]:
+    """Around a run of a graph of the model `name`: what a runtime raises is a BundleError.
+
+    A graph that loads can fail all the same, by sizes that only a run shows. Runtimes' own exceptions share no base.
+    """
+    try:
+        yield
+    except (EdgecapError, MemoryError):
+        raise
+    except Exception as error:
+        raise BundleError(f"the graph {graph} of {name} fails when it is run ({reason_of(error)}); {AGAIN}") from error
+
+
+def _checked(manifest: Manifest, graph: str, run: RunGraph) -> RunGraph:
+    """A graph whose outputs are held to the manifest: a size that the graph leaves free is known only then."""
+    _, expected = signatures(manifest)[graph]
+    place = f"the graph {graph} of {manifest.name}"
+
+    def checked(feed: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        with running(graph, manifest.name):
+            results = run(feed)
+        check_outputs(place, results, expected)
+        return results
+
+    return checked
 
 
 def _copying(run: RunGraph) -> BindGraph:

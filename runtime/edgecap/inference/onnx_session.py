@@ -6,6 +6,7 @@ reported by its name and shape and not by a crash in the middle of a caption.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,17 +19,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.bundle.bundle import Bundle, check_file
-from edgecap.errors import BundleError, reason_of
-from edgecap.inference.graph_session import Arrays, GraphSession, RunGraph
+from edgecap.errors import BundleError, OperatorError, reason_of
+from edgecap.inference.graph_session import AGAIN, Arrays, GraphSession, RunGraph, running
 from edgecap.inference.onnx_file import names_other_files
 from edgecap.inference.session import StreamGraph
-from edgecap.inference.signatures import Element, Signature, check_signature, signatures, stream_signature
+from edgecap.inference.signatures import (
+    Element,
+    Signature,
+    check_outputs,
+    check_signature,
+    signatures,
+    stream_signature,
+)
 from edgecap.inference.streaming import stream_graph, window_feed
 from edgecap.runtimes import RUNTIMES
-from edgecap.util.limits import MOST_VALUES, check_product
+from edgecap.util.limits import MOST_VALUES
 from edgecap.util.stderr import silent_descriptor
 
 _ELEMENTS: dict[str, Element] = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
+_UNKNOWN = (
+    "not a registered function/op",
+    "No Op registered for",
+    "Could not find an implementation for",
+    "Unsupported model IR version",
+    "only *guarantees* support for models stamped with",
+)
+"""Parts of what ONNX Runtime says where it lacks an operator, or is older than the graph's version of ONNX."""
 _LOG_ERRORS_ONLY = 3
 _NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
 """The released name (1.29 on) and the one of later sources."""
@@ -46,39 +62,58 @@ class OnnxSession(GraphSession):
         needed = signatures(bundle.manifest)
         session, decode = _graph(bundle.path("decode"), threads, *needed["decode"])
         encode: RunGraph
-        if streams and self._stream is not None:
+        if streams and self._can_stream:
             encode = self._encode_by_stream
         else:
             _, encode = _graph(bundle.path("encode"), threads, *needed["encode"])
         super().__init__(bundle.manifest, encode, decode, partial(_bind, session))
 
+    @property
+    def _can_stream(self) -> bool:
+        """False too where the runtime lacks something: the caller of `stream_graph` learns why."""
+        try:
+            return self._stream is not None
+        except OperatorError:
+            return False
+
     @cached_property
     def _stream(self) -> StreamGraph | None:
         manifest = self._bundle.manifest
-        if manifest.encoder.streaming is None:
+        spec = manifest.encoder.streaming
+        if spec is None:
             return None
         check_file(self._bundle.folder, manifest.file("stream"))
         path = self._bundle.path("stream")
         session = _open(path, self._threads)
         states: dict[str, tuple[Element, tuple[int | None, ...]]] = {}
+        total = 0
         for name, (element, sizes) in _nodes(session.get_inputs()).items():
             if name.startswith("state_") and element in ("float32", "uint8") and None not in sizes:
-                try:
-                    check_product(f"{path}: {name}", MOST_VALUES, *(size or 0 for size in sizes))
-                except ValueError as error:
-                    raise BundleError(f"{error}; export the model again") from error
+                values = math.prod(size or 0 for size in sizes)
+                if (total := total + values) > MOST_VALUES:
+                    raise BundleError(
+                        f"{path}: {name} has {values} numbers, and the states of a stream may have {MOST_VALUES} in "
+                        f"all; {AGAIN}"
+                    )
                 states[name] = (element, sizes)  # type: ignore[assignment]
         inputs, outputs = stream_signature(manifest, states)
         _check(path, session, inputs, outputs)
         names = list(outputs)
+        answers = {name: kind for name, kind in outputs.items() if not name.startswith("new_state_")}
+
+        def run(feed: Mapping[str, NDArray[Any]]) -> Arrays:
+            with running("stream", manifest.name):
+                results = session.run(names, dict(feed))
+            made = dict(zip(names, results, strict=True))
+            # states are of use after enough sound alone (BUNDLE.md), and may be shorter before
+            check_outputs(f"the graph stream of {manifest.name}", [made[name] for name in answers], answers)
+            return made
+
+        zeros = {name: np.zeros([size or 0 for size in sizes], element) for name, (element, sizes) in states.items()}
         try:
-            return stream_graph(
-                manifest,
-                lambda feed: dict(zip(names, session.run(names, dict(feed)), strict=True)),
-                {name: np.zeros([size or 0 for size in sizes], element) for name, (element, sizes) in states.items()},
-            )
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise BundleError(f"{path} fails on silence ({reason_of(error)}); export the model again") from error
+            return stream_graph(manifest, spec, run, zeros)
+        except ValueError as error:
+            raise BundleError(f"{path} cannot serve a stream ({error}); export the model again") from error
 
     def stream_graph(self) -> StreamGraph | None:
         """The encoder of streams, as `InferenceSession.stream_graph` says."""
@@ -113,7 +148,8 @@ def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, 
     """An ONNX graph, a file or its bytes, as an `onnxruntime.InferenceSession` on `threads` processor threads.
 
     `optimise` off keeps every tensor's name; `profile` is the prefix of the file that ONNX Runtime writes its profile
-    to. Raises BundleError for a graph that does not load, MissingDependencyError without onnxruntime.
+    to. Raises BundleError for a graph that does not load, OperatorError where this ONNX Runtime lacks something for it,
+    MissingDependencyError without onnxruntime.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -131,6 +167,11 @@ def open_graph(graph: Path | bytes, threads: int = 1, *, optimise: bool = True, 
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class
+        if any(sign in str(error) for sign in _UNKNOWN):
+            raise OperatorError(
+                f"{name} needs what ONNX Runtime {onnxruntime.__version__} does not have ({reason_of(error)}); type: "
+                "pip install --upgrade onnxruntime"
+            ) from error
         raise BundleError(
             f"{name} does not load in ONNX Runtime ({reason_of(error)}); export the model again"
         ) from error

@@ -21,10 +21,8 @@ from edgecap.runtimes import RUNTIMES
 from edgecap.types import LogMel, Waveform
 
 DEFAULT_THREADS = 1
-"""Where the caller does not say. Measured with edgecap's models on a machine of two cores (benchmarks/RESULTS.md,
-"Throughput and streams"), a second thread makes the processor work 1.8 to 3.3 times as long for a caption and gives 0.6
-to 1.1 times as many in a second. Many sounds go faster in several processes.
-"""
+"""Where the caller does not say; docs/benchmarks.md, "Why one thread". Many sounds go faster in several processes."""
+WHY_ONE_THREAD = "a second made a caption cost 1.8 to 3.3 times the processor time"
 
 
 @dataclass(frozen=True)

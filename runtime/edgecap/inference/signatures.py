@@ -5,7 +5,7 @@ What they mean is said by `edgecap.bundle.manifest.EncoderSpec` and `DecoderSpec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +78,19 @@ def check_signature(
             raise BundleError(
                 f"{graph}: {kind} {name!r} is {actual_element} {list(sizes)}, and the manifest requires {element} "
                 f"{list(shape)}; export the model again"
+            )
+
+
+def check_outputs(graph: str, outputs: Sequence[NDArray[Any]], expected: Signature) -> None:
+    """Raise BundleError where a run of `graph` gave arrays of other shapes than its manifest implies."""
+    for output, (name, (_, shape)) in zip(outputs, expected.items(), strict=True):
+        sizes = output.shape
+        if len(sizes) != len(shape) or any(
+            wanted not in (None, size) for size, wanted in zip(sizes, shape, strict=True)
+        ):
+            raise BundleError(
+                f"{graph} gives {name!r} of shape {list(sizes)}, and the manifest requires {list(shape)}; export the "
+                "model again"
             )
 
 

@@ -22,21 +22,43 @@ from edgecap.types import LogMel
 
 LEVEL_TOLERANCE_DB = 3.0
 """How far a sliding window's mean power may be from the one at which its earlier frames were encoded."""
+LOUDER, HEARD = 8.0, 1e-4
+"""A sound for checks, nepers above silence, and what part of the largest value of memory counts as a change."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def stream_graph(manifest: Manifest, run: Callable[[Arrays], dict[str, NDArray[Any]]], states: Arrays) -> StreamGraph:
+def stream_graph(
+    manifest: Manifest, spec: StreamingSpec, run: Callable[[Arrays], dict[str, NDArray[Any]]], states: Arrays
+) -> StreamGraph:
     """The graph that `run` runs, with what it makes of silence; `states` are zeros.
 
-    Raises ValueError where that has another shape than a window's memory, and what `run` raises.
+    Raises ValueError where the graph is not as the manifest says, and what `run` raises.
     """
-    encoder, front_end = manifest.encoder, manifest.front_end
+    encoder, front_end, step = manifest.encoder, manifest.front_end, manifest.encoder.frames_per_memory
     silence = np.full((1, front_end.n_mels, encoder.window_frames), front_end.silence, np.float32)
-    memory_length = np.array([1], np.int64)
-    silent = run({"log_mel": silence, "memory_length": memory_length, **window_feed(manifest, states)})["rows"]
+
+    def call(log_mel: LogMel, kept: Arrays, behind: NDArray[np.float32] | None = None, **numbers: int) -> Any:  # noqa: ANN401
+        feed = window_feed(manifest, kept) | {"log_mel": log_mel}
+        feed |= {name: np.array([value], np.int64) for name, value in {"memory_length": 1, **numbers}.items()}
+        return run(feed if behind is None else feed | {"silent": behind})
+
+    silent: NDArray[np.float32] = call(silence, states)["rows"]
     wanted = (1, encoder.memory_frames, encoder.embedding_dim)
     if silent.shape != wanted:
         raise ValueError(f"rows of shape {silent.shape}, not {wanted}")
+    # a sound of one memory frame, and silence: how far it is heard, and how much of what came a next call gives again
+    sound, blocks = silence.copy(), encoder.window_frames // step
+    sound[:, ::2, :step] += LOUDER
+    heard = call(sound, states, blocks=blocks)
+    differs = np.abs(heard["rows"] - silent).max(axis=(0, 2)) > HEARD * max(float(np.abs(silent).max()), 1e-6)
+    last = int(np.flatnonzero(differs).max(initial=0))
+    if (last - 1) * step + 1 > spec.lead:
+        raise ValueError(f"memory frame {last} depends on the first, and the manifest says lead {spec.lead}")
+    if blocks >= spec.lag:
+        kept = {name: heard[f"new_{name}"] for name in states}
+        again = call(silence[:, :, :step], kept, silent[:, 1:], blocks=1, first=0, until=1)["rows"].shape[1]
+        if again != spec.lag + 1:
+            raise ValueError(f"{again - 1} memory frames are given again, and the manifest says lag {spec.lag}")
     return StreamGraph(run, states, silent)
 
 

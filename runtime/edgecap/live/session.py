@@ -29,7 +29,7 @@ from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.live.sinks.guard import GuardedSink
 from edgecap.live.sinks.registry import open_sinks
 from edgecap.live.sources.opening import open_sources
-from edgecap.live.threads import load_listening
+from edgecap.live.threads import load_listening, slower_way
 from edgecap.live.watchdog import STUCK_SECONDS, Watchdog
 from edgecap.sounds.store import SoundStore
 from edgecap.teaching.watched import WatchedSounds
@@ -59,6 +59,8 @@ class ListenSession:
             notify("note", f"using {threads.threads} processor threads: {threads.reason}")
         self._taught, self._look_at = WatchedSounds(captioner, SoundStore(), notify), float("-inf")
         self.captioner = captioner.with_sounds(self._taught)
+        if slower := slower_way(captioner):
+            notify("warning", slower)
         self.model = self.captioner.manifest.name
         settings = _settings(config, self.captioner)
         self._rules = Rules(config.rules)

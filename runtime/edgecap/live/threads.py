@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecap.captioner import Captioner
+from edgecap.errors import OperatorError
 from edgecap.inference.session import usable_cores
 from edgecap.live.config.listen_config import ListenConfig
 from edgecap.live.pipeline.hop_control import SHARE_LIMIT
@@ -62,6 +63,18 @@ def load_listening(
         captioner = Captioner.load(config.model.name, threads=choice.threads, streams=True)
         rehearse(captioner, beam)
     return captioner, choice
+
+
+def slower_way(captioner: Captioner) -> str:
+    """Why each hop is encoded whole although the model could encode only what is new; empty where that is not so.
+
+    Raises BundleError for a model whose encoder of streams is wrong.
+    """
+    try:
+        captioner.stream_encoder()
+    except OperatorError as error:
+        return f"each hop is encoded whole, which takes longer: {error}"
+    return ""
 
 
 def rehearse(captioner: Captioner, beam: int | None) -> None:

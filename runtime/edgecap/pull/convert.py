@@ -15,7 +15,7 @@ from edgecap.bundle.vocabulary import check_size, read_vocabulary
 from edgecap.errors import CheckpointError
 from edgecap.pull.template import Template, Values, filled, read_template
 from edgecap.pull.tensor_files import Tensors, read_tensors
-from edgecap.runtimes import RUNTIMES, GraphRole
+from edgecap.runtimes import RUNTIMES
 
 WRAPPERS = ("model.model.", "model.", "")
 """What may stand before the names of tensors."""
@@ -42,7 +42,7 @@ def convert(published: Published, folder: Path, *, name: str, precision: Precisi
 
     Raises CheckpointError for tensors or words that are not those of the architecture, OutputError.
     """
-    tensors, prefix = _bare(read_tensors(published.weights, published.file))
+    tensors, prefix = bare(read_tensors(published.weights, published.file))
     embedding = tensors.get(EMBEDDING)
     if embedding is None or embedding.ndim != 2:
         raise CheckpointError(f"{published.file}: tensor {prefix}{EMBEDDING} is missing; this is no effb2-trm student")
@@ -62,15 +62,11 @@ def convert(published: Published, folder: Path, *, name: str, precision: Precisi
         ),
     )
     names = RUNTIMES[manifest.runtime].graphs
-    contents = [BundleContent(names[role], role, _graph(template, role, checked)) for role in template.graphs]
+    contents = [BundleContent(names[role], role, b"".join(filled(template, role, checked))) for role in template.graphs]
     write_bundle(folder, manifest, [*contents, vocabulary_content(words)])
 
 
-def _graph(template: Template, role: GraphRole, tensors: Mapping[str, Values]) -> bytes:
-    return b"".join(filled(template.graphs[role], tensors))
-
-
-def _bare(tensors: Tensors) -> tuple[dict[str, Values], str]:
+def bare(tensors: Tensors) -> tuple[dict[str, Values], str]:
     """The tensors without the wrapper that the most names have, and that wrapper; others keep their names."""
     inner = {wrapper: [name for name in tensors if _is_inner(name, wrapper)] for wrapper in WRAPPERS}
     prefix = max(WRAPPERS, key=lambda wrapper: len(inner[wrapper]))

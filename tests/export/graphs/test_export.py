@@ -72,7 +72,7 @@ def graphs() -> OnnxGraphs:
 def bundle(student: Student, graphs: OnnxGraphs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundles, "onnx_graphs", lambda *_: graphs)  # exported already, which takes seconds
-        return write(student, tmp_path_factory.mktemp("exported") / "small")
+        return write(student, tmp_path_factory.mktemp("exported") / "small", search="outside")
 
 
 def write(student: Student, folder: Path, vocabulary: tuple[str, ...] = tuple(words(SIZE)), **more: Any) -> Path:
@@ -292,7 +292,7 @@ def test_a_bundle_says_what_it_is(bundle: Path) -> None:
 def test_a_model_card_travels_along(
     student: Student, graphs: OnnxGraphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundles, "onnx_graphs", lambda *_: graphs)
+    monkeypatch.setattr(bundles, "onnx_encoder", lambda *_: graphs.encode)
     folder = write(student, tmp_path / "carded", card="# A card\n", metrics={"cider_d": 0.5})
     assert (folder / "MODEL_CARD.md").read_text() == "# A card\n"
     assert Captioner.load(folder, threads=1).manifest.metrics == {"cider_d": 0.5}
@@ -301,7 +301,7 @@ def test_a_model_card_travels_along(
 def test_nothing_is_written_where_the_graphs_are_wrong(
     student: Student, graphs: OnnxGraphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundles, "onnx_graphs", lambda *_: graphs)
+    monkeypatch.setattr(bundles, "onnx_encoder", lambda *_: graphs.encode)
     with pytest.raises(ToleranceError):
         write(small_student(3), tmp_path / "wrong")
     with pytest.raises(CheckpointError, match="59 words"):
@@ -312,7 +312,7 @@ def test_nothing_is_written_where_the_graphs_are_wrong(
 def test_a_folder_that_is_not_a_bundle_is_not_overwritten(
     student: Student, graphs: OnnxGraphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundles, "onnx_graphs", lambda *_: graphs)
+    monkeypatch.setattr(bundles, "onnx_encoder", lambda *_: graphs.encode)
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "to_mother.txt").write_text("dear mother")
     with pytest.raises(OutputError, match="not a bundle"):

@@ -5,20 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
-from edgecap.bundle.bundle import BundleContent, load_bundle, write_bundle
+from edgecap.bundle.bundle import Bundle, BundleContent, load_bundle, write_bundle
+from edgecap.bundle.manifest import Manifest
+from edgecap.captioner import Captioner
 from edgecap.errors import BundleError
 from edgecap.inference import onnx_session
 from edgecap.inference.decoding import beam_search
+from edgecap.inference.graph_session import GraphSession
 from edgecap.inference.session import InferenceSession, open_session
+from support.signals import RATE, noise
 from support.tiny_model import (
     FRAMES_PER_MEMORY,
+    HEAD_DIM,
+    HEADS,
+    LAYERS,
     MAX_TOKENS,
+    MEMORY_FRAMES,
+    WIDTH,
     WINDOW_FRAMES,
     WORDS,
     encode_graph,
@@ -109,6 +122,95 @@ def test_a_file_without_a_graph_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="does not load in ONNX Runtime") as caught:
         open_session(bundle, threads=1)
     assert "\n" not in str(caught.value)
+
+
+def altered(folder: Path, change: Callable[[onnx.ModelProto], object], role: Literal["encode", "decode"]) -> Bundle:
+    """A tiny bundle one of whose graphs is changed."""
+    contents = tiny_contents(WEIGHTS)
+    place = next(index for index, content in enumerate(contents) if content.role == role)
+    data = contents[place].data
+    assert isinstance(data, bytes)
+    model = onnx.load_from_string(data)
+    change(model)
+    contents[place] = BundleContent(f"{role}.onnx", role, bytes(model.SerializeToString()))
+    return write_bundle(folder, tiny_manifest(), contents)
+
+
+def hidden(name: str, kind: str, *sizes: int) -> Callable[[onnx.ModelProto], None]:
+    """Put a node of `kind` before an output; `sizes` are known only when the graph is run."""
+
+    def change(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        (maker,) = [node for node in graph.node if name in node.output]
+        maker.output[list(maker.output).index(name)] = "made"
+        for constant, value in {"nothing": [0], "sizes": list(sizes)}.items():
+            graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), constant))
+        graph.node.append(helper.make_node("Mul", ["memory_length", "nothing"], ["zero"]))
+        graph.node.append(helper.make_node("Add", ["sizes", "zero"], ["given"]))
+        graph.node.append(helper.make_node(kind, ["made", "given"][: 1 + bool(sizes)], [name]))
+        (output,) = [item for item in graph.output if item.name == name]
+        for number, axis in enumerate(output.type.tensor_type.shape.dim if sizes else ()):
+            axis.dim_param = f"free_{number}"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("role", "change", "message"),
+    [
+        ("encode", hidden("clip_embedding", "Reshape", 3, 3), "the graph encode of tiny fails when it is run"),
+        ("encode", hidden("clip_embedding", "Tile", 2, 1), r"the graph encode of tiny gives 'clip_embedding' of sh"),
+        (
+            "encode",
+            hidden("cross_keys", "Tile", 1, 1, 1, 2),
+            r"gives 'cross_keys' of shape \[2, 2, 32, 8\], and the ma",
+        ),
+        ("encode", hidden("clip_embedding", "Log"), "the graph encode of tiny gives no numbers"),
+        ("decode", hidden("log_probs", "Tile", 1, 2), "the graph decode of tiny fails when it is run"),
+        ("decode", hidden("log_probs", "Reshape", 7, 7), "the graph decode of tiny fails when it is run"),
+    ],
+)
+def test_a_graph_that_fails_when_it_is_run_is_a_fault_of_the_bundle(
+    tmp_path: Path, role: Literal["encode", "decode"], change: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    bundle = altered(tmp_path / "altered", change, role)
+    captioner = Captioner(bundle, open_session(bundle, 1))
+    with pytest.raises(BundleError, match=message) as caught:
+        captioner.caption(noise(3), RATE)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("export the model again")
+
+
+def test_a_search_in_the_graph_that_gives_other_words_or_shapes_is_a_fault_of_the_bundle() -> None:
+    manifest = tiny_manifest()
+    manifest = replace(manifest, decoder=replace(manifest.decoder, search="in-graph"))
+    tokens, scores = np.full((1, 3, MAX_TOKENS), 4), np.zeros((1, 3), np.float32)
+    encoded = answering(manifest, tokens, scores).encode(log_mel(), 20)
+    assert len(answering(manifest, tokens, scores).search(encoded, 3)) == 3
+    for wrong, other, message in (
+        (tokens + len(WORDS), scores, "gives words that the vocabulary of 24 does not have"),
+        (tokens - 5, scores, "gives words that the vocabulary of 24 does not have"),
+        (
+            tokens[:, :, :-1],
+            scores,
+            r"gives 'tokens' of shape \[1, 3, 19\], and the manifest requires \[None, None, 20",
+        ),
+        (tokens, scores[:, :2], r"gives tokens of shape \[1, 3, 20\] and scores of shape \[1, 2\] for 1 clips"),
+        (
+            np.repeat(tokens, 2, axis=0),
+            scores,
+            r"gives tokens of shape \[2, 3, 20\] and scores of shape \[1, 3\] for 1",
+        ),
+        (tokens, scores * np.nan, "log-probabilities that are not numbers"),
+    ):
+        with pytest.raises(BundleError, match=message):
+            answering(manifest, wrong, other).search(encoded, 3)
+
+
+def answering(manifest: Manifest, *answer: np.ndarray) -> GraphSession:
+    """A session whose decoder always gives `answer`."""
+    cross = np.zeros((LAYERS, HEADS, MEMORY_FRAMES, HEAD_DIM), np.float32)
+    return GraphSession(manifest, lambda _: (cross, cross, np.zeros((1, WIDTH), np.float32)), lambda _: answer)
 
 
 def test_one_thread_is_the_default(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

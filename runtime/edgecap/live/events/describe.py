@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgecap.caption import Assessment, Beam, SoundMatch
 from edgecap.captioner import Captioner
+from edgecap.errors import OperatorError
 from edgecap.types import LogMel
 
 NOVELTY_COSINE = 0.998
@@ -117,7 +118,10 @@ class Describer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`novelty` is the cosine from which on two windows are the same; above 1 the decoder always runs."""
-        self._encode = captioner.stream_encoder()
+        try:
+            self._encode = captioner.stream_encoder()
+        except OperatorError:  # `edgecap.live.threads.slower_way` has told
+            self._encode = captioner.encode_window
         self._captioner, self._beam, self._novelty, self._clock = captioner, beam, novelty, clock
         self._last: Described | None = None
         self._reuses = 0
