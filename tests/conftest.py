@@ -145,13 +145,16 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """Exports the small student for a runtime in a precision with a kind of input, each once. Do not change bundles."""
+    """Exports the small student for a runtime in a precision with a kind of input and a place of the search, each once.
+
+    Do not change bundles.
+    """
     from support.exported import export
 
     folder = tmp_path_factory.mktemp("exported")
     return functools.cache(
-        lambda runtime, precision, kind="log_mel": export(
-            folder / f"{runtime}-{precision}-{kind}", runtime, precision, kind
+        lambda runtime, precision, kind="log_mel", search="outside": export(
+            folder / f"{runtime}-{precision}-{kind}-{search}", runtime, precision, kind, search
         )
     )
 

@@ -11,7 +11,7 @@ from edgecap.batching import BatchCaptioner
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.inference.session import open_session
-from support.exported import SOUNDS, Export, export
+from support.exported import SOUNDS, Export
 from support.small_student import FRONT_END
 
 
@@ -38,8 +38,8 @@ def alone_and_in_batches(captioner: Captioner, files: list[Path], batch: int) ->
 
 
 @pytest.mark.parametrize("batch", [2, 4, 16])
-def test_searches_in_one_call_give_the_same_tokens_in_float(tmp_path: Path, files: list[Path], batch: int) -> None:
-    bundle = export(tmp_path / "bundle", "onnx", "fp32", search="in-graph").bundle
+def test_searches_in_one_call_give_the_same_tokens_in_float(exported: Export, files: list[Path], batch: int) -> None:
+    bundle = exported("onnx", "fp32", search="in-graph").bundle
     alone, batched = alone_and_in_batches(Captioner(bundle, open_session(bundle, 1)), files, batch)
     assert tokens(batched) == tokens(alone)
     assert [one.score for one in batched] == pytest.approx([one.score for one in alone], abs=1e-5)

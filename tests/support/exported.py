@@ -45,7 +45,7 @@ class Exported:
 
 
 Export = Callable[..., Exported]
-"""The fixture `exported`: (runtime, precision, encoder input, "log_mel" if left out) → the export."""
+"""The fixture `exported`: (runtime, precision, encoder input or "log_mel", search or "outside") → the export."""
 
 
 @cache

@@ -30,7 +30,7 @@ from edgecap_bench.counting.profile import OperatorTime, profile_graph
 from edgecap_bench.harness.process import MeasurementProcess
 from edgecap_bench.harness.timing import summarise
 from support.bench_parts import candidate, comparison_of
-from support.exported import export
+from support.exported import Export
 from support.signals import noise
 
 
@@ -77,8 +77,8 @@ def test_a_profile_has_every_operator_that_runs_and_counts_its_nodes(tiny_folder
     assert {each.operator: each.count for each in thrice} == {name: 3 * number for name, number in profiled.items()}
 
 
-def test_a_graph_that_searches_is_measured_over_the_tokens_asked_for(tmp_path: Path) -> None:
-    runner = BundleRunner(export(tmp_path / "made", "onnx", "int8", search="in-graph").bundle.folder, 1)
+def test_a_graph_that_searches_is_measured_over_the_tokens_asked_for(exported: Export) -> None:
+    runner = BundleRunner(exported("onnx", "int8", search="in-graph").bundle.folder, 1)
     samples = noise((runner.length + 160) / runner.rate)[: runner.length]
     runner.decode(runner.encode(runner.front_end(samples)), 3, 5)
     counts = {each.operator: each.count for each in runner.profile(3, 5, 1) if each.graph == "decode"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from edgecap_export.onnx.search import search_graph, search_step
 from edgecap_export.runtimes import open_lowering
 from edgecap_train.models.search import SPECIALS
 from edgecap_train.models.student import Student
-from support.exported import PRECISIONS, SOUNDS, export, request, write_small_bundle
+from support.exported import PRECISIONS, SOUNDS, Export, request, write_small_bundle
 from support.small_student import FRONT_END, SIZE, WINDOW, small_student
 
 FRAMES = WINDOW // 32
@@ -121,8 +122,8 @@ def test_several_clips_at_once_have_the_captions_of_each_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_bundle_agrees_with_pytorch_and_says_where_it_searches(precision: Precision, tmp_path: Path) -> None:
-    made = export(tmp_path / "made", "onnx", precision, search="in-graph")
+def test_a_bundle_agrees_with_pytorch_and_says_where_it_searches(precision: Precision, exported: Export) -> None:
+    made = exported("onnx", precision, search="in-graph")
     bundle = load_bundle(made.bundle.folder)
     assert bundle.manifest.decoder.search == "in-graph"
     assert bool(made.lowered.operators.get("decode: DynamicQuantizeMatMul (int8)")) == (precision == "int8")
@@ -134,8 +135,8 @@ def test_a_bundle_agrees_with_pytorch_and_says_where_it_searches(precision: Prec
     assert Captioner(bundle, session).caption(SOUNDS[0][:16_000], FRONT_END.sample_rate).beams
 
 
-def test_onnxruntime_alone_gives_the_captions(tmp_path: Path) -> None:
-    folder = export(tmp_path / "made", "onnx", "fp32", search="in-graph").bundle.folder
+def test_onnxruntime_alone_gives_the_captions(exported: Export) -> None:
+    folder = exported("onnx", "fp32", search="in-graph").bundle.folder
     encode, decode = (onnxruntime.InferenceSession(folder / f"{name}.onnx") for name in ("encode", "decode"))
     log_mel = np.random.default_rng(0).normal(size=(1, FRONT_END.n_mels, WINDOW)).astype(np.float32)
     length = np.array([FRAMES])
@@ -149,15 +150,15 @@ def test_onnxruntime_alone_gives_the_captions(tmp_path: Path) -> None:
         assert score == pytest.approx(beam.score)
 
 
-def test_mixed_up_beams_show_in_the_comparison_with_pytorch(tmp_path: Path) -> None:
-    made = export(tmp_path / "made", "onnx", "fp32", search="in-graph")
-    student, graph = made.request.student, made.bundle.path("decode")
+def test_mixed_up_beams_show_in_the_comparison_with_pytorch(tmp_path: Path, exported: Export) -> None:
+    made = exported("onnx", "fp32", search="in-graph")
+    student, bundle = made.request.student, load_bundle(shutil.copytree(made.bundle.folder, tmp_path / "made"))
     model = search_graph(search_step(student), student.config, FRAMES)
     own = next(node for node in model.graph.node if node.op_type == "Where")
     own.input[2] = own.input[1]  # beams read one another's words
-    graph.write_bytes(model.SerializeToString())
+    bundle.path("decode").write_bytes(model.SerializeToString())
     with pytest.raises(ToleranceError, match="'scores'"):
-        verify_session(student, open_session(made.bundle, 1), WINDOW, TOLERANCES["fp32"], steps=False)
+        verify_session(student, open_session(bundle, 1), WINDOW, TOLERANCES["fp32"], steps=False)
 
 
 def test_log_probabilities_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
