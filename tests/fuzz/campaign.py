@@ -35,7 +35,7 @@ from fuzz.targets import TARGETS
 
 SLICE = 30.0
 """Seconds of a process."""
-START_SECONDS = 180.0
+START_SECONDS = 900.0
 """Longest time until the first input is run, on a machine that may be busy."""
 COUNTS = "counts.json"
 

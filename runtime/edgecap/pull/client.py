@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import IO, Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from edgecap._version import __version__
 from edgecap.errors import DownloadError
@@ -137,7 +137,16 @@ def _translated(url: str, watch: _Watch) -> Iterator[None]:
         if isinstance(cause, TimeoutError):
             raise BrokenOffError(watch.message(url)) from error
         reason = clean(str(getattr(cause, "strerror", None) or cause)) or type(error).__name__
-        raise BrokenOffError(f"{shown(url)} cannot be got ({reason[:160]})") from error
+        raise BrokenOffError(f"{shown(url)} cannot be got{_by_proxy(url)} ({reason[:160]})") from error
+
+
+def _by_proxy(url: str) -> str:
+    """ " through the proxy HOST" where the environment names one for an address; its user and password are left out."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme, "")
+    if not proxy or urllib.request.proxy_bypass(parts.netloc):
+        return ""
+    return f" through the proxy {clean(proxy.rpartition('@')[2].rpartition('//')[2])[:80]}"
 
 
 class _Watch:

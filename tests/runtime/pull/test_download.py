@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from support.file_server import (
     status,
 )
 from support.live_parts import ignore
+from support.ports import refusing_port
 
 DATA = random.Random(1).randbytes(300_000)
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -417,8 +419,14 @@ def test_the_cache_has_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert Slot("x").folder.parent == tmp_path / "home" / ".cache" / "edgecap"
 
 
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    with refusing_port() as port:
+        yield port
+
+
 def test_a_proxy_of_the_environment_is_used(
-    client: Client, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    client: Client, server: FileServer, monkeypatch: pytest.MonkeyPatch, refusing: int
 ) -> None:
     url = "http://models.example/file"
     server.files[url] = DATA
@@ -426,6 +434,9 @@ def test_a_proxy_of_the_environment_is_used(
     client.network = Network(insecure=True)
     get(client, Slot(url))
     assert [path for path, _ in server.requests] == [url]
+    monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{refusing}")
+    with pytest.raises(DownloadError, match=rf"cannot be got through the proxy 127\.0\.0\.1:{refusing} \(Connection r"):
+        get(client, Slot("http://models.example/other"))
 
 
 @pytest.fixture
