@@ -3,7 +3,7 @@
     python -m edgecap_bench.faults.faults --rounds 100 --jobs 8            a table; about an hour
     python -m edgecap_bench.faults.faults --rounds 5 --only "kill -9"
 
-As root on Linux all faults can be made; some need mosquitto, PulseAudio, libfaketime or e2fsprogs. One that cannot be
+As root on Linux all faults can be made; some need mosquitto, PulseAudio, a C compiler or e2fsprogs. One that cannot be
 made is left out, and the reason is told. Exit code 0 where every round was survived, else 1.
 """
 
@@ -143,7 +143,8 @@ def faults(
             raise typer.BadParameter(f"unknown fault {name!r}; use {', '.join(known)}", param_hint="--only")
     if json:
         check_writable(json)
-    start = MeasurementStart(f"python -m edgecap_bench.faults.faults --rounds {rounds} --jobs {jobs}")
+    limits = "".join(f' --only "{name}"' for name in only or [])
+    start = MeasurementStart(f"python -m edgecap_bench.faults.faults --rounds {rounds} --jobs {jobs}{limits}")
     meter, campaign = LoadMeter(), Campaign(rounds, seed, patience, model)
     chosen = [fault for fault in FAULTS if not only or fault.name in only]
     results: list[FaultResult] = []

@@ -22,6 +22,7 @@ from edgecap.audio.samples import to_int16
 from edgecap.errors import MeasurementError
 from edgecap.types import Waveform
 from edgecap_bench.faults.disk import NotPossibleError, SmallDisk
+from edgecap_bench.faults.own_clock import OwnClock
 from edgecap_bench.faults.record import Record
 from edgecap_bench.faults.servers import HANG_SECONDS, Webhook, free_port
 from edgecap_bench.harness.clips import load_clips
@@ -34,7 +35,6 @@ CLIP_SECONDS, QUIET_SECONDS, BLOCK_SECONDS = 3.0, 9.0, 0.25
 """Quiet for longer than an event stays open, so that each sound has one of its own."""
 QUIET = 1e-4
 NODE = "faults"
-CLOCK_LIBRARY = "*/faketime/libfaketimeMT.so.1"
 
 
 class Rig:
@@ -63,9 +63,8 @@ class Rig:
         Raises NotPossibleError where something for that is not installed.
         """
         self.disk, self.record = disk, Record(disk.path, dated=not own_clock)
-        self._clock = folder / "clock"
+        self._clock = OwnClock(folder) if own_clock else None
         self._environment = dict(os.environ)
-        clock = self._clock_variables() if own_clock else {}
         self.webhook = Webhook()
         self.messages: list[str] = []
         """What the listener wrote to standard error."""
@@ -82,7 +81,7 @@ class Rig:
             self.microphones[0].show(**{f"room{number}": each for number, each in enumerate(self.microphones)})
             self._environment = dict(self.microphones[0].environment)
             soundfile.write(folder / "sound.wav", np.tile(self._sound, 60), RATE)
-        self._environment |= clock
+        self._environment |= self._clock.variables if self._clock else {}
         self.broker_port = free_port() if shutil.which("mosquitto") else 0
         self._settings = folder / "listen.toml"
         self._settings.touch()
@@ -154,11 +153,15 @@ class Rig:
 
     def set_program(self, text: str) -> None:
         """What --exec runs from now on."""
-        self._replace(self._folder / "program.sh", f"{text}\n")
+        new = self._folder / "program.new"
+        new.write_text(f"{text}\n")
+        new.replace(self._folder / "program.sh")
 
     def set_clock(self, seconds: int) -> None:
-        """Let the listener's clock be so much fast."""
-        self._replace(self._clock, f"{seconds:+d}\n")
+        """Let the listener's clock be so much fast. Raises NotPossibleError where it has none of its own."""
+        if self._clock is None:
+            raise NotPossibleError("this listener has the clock of the machine")
+        self._clock.set(seconds)
 
     def set_aside(self) -> None:
         """Give journal and table other names."""
@@ -181,27 +184,6 @@ class Rig:
             if record.count == before:
                 last = self.messages[-1:] or ["no message"]
                 raise MeasurementError(f"no event for {seconds:g} s (exit code {self.process.poll()}; {last[0]})")
-
-    def _clock_variables(self) -> dict[str, str]:
-        """What gives a process a clock that follows a file. Raises NotPossibleError."""
-        library = next(Path("/usr/lib").glob(CLOCK_LIBRARY), None)
-        if library is None:
-            raise NotPossibleError("a clock for one process alone needs: sudo apt install libfaketime")
-        self.set_clock(0)
-        return {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-        }
-
-    @staticmethod
-    def _replace(path: Path, text: str) -> None:
-        new = path.with_suffix(".new")
-        new.write_text(text)
-        new.replace(path)
 
     def _follow(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
@@ -247,6 +229,8 @@ class Rig:
             self._visitor.close()
         for microphone in self.microphones:
             microphone.close()
+        if self._clock is not None:
+            self._clock.close()
         self.webhook.shutdown()
         self.webhook.server_close()
 
