@@ -195,9 +195,13 @@ def test_captioning_loads_nothing_heavy_and_no_microphone(tiny_folder: Path, sou
     assert not loaded & {"sounddevice", "typer", "rich"}
 
 
-def test_the_command_for_a_caption_loads_no_command_line_library(tiny_folder: Path, sounds: Path) -> None:
-    words = ["caption", "--model", str(tiny_folder), str(sounds / "noise.wav")]
-    assert not loaded_by(f"from edgecap.cli import run; run({words!r})") & {"typer", "click", "rich", "pydantic"}
+def test_plain_command_lines_load_no_command_line_library(tiny_folder: Path, sounds: Path, tmp_path: Path) -> None:
+    model, sound, config = str(tiny_folder), str(sounds / "noise.wav"), tmp_path / "listen.toml"
+    config.write_text(f"[model]\nname = {model!r}\n[source]\nfile = {sound!r}\nspeed = 0.0\n")
+    for words in (["caption", "--model", model, sound], ["listen", "--config", str(config), "--plain"]):
+        loaded = loaded_by(f"from edgecap.cli import run; assert run({words!r}) == 0")
+        assert not loaded & {"typer", "click", "rich", "pydantic"}
+        assert "onnxruntime" in loaded
 
 
 def test_the_command_line_loads_nothing_heavy_and_no_listener_to_caption(tiny_folder: Path, sounds: Path) -> None:

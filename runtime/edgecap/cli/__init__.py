@@ -54,13 +54,21 @@ def report(error: EdgecapError) -> int:
 
 
 def _call(arguments: Sequence[str]) -> None:
-    """Run one command line; a plain one of `caption` without Typer, which takes longer to load than a caption."""
+    """Run one command line; plain ones of `caption` and `listen` without Typer, which takes longer than a caption."""
     if arguments[:1] == ["caption"] and COMPLETION not in os.environ:
         from edgecap.cli.caption_files import caption_files, plain_arguments
 
         plain = plain_arguments(arguments[1:])
         if plain is not None:
             caption_files(**plain)
+            return
+    if arguments[:1] == ["listen"] and COMPLETION not in os.environ:
+        from edgecap.cli.live.listening import plain_options, run_listener
+        from edgecap.live.config.config_file import load_config
+
+        options = plain_options(arguments[1:])
+        if options is not None:
+            run_listener(load_config(*options))
             return
     from edgecap.cli.app import build_app
 

@@ -6,35 +6,18 @@ Its options are those of the configuration's keys (`edgecap.live.config.options`
 from __future__ import annotations
 
 import inspect
-import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
-from edgecap.cli.console import RedirectedOutput, say, write
+from edgecap.cli.console import say, write
+from edgecap.cli.live.listening import run_listener
 from edgecap.cli.options import BeamSize, Model, WindowLength
-from edgecap.cli.signals import stop_on_signals
 from edgecap.live.config.config_file import ConfigKey, config_keys, load_config
 from edgecap.live.config.config_text import render_config
-from edgecap.live.config.listen_config import ListenConfig
-from edgecap.live.events.event import Change
-from edgecap.live.pipeline.status import StatusSnapshot
-from edgecap.live.session import ListenSession
-from edgecap.live.sinks.base import Sink
-from edgecap.live.sinks.lines import JsonLines, PeopleLines
-from edgecap.live.sinks.registry import configured
-from edgecap.live.sinks.window_log import WindowLog
-from edgecap.util.stderr import without_lines
 
-if TYPE_CHECKING:
-    from edgecap.cli.live_view import LiveView
-
-LIBRARY_LINES = ("Expression '", "ALSA lib ")
-"""How lines begin that PortAudio and ALSA write when a sound server ends; the loss is reported in plain words."""
 SHARED = {("model", "name"): Model, ("model", "beam"): BeamSize, ("stream", "window"): WindowLength}
 """Section and key to an option that other commands have too."""
 Config = Annotated[
@@ -82,7 +65,7 @@ def listen(config: Config = None, print_config: PrintConfig = False, **given: An
         return
     if any(urlsplit(url).password for url in given.get("source_rtsp") or ()):
         say("warning", "all users of this machine can read the password in --rtsp; write it in [source] of --config")
-    _run(result)
+    run_listener(result)
 
 
 def _parameter_name(key: ConfigKey) -> str:
@@ -117,88 +100,3 @@ def _shown(value: object) -> str:
 
 
 listen.__signature__ = inspect.Signature([*_parameters()])  # type: ignore[attr-defined]
-
-
-def _run(config: ListenConfig) -> None:
-    """Listen until the end, and say a summary in one line. Raises OutputError where lines could not be printed."""
-    stop, console = stop_on_signals(), _Console()
-    with without_lines(*LIBRARY_LINES), ListenSession(config, console.notify, sinks=[console]) as session:
-        console.open(config, session)
-        began, worked = time.monotonic(), time.process_time()
-        for _ in session.changes(stop):
-            pass
-        share = (time.process_time() - worked) / max(1e-3, time.monotonic() - began)
-        say("note", summary(session.statuses, share))
-    console.output.complete()
-
-
-class _Console(Sink):
-    """The output on the terminal: lines, JSON or the live view. Opened last, so that no error appears in a view."""
-
-    fatal = (typer.Exit,)
-    """Nobody reads the output any more."""
-
-    def __init__(self) -> None:
-        self._events = self._windows = Sink()
-        self._lock = threading.Lock()
-        """Guards the view, for messages from any thread."""
-        self._view: LiveView | None = None
-        self.output = RedirectedOutput()
-        """Where lines go."""
-
-    def open(self, config: ListenConfig, session: ListenSession) -> None:
-        """Choose the view."""
-        output, write = config.output, self.output.write
-        self.output.patient = bool(configured(config))
-        say("note", f"listening to {', '.join(session.sources)}; Ctrl-C stops")
-        if output.hearing:
-            self._windows = WindowLog(write, as_json=output.json)
-        if output.json:
-            self._events = JsonLines(
-                write, model=session.model, updates=output.updates, audio_kept=output.keep_audio is not None
-            )
-        elif output.plain or output.hearing or not sys.stdout.isatty():
-            self._events = PeopleLines(write, updates=output.updates, named=len(session.sources) > 1)
-        else:
-            from edgecap.cli.live_view import LiveView
-
-            with self._lock:
-                self._events = self._view = LiveView()
-
-    def notify(self, kind: str, message: str) -> None:
-        """Print a message, above the view where there is one."""
-        with self._lock:
-            try:
-                (self._view.notify if self._view else say)(kind, message)
-            except OSError:  # the terminal is gone; listening goes on
-                say(kind, message)
-
-    def on_event(self, change: Change) -> None:
-        """Print it."""
-        self.output.check()
-        self._events.on_event(change)
-
-    def on_status(self, status: StatusSnapshot) -> None:
-        """Show it, and print its window where that is enabled."""
-        self._events.on_status(status)
-        self._windows.on_status(status)
-
-    def close(self) -> None:
-        """Take the view off the terminal."""
-        with self._lock:
-            self._events.close()
-            self._view = None
-
-
-def summary(statuses: Sequence[StatusSnapshot], share: float) -> str:
-    """A summary in one line; `share` of one core was used."""
-
-    def total(field: str) -> int:
-        return sum(getattr(status, field) for status in statuses)
-
-    return (
-        f"stopped after {total('events')} events, {total('captions')} captions, {total('quiet')} hops quiet, "
-        f"{total('dropped')} hops skipped, {sum(status.lost for status in statuses):.1f} s of sound dropped, "
-        f"{total('overflows')} overflows; {100 * share:.2f} % of one core, "
-        f"captions at most {1000 * max(status.slowest for status in statuses):.0f} ms after their window"
-    )

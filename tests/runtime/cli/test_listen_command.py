@@ -24,6 +24,7 @@ import soundfile
 import edgecap as package
 from edgecap.bundle.bundle import load_bundle
 from edgecap.captioner import Captioner
+from edgecap.cli.live.listening import plain_options
 from edgecap.errors import AudioError, BundleError, ConfigError, OutputError
 from edgecap.inference.session import open_session
 from edgecap.live.config.config_file import load_config, read_secret
@@ -46,6 +47,21 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("listen") / "sound.wav"
     soundfile.write(path, samples, RATE)
     return path
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", (None, {})),
+        ("--config a.toml --wait --plain", ("a.toml", {"source": {"wait": True}, "output": {"plain": True}})),
+        ("-c a.toml --no-wait --web 8080", ("a.toml", {"source": {"wait": False}, "web": {"address": "8080"}})),
+        ("--file a.wav --json", (None, {"source": {"file": "a.wav"}, "output": {"json": True}})),
+        *((line, None) for line in ("--hop 2", "--device a", "--rtsp rtsp://a", "--model a", "--gate off", "--help")),
+        *((line, None) for line in ("--web", "--file -x", "--config", "--wait=1", "a.wav", "--no-such")),
+    ],
+)
+def test_a_plain_line_is_read_without_typer_and_any_other_by_it(line: str, expected: object) -> None:
+    assert plain_options(line.split()) == expected
 
 
 def test_a_file_is_listened_to_as_fast_as_can_be_and_everything_is_told_of_it(
