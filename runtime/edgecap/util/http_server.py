@@ -109,6 +109,8 @@ class HttpServer(ThreadingHTTPServer):
     def close(self) -> None:
         """Take no more requests and release the port."""
         if self._thread is not None:
+            with suppress(OSError):  # no system but Linux: there the thread looks up twice a second
+                self.socket.shutdown(socket.SHUT_RDWR)  # wakes it
             self.shutdown()
             self._thread.join(5.0)
         self.server_close()

@@ -548,8 +548,10 @@ def test_a_listener_brings_each_frame_once_and_steps_more_often_while_it_is_foll
             followed = 20 <= tenth < 40
             source.feed(sound[tenth * RATE // 10 : (tenth + 1) * RATE // 10])
             step = listener.step()
-            assert step.frames is not None
-            frames.append(step.frames)
+            if step.frames is None:
+                assert not followed  # several blocks are transformed at once where nobody looks at them
+            else:
+                frames.append(step.frames)
             assert listener.patience <= (FOLLOWED_POLL if followed else IDLE_POLL)
         listener.close()
     brought = np.concatenate(frames)  # a frame is complete when its last sample has come
