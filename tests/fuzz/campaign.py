@@ -78,15 +78,12 @@ class Campaign:
         return sum(tally.findings + tally.lost for tally in self.tallies.values())
 
     def run(self, seconds: float, most: int) -> None:
-        """Turns until the time is over or there are so many executions."""
+        """Turns until the time is over or there are so many executions; who had least time comes next."""
         deadline = time.monotonic() + seconds
         share = min(SLICE, max(1.0, seconds / len(TARGETS)))
-        while True:
-            for name in TARGETS:
-                left = deadline - time.monotonic()
-                if left < 1.0 or self.executions >= most:
-                    return
-                self.turn(name, min(share, left))
+        while (left := deadline - time.monotonic()) >= 1.0 and self.executions < most:
+            name = min(self.tallies, key=lambda each: self.tallies[each].seconds)
+            self.turn(name, min(share, left))
 
     def turn(self, name: str, seconds: float) -> None:
         """One process of a target, watched."""
