@@ -118,7 +118,11 @@ class RayWorkers(Generic[Item, Result]):
         while self._calls:
             ready, _ = team.ray.wait(list(self._calls), timeout=None if warned else PATIENCE_SECONDS)
             if not ready and any(starting for *_, starting in self._calls.values()):
-                log.warning("waiting for a free core of the Ray cluster; see: ray status")
+                own = self._workers.address is None
+                what = (
+                    "the workers to start on this machine" if own else "a free core of the Ray cluster; see: ray status"
+                )
+                log.warning("waiting for %s", what)
                 warned = True
             for call in ready:
                 yield from self._take(call, team)
