@@ -108,9 +108,11 @@ class ArchiveSource:
     def _unreadable(self, error: Exception) -> DataError:
         name = next((name for name in self.shards if name in str(error)), None)
         place = f"{self.address}/{CAPTIONS}/{name}" if name else f"a file in {self.address}/{CAPTIONS}"
-        reason, advice = reason_of(error), "where it is damaged remove it: edgecap archive makes it anew"
+        reason, advice = reason_of(error), f"where it is damaged type: edgecap archive -o {self.address} --verify"
+        if name:
+            advice = "where it is damaged remove it: edgecap archive makes it anew"
         if reason.startswith("Traceback"):  # what fsspec raised, as text: findings/duckdb_fsspec_error.sh
-            reason = str(error).strip().splitlines()[-1]
+            reason = str(error).partition("\nLINE ")[0].strip().splitlines()[-1]
             advice = "check the address, the network and your rights, and search again"
         elif "No files found" in reason:
             reason, advice = "it was removed meanwhile", "search again"

@@ -198,8 +198,12 @@ def test_a_shard_that_is_removed_or_out_of_reach_while_it_is_searched_is_not_cal
     with TemporaryDirectory() as folder:
         memory.put(f"{write_archive(Path(folder) / 'out', ROWS)}/", "/reach-test/", recursive=True)
 
-    def refuse(*_: object, **__: object) -> None:
-        raise ConnectionError("the line is dead")
+    opened = type(memory)._open
+
+    def refuse(system: Any, path: str, *more: Any, **options: Any) -> Any:
+        if "shard" in path:
+            raise ConnectionError("the line is dead")
+        return opened(system, path, *more, **options)
 
     try:
         with open_source("memory://reach-test") as source, monkeypatch.context() as line:
