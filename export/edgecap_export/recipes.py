@@ -28,6 +28,8 @@ class ExportRecipe:
     """Kinds that run in int8 with the range of each input computed at run time: float inputs and outputs."""
     float_first: int = 0
     """So many of those, counted from the input, stay in float."""
+    least_inputs: int = 0
+    """1x1 convolutions of fewer channels stay in float."""
     keep: tuple[str, ...] = ()
     """Names of nodes of the float graph that stay in float whatever their kind."""
     percentile: float = 99.99
@@ -54,12 +56,10 @@ INT8 = ExportRecipe(
     products=True,
     half_weights=True,
 )
-# EfficientNet's first thirteen are over maps of up to 1.5 million values, where the swish between them takes the time:
-# 10.7 ms in all, with none in float 11.4 (fp32: 14.8). The limit of that processor: 0.86 GMAC at the 399 GMAC/s of
-# ONNX Runtime's int8 products are 2.2 ms, the swish of 11.3 million values 1.8 ms (0.155 ns each), making bytes of them
-# and floats again 1.8 ms, so 5.8; the rest is depthwise convolutions, squeeze-excite and changes of layout. Swish in
-# bytes (QLinearSigmoid, QLinearMul: 0.46 ns a value) costs more than by way of floats (0.31).
-INT8_SWISH = replace(INT8, name=f"{INT8.name}-late", float_first=13)
+# EfficientNet's depthwise convolutions stay in float: ONNX Runtime's blocked kernels take 0.66 of the time of its int8
+# ones, and a swish on either side needs floats anyway. So do expansions from 16 and 24 channels, where the bytes' gain
+# goes into making floats of the answers. docs/export.md has what was tried and what it gave.
+INT8_SWISH = replace(INT8, name=f"{INT8.name}-swish", convolutions=("pointwise",), float_first=3, least_inputs=48)
 RECIPES: dict[Precision, ExportRecipe] = {"fp32": FP32, "fp16": FP16, "int8": INT8}
 """The best measured recipes for ONNX Runtime and ReLU encoders."""
 

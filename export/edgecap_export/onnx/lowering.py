@@ -22,7 +22,7 @@ from edgecap_export.recipes import INT8_SWISH, RECIPES, ExportRecipe
 from edgecap_export.runtimes import Lowered, LoweringRequest
 from edgecap_train.models.student import Student
 
-INT8_OPERATORS = {"QLinearConv", "QLinearGlobalAveragePool", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
+INT8_OPERATORS = {"QLinearConv", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 """Operators of the graphs made here that calculate with bytes."""
 
 

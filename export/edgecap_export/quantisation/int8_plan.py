@@ -16,8 +16,9 @@ from edgecap_export.recipes import ConvKind, ExportRecipe
 POINTWISE_OPERATORS = {"Mul", "Add", "Sigmoid", "Relu", "QuickGelu"}
 """Operators that work value by value, so that they take maps in any layout as long as all inputs share it."""
 FIRST = "among the first, whose maps are so large that bytes gain no time"
-WORTH = 6
-"""Places of a map for each channel that comes out, from which on scaling the weights beats scaling the map."""
+PLACES = 500
+"""Places of a map from which on its channels are scaled while they become bytes, each by a call of its own."""
+FEW = "of so few channels that making bytes of them takes longer than bytes save"
 
 
 def kind_of(node: NodeProto, weight: NDArray[Any]) -> ConvKind:
@@ -33,7 +34,8 @@ class Excite:
 
     map: str
     gate: str
-    product: str
+    """One number for each of `channels`."""
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Int8Plan:
     quantised: dict[str, str]
     """Name of a convolution → the tensor that it gives, its ReLU included."""
     excites: dict[str, Excite]
-    """Name of a quantised convolution → the scaling of its input that moves into its weights."""
+    """Product of a squeeze-excite that becomes bytes as it is computed, where the map is in float → its factors."""
     stays: dict[str, str]
     """Name of a convolution → why it stays in float."""
     tensors: tuple[str, ...]
@@ -52,49 +54,46 @@ class Int8Plan:
 def plan(model: onnx.ModelProto, recipe: ExportRecipe) -> Int8Plan:
     """What `recipe` makes of a simplified encoder graph."""
     graph = EditableGraph(model)
-    makers, takers = graph.producers(), graph.consumers()
+    makers, takers, shapes = graph.producers(), graph.consumers(), graph.shapes()
+    excites: dict[str, Excite] = {}
     quantised: dict[str, str] = {}
     stays: dict[str, str] = {}
     tensors: dict[str, None] = {}
-    excites: dict[str, Excite] = {}
     pooled = pooled_tensors(graph)
-    shapes = graph.shapes()
     for node in graph.nodes:
         if node.op_type != "Conv":
             continue
-        kind = kind_of(node, graph.constants[node.input[1]])
+        weight = graph.constants[node.input[1]]
+        kind = kind_of(node, weight)
         if node.output[0] in pooled:
             stays[node.name] = "works on one value for each channel: nothing to gain"
         elif kind not in recipe.convolutions:
             stays[node.name] = f"{kind} convolutions stay in float in this recipe"
         elif len(quantised) + sum(reason == FIRST for reason in stays.values()) < recipe.float_first:
             stays[node.name] = FIRST
+        elif kind == "pointwise" and weight.shape[1] < recipe.least_inputs:
+            stays[node.name] = FEW
         elif node.name in recipe.keep:
             stays[node.name] = "kept by the recipe"
         else:
             after = takers[node.output[0]]
             output = after[0].output[0] if len(after) == 1 and after[0].op_type == "Relu" else node.output[0]
             quantised[node.name] = output
-            excite = _excite(makers.get(node.input[0]), pooled) if kind == "pointwise" else None
-            if excite is not None:
-                tensors |= {excite.map: None}
-            if excite is not None and len(takers[excite.product]) == 1 and output == node.output[0]:
-                places = math.prod(shapes.get(excite.product, ())[2:])
-                if places > WORTH * graph.constants[node.input[1]].shape[0]:
-                    excites[node.name] = excite
-                    continue
             tensors |= dict.fromkeys((node.input[0], output))
-    tensors |= {node.output[0]: None for node in graph.nodes if node.op_type == "GlobalAveragePool"}
+            excite = _excite(makers.get(node.input[0]), pooled, weight.shape[1])
+            alone = len(takers[node.input[0]]) == 1
+            if excite is not None and alone and math.prod(shapes.get(excite.map, ())[2:]) >= PLACES:
+                excites[node.input[0]] = excite
     return Int8Plan(quantised, excites, stays, tuple(tensors))
 
 
-def _excite(node: NodeProto | None, pooled: set[str]) -> Excite | None:
+def _excite(node: NodeProto | None, pooled: set[str], channels: int) -> Excite | None:
     """What `node` scales by what, where it is the product of a squeeze-excite."""
     if node is None or node.op_type != "Mul":
         return None
     gates = [name for name in node.input if name in pooled]
     maps = [name for name in node.input if name not in pooled]
-    return Excite(maps[0], gates[0], node.output[0]) if len(gates) == 1 and len(maps) == 1 else None
+    return Excite(maps[0], gates[0], channels) if len(gates) == 1 and len(maps) == 1 else None
 
 
 def pooled_tensors(graph: EditableGraph) -> set[str]:

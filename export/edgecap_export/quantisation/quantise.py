@@ -2,8 +2,9 @@
 
 Between two int8 convolutions maps lie as (1, H, W, C) bytes, which is how ONNX Runtime's int8 kernels read them, so
 the graph is written in that layout from the start (operators `QLinearConv` with `channels_last`); what is left in
-float there works on either layout. Asymmetric unsigned activations, symmetric signed weights with one scale for each
-output channel, 32-bit biases: Jacob et al. 2018, arXiv 1712.05877.
+float there works on either layout, but for convolutions, for which ONNX Runtime makes blocks of channels of both.
+Asymmetric unsigned activations, symmetric signed weights with one scale for each output channel, 32-bit biases: Jacob
+et al. 2018, arXiv 1712.05877.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto
 
 from edgecap_export.quantisation.int8_plan import POINTWISE_OPERATORS, Int8Plan, kind_of, plan, pooled_tensors
 from edgecap_export.quantisation.onnx_graph import MICROSOFT, EditableGraph, attributes
@@ -89,7 +90,6 @@ class _Rewriter:
         self.steps = {name: step_of(ranges[name]) for name in planned.tensors}
         self.pooled = pooled_tensors(self.graph)
         self.takers = self.graph.consumers()
-        self.skipped = {excite.product for excite in planned.excites.values()}
         self.forms: dict[str, dict[str, str]] = {}
         """Tensor of the float graph → form ("nchw" float, "nhwc" float, "bytes" nhwc) → tensor of the new graph."""
 
@@ -103,23 +103,18 @@ class _Rewriter:
         return self.graph.model()
 
     def _is_done(self, node: NodeProto) -> bool:
-        """Whether a convolution does the node's work: the one after a scaling, or the one before a ReLU (bytes below
-        zero do not exist there).
-        """
+        """Whether a node is a ReLU whose work its convolution does: bytes below zero do not exist there."""
         output = node.output[0]
-        relu = node.op_type == "Relu" and output in set(self.plan.quantised.values()) and output in self.forms
-        return relu or output in self.skipped
+        return node.op_type == "Relu" and output in set(self.plan.quantised.values()) and output in self.forms
 
     def _rewrite(self, node: NodeProto) -> None:
-        if node.name in self.plan.excites:
-            self._excited(node)
-        elif node.name in self.plan.quantised and self._wanted_in_float(node):
+        if node.name in self.plan.quantised and self._wanted_in_float(node):
             self._pointwise_to_float(node)
         elif node.name in self.plan.quantised:
             self._convolution(node)
-        elif node.op_type == "GlobalAveragePool" and node.input[0] in self.steps:
-            self._pooling(node)
-        elif node.output[0] in self.pooled and node.op_type == "Conv" and self._exists(node.input[0], "nhwc"):
+        elif node.output[0] in self.plan.excites and not self._exists(self.plan.excites[node.output[0]].map, "nhwc"):
+            self._excited(node.output[0])
+        elif node.output[0] in self.pooled and node.op_type == "Conv" and self.forms:
             self._pooled_convolution(node)
         elif node.op_type in POINTWISE_OPERATORS and any(self._exists(name, "nhwc") for name in node.input):
             self._pointwise(node)
@@ -205,36 +200,15 @@ class _Rewriter:
         if output != node.output[0] and self.steps[output].zero != 0:
             raise ValueError(f"the range of {output}, behind a ReLU, starts below zero")
 
-    def _excited(self, node: NodeProto) -> None:
-        """A convolution whose input's channels are scaled first: the weights are scaled instead, they are fewer.
-
-        What comes out is float, which spares its rounding as well.
-        """
-        excite = self.plan.excites[node.name]
-        weight = self.graph.constants[node.input[1]][:, :, 0, 0].astype(np.float32)
-        scales, output = channel_scales(weight), node.output[0]
-        rounded = np.clip(np.rint((weight / scales[:, None]).T), -127, 127).astype(np.int8)
-        even = self.graph.add("Cast", [self.graph.constant(rounded, "weight")], f"{output}@even", to=TensorProto.FLOAT)
-        column = self.graph.constant(np.array([-1, 1], np.int64), "column")
-        gate = self.graph.add("Reshape", [self._as(excite.gate, "nhwc"), column], f"{output}@gate")
-        scaled = self.graph.add("Mul", [even, gate], f"{output}@scaled")
-        parts = [f"{output}@{part}" for part in ("weight", "scale", "zero")]
-        self.graph.nodes.append(helper.make_node("DynamicQuantizeLinear", [scaled], parts, f"{output}@quantise"))
-        scale = self.graph.add("Mul", [parts[1], self.graph.constant(scales, "scales")], f"{output}@scales")
-        source = self._step(excite.map)
-        inputs = [self._as(excite.map, "bytes"), parts[0], source[0], scale, source[1], parts[2]]
-        if len(node.input) > 2:
-            inputs.append(node.input[2])
-        made = self.graph.add("MatMulIntegerToFloat", inputs, f"{output}@nhwc", node.name, MICROSOFT)
-        self.forms[output] = {"nhwc": made}
-
-    def _pooling(self, node: NodeProto) -> None:
-        source, output = node.input[0], node.output[0]
-        inputs = [self._as(source, "bytes"), *self._step(source), *self._step(output)]
-        made = self.graph.add(
-            "QLinearGlobalAveragePool", inputs, f"{output}@bytes", node.name, MICROSOFT, channels_last=1
-        )
-        self.forms[output] = {"bytes": made}
+    def _excited(self, output: str) -> None:
+        """Channels scaled and made bytes at once: the step of each is divided by its factor."""
+        excite, (scale, zero) = self.plan.excites[output], self._step(output)
+        row, size = (self.graph.constant(np.array([number], np.int64), "size") for number in (-1, excite.channels))
+        gates = self.graph.add("Reshape", [self._as(excite.gate, "nchw"), row], f"{output}@gates")
+        scales = self.graph.add("Div", [scale, gates], f"{output}@scales")
+        zeros = self.graph.add("Expand", [zero, size], f"{output}@zeros")
+        made = self.graph.add("QuantizeLinear", [self._as(excite.map, "nchw"), scales, zeros], f"{output}@nchw", axis=1)
+        self.forms[output] = {"bytes": self.graph.add("Transpose", [made], f"{output}@bytes", perm=_TO_NHWC)}
 
     def _pooled_convolution(self, node: NodeProto) -> None:
         """A 1x1 convolution of one value a channel is a product of a row and a matrix."""

@@ -23,6 +23,7 @@ from edgecap_export import calibration
 from edgecap_export.calibration import read_calibration
 from edgecap_export.graphs.onnx_export import OnnxGraphs
 from edgecap_export.onnx.lowering import OnnxLowering
+from edgecap_export.quantisation import int8_plan
 from edgecap_export.quantisation.int8_plan import plan
 from edgecap_export.quantisation.layers import rank_layers
 from edgecap_export.quantisation.onnx_graph import graph_runner
@@ -114,6 +115,7 @@ def encoder() -> onnx.ModelProto:
         *((n, big) for n in ("stem", "stem_r", "dw", "dw_r")),
         *((n, wide) for n in ("pw", "pw_m")),
         *((n, small) for n in ("dw2", "dw2_m", "scaled")),
+        ("project", (1, 8, *small[2:])),
     ]
     return model(
         nodes,
@@ -163,17 +165,26 @@ def test_an_int8_encoder_answers_nearly_as_the_float_one(
 ) -> None:
     graph = quantise_encoder(simplified(encoder), ranges.of(INT8), INT8)
     assert kinds(graph).count("Conv") == 1  # the stem
-    assert {"QLinearConv", "QLinearGlobalAveragePool", "QuickGelu"} <= set(kinds(graph))
+    assert {"QLinearConv", "GlobalAveragePool", "QuickGelu"} <= set(kinds(graph))
     assert error(keys(graph, log_mels[0]), keys(encoder, log_mels[0])) < 0.06
 
 
-def test_an_excite_moves_into_the_weights_where_those_are_fewer_than_places(
-    encoder: onnx.ModelProto, ranges: Ranges
+def test_beside_float_depthwise_convolutions_a_large_map_is_scaled_while_it_becomes_bytes(
+    encoder: onnx.ModelProto, log_mels: LogMels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simple = simplified(encoder)
-    assert list(plan(simple, INT8).excites) == ["project"]
-    graph = quantise_encoder(simple, ranges.of(INT8), INT8)
-    assert kinds(graph).count("MatMulIntegerToFloat") == 2  # and the expansion, whose answer goes into a swish
+    wide = replace(INT8_SWISH, float_first=0, least_inputs=WIDTH)
+    spans = measure_ranges(simple, log_mels, wide.percentile)
+    graphs = {}
+    for places in (1, 10_000):  # the map that is scaled has 225 to each channel
+        monkeypatch.setattr(int8_plan, "PLACES", places)
+        graphs[places] = quantise_encoder(simple, spans, wide)
+    scaled, apart = (kinds(graph) for graph in graphs.values())
+    assert scaled.count("Conv") == 6  # stem, both depthwise ones, the expansion from 8 channels, the gate's two
+    assert scaled.count("MatMulIntegerToFloat") + scaled.count("QLinearConv") == 1
+    assert scaled.count("Mul") == apart.count("Mul") - 1
+    assert error(keys(graphs[1], log_mels[0]), keys(graphs[10_000], log_mels[0])) < 0.01
+    assert error(keys(graphs[1], log_mels[0]), keys(encoder, log_mels[0])) < 0.03
 
 
 def test_ranges_of_a_graph_whose_tensors_have_other_names_are_refused_in_one_line(
