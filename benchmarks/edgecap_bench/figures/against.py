@@ -129,7 +129,9 @@ class _Version:
         assert self._worker.stdout is not None
         self._worker.stdin.write(f"{line}\n")
         self._worker.stdin.flush()
-        return float(self._worker.stdout.readline())
+        if not (answer := self._worker.stdout.readline()):
+            sys.exit("one of the two versions ended; its last words are above")
+        return float(answer)
 
     def _cold_start(self) -> float:
         """`edgecap caption` in a new process."""
