@@ -49,7 +49,8 @@ def once(rig: Rig, fault: Fault, source: random.Random, patience: float = PATIEN
     """
     rig.wait_for_event(patience)
     time.sleep(source.uniform(0.0, 1.5))
-    line, seconds, table = len(rig.messages), source.uniform(SHORTEST, LONGEST), fault.keeps_table
+    line = len(rig.messages) if fault.each_time else 0
+    seconds, table = source.uniform(SHORTEST, LONGEST), fault.keeps_table
     began = time.monotonic()
     mend = fault.inject(rig, source)
 

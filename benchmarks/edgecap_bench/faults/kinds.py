@@ -30,6 +30,8 @@ class Fault:
     inject: Inject
     says: str = ""
     """What the listener must report, as a part of a line; empty where nothing is to be said."""
+    each_time: bool = True
+    """Whether it reports that each time, or only the first times, as of a connection that comes and goes."""
     ends: bool = False
     """Whether the process ends, and another one is started."""
     keeps_table: bool = True
@@ -230,7 +232,7 @@ FAULTS = (
     Fault("program fails", program("exit 3"), "exec"),
     Fault("program hangs", program("sleep 1000")),
     Fault("program floods", program("yes x >&2")),
-    Fault("broker gone", broker_gone, "broker"),
+    Fault("broker gone", broker_gone, "the MQTT broker", each_time=False),
     Fault("broker hangs", broker_hangs),
     Fault("broker floods", broker_floods),
     Fault("microphone unplugged", unplug, "microphone", microphones=1),
