@@ -172,7 +172,7 @@ def bench(
         measurement = COMMANDS[name].run(request, watch, progress)
     page = page_of(measurement)
     choice = f"{in_words(threads)}{CHOSEN if threads != DEFAULT_THREADS else ''}: {WHY_ONE_THREAD}"
-    page = replace(page, provenance=[*page.provenance, choice])
+    page = replace(page, notes=[*page.notes, choice])
     try:
         for file in filter(None, (json, submit_file)):
             write_measurement(file, measurement)
