@@ -173,19 +173,22 @@ def test_a_bracket_in_a_pattern_is_a_sign_like_others(tmp_path: Path) -> None:
     assert places(search(archive, source="*[1?*")) == [("a.wav", 0.0)]
 
 
-def test_times_at_the_ends_of_the_calendar_are_shown_in_any_zone(
+def test_times_at_the_ends_of_the_calendar_are_shown_in_any_zone_and_those_beyond_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 50, tzinfo=UTC))
+    beyond = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 50, tzinfo=UTC))
+    ends = (datetime(6, 6, 30, tzinfo=UTC), datetime(9986, 6, 30, tzinfo=UTC), *beyond)
     archive = write_archive(tmp_path / "out", [Row("rain", time=end.timestamp()) for end in ends])
     try:
         for zone in ("Asia/Tokyo", "America/New_York", "UTC"):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
             years = [str(hit.document()["time"])[:4] for hit in search(archive, hours=(0, 24)).hits]
-            assert years == ["9999", "0001"]
+            assert years == ["9986", "0006"]
+            assert [hit.time for hit in search(archive).hits][-2:] == [None, None]
             with open_source(str(archive)) as source:
-                assert len(summarise(source, Conditions()).hours) == 2
+                summary = summarise(source, Conditions())
+                assert (len(summary.hours), summary.undated) == (2, 2)
     finally:
         monkeypatch.undo()
         time.tzset()
