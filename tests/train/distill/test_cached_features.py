@@ -16,7 +16,8 @@ from edgecap.errors import RecipeError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.distill.cached_features import SOUND
 from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, ModelRecipe, StudentOptimizer, TrainingRecipe
-from edgecap_train.distill.run_student import Start, build_student, train_student
+from edgecap_train.distill.run_student import build_student, train_student
+from edgecap_train.distill.start import Start
 from edgecap_train.models.frontend import LogMelLayer
 from support.training_run import VOCABULARY, write_shards
 

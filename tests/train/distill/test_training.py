@@ -19,16 +19,8 @@ from edgecap.errors import CheckpointError, RecipeError, TrainingError
 from edgecap_train.checkpoints.checkpoint import load_student, save_student
 from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import ModelRecipe, TrainingRecipe, read_recipe
-from edgecap_train.distill.run_student import (
-    DevelopmentSet,
-    Start,
-    build_student,
-    configure_encoder,
-    mix_encoder,
-    start_from,
-    start_from_all,
-    train_student,
-)
+from edgecap_train.distill.run_student import DevelopmentSet, build_student, train_student
+from edgecap_train.distill.start import Start, configure_encoder, mix_encoder, start_from, start_from_all
 from edgecap_train.distill.throughput import measure
 from edgecap_train.evaluation.evaluated import open_model
 from edgecap_train.models.encoder import build_encoder, encoder_class, load_pretrained

@@ -167,34 +167,55 @@ def pseudo_caption(
 def recaption(
     data: Annotated[Path, typer.Argument(help="Folder that `edgecap train scenes` wrote.")],
     *,
-    captioner: Annotated[Path, typer.Option(help="What `edgecap train teacher tagger` wrote.")],
+    captioner: Annotated[Path | None, typer.Option(help="What `edgecap train teacher tagger` wrote.")] = None,
     tagger: TaggerFolder,
     captions: Annotated[
         Path | None, typer.Option(help="CSV of labelled captions: the captioner and these people choose together.")
     ] = None,
+    references: Annotated[
+        int, typer.Option(min=0, max=1000, help="With --captions: so many of them beside each scene, for loss.reward.")
+    ] = 0,
     development: Annotated[
         Path | None, typer.Option(help="With --captions: recordings whose captions must not be used, CSV.")
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the same scenes; complete shards are kept.")],
     threads: Threads = 1,
 ) -> None:
-    """Give existing scenes the captions of another teacher; no sound is decoded again."""
+    """Give existing scenes the captions of another teacher, or references; no sound is decoded again.
+
+    \b
+    Examples:
+      edgecap train recaption scenes --captioner teacher/teacher.safetensors --tagger tagger -o recaptioned
+      edgecap train recaption recaptioned --captions captions.csv --references 60 --tagger tagger -o referenced
+    """
     need("train recaption")
+    if captioner is None and not references:
+        raise ConfigError("name --captioner for new captions, or --references with --captions for references")
+    if references and captions is None:
+        raise ConfigError("--references are taken from --captions; name the CSV of labelled captions")
     from edgecap.util.progress import progress_bar
-    from edgecap_train.data.recaption import Writer, recaption_data
+    from edgecap_train.data.recaption import NewWords, Writer, recaption_data
     from edgecap_train.evaluation.held_out import held_out
-    from edgecap_train.teachers.ensemble import EnsembleWriter
+    from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex
+    from edgecap_train.teachers.ensemble import EnsembleConfig, EnsembleWriter
     from edgecap_train.teachers.score_captioner import ScoreWriter
     from edgecap_train.teachers.tagger import class_names
+    from edgecap_train.text.handwritten_captions import labelled_captions
 
     prepare_run(threads, logging.WARNING)
-    alone = ScoreWriter.load(captioner, class_names(tagger))
-    writer: Writer = alone
-    if captions is not None:
-        writer = EnsembleWriter.load(alone, captions, tagger, held_out(development) if development else ())
+    classes, left_out = class_names(tagger), held_out(development) if development else frozenset()
+    labelled = labelled_captions(captions, left_out) if captions is not None else []
+    writer: Writer | None = None
+    if captioner is not None:
+        writer = alone = ScoreWriter.load(captioner, classes)
+        if labelled:
+            writer = EnsembleWriter(ConsensusIndex(labelled, classes, CONSENSUS), alone, EnsembleConfig())
+    people = ConsensusIndex([c for c in labelled if c.clip], classes, CONSENSUS) if references else None
+    words = NewWords(writer, people, references)
     with progress_bar("shards") as progress:
-        recaption_data(data, out, writer, progress=progress)
-    write(f"{out}: captions by {captioner.name}" + (f" and {captions.name}" if captions else ""))
+        recaption_data(data, out, words, progress=progress)
+    by = " and ".join(path.name for path in (captioner, captions) if path is not None)
+    write(f"{out}: " + (f"captions by {by}" if captioner else f"{references} references of each scene from {by}"))
 
 
 def _teacher(

@@ -190,7 +190,8 @@ def student(
     """
     need("train student", "aac_metrics")
     from edgecap_train.distill.recipe import read_recipe
-    from edgecap_train.distill.run_student import Start, train_student
+    from edgecap_train.distill.run_student import train_student
+    from edgecap_train.distill.start import Start
 
     if (data is None) == (audio is None) or (audio is None) != (captions is None):
         raise ConfigError("name what to learn from: --data SCENES, or --audio FOLDER with --captions CSV")

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -54,6 +54,8 @@ class Batch:
     clips: tuple[str, ...]
     """Where each clip comes from, "shard:row"."""
     state: StreamState
+    references: list[Captions] = field(default_factory=list)
+    """Token ids of what people wrote about similar clips; none for some clips."""
 
 
 class TrainingBatch(Protocol):
@@ -176,6 +178,7 @@ class ShardStream:
             tuple(self.rows),
             tuple(f"{name}:{row}" for name, _, row in rows),
             state,
+            [self._ids(shard.references, row) for _, shard, row in rows],
         )
 
     def _ids(self, texts: Sequence[Sequence[tuple[str, ...]]], row: int, none: bool = False) -> Captions:
@@ -215,6 +218,7 @@ class BesideStream:
             rows=(*first.rows, *(self.labelled.size + row for row in second.rows)),
             clips=first.clips + second.clips,
             state={"labelled": first.state, "audio_only": second.state},
+            references=first.references + second.references,
         )
 
 

@@ -74,7 +74,7 @@ class OpenShard:
         return np.asarray(np.load(io.BytesIO(self._read(f"{row:06d}.{name}.npy")), allow_pickle=False))
 
     def about(self, row: int) -> dict[str, Any]:
-        """A clip's "length" and "texts", and "human" where its shard has captions by people. Raises as `array`."""
+        """A clip's "length" and "texts", and "human" and "references" where its shard has them. Raises as `array`."""
         document: dict[str, Any] = json.loads(self._read(f"{row:06d}.json"))
         return document
 
@@ -229,4 +229,5 @@ def _members(shard: Shard, row: int) -> Iterator[tuple[str, bytes]]:
         np.save(array, getattr(shard, name)[row], allow_pickle=False)
         yield f"{name}.npy", array.getvalue()
     about: dict[str, Any] = {"length": int(shard.lengths[row]), "texts": shard.texts[row]}
-    yield "json", json.dumps(about | ({"human": shard.human[row]} if shard.human else {})).encode()
+    more = {"human": shard.human, "references": shard.references}
+    yield "json", json.dumps(about | {name: rows[row] for name, rows in more.items() if rows}).encode()

@@ -122,6 +122,7 @@ class PackedStream:
             tuple(self.rows),
             tuple(clips),
             state,
+            [caption_ids(clip.get("references", []), self.tokenizer, self.max_tokens) for clip in about],
         )
 
 

@@ -1,20 +1,28 @@
-"""New captions for scenes that exist already: their tag scores are in the shards, so no sound is decoded again."""
+"""New captions, and references, for scenes that exist already: their tag scores are in the shards.
+
+No sound is decoded again. References are what people wrote about clips that score alike; a reward compares captions
+with them (`edgecap_train.distill.reward`).
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgecap.util.files import atomic_folder, to_json, write_atomically
 from edgecap.util.progress import Progress
 from edgecap_train.data.prepare import MAX_TOKENS
 from edgecap_train.data.shards import data_vocabulary, read_shard, shard_folders
+from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.tokenizer import Tokenizer
 
 MOST = 3
@@ -30,8 +38,30 @@ class Writer(Protocol):
         """At most `most` different captions of tag logits (classes,), best first."""
 
 
-def recaption_data(data: Path, out: Path, writer: Writer, *, progress: Progress) -> None:
-    """The scenes of `data` (a folder of `edgecap train scenes`) with the writer's captions, in `out`.
+class References(Protocol):
+    """Where references come from: `edgecap_train.teachers.consensus.ConsensusIndex`."""
+
+    @property
+    def captions(self) -> list[LabelledCaption]:
+        """All that people wrote."""
+
+    def similar(self, scores: NDArray[np.float32], most: int) -> tuple[int, ...]:
+        """Indices of the `most` captions that fit tag scores (classes,) best."""
+
+
+@dataclass(frozen=True)
+class NewWords:
+    """What the scenes get."""
+
+    writer: Writer | None = None
+    """Of new captions; None keeps those that there are."""
+    references: References | None = None
+    count: int = 0
+    """References of each scene."""
+
+
+def recaption_data(data: Path, out: Path, words: NewWords, *, progress: Progress) -> None:
+    """The scenes of `data` (a folder of `edgecap train scenes`) with new captions or references, in `out`.
 
     Arrays are shared with `data` by hard links where the file system allows it. Complete shards of `out` are kept;
     `progress` counts shards. Raises TrainingDataError where `data` holds no shards.
@@ -44,7 +74,10 @@ def recaption_data(data: Path, out: Path, writer: Writer, *, progress: Progress)
         if not target.is_dir():
             with atomic_folder(target) as partial:
                 shutil.copytree(folder, partial, copy_function=_shared, dirs_exist_ok=True)
-                recaption(partial, writer, Tokenizer(vocabulary))
+                if words.writer is not None:
+                    recaption(partial, words.writer, Tokenizer(vocabulary))
+                if words.references is not None:
+                    add_references(partial, words.references, words.count)
         progress(number + 1, len(folders))
 
 
@@ -74,6 +107,15 @@ def recaption(folder: Path, writer: Writer, tokenizer: Tokenizer) -> int:
             changed += 1
     write_atomically(folder / "texts.json", to_json(texts))
     return changed
+
+
+def add_references(folder: Path, references: References, count: int) -> None:
+    """Give a shard's scenes `count` references each, the best fitting first, in `references.json`."""
+    every = []
+    for logits in read_shard(folder).logits:
+        scores = np.asarray(torch.sigmoid(torch.from_numpy(logits.astype("float32"))).numpy())
+        every.append([references.captions[index].words for index in references.similar(scores, count)])
+    write_atomically(folder / "references.json", to_json(every))
 
 
 def _joins(words: Sequence[str]) -> bool:

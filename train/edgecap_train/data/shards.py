@@ -3,7 +3,8 @@
 A shard is a folder: `audio.npy` (N, n) int16 at the student's rate, `frames.npy` (N, 32, 384) float16 and
 `logits.npy` (N, 527) float16 from the teacher, `lengths.npy` (N,) samples that are not padding,
 `texts.json`, the captions of each scene as lists of words; `human.json`, where there is one, has those that people
-wrote or that are exact, in the same form. A shard appears under its name when it is complete.
+wrote or that are exact, in the same form; `references.json`, where there is one, what people wrote about similar
+clips. A shard appears under its name when it is complete.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Shard:
     """Captions of each scene by the teacher, the best first."""
     human: list[list[tuple[str, ...]]] = field(default_factory=list)
     """Trusted captions of each scene, none for some; empty where the shard has no `human.json`."""
+    references: list[list[tuple[str, ...]]] = field(default_factory=list)
+    """What people wrote about clips with similar sounds, to compare captions with; empty without `references.json`."""
 
 
 def shard_folders(folder: Path) -> list[Path]:
@@ -57,9 +60,11 @@ def read_shard(folder: Path, sound: str = "audio") -> Shard:
     """Open a complete shard; `sound` names the array to read as its sound."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "logits", "lengths")}
     audio = np.load(folder / f"{sound}.npy", mmap_mode="r")
-    path = folder / "human.json"
-    human = _captions(path) if path.is_file() else []
-    return Shard(audio, **arrays, texts=_captions(folder / "texts.json"), human=human)
+    human, references = (
+        _captions(path) if (path := folder / f"{name}.json").is_file() else [] for name in ("human", "references")
+    )
+    texts = _captions(folder / "texts.json")
+    return Shard(audio, **arrays, texts=texts, human=human, references=references)
 
 
 def write_shard(folder: Path, arrays: Mapping[str, NDArray[np.generic]], documents: Mapping[str, object]) -> None:

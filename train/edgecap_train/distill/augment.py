@@ -61,6 +61,8 @@ class AugmentedBatch:
     """(B,) 1 where the teacher's targets are of this very clip, 0 for clips joined here."""
     human: list[Captions]
     pseudo: list[Captions]
+    references: list[Captions]
+    """What people wrote about clips that sound alike; of no use where `original` is 0."""
 
 
 class Augment(nn.Module):
@@ -109,7 +111,14 @@ class Augment(nn.Module):
             samples = self._noisy(samples, draws)
         log_mel = spec_augment(self.log_mel(samples, lengths), self.augment, draws, self.log_mel.front_end)
         return AugmentedBatch(
-            log_mel, memory_length(self.log_mel.frames(lengths)), frames, logits, original, human, pseudo
+            log_mel,
+            memory_length(self.log_mel.frames(lengths)),
+            frames,
+            logits,
+            original,
+            human,
+            pseudo,
+            batch.references,
         )
 
     def _cropped(

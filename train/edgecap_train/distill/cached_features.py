@@ -63,7 +63,8 @@ def cached_batch(batch: Batch, draws: Draws) -> AugmentedBatch:
         tensor.to(device, non_blocking=True) for tensor in (batch.samples, batch.lengths, batch.frames, batch.logits)
     )
     original = torch.ones(len(lengths), device=device)
-    return AugmentedBatch(samples.float(), lengths, frames.float(), logits.float(), original, batch.human, batch.pseudo)
+    captions = batch.human, batch.pseudo, batch.references
+    return AugmentedBatch(samples.float(), lengths, frames.float(), logits.float(), original, *captions)
 
 
 @torch.inference_mode()
@@ -71,8 +72,8 @@ def write_features(student: Student, recipe: TrainingRecipe, data: Path, out: Pa
     """Compute the features of all shards of `data` into shards in `out`, and return it; complete ones are kept.
 
     `model.feature_variants` shards for each: the first of the scenes as they are, the others with the gain, noise and
-    masks of `recipe.augment`. A shard of features has `lengths.npy` in memory frames, a copy of the captions, and
-    neither tags nor frames. They are of the `student`'s encoder: another one needs another folder.
+    masks of `recipe.augment`. A shard of features has `lengths.npy` in memory frames, copies of the captions and of the
+    tags, and no frames. They are of the `student`'s encoder: another one needs another folder.
     """
     device = accelerator().device
     student.eval().to(device)
@@ -110,6 +111,7 @@ def _write(  # noqa: PLR0917
             tuple(range(len(rows))),
             (),
             {},
+            no_captions,
         )
         draws = Draws(recipe.seed + variant, number * 1_000_000 + first, len(rows), batch.rows)
         augmented = augment.forward(batch, draws, student.memory_length)
@@ -120,6 +122,8 @@ def _write(  # noqa: PLR0917
     arrays: dict[str, NDArray[np.generic]] = {
         SOUND: np.concatenate(memories),
         "lengths": np.array(lengths, np.int64),
-        **dict.fromkeys(("frames", "logits"), np.zeros((count, 0), np.float16)),
+        "logits": np.array(shard.logits),
+        "frames": np.zeros((count, 0), np.float16),
     }
-    write_shard(target, arrays, {"texts": shard.texts} | ({"human": shard.human} if shard.human else {}))
+    more = {"human": shard.human, "references": shard.references}
+    write_shard(target, arrays, {"texts": shard.texts} | {name: rows for name, rows in more.items() if rows})

@@ -14,6 +14,8 @@ from torch import Tensor
 from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.losses import TeachingHeads, caption_losses, frame_losses, tag_losses
 from edgecap_train.distill.recipe import LossRecipe
+from edgecap_train.distill.reward import CaptionReward
+from edgecap_train.distill.self_critical import advantages, sample_captions, teacher_forcing
 from edgecap_train.models.student import Student
 from edgecap_train.text.tokenizer import PAD, START, padded
 from edgecap_train.training.objective import Objective, Parts, Rows
@@ -25,9 +27,18 @@ MOST_CAPTIONS = 64
 class DistillationLoss(Objective):
     """A student, its heads and its losses, as one module that can be wrapped for several processes."""
 
-    def __init__(self, student: Student, heads: TeachingHeads, recipe: LossRecipe, *, bf16: bool) -> None:
+    def __init__(
+        self,
+        student: Student,
+        heads: TeachingHeads,
+        recipe: LossRecipe,
+        *,
+        bf16: bool,
+        reward: CaptionReward | None = None,
+    ) -> None:
+        """`reward`: needed where the recipe gives it a weight."""
         super().__init__()
-        self.student, self.heads, self.recipe, self.bf16 = student, heads, recipe, bf16
+        self.student, self.heads, self.recipe, self.bf16, self.reward = student, heads, recipe, bf16, reward
 
     def apart(self, batch: AugmentedBatch, draws: Draws, encoder_alone: bool) -> tuple[Parts, Rows]:
         """The losses of a batch, and what L_enc compares. `encoder_alone`: the decoder's does not reach the encoder."""
@@ -60,6 +71,8 @@ class DistillationLoss(Objective):
             rows = embedding, theirs, batch.original
         if recipe.caption:
             parts |= self._captions(batch, memory.detach() if encoder_alone else memory, length, draws)
+        if recipe.reward and self.reward is not None:
+            parts |= self._rewarded(self.reward, batch, memory.detach() if encoder_alone else memory, length, draws)
         return parts, rows
 
     def together(self, *rows: Tensor) -> Parts:
@@ -103,6 +116,29 @@ class DistillationLoss(Objective):
                     (counted & rows_of_kind).sum().float(),
                 )
         return parts
+
+    def _rewarded(
+        self, reward: CaptionReward, batch: AugmentedBatch, memory: Tensor, length: Tensor, draws: Draws
+    ) -> Parts:
+        """Captions that the decoder draws, each made likelier or less so by its reward; and the rewards themselves."""
+        count, decoder = self.recipe.samples, self.student.decoder
+        drawn = torch.from_numpy(draws.uniform(count, self.student.config.max_tokens)).to(memory)
+        sampled = sample_captions(decoder, memory.detach(), length, drawn)
+        rewards = reward.rewards(sampled, batch).to(memory)
+        counts = batch.original[:, None].expand_as(rewards)
+        inputs, targets = teacher_forcing(sampled, memory.device)
+        which = torch.arange(len(memory), device=memory.device).repeat_interleave(count)
+        with self._autocast(memory):
+            logits = decoder(inputs, memory[which], length[which])
+        losses = caption_losses(logits, targets, 0.0).sum(1).view_as(rewards)
+        tokens = (targets != PAD).sum(1).view_as(rewards)
+        return {
+            "self_critical": (
+                self.recipe.reward * (advantages(rewards) * losses * counts).sum(),
+                (tokens * counts).sum(),
+            ),
+            "reward": ((rewards * counts).sum(), counts.sum()),  # to be read; without a gradient
+        }
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self.bf16)

@@ -68,6 +68,17 @@ class LossRecipe:
     sequence: Weight = 1.0
     """L_seq: cross-entropy on the teacher's captions."""
     label_smoothing: Share = 0.1
+    reward: Weight = 0.0
+    """Self-critical training (Rennie et al. 2017, arXiv 1612.00563): how much the decoder learns from the rewards of
+    captions that it draws itself. A reward is the CIDEr-D with what people wrote about similar clips
+    (`edgecap train recaption --references`), else with the clip's own captions, less the penalties below."""
+    samples: Annotated[int, Meta(ge=2, le=64)] = 5
+    """Captions drawn of each clip; each is compared with the mean of the others."""
+    false_claim: Weight = 2.0
+    """Taken from a reward for each kind of sound that a caption names and the tagger's scores do not support, in
+    CIDEr-D (0 to 10); needs --tagger."""
+    malformed: Weight = 2.0
+    """Taken from a reward where a caption does not end, ends in mid-phrase, repeats itself or has an unknown word."""
     tags: Weight = 1.0
     """Cross-entropy with the tagger's 527 scores."""
     frames: Weight = 1.0
@@ -82,8 +93,10 @@ class LossRecipe:
 
     def __post_init__(self) -> None:
         captions = self.caption * (self.supervised + self.sequence)
-        if not (captions or self.tags or self.frames or self.clip):
-            raise ValueError("every weight is 0, so that nothing would be learnt; set caption, tags, frames or clip")
+        if not (captions or self.reward or self.tags or self.frames or self.clip):
+            raise ValueError(
+                "every weight is 0, so that nothing would be learnt; set caption, reward, tags, frames or clip"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,46 +1,39 @@
 """From shards and a recipe to a trained student: puts the parts of a run together.
 
-`edgecap_train.training.trainer` has the loop; this module knows where weights start and how they are evaluated.
+`edgecap_train.training.trainer` has the loop; `edgecap_train.distill.start` where weights start.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from edgecap.audio.frontend import FrontEnd, log_mel
-from edgecap.errors import CheckpointError, RecipeError, TrainingDataError
-from edgecap_train.checkpoints.checkpoint import load_student
-from edgecap_train.checkpoints.lite2 import measure_statistics
-from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
+from edgecap.errors import RecipeError, TrainingDataError
+from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream, caption_ids
 from edgecap_train.data.packed import is_packed
 from edgecap_train.data.shards import Shard
 from edgecap_train.data.training_data import TrainingData
-from edgecap_train.distill.augment import FULL_SCALE
 from edgecap_train.distill.cached_features import SOUND, CachedFeatures, cached_batch, with_encoder, write_features
-from edgecap_train.distill.losses import TeachingHeads, teaching_heads
+from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import TrainingRecipe
+from edgecap_train.distill.reward import CaptionReward
+from edgecap_train.distill.start import Start, initialise
 from edgecap_train.distill.task import Prepare, StudentTask, augmenting, best_student
 from edgecap_train.evaluation.evaluated import first_windows
 from edgecap_train.evaluation.held_out import Reference, caption_all, cider_d, read_scored_references
 from edgecap_train.evaluation.metrics import LEAST_CLIPS
-from edgecap_train.models.encoder import Encoder, encoder_class, load_pretrained
-from edgecap_train.models.frontend import LogMelLayer
+from edgecap_train.models.encoder import encoder_class
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.teachers.tagger import class_names, load_tagger
 from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import accelerator, process_part
-from edgecap_train.training.run_folder import RunFolder
 from edgecap_train.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-STATISTICS_BATCHES, STATISTICS_BATCH = 8, 16
-"""Scenes that BatchNorm's first statistics are taken from."""
 
 
 def build_student(recipe: TrainingRecipe, vocabulary: tuple[str, ...]) -> Student:
@@ -58,87 +51,6 @@ def build_student(recipe: TrainingRecipe, vocabulary: tuple[str, ...]) -> Studen
             dropout=model.dropout,
         )
     )
-
-
-def configure_encoder(student: Student, recipe: TrainingRecipe) -> None:
-    """Apply the recipe's keys for the encoder, after its weights are loaded."""
-    if isinstance(student.encoder, Encoder):
-        student.encoder.configure(frozen_blocks=recipe.model.frozen_blocks, drop_connect=recipe.model.drop_connect)
-
-
-def start_from_pretrained(
-    student: Student, heads: TeachingHeads, weights: Path, shard: Shard, tagger: Path | None
-) -> None:
-    """Start the encoder from published weights, and the tag head at their classifier where they have one.
-
-    BatchNorm's statistics come from some of `shard`'s scenes where the weights need that; `tagger` is the tagger's
-    folder, without which the tag head starts at random. Raises CheckpointError where `weights` are not those of the
-    recipe's encoder.
-    """
-    assert isinstance(student.encoder, Encoder)
-    pretrained = load_pretrained(student.encoder, weights)
-    if pretrained.classifier is not None and tagger is not None:
-        heads.start_tags(pretrained.classifier, class_names(tagger))
-    if pretrained.needs_statistics:
-        front_end = LogMelLayer(student.config.front_end)
-        most = min(STATISTICS_BATCHES * STATISTICS_BATCH, len(shard.lengths))
-        log_mels = []
-        for row in range(0, most, STATISTICS_BATCH):
-            rows = slice(row, row + STATISTICS_BATCH)
-            samples = torch.from_numpy(shard.audio[rows].astype(np.float32)) / FULL_SCALE
-            log_mels.append(front_end(samples, torch.from_numpy(shard.lengths[rows].astype(np.int64))))
-        measure_statistics(student.encoder, log_mels)
-
-
-def start_from(student: Student, heads: TeachingHeads, start: Path, vocabulary: tuple[str, ...]) -> None:
-    """Start from a run's averaged weights, or from a student's file, whose vocabulary may have been another.
-
-    A word that the earlier student did not know keeps its fresh embedding; a file brings no heads. Raises
-    CheckpointError where there is none, or one of another shape.
-    """
-    earlier = load_student(start if start.is_file() else start / "student.safetensors")
-    weights, head_weights = earlier.student.state_dict(), None
-    if start.is_dir():
-        state = RunFolder(start, writes=False).load()
-        if state is None:
-            raise CheckpointError(f"{start} holds no last.pt to start from; name the folder of a run")
-        prefix = "module."
-        weights = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
-        head_weights = state["heads"]
-    words = {word: index for index, word in enumerate(earlier.vocabulary)}
-    embedding = student.decoder.embedding.weight.detach().clone()
-    try:
-        for index, word in enumerate(vocabulary):
-            if word in words:
-                embedding[index] = weights["decoder.embedding.weight"][words[word]]
-        student.load_state_dict(weights | {"decoder.embedding.weight": embedding})
-        if head_weights is not None:
-            heads.load_state_dict(head_weights)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{start} has another shape than the recipe: {error}") from error
-
-
-def start_from_all(student: Student, heads: TeachingHeads, starts: Sequence[Path], vocabulary: tuple[str, ...]) -> None:
-    """Start from the first of several; the encoder is the mean of all of theirs (Wortsman et al. 2022, 2203.05482).
-
-    Raises CheckpointError.
-    """
-    encoders = []
-    for start in reversed(starts):
-        start_from(student, heads, start, vocabulary)
-        encoders.append({name: tensor.clone() for name, tensor in student.encoder.state_dict().items()})
-    mean = {
-        name: torch.stack([weights[name] for weights in encoders]).mean(0) if tensor.is_floating_point() else tensor
-        for name, tensor in encoders[-1].items()
-    }
-    student.encoder.load_state_dict(mean)
-
-
-def mix_encoder(student: Student, untrained: dict[str, torch.Tensor], share: float) -> None:
-    """Make the encoder `share` of itself and the rest of the `untrained` weights it started from."""
-    state = student.encoder.state_dict()
-    mixed = {name: untrained[name].lerp(tensor, share) for name, tensor in state.items() if tensor.is_floating_point()}
-    student.encoder.load_state_dict(state | mixed)
 
 
 class DevelopmentSet:
@@ -166,16 +78,6 @@ class DevelopmentSet:
         return decisive.document("cider_d") | more
 
 
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """Where weights start; at random where nothing is named."""
-
-    weights: Path | None = None
-    """Published weights of the recipe's encoder: a file, or the folder of an unpacked package."""
-    runs: tuple[Path, ...] = ()
-    """Earlier runs, or students' files; of several the encoders are averaged, and the decoder is the first one's."""
-
-
 def train_student(
     recipe: TrainingRecipe,
     data: str | Path,
@@ -201,17 +103,7 @@ def train_student(
     first = _first_shard(recipe, labelled, others)
     development_set = DevelopmentSet(development, student.config.front_end, vocabulary)
     heads = teaching_heads(student, recipe.loss, first.frames.shape[2])
-    if recipe.loss.tags:
-        heads.start_at_prior(torch.from_numpy(first.logits[:1000].astype(np.float32)))
-    if start.weights is not None:
-        start_from_pretrained(student, heads, start.weights, first, tagger)
-    untrained = {name: tensor.clone() for name, tensor in student.encoder.state_dict().items()}
-    configure_encoder(student, recipe)
-    heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
-    if start.runs:
-        start_from_all(student, heads, start.runs, vocabulary)
-        if start.weights is not None:
-            mix_encoder(student, untrained, recipe.model.encoder_share)
+    initialise(student, heads, recipe, start, first, tagger=tagger, vocabulary=vocabulary)
     tokenizer, encoder = Tokenizer(vocabulary), student.encoder
     write_best = best_student(run / "student.safetensors", vocabulary, recipe.name)
     frozen = recipe.model.freeze_encoder
@@ -244,8 +136,21 @@ def train_student(
         if tagger is not None and recipe.augment.crop and recipe.loss.tags:
             retag = load_tagger(tagger).head.requires_grad_(False)
         prepare = augmenting(student, recipe, tokenizer, retag)
-    task = StudentTask(recipe, student, heads, stream, evaluate, save, prepare=prepare)
+    reward = _reward(recipe, labelled, tokenizer, most, tagger) if recipe.loss.reward else None
+    task = StudentTask(recipe, student, heads, stream, evaluate, save, prepare=prepare, reward=reward)
     Trainer(task, recipe, run).run()
+
+
+def _reward(
+    recipe: TrainingRecipe, data: TrainingData, tokenizer: Tokenizer, most: int, tagger: Path | None
+) -> CaptionReward:
+    """What drawn captions are worth; words are as rare as among the references of the first shard."""
+    shard = data.first()
+    human = shard.human or [[] for _ in shard.texts]
+    clips = shard.references or [[*people, *texts] for people, texts in zip(human, shard.texts, strict=True)]
+    corpus = (caption_ids(captions, tokenizer, most) for captions in clips)
+    classes = class_names(tagger) if tagger is not None and shard.logits.shape[1] else None
+    return CaptionReward(recipe.loss, data.vocabulary, corpus, classes)
 
 
 def _check(
@@ -257,6 +162,7 @@ def _check(
             "the recipe's optimizer.audio_only says how many clips of a batch come from the folder --audio-only: "
             + ("name the folder" if audio_only is None else "add --set optimizer.audio_only=CLIPS")
         )
+    teaches_words = recipe.loss.caption or recipe.loss.reward
     captions_only = recipe.loss.tags == recipe.loss.frames == recipe.loss.clip == 0.0
     if recipe.model.freeze_encoder and (audio_only is not None or not captions_only):
         raise RecipeError(
@@ -265,8 +171,10 @@ def _check(
         )
     if recipe.model.freeze_encoder and is_packed(str(data)):
         raise RecipeError(f"model.freeze_encoder needs a folder of shards that are not packed, and {data} is none")
-    if recipe.augment.crop and recipe.loss.caption:
-        raise RecipeError("captions describe whole clips: set augment.crop or loss.caption to 0")
+    if recipe.augment.crop and teaches_words:
+        raise RecipeError("captions describe whole clips: set augment.crop to 0, or loss.caption and loss.reward")
+    if tagger is None and recipe.loss.reward and recipe.loss.false_claim:
+        raise RecipeError("loss.false_claim needs the tagger: add --tagger FOLDER, or set loss.false_claim to 0")
     if tagger is None and recipe.loss.tags and (recipe.augment.crop or start.weights is not None):
         reason = "augment.crop" if recipe.augment.crop else "--encoder-weights"
         raise RecipeError(f"loss.tags with {reason} needs the tagger: add --tagger FOLDER, or set loss.tags to 0")

@@ -13,6 +13,7 @@ from edgecap_train.distill.augment import Augment, AugmentedBatch, Draws, Retag
 from edgecap_train.distill.distillation_loss import DistillationLoss
 from edgecap_train.distill.losses import TeachingHeads
 from edgecap_train.distill.recipe import TrainingRecipe
+from edgecap_train.distill.reward import CaptionReward
 from edgecap_train.models.student import Student
 from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import accelerator
@@ -35,12 +36,15 @@ class StudentTask:
         save: Callable[[Student, dict[str, float]], None],
         *,
         prepare: Prepare,
+        reward: CaptionReward | None = None,
     ) -> None:
         """`prepare`: `augmenting` where the stream holds samples, else what makes the sound of its arrays."""
         self.recipe, self.network, self.heads, self.stream = recipe, student, heads, stream
-        self.objective: Objective = DistillationLoss(student, heads, recipe.loss, bf16=recipe.optimizer.bf16)
+        bf16 = recipe.optimizer.bf16
+        self.objective: Objective = DistillationLoss(student, heads, recipe.loss, bf16=bf16, reward=reward)
         self.evaluate, self.save, self.prepare = evaluate, save, prepare
-        self.keeps_best = recipe.keep == "best" and recipe.loss.caption > 0  # else every score is 0
+        teaches_words = recipe.loss.caption > 0 or recipe.loss.reward > 0  # else every score is 0
+        self.keeps_best = recipe.keep == "best" and teaches_words
 
     def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The encoder's as far as they are not frozen; the decoder's and the heads'."""

@@ -23,7 +23,8 @@ from edgecap_train.data.batches import Batch, ReadAhead, ShardStream
 from edgecap_train.data.shards import data_vocabulary
 from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import TrainingRecipe, read_recipe
-from edgecap_train.distill.run_student import build_student, configure_encoder
+from edgecap_train.distill.run_student import build_student
+from edgecap_train.distill.start import configure_encoder
 from edgecap_train.distill.task import StudentTask, augmenting
 from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.trainer import Trainer

@@ -251,7 +251,10 @@ def joined_shards(folder: Path, sound: str) -> Shard:
         name: np.concatenate([getattr(shard, name) for shard in shards])
         for name in ("audio", "frames", "logits", "lengths")
     }
-    return Shard(**joined, texts=[t for s in shards for t in s.texts], human=[h for s in shards for h in s.human])
+    texts, human, references = (
+        [clip for shard in shards for clip in getattr(shard, name)] for name in ("texts", "human", "references")
+    )
+    return Shard(**joined, texts=texts, human=human, references=references)
 
 
 def _last_losses(folder: RunFolder) -> dict[str, float]:

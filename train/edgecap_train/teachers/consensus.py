@@ -96,6 +96,12 @@ class ConsensusIndex:
                 break
         return tuple(int(near[index]) for index in picked)
 
+    def similar(self, scores: NDArray[np.float32], most: int) -> tuple[int, ...]:
+        """Indices of the `most` captions whose labels fit `scores` (classes,) best and that claim nothing else."""
+        fits = np.where(self.false(scores), -1.0, self.fits(scores))
+        near = np.argpartition(-fits, min(most, len(fits) - 1))[:most]
+        return tuple(int(index) for index in near[np.argsort(-fits[near], kind="stable")] if fits[index] > -1.0)
+
 
 def _label_matrix(captions: list[LabelledCaption], classes: list[str]) -> sp.csr_matrix:
     """Captions by classes, 1 where the caption's clip has the label."""

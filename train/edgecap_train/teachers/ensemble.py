@@ -7,9 +7,8 @@ wrote about similar clips and to what the captioner would write.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,10 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgecap_train.teachers.consensus import CONSENSUS, ConsensusIndex, Words
+from edgecap_train.teachers.consensus import ConsensusIndex, Words
 from edgecap_train.teachers.score_captioner import ScoreWriter
-from edgecap_train.teachers.tagger import class_names
-from edgecap_train.text.handwritten_captions import labelled_captions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +43,6 @@ class EnsembleWriter:
 
     def __init__(self, index: ConsensusIndex, writer: ScoreWriter, config: EnsembleConfig) -> None:
         self.index, self.writer, self.config = index, writer, config
-
-    @classmethod
-    def load(
-        cls,
-        writer: ScoreWriter,
-        captions: Path,
-        tagger: Path,
-        held_out: Collection[str],
-        config: EnsembleConfig = EnsembleConfig(),
-    ) -> EnsembleWriter:
-        """From a table of labelled captions without those of the clips `held_out`; `tagger`: its folder.
-
-        Raises TableError, CheckpointError.
-        """
-        index = ConsensusIndex(labelled_captions(captions, held_out), class_names(tagger), CONSENSUS)
-        return cls(index, writer, config)
 
     def captions(self, logits: Tensor, most: int) -> list[Words]:
         """At most `most` different captions of tag logits (classes,).
