@@ -110,9 +110,9 @@ def work(task: Task) -> int:
     kinds: set[str] = set()
     place = FAST if FAST.is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as folder, TARGETS[task.target].open(Path(folder)) as (good, run):
-        for seed in good:
-            tried(run, seed)
         seeds = [*good, *corpus(task.target)]
+        for seed in seeds:
+            tried(run, seed)
         resource.setrlimit(resource.RLIMIT_AS, (_kilobytes("VmSize") * 1024 + MORE_ADDRESSES, resource.RLIM_INFINITY))
         began = time.monotonic()
         deadline, peak = began + (task.seconds or float("inf")), _peak()

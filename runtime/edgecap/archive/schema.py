@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecap._version import __version__
 from edgecap.errors import MissingDependencyError
+from edgecap.util.documents import TOO_DEEP
 from edgecap.util.text import clean
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ class ArchiveSettings:
         """The settings in a file. Raises ValueError where it is no `archive.json` that this version reads."""
         import msgspec
 
-        settings = msgspec.json.decode(data, type=cls)
+        try:
+            settings = msgspec.json.decode(data, type=cls)
+        except RecursionError as error:
+            raise ValueError(TOO_DEEP) from error
         if settings.format != VERSION:
             raise ValueError(f"its format is {settings.format}, and this edgecap reads format {VERSION}")
         return settings

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import stat
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,7 +86,8 @@ def _read(file: IO[bytes], kind: str, version: int, unread: str) -> tuple[dict[s
         raise ValueError("its document is too large")
     file.seek(0)
     arrays: dict[str, NDArray[Any]] = {}
-    with np.load(file, allow_pickle=False) as loaded:  # each array is read when it is asked for
+    with warnings.catch_warnings(), np.load(file, allow_pickle=False) as loaded:  # arrays are read when asked for
+        warnings.simplefilter("error")  # NumPy would tell the user of headers as Python 2 wrote them
         document = from_json(loaded[DOCUMENT].tobytes())
         written, number, stated = (document.pop(key) for key in ("format", "version", "sha256"))
         if (written, number) != (kind, version):

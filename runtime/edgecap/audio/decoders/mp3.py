@@ -142,7 +142,8 @@ def _read_layout(reader: ByteReader, start: int) -> tuple[Mp3Layout, int | None]
                 declared = _declared(reader, end, frame)
             place = end + frame.size
             continue
-        following = _next_frame(reader, after_tags(reader, end), first.kind)
+        # A frame over which no step leads is not looked at again, or the search would never end.
+        following = _next_frame(reader, after_tags(reader, end if frames else max(end, place + 1)), first.kind)
         frame = None if following is None else parse_header(reader.at(following, HEADER))
         if following is None or frame is None or frame.kind != first.kind:
             return Mp3Layout(tuple(ranges), count, declared, first, header), following
@@ -159,13 +160,15 @@ def _walk(reader: ByteReader, place: int, first: Frame, sizes: dict[bytes, int])
         data = reader.at(place, _STRIDE)
         last, offset = len(data) - _LARGEST_FRAME if place + len(data) < reader.size else len(data) - HEADER, 0
         while offset <= last:
+            if data[offset] != 0xFF:
+                return place + offset, count
             key = data[offset + 1 : offset + HEADER]
             size = sizes.get(key)
             if size is None:
                 frame = parse_header(data[offset : offset + HEADER])
                 size = sizes[key] = frame.size if frame is not None and frame.kind == first.kind else 0
             beyond = place + offset + size > reader.size
-            if not size or beyond or data[offset] != 0xFF or data[offset + tag.start : offset + tag.stop] in TAGS:
+            if not size or beyond or data[offset + tag.start : offset + tag.stop] in TAGS:
                 return place + offset, count
             offset += size
             count += 1

@@ -37,6 +37,7 @@ class ByteReader:
         """`count` bytes from `place`, fewer at the end of the file."""
         if place >= self.size:  # however far: a header may say anything
             return b""
+        count = min(count, self.size - place)  # memory is taken for what is asked for
         offset = place - self._start
         if offset < 0 or offset + count > len(self._chunk):
             self._chunk, self._start, offset = os.pread(self._descriptor, _CHUNK + count, place), place, 0
