@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from edgecap.audio.decoders.mp3 import read_layouts
+from edgecap.audio.decoders.ranges import ByteReader
 from support.signals import RATE, noise
 
 CONTAINERS = {
@@ -81,3 +85,33 @@ def test_damaged_headers_do_no_harm(tmp_path: Path, seed: int) -> None:
     assert len(names) == EACH * len(CONTAINERS)
     assert done.stderr == ""
     assert int(last) <= MOST_MEGABYTES
+
+
+def test_a_frame_header_without_its_first_byte_does_not_keep_the_walk_from_ending(tmp_path: Path) -> None:
+    """Found by fuzzing: what was known of the header's other bytes, the frame's own walk then took for its size."""
+    first, second = bytes.fromhex("fff388c4"), bytes.fromhex("fff398c4")  # 64 and 80 kbit/s at 16 kHz
+    frames = [header + bytes(size - 4) for header, size in ((first, 288), (second, 360))]
+    path = tmp_path / "a.mp3"
+    path.write_bytes(frames[0] * 3 + b"\0" + second[1:] + bytes(99) + frames[1] * 5)
+    reader = ByteReader(path)
+    layouts = read_layouts(reader)
+    reader.close()
+    assert [layout.count for layout in layouts] == [8]
+
+
+def test_no_more_is_read_than_there_is_whatever_a_header_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, pread = list[int](), os.pread
+
+    def counted(file: int, count: int, place: int) -> bytes:
+        asked.append(count)
+        return pread(file, count, place)
+
+    monkeypatch.setattr(os, "pread", counted)
+    path = tmp_path / "a.au"
+    path.write_bytes(b".snd" + struct.pack(">IIIII", 2**32 - 8, 2**32 - 1, 3, 16_000, 1) + bytes(100))
+    reader = ByteReader(path)
+    assert reader.at(4, 2**31) == path.read_bytes()[4:]
+    reader.close()
+    assert max(asked) < 2**20
