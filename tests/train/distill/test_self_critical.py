@@ -151,6 +151,22 @@ def test_the_reward_rises_when_it_is_followed() -> None:
     assert np.mean(rewards[-10:]) > 2.0
 
 
+def test_a_micro_batch_that_comes_again_has_the_same_captions() -> None:
+    torch.manual_seed(0)
+    config = StudentConfig(encoder="yamnet", front_end=FRONT_END, vocabulary_size=len(WORDS), dropout=0.0)
+    student = Student(config, CachedFeatures(8))
+    recipe = LossRecipe(tags=0.0, frames=0.0, reward=1.0, false_claim=0.0, captions_per_clip=1)
+    references = [[[*ids("a dog barks"), END], [*ids("rain falls"), END], [*ids("a bell"), END]]]
+    reward = CaptionReward(recipe, WORDS, references)
+    loss = DistillationLoss(student, teaching_heads(student, recipe, 1), recipe, bf16=False, reward=reward)
+    clips = replace(batch(torch.randn(1, 3, 8), references, torch.zeros(1, 1)), human=references)
+    draws = Draws(1, 0, 1, (0,))
+    first, second = (loss.apart(clips, draws, False)[0] for _ in range(2))
+    assert {name: total.detach().item() for name, (total, _) in first.items()} == {
+        name: total.detach().item() for name, (total, _) in second.items()
+    }
+
+
 def test_clips_joined_in_the_batch_have_no_reward() -> None:
     student = Student(
         StudentConfig(encoder="yamnet", front_end=FRONT_END, vocabulary_size=len(WORDS)), CachedFeatures(8)

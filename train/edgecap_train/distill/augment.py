@@ -6,6 +6,7 @@ that is resumed after a kill, or on another number of processes, draws the same.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -38,6 +39,10 @@ class Draws:
         """`size`: clips of all processes in this step; `rows`: the places of this process's clips among them."""
         self._rng = np.random.default_rng((seed, step))
         self._size, self._rows = size, np.asarray(rows)
+
+    def again(self) -> Draws:
+        """What gives the numbers that this would give next, and leaves it as it is."""
+        return copy.deepcopy(self)
 
     def uniform(self, *shape: int) -> NDArray[np.float64]:
         """(clips of this process, *shape)."""
