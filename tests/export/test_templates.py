@@ -71,7 +71,7 @@ def test_a_random_checkpoint_comes_out_as_from_the_exporter(tmp_path: Path) -> N
     small = load_bundle(compare(tmp_path, checkpoint, vocabulary).parent / "int8")
     kinds = Counter(node.op_type for node in onnx.load(small.path("encode")).graph.node)
     assert (
-        kinds["QLinearConv"] + kinds["MatMulIntegerToFloat"] > 50
+        kinds["QLinearConv"] + kinds["MatMulIntegerToFloat"] > 35
     )  # the encoder calculates with bytes, by ranges from the BatchNorms
     assert small.manifest.decoder.search == "in-graph"
     assert Captioner.load(small.folder, threads=1).caption(noise(3), RATE).text

@@ -23,7 +23,11 @@ def test_the_default_model_gets_graphs_that_are_fast_in_a_browser() -> None:
         kinds = [node.op_type for node in onnx.load(page.path("encode")).graph.node]
         # the stem is in float in both, and the last 1x1 convolution is a product
         assert (kinds.count("Conv"), kinds.count("QLinearConv")) == (10, 16)
-        assert page.path("decode").read_bytes() == default.path("decode").read_bytes()
+        decoders = [onnx.load(bundle.path("decode")).graph for bundle in (page, default)]  # names of values may differ
+        nodes = [[node.op_type for node in graph.node] for graph in decoders]
+        assert nodes[0] == nodes[1]
+        numbers = [sorted(tensor.raw_data for tensor in graph.initializer) for graph in decoders]
+        assert numbers[0] == numbers[1]
         captions = Captioner.load(page.folder, threads=1).caption_file(EXAMPLES / "dog.ogg")
         assert "dog" in next(iter(captions)).text
 

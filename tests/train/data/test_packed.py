@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -210,7 +211,7 @@ def test_a_shard_that_fails_in_the_middle_is_tried_again_and_then_named(
     place, system = f"{bucket}/{uuid4()}", fsspec.filesystem("s3")
     pack(data, place, progress=no_progress)
     waited: list[float] = []
-    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(packed, "time", SimpleNamespace(sleep=waited.append))
     made = stream(place, size=4)
     lost = made.data.shards[[shard for shard, _ in made.places(_pass(made), 0)][-1]]
     content = system.cat_file(f"{place}/{lost.name}")
@@ -220,7 +221,8 @@ def test_a_shard_that_fails_in_the_middle_is_tried_again_and_then_named(
     assert "\n" not in str(raised.value)
     assert waited == [1.0, 5.0, 20.0]
     # one that comes back meanwhile is read
-    monkeypatch.setattr(time, "sleep", lambda _: system.pipe_file(f"{place}/{lost.name}", content))
+    restored = SimpleNamespace(sleep=lambda _: system.pipe_file(f"{place}/{lost.name}", content))
+    monkeypatch.setattr(packed, "time", restored)
     assert len(batches(stream(place, size=4), 2)) == 2
 
 
@@ -232,7 +234,7 @@ def _pass(made: PackedStream) -> Any:
 
 def test_an_address_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(packed, "time", SimpleNamespace(sleep=waited.append))
     with pytest.raises(TrainingDataError, match=r"memory://nothing/shards\.json cannot be read, 4 times"):
         PackedData("memory://nothing")
     assert waited == [1.0, 5.0, 20.0]
