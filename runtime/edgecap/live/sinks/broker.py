@@ -131,7 +131,7 @@ class Broker:
         """Wait a moment for the connection. Raises OutputError where the broker refuses it for good."""
         self._step_until(lambda: self._refusal or (self._surveyed if self.connected else self._answered), FIRST_SECONDS)
         if self._refusal:
-            self._link.stop()
+            self._link.stop(LAST_SECONDS)  # the library's thread is to close its socket before the process ends
             raise OutputError(f"the MQTT broker {self.where} {refused(self._refusal)}")
         if not self._answered:
             self._tell(not_connected(None, self._config))
