@@ -43,6 +43,7 @@ class DistillationLoss(Objective):
     def apart(self, batch: AugmentedBatch, draws: Draws, encoder_alone: bool) -> tuple[Parts, Rows]:
         """The losses of a batch, and what L_enc compares. `encoder_alone`: the decoder's does not reach the encoder."""
         recipe = self.recipe
+        draws = draws.again()  # gradients across micro-batches call this twice for each, and must see the same captions
         with self._autocast(batch.sound):
             memory = self.student.encode(batch.sound)
         memory = memory.float()
