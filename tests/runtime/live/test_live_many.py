@@ -6,8 +6,9 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -386,22 +387,61 @@ def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plugged.rescans == 1
 
 
+def searches(opener: Microphones, plugged: Plugged, clock: Clock, name: str, seconds: int) -> list[int]:
+    """The seconds of an absence, asked once a second, in which PortAudio is started."""
+    found = []
+    for second in range(seconds):
+        before = plugged.rescans
+        with suppress(DeviceError):
+            opener.open_again(name, True)
+        if plugged.rescans > before:
+            found.append(second)
+        clock.sleep(1.0)
+    return found
+
+
 def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
     monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
     opener = Microphones(2.0, clock)
     kitchen, plugged.devices = opener.open("kitchen"), []
-    looks = []
-    for _ in range(2):  # it is there for an hour, then away for two minutes, and again
+    kitchen.close()
+    times = searches(opener, plugged, clock, kitchen.device.name, 300)
+    assert times[:5] == [0, 2, 4, 6, 8]
+    assert all(after - before <= max(2, after / 4 + 1) for before, after in pairwise(times))
+    assert all(after - before == 30 for before, after in pairwise(times) if before > 120)
+    assert len(times) <= 20
+
+
+def test_a_short_absence_soon_after_another_is_as_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
+    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
+    opener = Microphones(2.0, clock)
+    kitchen, devices = opener.open("kitchen"), plugged.devices
+    for _ in range(5):
         kitchen.close()
-        clock.sleep(3600.0)
-        before = plugged.rescans
-        for _ in range(120):
-            clock.sleep(1.0)
-            with pytest.raises(DeviceError):
-                opener.open_again(kitchen.device.name, True)
-        looks.append(plugged.rescans - before)
-    assert looks == [7, 7]  # after 0, 2, 6, 14, 30, 60 and 90 s: never long after it was seen last
+        plugged.devices = []
+        assert searches(opener, plugged, clock, kitchen.device.name, 10) == [0, 2, 4, 6, 8]
+        plugged.devices = devices
+        clock.sleep(1.0)
+        kitchen = opener.open_again(kitchen.device.name, True)
+        opener.heard(kitchen.device.name)
+        clock.sleep(5.0)
+
+
+def test_one_that_opens_and_gives_nothing_is_opened_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    Plugged(monkeypatch, "kitchen (hw:1,0)")
+    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
+    opener = Microphones(2.0, clock)
+    kitchen, opened = opener.open("kitchen"), 0
+    for _ in range(120):
+        kitchen.close()
+        with suppress(DeviceError):
+            kitchen = opener.open_again(kitchen.device.name, True)
+            opened += 1
+        clock.sleep(1.0)
+    assert 3 <= opened <= 17
 
 
 def test_one_that_is_seen_and_does_not_open_does_not_close_the_others_every_moment(

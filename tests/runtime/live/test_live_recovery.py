@@ -158,6 +158,9 @@ def test_no_callback_waits_while_the_model_hangs_and_its_buffer_is_bounded(
 
         open_again = open
 
+        def heard(self, name: str | None) -> None:
+            pass
+
     clock = Clock()
     source = MicrophoneSource(None, RATE, cast("Microphones", Opener()), ignore, clock=clock, sleep=lambda _: None)
     asleep, wake = threading.Event(), threading.Event()

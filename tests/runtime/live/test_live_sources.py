@@ -139,12 +139,9 @@ class Machine:
     """What is plugged in."""
 
     def __init__(self, *plugged: Fake) -> None:
-        self.plugged, self.clock, self.messages, self.asked = (
-            list(plugged),
-            Clock(),
-            Messages(),
-            list[tuple[str | None, bool]](),
-        )
+        self.plugged, self.clock, self.messages = list(plugged), Clock(), Messages()
+        self.asked: list[tuple[str | None, bool]] = []
+        self.sounding: list[str | None] = []
 
     def open(self, query: str | None) -> Fake:
         return self.open_again(query, False)
@@ -155,6 +152,9 @@ class Machine:
             if query in (None, fake.device.name, str(fake.device.index)):
                 return fake
         raise DeviceError(f"no microphone is called {query!r}")
+
+    def heard(self, name: str | None) -> None:
+        self.sounding.append(name)
 
     def source(self, query: str | None = None, wait: bool = False) -> MicrophoneSource:
         return MicrophoneSource(
@@ -184,10 +184,12 @@ def test_a_microphone_unplugged_is_waited_for_found_by_name_and_opened_again() -
     machine.plugged.append(second)
     for _ in range(12):
         source.read(0.1)
+    assert machine.sounding == []  # open, and not heard yet
     second.ring.write(noise(1, 48_000)[:, None])
     chunk = source.read(0.1)
     assert chunk.fresh
     assert chunk.samples.size == pytest.approx(RATE, rel=0.05)
+    assert machine.sounding == ["USB mic"]
     assert machine.asked[1:] == [("USB mic", True)] * (len(machine.asked) - 1)
     assert len(machine.asked) <= 8  # once a second, not at each read
     assert [kind for kind, _ in machine.messages] == ["warning", "note"]

@@ -60,7 +60,7 @@ class SourceConfig:
     lost_after: Seconds = 3.0
     """A microphone that gives no samples for this long is treated as disconnected."""
     retry: Seconds = 1.0
-    """Time from one search for a missing microphone to the next, which doubles each time."""
+    """Time from one search for a missing source to the next, which grows with its absence."""
     longest_retry: Seconds = 30.0
     """The longest such time."""
     file: str | None = option(None, "--file FILE", "Listen to a sound file as if it were live.")

@@ -103,6 +103,7 @@ class MicrophoneSource:
             return Chunk(NOTHING)
         if self.fault:
             self.fault = ""
+            self._opener.heard(self._query)
             self._notify("note", f"the microphone {self.name!r} is there; listening at {microphone.sample_rate:g} Hz")
         fresh, self._fresh = self._fresh, False
         return Chunk(self._intake.push(block), lost / microphone.sample_rate, fresh)

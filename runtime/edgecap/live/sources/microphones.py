@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from edgecap.audio.sound_cards import plain_name, port_of
 from edgecap.errors import DeviceError
 
 CARDS = Path("/proc/asound/cards")
+LATENESS = 0.25
+"""Of a microphone's absence: so much later than it came back it may be found."""
+MOST_DOUBLED = 20
 LOOK = (
     "from edgecap.audio.microphone import list_devices\nfor device in list_devices(): print(device.index, device.name)"
 )
@@ -36,16 +40,18 @@ class Microphones:
     ) -> None:
         """`ring_seconds` is the most sound held between a callback and its reader.
 
-        Searches for a missing one begin `first_look` seconds apart, and twice as far each time, up to `longest_look`; a
-        change of the kernel's list of cards begins anew.
+        A missing one is searched for every `first_look` seconds, and after a longer absence every quarter of it, up to
+        `longest_look`: it is found at most so much later than it came. A change of the kernel's list of cards begins
+        anew.
         """
         self._ring_seconds, self._clock = ring_seconds, clock
         self._first_look, self._longest_look = first_look, longest_look
         self._open: list[Microphone] = []
         self._ports: dict[str, str | None] = {}
         self._look: subprocess.Popen[str] | None = None
-        self._interval, self._next, self._last_search = self._first_look, 0.0, float("-inf")
-        self._cards = ""
+        self._missing: dict[str | None, float] = {}
+        self._in_vain: Counter[str | None] = Counter()
+        self._cards, self._cards_changed, self._searched = "", float("-inf"), float("-inf")
 
     def open(self, query: str | None) -> Microphone:
         """Open the microphone that the user named. Raises DeviceError, MissingDependencyError."""
@@ -60,12 +66,11 @@ class Microphones:
             if not microphone.active:
                 microphone.close()  # its own source may not have noticed yet, and no stream may outlive a rescan
         self._open = [microphone for microphone in self._open if microphone.active]
-        now, before, self._last_search = self._clock(), self._last_search, self._clock()
-        if now - before > self._longest_look:
-            self._interval, self._next = self._first_look, 0.0
+        self._missing.setdefault(query, self._clock())
         if self._open:
             self._wait_for(query)
-        elif not self._due():
+            self._in_vain[query] += 1  # until it is heard
+        elif not self._due(query):
             raise DeviceError(f"no microphone is called {query!r}; see edgecap devices")
         for microphone in self._open:
             microphone.close()
@@ -74,6 +79,14 @@ class Microphones:
             with suppress(DeviceError):  # then it stays closed, and its own source looks for it
                 microphone.reopen(self._find(microphone.device.name))
         return self._start(self._find(query) if known and query else find_device(query))
+
+    def heard(self, name: str | None) -> None:
+        """The microphone gives sound; the next search for it is for a new absence.
+
+        That it opens does not say so: one that opens and gives nothing is still missing.
+        """
+        self._missing.pop(name, None)
+        del self._in_vain[name]
 
     def close(self) -> None:
         """End the child process, where there is one."""
@@ -101,24 +114,25 @@ class Microphones:
                 return fits[0]
         raise DeviceError(f"no microphone is called {name!r}; see edgecap devices")
 
-    def _due(self) -> bool:
-        """Whether to search now: soon at first, then less and less often, at once when a card came or went.
+    def _due(self, query: str | None) -> bool:
+        """Whether to search now for one that is missing.
 
         Each start of PortAudio leaks some 13 kB (measured, 19.6 with ALSA 1.2.8), too much for once a second; and one
-        that is listed but does not open closes the others for a moment each time.
+        that is listed but does not open closes the others for a moment each time, so it waits twice as long each time.
         """
-        cards = CARDS.read_text(encoding="utf-8", errors="replace") if CARDS.exists() else ""
+        cards, now = CARDS.read_text(encoding="utf-8", errors="replace") if CARDS.exists() else "", self._clock()
         if cards != self._cards:
-            self._cards, self._interval, self._next = cards, self._first_look, 0.0
-        if self._clock() < self._next:
+            self._cards, self._cards_changed, self._searched = cards, now, float("-inf")
+        absence = now - max(self._missing[query], self._cards_changed)
+        shortest = self._first_look * 2 ** min(self._in_vain[query], MOST_DOUBLED)
+        if now - self._searched < min(self._longest_look, max(shortest, LATENESS * absence)):
             return False
-        self._next = self._clock() + self._interval
-        self._interval = min(self._longest_look, 2 * self._interval)
+        self._searched = now
         return True
 
     def _wait_for(self, query: str | None) -> None:
         """Return when the child process has seen the microphone. Raises DeviceError until then; never waits."""
-        if self._look is None and self._due():
+        if self._look is None and self._due(query):
             with suppress(OSError):  # no memory or no process left; later there may be
                 self._look = subprocess.Popen(
                     [sys.executable, "-c", LOOK],
