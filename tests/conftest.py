@@ -68,6 +68,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         tracer.start()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where tests, and what they start, keep what must last; the user's own folder stays as it was."""
+    own = Path.home() / ".local/state/edgecap"
+    before = {path.name: path.stat().st_mtime_ns for path in own.glob("*")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("STATE_DIRECTORY", raising=False)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield Path(os.environ["XDG_STATE_HOME"])
+    after = {path.name: path.stat().st_mtime_ns for path in own.glob("*")}
+    assert after == before, f"a test, or an edgecap that ran beside the tests, wrote to {own}"
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with tiny real graphs. Do not change it; write your own where you must."""

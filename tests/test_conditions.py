@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from edgecap.util.lasting_id import LastingId
 from support.source_tree import REPOSITORY
 
 
@@ -19,6 +21,13 @@ def test_ctrl_c_reaches_this_process_and_its_children() -> None:
     script = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_what_lasts_is_kept_in_a_folder_of_the_tests_and_not_in_the_users(state_home: Path) -> None:
+    taken = LastingId("test-conditions", [])
+    taken.close()
+    assert (state_home / "edgecap" / f"test-conditions-{taken.text}").is_file()
+    assert not list((Path.home() / ".local/state/edgecap").glob("test-conditions*"))
 
 
 def test_the_tests_run_under_a_parent_that_ignores_ctrl_c() -> None:

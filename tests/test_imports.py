@@ -162,7 +162,8 @@ def test_onnxruntime_is_imported_in_one_place_which_keeps_it_from_reporting() ->
 def test_captioning_leaves_nothing_on_disk(tiny_folder: Path, sounds: Path, tmp_path: Path) -> None:
     # ONNX Runtime's reporting keeps an identifier and a queue in these places when it is on.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ORT_") and key != "CI"}
-    places = {"HOME": "home", "TMPDIR": "tmp", "XDG_CACHE_HOME": "cache", "XDG_DATA_HOME": "data"}
+    places = {"HOME": "home", "TMPDIR": "tmp"}
+    places |= {f"XDG_{kind}_HOME": kind.lower() for kind in ("CACHE", "DATA", "STATE")}
     for folder in places.values():
         (tmp_path / folder).mkdir()
     environment |= {key: str(tmp_path / folder) for key, folder in places.items()} | {"PYTHONDONTWRITEBYTECODE": "1"}
