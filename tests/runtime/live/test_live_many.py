@@ -389,15 +389,15 @@ def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def searches(opener: Microphones, plugged: Plugged, clock: Clock, name: str, seconds: int) -> list[int]:
     """The seconds of an absence, asked once a second, in which PortAudio is started."""
-    found = []
+    starts = []
     for second in range(seconds):
         before = plugged.rescans
         with suppress(DeviceError):
             opener.open_again(name, True)
         if plugged.rescans > before:
-            found.append(second)
+            starts.append(second)
         clock.sleep(1.0)
-    return found
+    return starts
 
 
 def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
