@@ -41,6 +41,8 @@ PAUSE, EVERY = 20.0, 60.0
 """Seconds between two faults, and between two samples."""
 MOST_GROWTH = 0.5e6
 """Bytes an hour."""
+DEAF = Round(survived=False, lost=0, doubled=0, misdated=0, reported=False, ended=False, back=None)
+"""A round that was never begun, since no event came before it."""
 ONE_PROCESS = [fault for fault in FAULTS if not (fault.ends or fault.may_end)]
 """The faults that the process itself survives: memory is that of one process."""
 
@@ -86,6 +88,9 @@ def listen(hours: float, seed: int, model: str | None) -> FaultSoak:
                 rounds[fault.name].append(once(rig, fault, source))
             except NotPossibleError as error:
                 left_out[fault.name] = str(error)
+            except MeasurementError as error:  # hours are not thrown away for it
+                say("warning", f"before {fault.name}: {error}")
+                rounds[fault.name].append(DEAF)
             if rig.process.pid != pid:
                 raise MeasurementError(f"the listener ended after {fault.name}")
             time.sleep(PAUSE)
