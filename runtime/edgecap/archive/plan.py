@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgecap.archive.inputs.find import PlannedSource
 from edgecap.archive.schema import CAPTIONS, PLAN, SUFFIX, plan_schema, shard_of
 from edgecap.archive.store import ArchiveStore
-from edgecap.archive.tables import read_table, table_bytes
+from edgecap.archive.tables import read_table, table_bytes, with_texts
 from edgecap.errors import OutputError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ArchivePlan:
         for number, name in enumerate(store.sizes(PLAN)):
             data = store.read(f"{PLAN}/{name}") or b""
             try:
-                table = read_table(data)
+                table = with_texts(read_table(data))
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(store, name) from error
             if name != _name(number) or table.schema != plan_schema():

@@ -14,6 +14,7 @@ from edgecap.archive.store import ArchiveStore
 from edgecap.captioner import Captioner
 from edgecap.errors import ConfigError, OutputError
 from edgecap.sounds.sound import TaughtSound
+from edgecap.util.limits import MOST_SETTINGS
 from edgecap.util.text import clean
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ def read_settings(store: ArchiveStore) -> ArchiveSettings | None:
     files = store.sizes()
     if not files:
         return None
-    data = store.read(SETTINGS) if SETTINGS in files else None  # it is written before all others
+    data = store.read(SETTINGS, MOST_SETTINGS) if SETTINGS in files else None  # it is written before all others
     if data is None:
         raise OutputError(f"{store.address} holds files and is no archive; name a new folder with -o")
     try:

@@ -8,6 +8,7 @@ driver writes a shard last, it has the same rows. Only the plan is created, once
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 from edgecap.archive.addresses import absolute, filesystem, local_path, scheme_of, why
 from edgecap.errors import EdgecapError, OutputError, reason_of
-from edgecap.util.files import write_atomically
+from edgecap.util.files import read_at_most, write_atomically
+from edgecap.util.limits import MOST_TABLE
 
 LOCK = ".lock"
 _ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "obs", "memory"}
@@ -34,8 +36,8 @@ class ArchiveStore(Protocol):
         """Names and sizes in bytes of the files in a folder, sorted; those of hidden files are left out."""
         ...
 
-    def read(self, name: str) -> bytes | None:
-        """What a file holds; None where there is none."""
+    def read(self, name: str, most: int = MOST_TABLE) -> bytes | None:
+        """What a file holds, which has at most so many bytes; None where there is none."""
         ...
 
     def ends(self, names: Sequence[str], size: int) -> list[bytes]:
@@ -82,10 +84,10 @@ class LocalStore:
             raise self._refused("read", error) from error
         return dict(sorted(files))
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, most: int = MOST_TABLE) -> bytes | None:
         """As in `ArchiveStore`."""
         try:
-            return (self._folder / name).read_bytes()
+            return read_at_most(self._folder / name, most)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -178,11 +180,13 @@ class RemoteStore:
 
         return self._try("read", files)
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, most: int = MOST_TABLE) -> bytes | None:
         """As in `ArchiveStore`."""
 
         def content() -> bytes | None:
             try:
+                if (self._system.size(self._path(name)) or 0) > most:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
                 return bytes(self._system.cat_file(self._path(name)))
             except FileNotFoundError:
                 return None

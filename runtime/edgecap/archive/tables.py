@@ -9,24 +9,75 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from edgecap.util.limits import MOST_ROWS, MOST_UNPACKED
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
+
+LARGEST_NUMBER = 8
+"""Bytes of the widest type that is read."""
 
 
 def open_table(data: bytes, *, verify: bool = False) -> parquet.ParquetFile:
     """A Parquet file for reading, with `use_threads=False`; with `verify` each page's checksum is compared.
 
-    Raises pyarrow.ArrowException and OSError.
+    Texts are read as dictionaries: a few bytes may stand for the same long text in millions of rows.
+    Raises pyarrow.ArrowException and OSError, also for a file that says of itself that it holds too much.
     """
+    import pyarrow as pa
     from pyarrow import parquet
 
-    return parquet.ParquetFile(io.BytesIO(data), pre_buffer=False, page_checksum_verification=verify)
+    footer = parquet.read_metadata(io.BytesIO(data))
+    texts = {field.name for field in footer.schema.to_arrow_schema() if _is_text(field.type)}
+    if footer.num_rows > MOST_ROWS:
+        raise pa.ArrowInvalid(f"it has {footer.num_rows} rows, at most {MOST_ROWS} are read")
+    for number in range(footer.num_columns):
+        columns = [footer.row_group(group).column(number) for group in range(footer.num_row_groups)]
+        for what, count in (
+            ("values", sum(column.num_values for column in columns) * LARGEST_NUMBER),
+            ("pages", sum(column.total_uncompressed_size for column in columns)),
+        ):
+            if count > MOST_UNPACKED:
+                raise _too_large(columns[0].path_in_schema, f"{what} of {count} bytes")
+    return parquet.ParquetFile(
+        io.BytesIO(data), pre_buffer=False, page_checksum_verification=verify, read_dictionary=sorted(texts)
+    )
 
 
 def read_table(data: bytes, columns: list[str] | None = None, *, verify: bool = False) -> pa.Table:
-    """A Parquet file as a table, or those columns of it. Raises as `open_table`."""
+    """A Parquet file as a table, or those columns of it, its texts as dictionaries. Raises as `open_table`."""
     return open_table(data, verify=verify).read(columns, use_threads=False)
+
+
+def with_texts(table: pa.Table) -> pa.Table:
+    """The same with each row's text. Raises pyarrow.ArrowInvalid where that would be too large."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            column = table.column(place)
+            lengths = (compute.take(compute.binary_length(part.dictionary), part.indices) for part in column.chunks)
+            size = sum(compute.sum(each).as_py() or 0 for each in lengths)
+            if size > MOST_UNPACKED:
+                raise _too_large(field.name, f"texts of {size} bytes")
+            plain = pa.field(field.name, field.type.value_type, field.nullable, field.metadata)
+            table = table.set_column(place, plain, column.cast(plain.type))
+    return table
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _too_large(column: str, size: str) -> Exception:
+    import pyarrow as pa
+
+    error: Exception = pa.ArrowInvalid(f"its column {column} has {size}, at most {MOST_UNPACKED} are read")
+    return error
 
 
 def table_bytes(table: pa.Table) -> bytes:

@@ -14,6 +14,7 @@ from edgecap.archive.schema import CAPTIONS, SETTINGS, ArchiveSettings, shard_of
 from edgecap.archive.store import open_store
 from edgecap.errors import DataError, MissingDependencyError, reason_of
 from edgecap.live.events.event_rows import EARLIEST, LATEST
+from edgecap.util.limits import MOST_SETTINGS, search_memory
 
 _VIEW = """
 CREATE TEMP MACRO known(us) AS CASE WHEN us BETWEEN {earliest} AND {latest} THEN us END;
@@ -50,7 +51,7 @@ class ArchiveSource:
             raise MissingDependencyError.for_extra("searching an archive", "archive") from error
         self.address, self._broken = address, duckdb.Error
         store = open_store(address)
-        self.settings = _settings(address, store.read(SETTINGS))
+        self.settings = _settings(address, store.read(SETTINGS, MOST_SETTINGS))
         """Model and options of the archive."""
         sizes = store.sizes(CAPTIONS)
         self.shards = {name: sizes[name] for name in sizes if shard_of(name) is not None}
@@ -58,7 +59,9 @@ class ArchiveSource:
         if not self.shards:
             raise DataError(f"{address} has no captions yet; wait for edgecap archive to finish its first shard")
         with ExitStack() as stack:
-            self._database = stack.enter_context(duckdb.connect(config=_OFFLINE))
+            self._database = stack.enter_context(
+                duckdb.connect(config=_OFFLINE | {"memory_limit": f"{search_memory() >> 20}MiB"})
+            )
             folder = self._folder(stack)
             files = ", ".join(f"'{folder}/{name}'" for name in self.shards)
             try:
@@ -114,6 +117,9 @@ class ArchiveSource:
         if reason.startswith("Traceback"):  # what fsspec raised, as text: findings/duckdb_fsspec_error.sh
             reason = str(error).partition("\nLINE ")[0].strip().splitlines()[-1]
             advice = "check the address, the network and your rights, and search again"
+        elif reason.startswith("Out of Memory"):
+            reason = f"it takes more than {search_memory() >> 20} MiB, half of this machine's memory"
+            advice = "search a part of it, as with --since or --source, or on a machine with more memory"
         elif "No files found" in reason:
             reason, advice = "it was removed meanwhile", "search again"
         return DataError(f"{place} cannot be read ({reason}); {advice}")

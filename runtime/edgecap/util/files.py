@@ -6,6 +6,7 @@ disk or a power cut leaves either the old one or the new one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 PARTIAL = ".partial"
 """How the name of an unfinished folder ends; readers pass over such folders."""
+
+
+def read_at_most(path: Path, most: int) -> bytes:
+    """What a file holds. Raises OSError, EFBIG where it has more than `most` bytes (a device has no size before)."""
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"{os.strerror(errno.EFBIG)}, at most {most} bytes are read")
+    return data
 
 
 @contextmanager

@@ -5,6 +5,7 @@ docs/limits.md lists them for people; a test holds the two together.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from msgspec import Meta
@@ -51,6 +52,21 @@ MOST_WORD = 100
 """Characters of a word of a vocabulary."""
 MOST_VOCABULARY = 16 << 20
 """Bytes of a vocabulary's file."""
+MOST_SETTINGS = 1 << 20
+"""Bytes of archive.json."""
+MOST_TABLE = 1 << 30
+"""Bytes of a table of sources, and of a file of an archive."""
+MOST_ROWS = 20_000_000
+"""Rows of a Parquet file."""
+MOST_UNPACKED = 1 << 30
+"""Bytes of one column of a Parquet file when it is unpacked."""
+MOST_ADDRESS = 4_096
+"""Characters of the address of a source."""
+
+
+def search_memory() -> int:
+    """Bytes that a search of an archive may take: half of this machine's memory, so that nothing else is ended."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def check_product(what: str, most: int, *factors: int) -> None:

@@ -219,3 +219,11 @@ def test_a_shard_that_is_removed_or_out_of_reach_while_it_is_searched_is_not_cal
                 source.rows("SELECT source FROM windows")
     finally:
         memory.rm("/reach-test", recursive=True)
+
+
+def test_a_search_that_takes_too_much_memory_ends_in_one_line(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecap.archive_search.parquet.search_memory", lambda: 32 << 20)
+    with open_source(str(archive)) as source:
+        assert source.rows("SELECT count(*) FROM windows") == [(5,)]
+        with pytest.raises(DataError, match="takes more than 32 MiB, half of this machine's memory"):
+            source.rows("SELECT list(i) FROM range(100000000) t(i)")

@@ -71,6 +71,11 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["bytes of `manifest.json`"] == MANIFEST_LIMIT
     assert rows["levels of lists and tables in each other"] == limits.MOST_NESTED
     assert rows["files of a bundle"] == limits.MOST_FILES
+    assert rows["bytes of `archive.json`"] == limits.MOST_SETTINGS
+    assert rows["bytes of a table of sources"] == limits.MOST_TABLE
+    assert rows["rows of a Parquet file"] == limits.MOST_ROWS
+    assert rows["bytes of one column of a Parquet file when it is unpacked"] == limits.MOST_UNPACKED
+    assert rows["characters of a source's address in a Parquet file"] == limits.MOST_ADDRESS
     assert rows["numbers in the log-mel of a window"] == limits.MOST_VALUES
     assert rows["weights of a network that a checkpoint or a recipe describes"] == limits.MOST_WEIGHTS
     assert rows["`[[rules]]`"] == MOST_RULES

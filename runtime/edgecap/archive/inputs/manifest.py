@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +15,8 @@ from edgecap.archive.inputs.times import time_in_cell, zone
 from edgecap.archive.schema import FailedSource
 from edgecap.archive.tables import open_table
 from edgecap.errors import EdgecapError, TableError
+from edgecap.util.files import read_at_most
+from edgecap.util.limits import MOST_ADDRESS, MOST_TABLE
 from edgecap.util.text import decoded
 
 PARQUET = ".parquet"
@@ -95,10 +99,20 @@ def _csv_rows(address: str, data: bytes, column: str | None) -> Iterator[_Cells]
 def _parquet_rows(address: str, data: bytes, column: str | None) -> Iterator[_Cells]:
     """Raises TableError, pyarrow.ArrowException, OSError."""
     import pyarrow as pa
+    from pyarrow import compute
 
     file = open_table(data)
     names = _columns(address, file.schema_arrow.names, column)
-    for batch in file.read(names, use_threads=False).to_batches(max_chunksize=10_000):
+    table = file.read(names, use_threads=False)
+    for name in names:
+        for part in table.column(name).chunks if pa.types.is_dictionary(table.schema.field(name).type) else ():
+            longest = compute.max(compute.utf8_length(part.dictionary)).as_py() or 0
+            if longest > MOST_ADDRESS:  # it may stand in each of millions of rows
+                raise TableError(
+                    f"{address} has a text of {longest} characters in the column {name!r}, at most {MOST_ADDRESS} are "
+                    "read; name another column with --column"
+                )
+    for batch in table.to_batches(max_chunksize=10_000):
         cells = []
         for name in names:
             values = batch.column(name)
@@ -123,8 +137,10 @@ def _columns(address: str, names: list[str], wanted: str | None) -> list[str]:
 def _content(address: str) -> bytes:
     try:
         if not scheme_of(address):
-            return local_path(address).read_bytes()
+            return read_at_most(local_path(address), MOST_TABLE)
         system, path = filesystem(address)
+        if (system.size(path) or 0) > MOST_TABLE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         return bytes(system.cat_file(path))
     except EdgecapError:
         raise
