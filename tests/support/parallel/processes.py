@@ -10,6 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+PRELOADED = (
+    "support.parallel.training_steps",
+    "accelerate",
+    "edgecap_train.teacher_training.htsat_training",
+    "transformers.models.bart.modeling_bart",
+    "transformers.models.clap.modeling_clap",
+    "transformers.initialization",
+    "torch._dynamo",  # which an optimizer imports with its first step, in over a second
+)
+"""What the processes of a call use: imported once for all, before there are threads; what is not installed is left out."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -19,8 +30,8 @@ def together(count: int, meeting: Path, function: Callable[P, R], *args: P.args,
 
     Raises what one of them raised.
     """
-    context = multiprocessing.get_context("forkserver")  # torch is imported once, in a process without threads
-    context.set_forkserver_preload(["support.parallel.training_steps", "accelerate"])
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
     with ProcessPoolExecutor(count, context) as pool:
         calls = [
             pool.submit(_member, rank, count, meeting, partial(function, *args, **kwargs)) for rank in range(count)
