@@ -19,7 +19,7 @@ PRELOADED = (
     "transformers.initialization",
     "torch._dynamo",  # which an optimizer imports with its first step, in over a second
 )
-"""What the processes of a call use: imported once for all, before there are threads; what is not installed is left out."""
+"""What the processes of a call use: imported once, before there are threads; what is not installed is left out."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
