@@ -8,6 +8,7 @@ A process of its own, so that it does not hold up who measures. Prints how many 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -37,14 +38,14 @@ class Visitors:
                 await asyncio.sleep(0.005)
 
     async def _ask(self, path: str) -> None:
-        with suppress(OSError, TimeoutError):
+        """By a bare socket, with less processor time than asyncio's streams: the listener needs it too."""
+        loop = asyncio.get_running_loop()
+        with suppress(OSError, TimeoutError), socket.socket() as visitor:
+            visitor.setblocking(False)
             async with asyncio.timeout(PATIENCE):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                try:
-                    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-                    self.answered += (await reader.read(5)) == b"HTTP/"
-                finally:
-                    writer.close()
+                await loop.sock_connect(visitor, ("127.0.0.1", self._port))
+                await loop.sock_sendall(visitor, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                self.answered += (await loop.sock_recv(visitor, 5)) == b"HTTP/"
 
     async def _drip(self) -> None:
         """A byte a second; who is cut off comes again."""
