@@ -104,6 +104,8 @@ def test_wavcaps_json_and_lists_of_objects_are_read(tmp_path: Path) -> None:
         ("file,caption\n", "has a header and no rows"),
         ("", "table.csv is empty"),
         (" \n\n", "table.csv is empty"),
+        (b"\xef\xbb\xbf", "table.csv is empty"),  # a byte order mark and no more
+        (b"\xff\xfe", "table.csv is empty"),
         ("file,caption\na.wav,un café\n".encode("latin-1"), "line 2 of table.csv is not text in UTF-8; save the table"),
         (b"PK\x03\x04 a workbook", "is a spreadsheet or an archive; save it as CSV"),
         (b"RIFF\x00\x00WAVE", "is not a text file"),

@@ -105,8 +105,6 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise TableError(f"the table {path} cannot be read ({reason_of(error)}); check its name") from error
-    if not data.strip():
-        raise TableError(f"{path.name} is empty; name a table with a header and rows")
     if data.startswith(b"PK\x03\x04"):
         raise TableError(f"{path.name} is a spreadsheet or an archive; save it as CSV in UTF-8")
     try:
@@ -118,6 +116,8 @@ def read_text(path: Path) -> str:
         ) from error
     if "\0" in text:
         raise TableError(f"{path.name} is not a text file; name a table saved as CSV in UTF-8")
+    if not text.strip():  # that a byte order mark is all there is shows only now
+        raise TableError(f"{path.name} is empty; name a table with a header and rows")
     return text
 
 
