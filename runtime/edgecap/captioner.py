@@ -105,8 +105,9 @@ class Captioner:
                 "at once; use caption_windows or caption_file, which go through it window by window"
             )
         check_values(array, sample_rate)
-        blocks = list(resampled([to_mono(array)], sample_rate, self._rate))
-        return self._caption(Window(0, np.concatenate(blocks)), len(array) / sample_rate, self.beam_size(beam))
+        blocks = [block for block in resampled([to_mono(array)], sample_rate, self._rate) if block.size]
+        mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return self._caption(Window(0, mono), len(array) / sample_rate, self.beam_size(beam))
 
     def caption_windows(
         self,
@@ -167,7 +168,9 @@ class Captioner:
         # The floor of the decibels is the clip's own, so the padding comes after the logarithm.
         missing = manifest.encoder.window_frames - frames.shape[1]
         if missing:
-            frames = np.pad(frames, ((0, 0), (0, missing)), constant_values=manifest.front_end.silence)
+            padded = np.full((len(frames), manifest.encoder.window_frames), manifest.front_end.silence, np.float32)
+            padded[:, : frames.shape[1]] = frames
+            frames = padded
         return self._session.encode(frames, length)
 
     def stream_encoder(self) -> WindowEncoder:

@@ -51,12 +51,12 @@ def features(named: Sequence[Sequence[int]], scores: Sequence[float], logits: Fl
     distance and that of the strongest named to the strongest of all; the logit of whether any is heard; 1 for the first
     source.
     """
-    heard, any_heard = logits[:-1], float(logits[-1])
+    *heard, any_heard = logits.tolist()
     first, others = (named[0][0] if named[0] else None), named[1:]
-    strongest = float(heard.max())
-    own = NOT_NAMED if first is None else float(heard[first])
-    unnamed = np.delete(heard, named[0])
-    result = np.zeros(PLAIN_FEATURES + heard.size)
+    strongest = max(heard)
+    own = NOT_NAMED if first is None else heard[first]
+    unnamed = [logit for source, logit in enumerate(heard) if source not in named[0]]
+    result = np.zeros(PLAIN_FEATURES + len(heard))
     result[:PLAIN_FEATURES] = (
         scores[0],
         sum(first in other for other in others) / len(others) if others else 0.0,
@@ -65,9 +65,9 @@ def features(named: Sequence[Sequence[int]], scores: Sequence[float], logits: Fl
         min(len(named[0]), 3),
         first is None,
         own,
-        float(unnamed.max()) if unnamed.size else NOT_NAMED,
+        max(unnamed, default=NOT_NAMED),
         own - strongest,
-        (float(heard[named[0]].max()) if named[0] else NOT_NAMED) - strongest,
+        max((heard[source] for source in named[0]), default=NOT_NAMED) - strongest,
         max(-MOST_LOGIT, min(any_heard, MOST_LOGIT)),
     )
     if first is not None:

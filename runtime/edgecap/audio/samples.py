@@ -16,6 +16,9 @@ from edgecap.types import Waveform
 LEVEL_FLOOR_DBFS = -120.0
 """The level of digital silence."""
 LEVEL_BLOCK_SECONDS = 0.1
+FEW_BLOCKS = 32
+"""So many are centred and squared as they are; of more, only those that may be the loudest."""
+EPSILON = float(np.finfo(np.float32).eps)
 LARGEST_SAMPLE = 16.0
 """24 dB above full scale: beyond any recording in [-1, 1], but not beyond unscaled integers."""
 MOST_CHANNELS = 64
@@ -64,8 +67,8 @@ def check_values(block: Waveform, sample_rate: float, offset: int = 0) -> None:
 
     `offset` is the number of frames before the block.
     """
-    largest = float(np.max(np.abs(block), initial=0.0))  # NaN where any sample is NaN
-    if largest <= LARGEST_SAMPLE:
+    # without an array of absolute values; the comparisons are false where any sample is NaN
+    if not block.size or (float(block.max()) <= LARGEST_SAMPLE and float(block.min()) >= -LARGEST_SAMPLE):
         return
     frame, channel = (int(i[0]) for i in np.nonzero(~(np.abs(block) <= LARGEST_SAMPLE)))
     value = float(block[frame, channel])
@@ -118,11 +121,27 @@ def loudest_level(samples: Waveform, sample_rate: int) -> float:
     """
     length = max(1, min(round(LEVEL_BLOCK_SECONDS * sample_rate), samples.size))
     blocks = samples[: samples.size // length * length].reshape(-1, length)
-    variance = max(_largest_variance(blocks), _largest_variance(samples[None, -length:]))
+    variance = _largest_variance(_loud(blocks) if len(blocks) > FEW_BLOCKS else blocks)
+    if samples.size % length:
+        variance = max(variance, _largest_variance(samples[None, -length:]))
     return max(LEVEL_FLOOR_DBFS, 10.0 * math.log10(variance)) if variance > 0.0 else LEVEL_FLOOR_DBFS
+
+
+def _loud(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Those of `blocks` (n, length) that may have the largest variance, by sums of squares, which need no copy.
+
+    Beside a constant offset such a sum is inexact: off by at most `inexact`. All of them where one is not a number.
+    """
+    length = np.float32(blocks.shape[1])
+    squares = np.einsum("ij,ij->i", blocks, blocks) / length
+    means = np.add.reduce(blocks, axis=1) / length
+    variances, inexact = squares - means * means, squares * np.float32(2.0 * float(length) * EPSILON)
+    chosen: NDArray[np.float32] = blocks[~(variances + inexact < np.max(variances - inexact))]
+    return chosen
 
 
 def _largest_variance(blocks: NDArray[np.float32]) -> float:
     """Largest variance of the rows of `blocks` (n, length)."""
-    centred: NDArray[np.float32] = blocks - blocks.mean(axis=1, keepdims=True)
-    return float(np.max(np.einsum("ij,ij->i", centred, centred))) / int(blocks.shape[1])
+    length = np.float32(blocks.shape[1])
+    centred: NDArray[np.float32] = np.subtract(blocks, np.add.reduce(blocks, axis=1, keepdims=True) / length)
+    return float(np.einsum("ij,ij->i", centred, centred).max()) / float(length)

@@ -123,11 +123,12 @@ class CachedDecoder:
 
 def search_feed(encoded: Sequence[Encoded], beam: int) -> Arrays:
     """The inputs by name of a `decode` that searches by itself, for clips, at least one."""
+    keys, values = [each.cross_keys for each in encoded], [each.cross_values for each in encoded]
     return {
         "memory_length": np.array([each.memory_length for each in encoded]),
         "beams": np.array([beam]),
-        "cross_keys": np.stack([each.cross_keys for each in encoded]),
-        "cross_values": np.stack([each.cross_values for each in encoded]),
+        "cross_keys": keys[0][None] if len(keys) == 1 else np.stack(keys),  # one clip is not copied
+        "cross_values": values[0][None] if len(values) == 1 else np.stack(values),
     }
 
 

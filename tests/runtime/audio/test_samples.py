@@ -86,6 +86,19 @@ def test_digital_silence_and_a_constant_offset_are_at_the_floor() -> None:
     assert loudest_level(np.zeros(1, np.float32), RATE) == -120.0
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.5, -10.0])
+def test_a_long_sound_has_the_level_of_its_loudest_block_beside_any_constant_offset(offset: float) -> None:
+    quiet = noise(10, level=1e-3)
+    for start in (0, 71 * 1600, 99 * 1600):
+        samples = quiet.copy()
+        samples[start : start + 1600] *= np.float32(1.5)
+        samples += np.float32(offset)
+        blocks = samples.reshape(-1, 1600)
+        loudest = max(loudest_level(block, RATE) for block in blocks)
+        assert loudest_level(samples, RATE) == loudest
+    assert loudest_level(np.full(10 * RATE, 0.25, np.float32), RATE) == -120.0
+
+
 @pytest.mark.parametrize("rate", [100, 8_000, 22_050, 44_100, 48_000, 192_000])
 def test_resampling_keeps_the_length_and_does_not_depend_on_the_blocks(rate: int) -> None:
     samples = noise(2, rate=rate)
