@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from edgecap.captioner import Captioner
 from loopback import GUARD
 from support.signals import RATE, noise, tone
 from support.tiny_model import write_tiny_bundle
+from support.untraced import untraced
 from support.virtual_microphone import long_noise, microphone
 
 __all__ = ["long_noise", "microphone"]  # fixtures
@@ -57,15 +59,9 @@ UNTRACED = (Path("export"), Path("runtime/inference"))
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Stop measuring coverage (`--cov`) for the tests of UNTRACED, with their fixtures."""
-    tracer = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
     folder = item.path.relative_to(Path(__file__).parent)
-    if tracer is None or not any(folder.is_relative_to(untraced) for untraced in UNTRACED):
+    with untraced() if any(folder.is_relative_to(each) for each in UNTRACED) else nullcontext():
         return (yield)
-    tracer.stop()
-    try:
-        return (yield)
-    finally:
-        tracer.start()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,6 +24,7 @@ from edgecap_export.quantisation.ranges import student_ranges
 from edgecap_export.recipes import FP32
 from edgecap_export.runtimes import Calibration, Lowered, LoweringRequest, open_lowering
 from support.small_student import FRONT_END, SIZE, WINDOW, small_student
+from support.untraced import untraced
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 SOUNDS = tuple(sounds(FRONT_END.sample_rate, (WINDOW - 1) * FRONT_END.hop_length / FRONT_END.sample_rate))
@@ -76,8 +77,8 @@ def export(
     """Lower the small student and write its bundle to `folder`."""
     lowering = open_lowering(runtime)
     recipe = lowering.recipe(precision, "yamnet")
-    chosen = replace(request(), recipe=recipe, encoder_input=encoder_input, search=search)
-    with pytest.MonkeyPatch.context() as patch:
+    with untraced(), pytest.MonkeyPatch.context() as patch:
+        chosen = replace(request(), recipe=recipe, encoder_input=encoder_input, search=search)
         for module in (litert_lowering, litert_quantise):
             patch.setattr(module, "float_program", lambda wanted: converted(wanted.encoder_input))
         lowered = lowering.lower(chosen)
