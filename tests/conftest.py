@@ -18,9 +18,9 @@ import soundfile
 
 from edgecap.captioner import Captioner
 from loopback import GUARD
+from support.parallel.untraced import untraced
 from support.signals import RATE, noise, tone
 from support.tiny_model import write_tiny_bundle
-from support.untraced import untraced
 from support.virtual_microphone import long_noise, microphone
 
 __all__ = ["long_noise", "microphone"]  # fixtures

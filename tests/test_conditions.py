@@ -78,3 +78,4 @@ def test_files_that_share_what_is_slow_to_make_stay_in_one_process() -> None:
     assert group_of("tests/test_conditions.py") == "tests/test_conditions.py"
     assert group_of("tests/test_embed.py") == group_of("tests/runtime/inference/test_litert_session.py") == "exports"
     assert group_of("tests/train/distill/test_ray_train.py") == group_of("tests/runtime/cluster/test_pool.py") == "ray"
+    assert group_of("tests/bench/live/test_site_bench.py") == group_of("tests/export/web/test_web_site.py") == "pages"

@@ -23,8 +23,8 @@ from edgecap_export.litert.convert import float_program
 from edgecap_export.quantisation.ranges import student_ranges
 from edgecap_export.recipes import FP32
 from edgecap_export.runtimes import Calibration, Lowered, LoweringRequest, open_lowering
+from support.parallel.untraced import untraced
 from support.small_student import FRONT_END, SIZE, WINDOW, small_student
-from support.untraced import untraced
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 SOUNDS = tuple(sounds(FRONT_END.sample_rate, (WINDOW - 1) * FRONT_END.hop_length / FRONT_END.sample_rate))

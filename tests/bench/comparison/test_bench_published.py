@@ -17,8 +17,8 @@ from edgecap_bench.counting.macs import onnx_multiply_adds, onnx_parameters, tor
 from edgecap_train.models.student import Student, StudentConfig
 from edgecap_train.teachers import htsat_frontend as front
 from edgecap_train.teachers.htsat_bart import HtsatBart, HtsatBartConfig
+from support.parallel.untraced import untraced
 from support.signals import noise
-from support.untraced import untraced
 
 pytest.importorskip("transformers", reason="the extra edgecap[teacher] is not installed")
 

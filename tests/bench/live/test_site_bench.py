@@ -16,7 +16,7 @@ from edgecap_bench.live import site
 from edgecap_bench.live.site import hardware
 from edgecap_export.web.graphs import page_bundle
 from support.node_parts import web_runtime
-from support.untraced import untraced
+from support.parallel.untraced import untraced
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
