@@ -83,6 +83,7 @@ def render(unit: Unit) -> str:
             "Environment=PYTHONUNBUFFERED=1 EDGECAP_HOME=%S/edgecap",
             "UMask=0077",
             "OOMScoreAdjust=200",
+            "OOMPolicy=continue",  # a program of --exec that is ended for memory does not end the listener
             "Nice=5",
             *_confinement(unit),
         ],

@@ -75,6 +75,13 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path, analyze: Run, used: 
 
 
 @pytest.mark.parametrize("scope", ["system", "user"])
+def test_memory_that_runs_out_ends_at_most_what_took_it_and_the_listener_comes_back(scope: Scope) -> None:
+    lines = render(unit(scope)).splitlines()
+    assert {"OOMPolicy=continue", "Restart=always", "StartLimitIntervalSec=0"} <= set(lines)
+    assert "9" not in next(line for line in lines if line.startswith("RestartPreventExitStatus")).split("=")[1].split()
+
+
+@pytest.mark.parametrize("scope", ["system", "user"])
 @pytest.mark.parametrize("used", ["none", "local", "all"])
 def test_systemd_calls_the_service_well_confined(tmp_path: Path, analyze: Run, scope: Scope, used: Network) -> None:
     done = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", write(tmp_path, scope, used))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from edgecap.errors import OutputError
 from edgecap.util.progress import no_progress
 from edgecap_train.data.batches import Captions, ShardStream
 from edgecap_train.data.recaption import NewWords, recaption_data
-from edgecap_train.data.shards import read_shard
+from edgecap_train.data.shards import read_shard, sole_writer
 from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.cached_features import CachedFeatures
 from edgecap_train.distill.distillation_loss import DistillationLoss
@@ -195,3 +196,14 @@ def test_references_are_written_beside_scenes_and_reach_the_batch(tmp_path: Path
     stream = ShardStream(tmp_path / "out" / "shards", Tokenizer(VOCABULARY), 20, 1, 4)
     batches = stream.batches()
     assert all(len(clip) == 2 for clip in next(batches).references)
+
+
+def test_two_commands_do_not_write_new_words_into_one_folder(tmp_path: Path) -> None:
+    write_shards(tmp_path / "data" / "shards", shards=1)
+    (tmp_path / "data" / "vocabulary.json").write_text(json.dumps(VOCABULARY))
+    out = tmp_path / "out"
+    with sole_writer(out), pytest.raises(OutputError, match="is being written by another edgecap"):
+        recaption_data(tmp_path / "data", out, NewWords(), progress=no_progress)
+    assert [path.name for path in out.iterdir()] == [".lock"]
+    recaption_data(tmp_path / "data", out, NewWords(), progress=no_progress)
+    assert [path.name for path in (out / "shards").iterdir()] == ["0000"]

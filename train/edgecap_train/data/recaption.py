@@ -21,7 +21,7 @@ from torch import Tensor
 from edgecap.util.files import atomic_folder, to_json, write_atomically
 from edgecap.util.progress import Progress
 from edgecap_train.data.prepare import MAX_TOKENS
-from edgecap_train.data.shards import data_vocabulary, read_shard, shard_folders
+from edgecap_train.data.shards import data_vocabulary, read_shard, shard_folders, sole_writer
 from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.tokenizer import Tokenizer
 
@@ -64,21 +64,23 @@ def recaption_data(data: Path, out: Path, words: NewWords, *, progress: Progress
     """The scenes of `data` (a folder of `edgecap train scenes`) with new captions or references, in `out`.
 
     Arrays are shared with `data` by hard links where the file system allows it. Complete shards of `out` are kept;
-    `progress` counts shards. Raises TrainingDataError where `data` holds no shards.
+    `progress` counts shards. Raises TrainingDataError where `data` holds no shards, OutputError where another process
+    writes `out`.
     """
     folders = shard_folders(data / "shards")
     vocabulary = data_vocabulary(data)
-    write_atomically(out / "vocabulary.json", to_json(vocabulary))
-    for number, folder in enumerate(folders):
-        target = out / "shards" / folder.name
-        if not target.is_dir():
-            with atomic_folder(target) as partial:
-                shutil.copytree(folder, partial, copy_function=_shared, dirs_exist_ok=True)
-                if words.writer is not None:
-                    recaption(partial, words.writer, Tokenizer(vocabulary))
-                if words.references is not None:
-                    add_references(partial, words.references, words.count)
-        progress(number + 1, len(folders))
+    with sole_writer(out):
+        write_atomically(out / "vocabulary.json", to_json(vocabulary))
+        for number, folder in enumerate(folders):
+            target = out / "shards" / folder.name
+            if not target.is_dir():
+                with atomic_folder(target) as partial:
+                    shutil.copytree(folder, partial, copy_function=_shared, dirs_exist_ok=True)
+                    if words.writer is not None:
+                        recaption(partial, words.writer, Tokenizer(vocabulary))
+                    if words.references is not None:
+                        add_references(partial, words.references, words.count)
+            progress(number + 1, len(folders))
 
 
 def _shared(source: str, target: str) -> None:
