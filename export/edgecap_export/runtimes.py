@@ -69,6 +69,7 @@ LOWERINGS: dict[str, LoweringSpec] = {
         "edgecap_export.litert.lowering:LiteRtLowering",
         "export-litert",
         {"torch": "2.13", "litert-torch": "0.10", "ai-edge-quantizer": "0.10", "ai-edge-litert": "2"},
+        searches=True,
     ),
 }
 """Runtime, as `edgecap.runtimes.RUNTIMES` names it → its lowering."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,43 +24,63 @@ from edgecap_export.graphs.onnx_export import (
     memory_frames,
 )
 from edgecap_export.graphs.waveform import encoder_graph
+from edgecap_export.litert.search import search_graphs
 from edgecap_export.runtimes import LoweringRequest
 
 
 class NamedOutputs(nn.Module):
-    """A graph that gives its outputs by name; the converter takes the names of a signature from them."""
+    """A graph that takes inputs and gives outputs by name; the converter takes the names of a signature from them."""
 
-    def __init__(self, graph: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, graph: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         super().__init__()
-        self.module, self.names = graph, names  # a traced module has a "graph" of its own
+        self.module, self.inputs, self.outputs = graph, inputs, outputs  # a traced module has a "graph" of its own
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Inputs by name → outputs by name."""
-        return dict(zip(self.names, self.module(**inputs), strict=True))
+        given = (inputs[name] for name in self.inputs)
+        return dict(zip(self.outputs, self.module(*given), strict=True))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is converted to one signature."""
+
+    name: str
+    graph: nn.Module
+    example: Mapping[str, Tensor]
+    """The inputs."""
+    outputs: tuple[str, ...]
 
 
 def float_program(request: LoweringRequest) -> bytes:
-    """Both graphs of a student as signatures of one program. Raises ToolchainError where the converter refuses them."""
-    student, window = request.student, request.window
-    encode, names, example = encoder_graph(student, window, request.encoder_input)
-    sound = dict(zip(names, example, strict=True))
-    steps = example_decode_inputs(student, memory_frames(student, window), EXPORT_BEAMS)
+    """Both graphs of a student as signatures of one program. Raises ToolchainError where the converter refuses them.
+
+    With the search inside, the decoder is two signatures, which `edgecap_export.litert.search` makes one after
+    everything else.
+    """
     with quiet():
         import litert_torch
 
         try:
-            converter = litert_torch.signature(
-                "encode", NamedOutputs(encode, ENCODE_OUTPUTS).eval(), sample_kwargs=sound
-            )
-            converter.signature(
-                "decode",
-                NamedOutputs(DecodeGraph(student), DECODE_OUTPUTS).eval(),
-                sample_kwargs=dict(zip(DECODE_INPUTS, steps, strict=True)),
-            )
+            converter: Any = litert_torch  # which gives a converter with its first signature
+            for each in _signatures(request):
+                named = NamedOutputs(each.graph, tuple(each.example), each.outputs).eval()
+                converter = converter.signature(each.name, named, sample_kwargs=dict(each.example))
             content: Any = converter.convert().model_content()
         except Exception as error:  # the converter's own exceptions share no base class
             raise refused("litert-torch does not convert", error) from error
     return bytes(content)
+
+
+def _signatures(request: LoweringRequest) -> list[Signature]:
+    student, window = request.student, request.window
+    encode, names, example = encoder_graph(student, window, request.encoder_input)
+    encoder = Signature("encode", encode, dict(zip(names, example, strict=True)), ENCODE_OUTPUTS)
+    if request.search == "in-graph":
+        return [encoder, *(Signature(*parts) for parts in search_graphs(student, memory_frames(student, window)))]
+    steps = example_decode_inputs(student, memory_frames(student, window), EXPORT_BEAMS)
+    decode = DecodeGraph(student)
+    return [encoder, Signature("decode", decode, dict(zip(DECODE_INPUTS, steps, strict=True)), DECODE_OUTPUTS)]
 
 
 def refused(what: str, error: Exception) -> ToolchainError:

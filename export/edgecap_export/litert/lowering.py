@@ -12,6 +12,7 @@ from edgecap_export.graphs.onnx_export import EXPORT_BEAMS
 from edgecap_export.litert.convert import float_program
 from edgecap_export.litert.program import Program, finished
 from edgecap_export.litert.quantise import halved, int8, stays_float
+from edgecap_export.litert.search import inside
 from edgecap_export.recipes import FP32, ExportRecipe
 from edgecap_export.runtimes import Lowered, LoweringRequest
 
@@ -45,6 +46,8 @@ class LiteRtLowering:
             content = int8(content, request)
         elif recipe.half_weights:
             content = halved(content)
+        if request.search == "in-graph":
+            content = inside(content, request.student)
         # a front end in float16 would not be the one that the model was trained with
         half = recipe.half_arithmetic and request.encoder_input == "log_mel"
         content = finished(content, half_arithmetic=half)

@@ -23,6 +23,8 @@ REDUCED_PRECISION = "reduced_precision_support"
 """Key of the metadata that lets a delegate calculate in less than float32."""
 HALF = b"fp16accfp16"
 """Float16 products and sums: what XNNPACK requires before it uses a processor's float16 arithmetic."""
+CONDITION, STEP = "condition", "step"
+"""What the two graphs of a loop are called."""
 WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "EMBEDDING_LOOKUP": 1}
 """Operators with weights → which of their inputs those are."""
 
@@ -32,7 +34,7 @@ class Operator:
     """One operator of one graph."""
 
     graph: str
-    """Name of its signature, "encode" or "decode"."""
+    """Name of its signature, "encode" or "decode"; in a loop of that, "decode step" or "decode condition"."""
     index: int
     """Its place in the graph; operators are in the order in which they run."""
     kind: str
@@ -53,7 +55,7 @@ class Program:
 
     def __init__(self, content: bytes) -> None:
         self.content = content
-        self._model = _model(content)
+        self._model = model_of(content)
         types = _names("TensorType")
         kinds = _names("BuiltinOperator")
         self.operators: dict[str, tuple[Operator, ...]] = {}
@@ -62,6 +64,10 @@ class Program:
         self.graphs = {
             bytes(entry.signatureKey).decode(): int(entry.subgraphIndex) for entry in self._model.signatureDefs
         }
+        for name, place in tuple(self.graphs.items()):
+            for loop in loops(self._model.subgraphs[place]):
+                self.graphs |= {f"{name} {CONDITION}": loop.condSubgraphIndex, f"{name} {STEP}": loop.bodySubgraphIndex}
+        """Graph → its place among the subgraphs; those of a loop are called after the graph that holds it."""
         for name, place in self.graphs.items():
             graph = self._model.subgraphs[place]
             self.names[name] = tuple(bytes(tensor.name).decode() for tensor in graph.tensors)
@@ -110,11 +116,15 @@ class Program:
         """The indices of the operators of a graph that XNNPACK runs.
 
         The interpreter lists the operators of its first graph only, and of a delegate only its inputs and outputs.
-        So the graph is loaded alone, and the operators between those are the delegate's.
+        So the graph is loaded as the first, alone but for its loop, and the operators between those are the delegate's.
         """
-        alone = _model(self.content)
-        alone.subgraphs, alone.signatureDefs = [alone.subgraphs[self.graphs[name]]], []
-        interpreter = _interpreter(_packed(alone))
+        alone = model_of(self.content)
+        chosen = [alone.subgraphs[self.graphs[name]]]
+        for loop in loops(chosen[0]):
+            chosen += [alone.subgraphs[loop.condSubgraphIndex], alone.subgraphs[loop.bodySubgraphIndex]]
+            loop.condSubgraphIndex, loop.bodySubgraphIndex = len(chosen) - 2, len(chosen) - 1
+        alone.subgraphs, alone.signatureDefs = chosen, []
+        interpreter = _interpreter(packed(alone))
         nodes = interpreter._get_ops_details()  # there is no public way
         operators = self.operators[name]
         makers = {tensor: operator for operator in operators for tensor in operator.outputs}
@@ -130,16 +140,21 @@ class Program:
         return taken
 
 
+def loops(graph: Any) -> list[Any]:  # noqa: ANN401
+    """The options of the loops of a graph, which say where their graphs are."""
+    return [node.builtinOptions for node in graph.operators if hasattr(node.builtinOptions, "condSubgraphIndex")]
+
+
 def finished(content: bytes, *, half_arithmetic: bool) -> bytes:
     """The bytes of a program as a bundle holds them.
 
     Constants lie in the flatbuffer itself, where interpreters before 2.15 look for them, once each; with
     `half_arithmetic` the program allows float16.
     """
-    model = _model(content)
+    model = model_of(content)
     if half_arithmetic:
         _add_metadata(model, REDUCED_PRECISION, HALF)
-    return _packed(model)
+    return packed(model)
 
 
 def tensors(content: bytes, feed: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
@@ -173,7 +188,7 @@ def _names(enumeration: str) -> dict[int, str]:
     return {value: name for name, value in vars(getattr(schema, enumeration)).items() if isinstance(value, int)}
 
 
-def _model(content: bytes) -> Any:  # noqa: ANN401
+def model_of(content: bytes) -> Any:  # noqa: ANN401
     """The flatbuffer as objects, its constants inside them."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -185,7 +200,7 @@ def _model(content: bytes) -> Any:  # noqa: ANN401
     return model
 
 
-def _packed(model: Any) -> bytes:  # noqa: ANN401
+def packed(model: Any) -> bytes:  # noqa: ANN401
     import flatbuffers
 
     for buffer in model.buffers:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecap.bundle.manifest import Manifest
+from edgecap.bundle.manifest import DecoderSpec, Manifest
 from edgecap.errors import BundleError, EdgecapError, reason_of
 from edgecap.inference.decoding import DecodeStep, Hypothesis, beam_search, hypotheses
 from edgecap.inference.session import Encoded, StreamGraph
-from edgecap.inference.signatures import check_outputs, encoder_feed, signatures
+from edgecap.inference.signatures import check_outputs, clips_at_once, encoder_feed, signatures
 from edgecap.types import LogMel, Waveform
 
 RunGraph = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
@@ -53,8 +53,12 @@ class GraphSession:
 
     def search_several(self, encoded: Sequence[Encoded], beam: int) -> list[list[Hypothesis]]:
         """As `InferenceSession.search_several` says."""
-        if not encoded or self._manifest.decoder.search == "outside":
+        spec = self._manifest.decoder
+        if not encoded or spec.search == "outside":
             return [self.search(each, beam) for each in encoded]
+        _check_beams(spec, beam)
+        if clips_at_once(self._manifest) == 1 and len(encoded) > 1:
+            return [best for each in encoded for best in self.search_several([each], beam)]
         tokens, scores = self._decode(search_feed(encoded, beam))
         if not len(tokens) == len(scores) == len(encoded) or tokens.shape[1] != scores.shape[1]:
             raise BundleError(
@@ -85,8 +89,7 @@ class CachedDecoder:
         """Raises BundleError where the graph is fixed to fewer than `beam` beams."""
         spec = manifest.decoder
         rows = spec.beams or beam
-        if beam > rows:
-            raise BundleError(f"this model's decoder takes at most {rows} beams, not {beam}; use a smaller --beam")
+        _check_beams(spec, beam)
         cache = (spec.layers, rows, spec.heads, spec.max_tokens, spec.head_dim)
         self._tokens, self._position = np.zeros(rows, np.int64), np.zeros(1, np.int64)
         self._parents, self._beam = np.zeros(rows, np.int64), beam
@@ -119,6 +122,12 @@ class CachedDecoder:
         with running("decode", self._name):
             self._run()
         return self._log_probs[:beam]
+
+
+def _check_beams(spec: DecoderSpec, beam: int) -> None:
+    """Raise BundleError where the graph is fixed to fewer beams."""
+    if spec.beams and beam > spec.beams:
+        raise BundleError(f"this model's decoder takes at most {spec.beams} beams, not {beam}; use a smaller --beam")
 
 
 def search_feed(encoded: Sequence[Encoded], beam: int) -> Arrays:

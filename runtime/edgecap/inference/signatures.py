@@ -34,15 +34,21 @@ def signatures(manifest: Manifest) -> dict[str, tuple[Signature, Signature]]:
         sound = {"waveform": ("float32", (1, encoder.waveform_length(front_end))), "samples": ("int64", (1,))}
     encode = {**sound, **memory_length}, {**memory, "clip_embedding": ("float32", (1, encoder.embedding_dim))}
     if decoder.search == "in-graph":
-        several: Signature = dict.fromkeys(memory, ("float32", (None, *cross)))
-        clips: Signature = {"memory_length": ("int64", (None,)), "beams": ("int64", (1,)), **several}
-        tokens: Signature = {"tokens": ("int64", (None, beams, decoder.max_tokens))}
-        return {"encode": encode, "decode": (clips, {**tokens, "scores": ("float32", (None, beams))})}
+        clips = clips_at_once(manifest)
+        several: Signature = dict.fromkeys(memory, ("float32", (clips, *cross)))
+        windows: Signature = {"memory_length": ("int64", (clips,)), "beams": ("int64", (1,)), **several}
+        tokens: Signature = {"tokens": ("int64", (clips, beams, decoder.max_tokens))}
+        return {"encode": encode, "decode": (windows, {**tokens, "scores": ("float32", (clips, beams))})}
     tokens = {"tokens": ("int64", (beams,)), "position": ("int64", (1,)), **memory_length}
     caches: Signature = {"self_keys": ("float32", cache), "self_values": ("float32", cache)}
     log_probs: Signature = {"log_probs": ("float32", (beams, manifest.vocabulary.size))}
     after = {f"new_{name}": kind for name, kind in caches.items()}
     return {"encode": encode, "decode": ({**tokens, **caches, **memory}, {**log_probs, **after})}
+
+
+def clips_at_once(manifest: Manifest) -> int | None:
+    """Clips of one call of a `decode` that searches by itself: None for any number; one where beams are fixed."""
+    return 1 if manifest.decoder.beams else None
 
 
 def stream_signature(manifest: Manifest, states: Signature) -> tuple[Signature, Signature]:
