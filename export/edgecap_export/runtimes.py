@@ -159,10 +159,10 @@ def search_place(runtime: str, wanted: Search | None) -> Search:
     """
     searches = LOWERINGS[runtime].searches
     if wanted == "in-graph" and not searches:
-        able = ", ".join(name for name, spec in LOWERINGS.items() if spec.searches)
+        able = [name for name, spec in LOWERINGS.items() if spec.searches]
         raise ConfigError(
-            f"a search in the graph is there for {able}, not yet for {runtime}; "
-            f"leave --search out, or type --runtime {able}"
+            f"a search in the graph is there for {' and '.join(able)}, not yet for {runtime}; "
+            f"leave --search out, or type {' or '.join(f'--runtime {name}' for name in able)}"
         )
     return wanted or ("in-graph" if searches else "outside")
 

@@ -43,12 +43,14 @@ def test_a_new_lowering_is_a_class_and_an_entry(
 
 
 def test_a_search_in_the_graph_is_refused_where_the_runtime_has_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert [search_place("onnx", None), search_place("onnx", "outside"), search_place("litert", None)] == [
-        "in-graph",
-        "outside",
-        "outside",
-    ]
-    assert run(["export", "--runtime", "litert", "--search", "in-graph"]) == ConfigError.exit_code
-    assert "not yet for litert; leave --search out, or type --runtime onnx" in capsys.readouterr().err
+    assert {runtime: search_place(runtime, None) for runtime in LOWERINGS} == {
+        "onnx": "in-graph",
+        "litert": "in-graph",
+        "executorch": "outside",
+    }
+    assert search_place("onnx", "outside") == search_place("litert", "outside") == "outside"
+    assert run(["export", "--runtime", "executorch", "--search", "in-graph"]) == ConfigError.exit_code
+    message = capsys.readouterr().err.replace("\n", " ")
+    assert "not yet for executorch; leave --search out, or type --runtime onnx or --runtime litert" in message
     assert run(["export", "--search", "elsewhere"]) == 2
     assert "use outside or in-graph" in capsys.readouterr().err.replace("\n", " ")

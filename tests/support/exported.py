@@ -62,9 +62,9 @@ def request() -> LoweringRequest:
 
 
 @cache
-def converted(encoder_input: EncoderInput) -> bytes:
+def converted(encoder_input: EncoderInput, search: Search = "outside") -> bytes:
     """The float32 LiteRT program, which every precision starts from; converting takes seconds."""
-    return float_program(replace(request(), encoder_input=encoder_input))
+    return float_program(replace(request(), encoder_input=encoder_input, search=search))
 
 
 def export(
@@ -80,7 +80,7 @@ def export(
     with untraced(), pytest.MonkeyPatch.context() as patch:
         chosen = replace(request(), recipe=recipe, encoder_input=encoder_input, search=search)
         for module in (litert_lowering, litert_quantise):
-            patch.setattr(module, "float_program", lambda wanted: converted(wanted.encoder_input))
+            patch.setattr(module, "float_program", lambda wanted: converted(wanted.encoder_input, wanted.search))
         lowered = lowering.lower(chosen)
     return Exported(chosen, lowered, write_small_bundle(folder, chosen, lowered, runtime))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecap.audio.frontend import log_mel
 from edgecap.bundle.bundle import load_bundle
@@ -14,11 +16,13 @@ from edgecap.captioner import Captioner
 from edgecap.errors import BundleError
 from edgecap.inference.decoding import beam_search
 from edgecap.inference.graph_session import search_feed
+from edgecap.inference.litert_session import import_interpreter
 from edgecap.inference.onnx_session import open_graph
 from edgecap.inference.session import Encoded, open_session
 from edgecap.inference.streaming import WindowEncoder
 from edgecap.live.pipeline.stream import MelStream
 from edgecap.types import LogMel, Waveform
+from edgecap.util.stderr import silent_library
 from edgecap_bench.candidates.runner import NO_TOKEN, Size
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ class BundleRunner:
         """Load it. Raises BundleError, MissingDependencyError."""
         self._bundle = load_bundle(folder)
         self._session, self._threads = open_session(self._bundle, threads), threads
-        self._sessions: dict[int, Any] = {}
+        self._sessions: dict[int, Callable[[Mapping[str, NDArray[Any]]], object]] = {}
         manifest = self.manifest = self._bundle.manifest
         self.rate = manifest.front_end.sample_rate
         self.length = (manifest.encoder.window_frames - 1) * manifest.front_end.hop_length
@@ -61,7 +65,7 @@ class BundleRunner:
         if tokens > most:
             raise BundleError(f"{self.manifest.name} writes at most {most} tokens; use --tokens {most} or less")
         if self._searches:
-            self._forced(tokens).run(None, search_feed([encoded], beam))
+            self._forced(tokens)(search_feed([encoded], beam))
             return
         start = self.manifest.vocabulary.start
         beam_search(self._session.decoder(encoded, beam), beam=beam, max_tokens=tokens, start=start, end=NO_TOKEN)
@@ -92,10 +96,14 @@ class BundleRunner:
         decode = profile_graph(graph, rows, threads, 1 if self._searches else tokens, name="decode")
         return [*profile_graph(self._bundle.path("encode"), rows, threads, name="encode"), *decode]
 
-    def _forced(self, tokens: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-        """A session of the graph that searches by itself, which always goes on to so many tokens."""
+    def _forced(self, tokens: int) -> Callable[[Mapping[str, NDArray[Any]]], object]:
+        """Runs the graph that searches by itself, which always goes on to so many tokens."""
         if tokens not in self._sessions:
-            self._sessions[tokens] = open_graph(forced_search(self._bundle.path("decode"), tokens), self._threads)
+            if self.manifest.runtime == "litert":
+                self._sessions[tokens] = _forced_program(self._bundle.path("program"), tokens, self._threads)
+            else:
+                graph = open_graph(forced_search(self._bundle.path("decode"), tokens), self._threads)
+                self._sessions[tokens] = lambda feed: graph.run(None, feed)
         return self._sessions[tokens]
 
     @property
@@ -119,6 +127,18 @@ def forced_search(path: Path, tokens: int) -> bytes:
         if item.name in {"end", "most"}:
             item.raw_data = np.array([NO_TOKEN if item.name == "end" else tokens], "<i8").tobytes()
     return bytes(model.SerializeToString())
+
+
+def _forced_program(path: Path, tokens: int, threads: int) -> Callable[[Mapping[str, NDArray[Any]]], object]:
+    """As `forced_search`, for LiteRT; what runs it."""
+    from edgecap_export.litert.loop import forced
+
+    content = forced(path.read_bytes(), {"end": NO_TOKEN, "most": tokens})
+    with silent_library():
+        interpreter = import_interpreter()(model_content=content, num_threads=threads)
+    runner = interpreter.get_signature_runner("decode")
+    types = {name: tensor["dtype"] for name, tensor in runner.get_input_details().items()}
+    return lambda feed: runner(**{name: np.asarray(feed[name], kind) for name, kind in types.items()})
 
 
 def hop_times(

@@ -6,7 +6,7 @@ Knows the flatbuffer, not what the graphs calculate.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,17 +54,44 @@ def looped(  # noqa: PLR0917
     return packed(model)
 
 
+def forced(content: bytes, values: Mapping[str, int]) -> bytes:
+    """A program with a loop whose fixed integers of these names, each (1,), are others."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = model_of(content)
+    for graph in model.subgraphs:
+        for node in graph.operators:
+            if node.builtinOptionsType == schema.BuiltinOptions.WhileOptions:
+                node.inputs = list(node.inputs)
+                for index, place in enumerate(node.outputs):
+                    name = bytes(graph.tensors[place].name).decode()
+                    if name in values:
+                        node.inputs[index] = _constant(
+                            model, graph, graph.tensors[place], values[name], f"forced_{name}"
+                        )
+    return packed(model)
+
+
+def _constant(model: Any, graph: Any, like: Any, value: int, name: str) -> int:  # noqa: ANN401
+    """The place of a new tensor of the shape (1,) of `like` that holds an integer."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer, place = schema.BufferT(), _added(graph, like, name)
+    buffer.data = np.frombuffer(np.array([value], np.int32).tobytes(), np.uint8)
+    graph.tensors[place].buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    return place
+
+
 def _condition(model: Any, inputs: Sequence[Any]) -> Any:  # noqa: ANN401 - the schema's classes have no types
     """The graph that says whether the first of its inputs is above 0."""
     from ai_edge_litert import schema_py_generated as schema
 
-    graph, zero = schema.SubGraphT(), schema.BufferT()
+    graph = schema.SubGraphT()
     graph.tensors, graph.operators = [], []
     graph.inputs = [_added(graph, tensor, f"{CONDITION}_{index}") for index, tensor in enumerate(inputs)]
-    zero.data = np.frombuffer(np.zeros(1, np.int32).tobytes(), np.uint8)
-    limit, answer = (_added(graph, inputs[0], f"{CONDITION}_{name}") for name in ("limit", "answer"))
-    graph.tensors[limit].buffer = len(model.buffers)
-    model.buffers.append(zero)
+    limit = _constant(model, graph, inputs[0], 0, f"{CONDITION}_limit")
+    answer = _added(graph, inputs[0], f"{CONDITION}_answer")
     graph.tensors[answer].type = schema.TensorType.BOOL
     node = _operator(model, "GREATER", [graph.inputs[0], limit], [answer])
     node.builtinOptions, node.builtinOptionsType = schema.GreaterOptionsT(), schema.BuiltinOptions.GreaterOptions

@@ -201,6 +201,7 @@ def model_of(content: bytes) -> Any:  # noqa: ANN401
 
 
 def packed(model: Any) -> bytes:  # noqa: ANN401
+    """What `model_of` gave, perhaps changed, as a flatbuffer."""
     import flatbuffers
 
     for buffer in model.buffers:

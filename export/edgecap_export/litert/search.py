@@ -29,6 +29,7 @@ from edgecap_train.models.student import Student
 ROWS = EXPORT_BEAMS
 START, STEP = "start", "decode"
 """Signatures of the two graphs before they are put together."""
+FORCED = "end", "most"
 RESULTS = ("tokens", "scores")
 SEARCH_INPUTS = ("memory_length", "beams", "cross_keys", "cross_values")
 STATES = ("goes_on", "position", "token", "sums", "past", "sequences", "ended", *RESULTS)
@@ -44,10 +45,18 @@ def state_names(layers: int) -> tuple[str, ...]:
 
 
 def fixed_names(layers: int) -> tuple[str, ...]:
-    """What a step takes and is the same in every one: the number of beams (1,), the sums added to the scores of the
-    attention to the memory (1, frames), each layer's keys and values of the memory (heads, frames, head_dim).
+    """What a step takes and is the same in every one.
+
+    The token that ends a caption and the most tokens, each (1,), which benchmarks change
+    (`edgecap_export.litert.loop.forced`); the number of beams (1,); the sums added to the scores of the attention to the
+    memory (1, frames); each layer's keys and values of the memory (heads, frames, head_dim).
     """
-    return "beams", "seen", *(f"cross_{kind}_{layer}" for layer in range(layers) for kind in ("keys", "values"))
+    return (
+        *FORCED,
+        "beams",
+        "seen",
+        *(f"cross_{kind}_{layer}" for layer in range(layers) for kind in ("keys", "values")),
+    )
 
 
 def search_graphs(student: Student, frames: int) -> Iterator[tuple[str, nn.Module, dict[str, Tensor], tuple[str, ...]]]:
@@ -81,13 +90,13 @@ class SearchStart(nn.Module):
     def __init__(self, student: Student) -> None:
         super().__init__()
         config = student.config
-        self.layers, most = config.layers, config.max_tokens
-        self.register_buffer("empty", torch.zeros(config.heads, ROWS * most, config.d_model // config.heads))
-        past = torch.full((ROWS, ROWS * most), -math.inf)
+        self.layers, self.most = config.layers, config.max_tokens
+        self.register_buffer("empty", torch.zeros(config.heads, ROWS * self.most, config.d_model // config.heads))
+        past = torch.full((ROWS, ROWS * self.most), -math.inf)
         past[:, :ROWS] = own_slots()
         self.register_buffer("past", past)
         self.register_buffer("sums", torch.tensor([0.0] + [-math.inf] * (ROWS - 1)))
-        self.register_buffer("words", torch.full((1, ROWS, most), SPECIALS.pad, dtype=torch.int32))
+        self.register_buffer("words", torch.full((1, ROWS, self.most), SPECIALS.pad, dtype=torch.int32))
         self.empty: Tensor
         self.past: Tensor
         self.sums: Tensor
@@ -110,7 +119,9 @@ class SearchStart(nn.Module):
             torch.full((1, ROWS), -math.inf),
         )
         cross = (memory[0, layer] for layer in range(self.layers) for memory in (cross_keys, cross_values))
-        return (*states, *(self.empty.clone() for _ in range(2 * self.layers)), beams.clone(), seen, *cross)
+        caches = (self.empty.clone() for _ in range(2 * self.layers))
+        limits = (torch.tensor([number], dtype=torch.int32) for number in (SPECIALS.end, self.most))
+        return (*states, *caches, *limits, beams.clone(), seen, *cross)
 
 
 class SearchStep(nn.Module):
@@ -118,10 +129,10 @@ class SearchStep(nn.Module):
 
     def __init__(self, student: Student) -> None:
         super().__init__()
-        self.decoder, self.most = student.decoder, student.config.max_tokens
+        self.decoder = student.decoder
         self.register_buffer("own", own_slots())
         self.register_buffer("numbers", torch.arange(ROWS, dtype=torch.int32))
-        self.register_buffer("positions", student.decoder.positions[: self.most].clone())
+        self.register_buffer("positions", student.decoder.positions[: student.config.max_tokens].clone())
         self.own: Tensor
         self.numbers: Tensor
         self.positions: Tensor
@@ -130,7 +141,7 @@ class SearchStep(nn.Module):
         """The decoder for every row, then the choice of the rows that go on."""
         _, position, token, sums, past, sequences, ended, tokens, scores, *more = given
         layers = len(self.decoder.layers)
-        caches, (beams, seen, *cross) = more[: 2 * layers], more[2 * layers :]
+        caches, (end, most, beams, seen, *cross) = more[: 2 * layers], more[2 * layers :]
         x = self.decoder.embedding(token) * self.decoder.scale + _rows(self.positions, position)
         first, zero = (position * ROWS)[0], torch.zeros((), dtype=torch.int32)
         for index, layer in enumerate(self.decoder.layers):
@@ -144,11 +155,11 @@ class SearchStep(nn.Module):
         chosen = best - row * logits.shape[1]
 
         live = self.numbers < beams
-        ends = (chosen == SPECIALS.end) & live
+        ends = (chosen == end) & live
         ended = ended + ends.to(torch.int32).sum(dtype=torch.int32).reshape(1)
         captions = _updated(_rows(sequences, row), chosen[:, None], [zero, position[0]])
         length = position + 1
-        is_caption = (ends | (length == self.most)) & live & (totals > float(FINISHED_SUM))
+        is_caption = (ends | (length == most)) & live & (totals > float(FINISHED_SUM))
         found = torch.where(is_caption, totals / length.to(torch.float32), -math.inf)
         scores, places = torch.ops.tfl.topk_v2(torch.cat([scores[0], found]), ROWS)
         tokens = _rows(torch.cat([tokens[0], captions]), places)
@@ -156,7 +167,7 @@ class SearchStep(nn.Module):
         # where the search is over, all rows leave the competition, and nothing of them counts any more
         over = ends | (ended == beams)
         sums = torch.where(live, torch.where(over, float(FINISHED_SUM), totals), -math.inf)
-        goes_on = (sums.max() > float(FINISHED_SUM)) & (length < self.most)
+        goes_on = (sums.max() > float(FINISHED_SUM)) & (length < most)
         past = _updated(_rows(past, row), self.own, [zero, first + ROWS])
         states = goes_on.to(torch.int32), length, chosen, sums, past, captions, ended, tokens[None], scores[None]
         return (*states, *caches)
@@ -168,7 +179,7 @@ def own_slots() -> Tensor:
 
 
 def _rows(table: Tensor, numbers: Tensor) -> Tensor:
-    """Rows of a table; one operator, where PyTorch's own gather becomes ten that look whether the numbers are in range."""
+    """Rows of a table, by one operator: PyTorch's own becomes ten that look whether the numbers are in range."""
     return torch.as_tensor(torch.ops.tfl.gather(table, numbers, 0))
 
 
@@ -180,7 +191,13 @@ def _updated(tensor: Tensor, part: Tensor, place: list[Tensor]) -> Tensor:
 
 
 def _layer(  # noqa: PLR0917
-    layer: DecoderLayer, x: Tensor, place: list[Tensor], caches: list[Tensor], past: Tensor, cross: list[Tensor], seen: Tensor
+    layer: DecoderLayer,
+    x: Tensor,
+    place: list[Tensor],
+    caches: list[Tensor],
+    past: Tensor,
+    cross: list[Tensor],
+    seen: Tensor,
 ) -> tuple[Tensor, list[Tensor]]:
     """As `DecoderLayer.step`; `x` (rows, d_model)."""
 

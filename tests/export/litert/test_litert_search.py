@@ -1,0 +1,196 @@
+"""LiteRT's programs search by themselves, and give the captions of edgecap's own search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgecap.bundle.bundle import load_bundle, read_manifest
+from edgecap.bundle.manifest import Precision
+from edgecap.captioner import Captioner
+from edgecap.errors import BundleError, ToleranceError
+from edgecap.inference.decoding import Hypothesis
+from edgecap.inference.session import Encoded, InferenceSession, open_session
+from edgecap_export.graphs.torch_session import TorchSession
+from edgecap_export.graphs.verify import TOLERANCES, verify_session
+from edgecap_export.litert import search as litert_search
+from edgecap_export.litert.loop import forced
+from edgecap_export.litert.program import Program
+from edgecap_export.runtimes import open_lowering
+from edgecap_train.models.search import SPECIALS
+from edgecap_train.models.student import Student
+from support.exported import PRECISIONS, SOUNDS, Export, request, write_small_bundle
+from support.small_student import FRONT_END, WINDOW, small_student
+
+FRAMES = WINDOW // 32
+TWINS = (10, 11)
+"""Two words that are always equally probable."""
+Sessions = tuple[InferenceSession, InferenceSession]
+
+
+def ends_early(student: Student) -> None:
+    """The end token wins often, at once too, so that every rule about ended beams is met."""
+    student.decoder.embedding.weight[SPECIALS.end] *= 3
+
+
+def twins(student: Student) -> None:
+    """Ties in every step."""
+    words = student.decoder.embedding.weight
+    words[TWINS[0]] *= 3
+    words[TWINS[1]] = words[TWINS[0]]
+
+
+def sessions(folder: Path, change: Callable[[Student], object]) -> Sessions:
+    """A student in PyTorch, whose search is edgecap's own, and in a program that searches."""
+    student = small_student(1)
+    with torch.no_grad():
+        change(student)
+    asked = replace(request(), student=student, search="in-graph")
+    bundle = write_small_bundle(folder / "bundle", asked, open_lowering("litert").lower(asked), "litert")
+    return TorchSession(student), open_session(bundle, 1)
+
+
+def memories(count: int, seed: int = 0) -> list[Encoded]:
+    """Memories of clips of different lengths."""
+    random = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        keys, values = random.normal(size=(2, 2, 4, FRAMES, 8)).astype(np.float32)
+        made.append(Encoded(keys, values, np.zeros(24, np.float32), 1 + number % FRAMES))
+    return made
+
+
+def assert_same(left: list[Hypothesis], right: list[Hypothesis], beam: int) -> None:
+    assert [best.tokens for best in left[:beam]] == [best.tokens for best in right[:beam]]
+    np.testing.assert_allclose([best.score for best in left[:beam]], [best.score for best in right[:beam]], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Sessions:
+    """Sessions of a student whose captions end early."""
+    return sessions(tmp_path_factory.mktemp("pair"), ends_early)
+
+
+@pytest.mark.parametrize("beam", [1, 2, 3])
+def test_every_beam_is_that_of_the_search_outside(beam: int, pair: Sessions) -> None:
+    more = ended = unended = 0
+    for encoded in memories(60, seed=beam):
+        outside, inside = (session.search(encoded, beam) for session in pair)
+        assert len(inside) <= 3
+        assert_same(outside, inside, beam)
+        more += len(outside) > beam
+        ended += any(len(best.tokens) < 8 for best in outside)
+        unended += any(best.tokens[-1] != SPECIALS.end for best in outside)
+    assert ended
+    assert beam == 1 or unended
+    assert beam < 3 or more  # two that end at once jump over the number that stops the search
+
+
+def test_more_beams_than_the_program_has_are_refused_in_one_line(pair: Sessions) -> None:
+    with pytest.raises(BundleError, match="at most 3 beams, not 4; use a smaller --beam"):
+        pair[1].search(memories(1)[0], 4)
+
+
+def test_several_clips_have_the_captions_of_each_alone(pair: Sessions) -> None:
+    clips = memories(5)
+    together = pair[1].search_several(clips, 3)
+    assert together == [pair[1].search(clip, 3) for clip in clips]
+    assert len({best[0].tokens for best in together}) > 1
+
+
+def test_ties_go_to_the_lower_row_and_token(tmp_path: Path) -> None:
+    both = sessions(tmp_path, twins)
+    tied = 0
+    for encoded in memories(40):
+        outside, inside = (session.search(encoded, 3) for session in both)
+        assert_same(outside, inside, 3)
+        tied += any(word in TWINS for best in outside for word in best.tokens)
+    assert tied
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_bundle_agrees_with_pytorch_and_says_where_it_searches(precision: Precision, exported: Export) -> None:
+    made = exported("litert", precision, search="in-graph")
+    manifest = read_manifest(made.bundle.folder)
+    assert (manifest.format_version, manifest.decoder.search, manifest.decoder.beams) == (3, "in-graph", 3)
+    session = open_session(load_bundle(made.bundle.folder), 1)
+    (*_, scores) = verify_session(made.request.student, session, WINDOW, TOLERANCES[precision], steps=False)
+    assert scores.output == "scores"
+    with pytest.raises(BundleError, match=r"no single steps; export the model with --search outside"):
+        session.decoder(memories(1)[0], 3)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_captions_are_those_of_the_bundle_that_is_searched_from_outside(precision: Precision, exported: Export) -> None:
+    inside, outside = (
+        Captioner.load(exported("litert", precision, search=place).bundle.folder) for place in ("in-graph", "outside")
+    )
+    for sound in SOUNDS:
+        one, other = (captioner.caption(sound, FRONT_END.sample_rate) for captioner in (inside, outside))
+        assert [beam.tokens for beam in one.beams] == [beam.tokens for beam in other.beams]
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+
+
+def test_the_interpreter_alone_gives_the_captions(exported: Export) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    folder = exported("litert", "fp32", search="in-graph").bundle.folder
+    interpreter = Interpreter(str(folder / "model.tflite"))
+    encode, decode = (interpreter.get_signature_runner(name) for name in ("encode", "decode"))
+    log_mel = np.random.default_rng(0).normal(size=(1, FRONT_END.n_mels, WINDOW)).astype(np.float32)
+    length = np.array([FRAMES], np.int32)
+    made = encode(log_mel=log_mel, memory_length=length)
+    memory = {name: made[name] for name in ("cross_keys", "cross_values")}
+    stacked = {name: array[None] for name, array in memory.items()}
+    answer = decode(memory_length=length, beams=np.array([3], np.int32), **stacked)
+    window = Encoded(**memory, clip_embedding=np.zeros(24, np.float32), memory_length=FRAMES)
+    expected = Captioner.load(folder, threads=1).decode(window, 3)
+    for row, score, beam in zip(answer["tokens"][0], answer["scores"][0], expected, strict=True):
+        assert tuple(row[: len(beam.tokens)]) == beam.tokens
+        assert set(row[len(beam.tokens) :]) <= {SPECIALS.pad}
+        assert score == pytest.approx(beam.score)
+
+
+def test_the_steps_are_quantised_run_by_xnnpack_and_stored_once(exported: Export) -> None:
+    for precision in PRECISIONS:
+        lowered = exported("litert", precision, search="in-graph").lowered
+        products = lowered.operators[f"decode step: FULLY_CONNECTED ({'int8' if precision == 'int8' else 'float'})"]
+        assert products == 2 * 6 + 1
+        assert lowered.operators["decode: WHILE (float)"] == 1
+        left = {name.split(": ")[1] for name in lowered.not_delegated}
+        assert not left & {"FULLY_CONNECTED", "BATCH_MATMUL", "SOFTMAX", "EXP"}
+    sizes = [len(exported("litert", "fp32", search=place).program) for place in ("in-graph", "outside")]
+    assert sizes[0] < 1.1 * sizes[1]
+
+
+def test_mixed_up_beams_show_in_the_comparison_with_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litert_search, "own_slots", lambda: torch.zeros(3, 3))  # beams read one another's words
+    reference, session = sessions(tmp_path, lambda student: None)
+    assert isinstance(reference, TorchSession)
+    with pytest.raises(ToleranceError, match="'scores'"):
+        verify_session(small_student(1), session, WINDOW, TOLERANCES["fp32"], steps=False)
+
+
+def test_log_probabilities_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    for session in sessions(tmp_path, lambda student: student.decoder.positions.fill_(torch.nan)):
+        with pytest.raises(BundleError, match="are not numbers"):
+            session.search(memories(1)[0], 3)
+
+
+def test_a_program_can_be_forced_to_a_number_of_tokens(exported: Export) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = forced(exported("litert", "fp32", search="in-graph").program, {"end": -1, "most": 5})
+    assert Program(content).counts()
+    decode = Interpreter(model_content=content).get_signature_runner("decode")
+    for clip in memories(4):
+        memory = {"cross_keys": clip.cross_keys[None], "cross_values": clip.cross_values[None]}
+        answer = decode(memory_length=np.array([FRAMES], np.int32), beams=np.array([3], np.int32), **memory)
+        assert np.isfinite(answer["scores"]).all()
+        assert (answer["tokens"][..., 5:] == SPECIALS.pad).all()
+        assert (answer["tokens"][..., :5] != SPECIALS.pad).any()
