@@ -89,6 +89,8 @@ def test_python_gives_the_tokens(
     runtime: str, example: ModuleType, wavs: list[Path], exported: Export, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bundles = [exported(runtime, "fp32").bundle.folder, *([find_model(None)] if runtime == "onnx" else [])]
+    if runtime == "litert":
+        bundles.append(exported(runtime, "fp32", search="in-graph").bundle.folder)
     for bundle in bundles:
         for wav in wavs:
             example.main(str(bundle), str(wav), "--tokens")
@@ -110,9 +112,10 @@ def test_cpp_gives_the_tokens_with_onnx_runtime(programs: Path, wavs: list[Path]
 
 
 def test_cpp_gives_the_tokens_with_litert(programs: Path, wavs: list[Path], exported: Export) -> None:
-    bundle = exported("litert", "fp32").bundle.folder
-    for wav in wavs:
-        assert printed([programs / "caption_litert", bundle, wav, "--tokens"]) == expected(bundle, wav), wav
+    for search in ("in-graph", "outside"):
+        bundle = exported("litert", "fp32", search=search).bundle.folder
+        for wav in wavs:
+            assert printed([programs / "caption_litert", bundle, wav, "--tokens"]) == expected(bundle, wav), wav
 
 
 def test_cpp_says_what_it_cannot_use(programs: Path, wavs: list[Path], tmp_path: Path) -> None:

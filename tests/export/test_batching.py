@@ -45,10 +45,13 @@ def test_searches_in_one_call_give_the_same_tokens_in_float(exported: Export, fi
     assert [one.score for one in batched] == pytest.approx([one.score for one in alone], abs=1e-5)
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "litert", "executorch"])
+@pytest.mark.parametrize(
+    ("runtime", "search"),
+    [("onnx", "outside"), ("litert", "outside"), ("litert", "in-graph"), ("executorch", "outside")],
+)
 def test_a_runtime_without_searches_in_one_call_searches_one_by_one(
-    exported: Export, runtime: str, files: list[Path]
+    exported: Export, runtime: str, search: str, files: list[Path]
 ) -> None:
-    bundle = exported(runtime, "fp32").bundle
+    bundle = exported(runtime, "fp32", search=search).bundle
     alone, batched = alone_and_in_batches(Captioner(bundle, open_session(bundle, 1)), files, 4)
     assert batched == alone

@@ -18,7 +18,7 @@ def looped(  # noqa: PLR0917
     content: bytes, start: str, step: str, states: Sequence[str], fixed: Sequence[str], results: Sequence[str]
 ) -> bytes:
     """The program with the signatures `start` and `step` made one, called `step`: the inputs of `start`, the
-    `results` that the last step gave.
+    `results` that the last step gave, each with an axis of one clip before the others.
 
     `start` gives `states` and `fixed`, `step` takes both and gives `states`, by the names of their signatures. The
     first state is an integer (1,), above 0 as long as there is another step; the first step is taken always.
@@ -46,12 +46,32 @@ def looped(  # noqa: PLR0917
     node = _operator(model, "WHILE", [given[name] for name in names], list(outputs.values()))
     node.builtinOptions, node.builtinOptionsType = options, schema.BuiltinOptions.WhileOptions
     whole.operators.append(node)
-    whole.outputs = [outputs[name] for name in results]
+    whole.outputs = [_of_one_clip(model, whole, outputs[name], f"{name}_of_clips") for name in results]
 
     entry = entries[start]
-    entry.signatureKey, entry.outputs = step.encode(), [_named(name, outputs[name]) for name in results]
+    entry.signatureKey = step.encode()
+    entry.outputs = [_named(name, place) for name, place in zip(results, whole.outputs, strict=True)]
     model.signatureDefs = [each for each in model.signatureDefs if each is not entries[step]]
     return packed(model)
+
+
+def _of_one_clip(model: Any, graph: Any, place: int, name: str) -> int:  # noqa: ANN401
+    """The place of a tensor with an axis before those of another one.
+
+    A loop gives its outputs where its last step wrote them. Whoever hands LiteRT buffers for a program's outputs, as
+    its compiled models do, would find nothing there: this copies them.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    made = _added(graph, graph.tensors[place], name)
+    shape = [1, *map(int, graph.tensors[place].shape)]
+    graph.tensors[made].shape = shape
+    graph.tensors[made].shapeSignature = None
+    node = _operator(model, "RESHAPE", [place], [made])
+    node.builtinOptions, node.builtinOptionsType = schema.ReshapeOptionsT(), schema.BuiltinOptions.ReshapeOptions
+    node.builtinOptions.newShape = shape
+    graph.operators.append(node)
+    return made
 
 
 def forced(content: bytes, values: Mapping[str, int]) -> bytes:

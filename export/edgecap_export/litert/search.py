@@ -35,7 +35,7 @@ SEARCH_INPUTS = ("memory_length", "beams", "cross_keys", "cross_values")
 STATES = ("goes_on", "position", "token", "sums", "past", "sequences", "ended", *RESULTS)
 """What a step hands to the next one: 1 where there is a next one (1,); the position (1,); the token of each row
 (rows,); the rows' sums (rows,); the sums added to the attention's scores (rows, slots); the rows' tokens (rows,
-max_tokens); how many have ended (1,); the best captions so far (1, rows, max_tokens) and their scores (1, rows). Then
+max_tokens); how many have ended (1,); the best captions so far (rows, max_tokens) and their scores (rows,). Then
 each layer's keys and values (heads, slots, head_dim)."""
 
 
@@ -48,8 +48,8 @@ def fixed_names(layers: int) -> tuple[str, ...]:
     """What a step takes and is the same in every one.
 
     The token that ends a caption and the most tokens, each (1,), which benchmarks change
-    (`edgecap_export.litert.loop.forced`); the number of beams (1,); the sums added to the scores of the attention to the
-    memory (1, frames); each layer's keys and values of the memory (heads, frames, head_dim).
+    (`edgecap_export.litert.loop.forced`); the number of beams (1,); the sums added to the scores of the attention to
+    the memory (1, frames); each layer's keys and values of the memory (heads, frames, head_dim).
     """
     return (
         *FORCED,
@@ -96,7 +96,7 @@ class SearchStart(nn.Module):
         past[:, :ROWS] = own_slots()
         self.register_buffer("past", past)
         self.register_buffer("sums", torch.tensor([0.0] + [-math.inf] * (ROWS - 1)))
-        self.register_buffer("words", torch.full((1, ROWS, self.most), SPECIALS.pad, dtype=torch.int32))
+        self.register_buffer("words", torch.full((ROWS, self.most), SPECIALS.pad, dtype=torch.int32))
         self.empty: Tensor
         self.past: Tensor
         self.sums: Tensor
@@ -113,10 +113,10 @@ class SearchStart(nn.Module):
             torch.full((ROWS,), SPECIALS.start, dtype=torch.int32),
             self.sums.clone(),
             self.past.clone(),
-            self.words[0].clone(),
+            self.words.clone(),
             torch.zeros(1, dtype=torch.int32),
             self.words.clone(),
-            torch.full((1, ROWS), -math.inf),
+            torch.full((ROWS,), -math.inf),
         )
         cross = (memory[0, layer] for layer in range(self.layers) for memory in (cross_keys, cross_values))
         caches = (self.empty.clone() for _ in range(2 * self.layers))
@@ -161,15 +161,15 @@ class SearchStep(nn.Module):
         length = position + 1
         is_caption = (ends | (length == most)) & live & (totals > float(FINISHED_SUM))
         found = torch.where(is_caption, totals / length.to(torch.float32), -math.inf)
-        scores, places = torch.ops.tfl.topk_v2(torch.cat([scores[0], found]), ROWS)
-        tokens = _rows(torch.cat([tokens[0], captions]), places)
+        scores, places = torch.ops.tfl.topk_v2(torch.cat([scores, found]), ROWS)
+        tokens = _rows(torch.cat([tokens, captions]), places)
 
         # where the search is over, all rows leave the competition, and nothing of them counts any more
         over = ends | (ended == beams)
         sums = torch.where(live, torch.where(over, float(FINISHED_SUM), totals), -math.inf)
         goes_on = (sums.max() > float(FINISHED_SUM)) & (length < most)
         past = _updated(_rows(past, row), self.own, [zero, first + ROWS])
-        states = goes_on.to(torch.int32), length, chosen, sums, past, captions, ended, tokens[None], scores[None]
+        states = goes_on.to(torch.int32), length, chosen, sums, past, captions, ended, tokens, scores
         return (*states, *caches)
 
 

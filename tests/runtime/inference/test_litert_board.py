@@ -62,7 +62,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_older_runtime_says_what_the_newer_one_says(board: Path, litert: Litert, tmp_path: Path) -> None:
-    made = [litert(precision) for precision in PRECISIONS] + [litert("fp32", "waveform")]
+    searching = [litert(precision, search="in-graph") for precision in PRECISIONS]
+    made = [litert(precision) for precision in PRECISIONS] + [litert("fp32", "waveform"), *searching]
     np.savez(tmp_path / "sounds.npz", *SOUNDS)
     command = [board, "-c", SCRIPT, tmp_path / "sounds.npz", *(one.bundle.folder for one in made)]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

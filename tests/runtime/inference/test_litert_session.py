@@ -55,8 +55,9 @@ def test_the_command_captions_with_it(
     assert "XNNPACK" not in done.stderr
 
 
-def test_integers_are_32_bits_wide_as_the_document_says(litert: Litert) -> None:
-    made = litert("fp32", "waveform")
+@pytest.mark.parametrize("search", ["outside", "in-graph"])
+def test_integers_are_32_bits_wide_as_the_document_says(litert: Litert, search: str) -> None:
+    made = litert("fp32", "waveform", search) if search == "outside" else litert("fp32", search=search)
     interpreter = import_interpreter()(model_path=str(made.bundle.path("program")))
     for name, (inputs, _) in signatures(made.bundle.manifest).items():
         types = {
@@ -66,16 +67,18 @@ def test_integers_are_32_bits_wide_as_the_document_says(litert: Litert) -> None:
         assert types == {key: element.replace("int64", "int32") for key, (element, _) in inputs.items()}
 
 
-def test_threads_may_share_a_session(litert: Litert) -> None:
-    captioner = Captioner.load(litert("fp32").bundle.folder, threads=1)
+@pytest.mark.parametrize("search", ["outside", "in-graph"])
+def test_threads_may_share_a_session(litert: Litert, search: str) -> None:
+    captioner = Captioner.load(litert("fp32", search=search).bundle.folder, threads=1)
     alone = [captioner.caption(sound, 16_000) for sound in SOUNDS]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda index: captioner.caption(SOUNDS[index % 3], 16_000), range(12)))
     assert together == [alone[index % 3] for index in range(12)]
 
 
-def test_more_beams_than_the_program_has_are_refused(litert: Litert) -> None:
-    captioner = Captioner.load(litert("fp32").bundle.folder, threads=1)
+@pytest.mark.parametrize("search", ["outside", "in-graph"])
+def test_more_beams_than_the_program_has_are_refused(litert: Litert, search: str) -> None:
+    captioner = Captioner.load(litert("fp32", search=search).bundle.folder, threads=1)
     with pytest.raises(BundleError, match="at most 3 beams, not 4"):
         captioner.caption(SOUNDS[0], 16_000, beam=4)
 
