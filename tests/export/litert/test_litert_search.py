@@ -162,6 +162,8 @@ def test_the_steps_are_quantised_run_by_xnnpack_and_stored_once(exported: Export
         products = lowered.operators[f"decode step: FULLY_CONNECTED ({'int8' if precision == 'int8' else 'float'})"]
         assert products == 2 * 6 + 1
         assert lowered.operators["decode: WHILE (float)"] == 1
+        assert lowered.delegated is not None
+        assert lowered.delegated > 0.75
         left = {name.split(": ")[1] for name in lowered.not_delegated}
         assert not left & {"FULLY_CONNECTED", "BATCH_MATMUL", "SOFTMAX", "EXP"}
     sizes = [len(exported("litert", "fp32", search=place).program) for place in ("in-graph", "outside")]
