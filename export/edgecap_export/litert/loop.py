@@ -27,7 +27,7 @@ def looped(  # noqa: PLR0917
 
     model = model_of(content)
     entries = {bytes(entry.signatureKey).decode(): entry for entry in model.signatureDefs}
-    whole, body = (model.subgraphs[entries[name].subgraphIndex] for name in (start, step))
+    decoder, body = (model.subgraphs[entries[name].subgraphIndex] for name in (start, step))
     names = (*states, *fixed)
     given, taken, made = (
         {bytes(each.name).decode(): each.tensorIndex for each in tensors}
@@ -36,21 +36,21 @@ def looped(  # noqa: PLR0917
     body.inputs = [taken[name] for name in names]
     body.outputs = [(made if name in states else taken)[name] for name in names]
     condition = _condition(model, [body.tensors[place] for place in body.inputs])
-    condition.name, body.name, whole.name = f"{step} {CONDITION}".encode(), f"{step} {STEP}".encode(), step.encode()
+    condition.name, body.name, decoder.name = f"{step} {CONDITION}".encode(), f"{step} {STEP}".encode(), step.encode()
     model.subgraphs.append(condition)
 
-    outputs = {name: _added(whole, body.tensors[taken[name]], name) for name in names}
+    outputs = {name: _added(decoder, body.tensors[taken[name]], name) for name in names}
     options = schema.WhileOptionsT()
     options.condSubgraphIndex = len(model.subgraphs) - 1
     options.bodySubgraphIndex = entries[step].subgraphIndex
     node = _operator(model, "WHILE", [given[name] for name in names], list(outputs.values()))
     node.builtinOptions, node.builtinOptionsType = options, schema.BuiltinOptions.WhileOptions
-    whole.operators.append(node)
-    whole.outputs = [_of_one_clip(model, whole, outputs[name], f"{name}_of_clips") for name in results]
+    decoder.operators.append(node)
+    decoder.outputs = [_of_one_clip(model, decoder, outputs[name], f"{name}_of_clips") for name in results]
 
     entry = entries[start]
     entry.signatureKey = step.encode()
-    entry.outputs = [_named(name, place) for name, place in zip(results, whole.outputs, strict=True)]
+    entry.outputs = [_named(name, place) for name, place in zip(results, decoder.outputs, strict=True)]
     model.signatureDefs = [each for each in model.signatureDefs if each is not entries[step]]
     return packed(model)
 

@@ -160,8 +160,8 @@ class SearchStep(nn.Module):
         captions = _updated(_rows(sequences, row), chosen[:, None], [zero, position[0]])
         length = position + 1
         is_caption = (ends | (length == most)) & live & (totals > float(FINISHED_SUM))
-        found = torch.where(is_caption, totals / length.to(torch.float32), -math.inf)
-        scores, places = torch.ops.tfl.topk_v2(torch.cat([scores, found]), ROWS)
+        means = torch.where(is_caption, totals / length.to(torch.float32), -math.inf)
+        scores, places = torch.ops.tfl.topk_v2(torch.cat([scores, means]), ROWS)
         tokens = _rows(torch.cat([tokens, captions]), places)
 
         # where the search is over, all rows leave the competition, and nothing of them counts any more
