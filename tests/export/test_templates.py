@@ -13,7 +13,6 @@ import pytest
 from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.manifest import Licence, Precision
 from edgecap.captioner import Captioner
-from edgecap.cli import run
 from edgecap.pull.convert import Published, bare, convert
 from edgecap.pull.template import read_template
 from edgecap.pull.tensor_files import read_tensors
@@ -22,14 +21,7 @@ from edgecap_export.bundle.sources import PUBLISHED_LICENCE, PUBLISHED_NOTICE
 from edgecap_export.bundle.templates import ARCHITECTURE, PRECISIONS, WORDS, published_graphs
 from edgecap_export.graphs.onnx_export import onnx_encoder
 from edgecap_train.checkpoints.checkpoint import load_checkpoint
-from support.published_layout import (
-    SHARED,
-    needs_shared,
-    random_checkpoint,
-    seeded_checkpoint,
-    write_checkpoint,
-    write_vocabulary,
-)
+from support.published_layout import SHARED, needs_shared, random_checkpoint, write_checkpoint, write_vocabulary
 from support.signals import RATE, noise
 
 AGAIN = "the graphs have changed; type: python -m edgecap_export.bundle.templates"
@@ -77,12 +69,9 @@ def test_a_random_checkpoint_comes_out_as_from_the_exporter(tmp_path: Path) -> N
 
 
 @needs_shared
-def test_the_parity_fixture_comes_out_as_from_import_and_token_for_token(tmp_path: Path) -> None:
-    checkpoint = seeded_checkpoint(tmp_path / "model.safetensors", 1)
-    vocabulary = write_vocabulary(tmp_path / "words.json", 4981)
-    imported = tmp_path / "imported"
-    assert run(["import", str(checkpoint), "--vocabulary", str(vocabulary), "-o", str(imported)]) == 0
-    bundle = load_bundle(imported)
+def test_the_parity_fixture_comes_out_as_from_import_and_token_for_token(imported_parity: Path, tmp_path: Path) -> None:
+    checkpoint, vocabulary = imported_parity / "model.safetensors", imported_parity / "words.json"
+    bundle = load_bundle(imported_parity / "imported")
     pulled = compare(tmp_path, checkpoint, vocabulary, bundle.path("encode").read_bytes())
     given = load_bundle(pulled).manifest
     assert given == replace(bundle.manifest, provenance=given.provenance), AGAIN

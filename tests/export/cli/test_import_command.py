@@ -29,7 +29,6 @@ from support.published_layout import (
     SHARED,
     needs_shared,
     random_checkpoint,
-    seeded_checkpoint,
     words,
     write_checkpoint,
     write_vocabulary,
@@ -98,11 +97,8 @@ def test_batch_norms_are_folded_and_no_weight_is_stored_twice(files: Path) -> No
 
 
 @needs_shared
-def test_the_ten_second_fixture_comes_out_token_for_token(tmp_path: Path) -> None:
-    checkpoint = seeded_checkpoint(tmp_path / "model.safetensors", 1)
-    vocabulary = write_vocabulary(tmp_path / "words.json", 4981)
-    assert run(["import", str(checkpoint), "--vocabulary", str(vocabulary), "-o", str(tmp_path / "seed-1")]) == 0
-    captioner = Captioner.load(tmp_path / "seed-1", threads=1)
+def test_the_ten_second_fixture_comes_out_token_for_token(imported_parity: Path) -> None:
+    captioner = Captioner.load(imported_parity / "imported", threads=1)
     with np.load(SHARED / "parity" / "expected-1.npz") as fixtures:
         for beam, name in ((1, "greedy"), (3, "beam")):
             caption = captioner.caption(fixtures["noise_10s/waveform"], 16_000, beam=beam)

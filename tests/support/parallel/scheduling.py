@@ -11,6 +11,7 @@ from support.source_tree import REPOSITORY
 
 SHARED = {
     "exports": re.compile(r"^ *from support\.exported import", re.MULTILINE),  # up to half a minute for each bundle
+    "imports": re.compile(r"\bimported_parity\b"),  # ten seconds for the bundle
     # one long test of few: by itself it would begin last, as files with few tests do, while the other process idles
     "pages": re.compile(r"\bweb_runtime\b"),
     "ray": re.compile(r"\b(ray_cluster|ray_parts)\b"),  # a cluster is many processes at work
