@@ -102,11 +102,12 @@ def hypotheses(tokens: NDArray[np.int64], scores: NDArray[np.float32], end: int,
     A sequence goes up to its first `end`, or to the last place; a score of minus infinity stands for no hypothesis.
     Raises BundleError where none is a number, and for a token that is none of the `words` of the vocabulary.
     """
-    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= words):
+    rows: list[list[int]] = tokens.tolist()
+    if any(not 0 <= token < words for row in rows for token in row):
         raise BundleError(f"the decoder gives words that the vocabulary of {words} does not have; {_AGAIN}")
     kept = [
         Hypothesis(tuple(row[: row.index(end) + 1] if end in row else row), score)
-        for row, score in zip(tokens.tolist(), scores.tolist(), strict=True)
+        for row, score in zip(rows, scores.tolist(), strict=True)
         if math.isfinite(score)
     ]
     if not kept:
