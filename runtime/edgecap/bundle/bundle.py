@@ -22,7 +22,7 @@ from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_ma
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
 from edgecap.runtimes import RUNTIMES, GraphRole
 from edgecap.util.documents import from_json
-from edgecap.util.files import atomic_folder
+from edgecap.util.files import atomic_folder, read_at_most
 from edgecap.util.limits import MOST_VOCABULARY, MOST_WORD, MOST_WORDS
 from edgecap.util.text import clean
 
@@ -244,7 +244,7 @@ def _check_replaceable(folder: Path) -> None:
         if not any(folder.iterdir()):
             return
         try:
-            document = from_json((folder / MANIFEST_NAME).read_bytes())
+            document = from_json(read_at_most(folder / MANIFEST_NAME, MANIFEST_LIMIT))
             if isinstance(document, dict) and document.get("format") == FORMAT:
                 return
         except (OSError, ValueError):

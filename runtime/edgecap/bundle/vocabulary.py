@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgecap.errors import CheckpointError
 from edgecap.util.documents import from_json
+from edgecap.util.files import read_at_most
 from edgecap.util.limits import MOST_VOCABULARY
 
 Vocabulary = tuple[str, ...]
@@ -30,7 +31,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
                 f"{path} is larger than {MOST_VOCABULARY >> 20} MiB, so it is no vocabulary; "
                 "give --vocabulary a tokenizer.json or a word-to-id JSON file"
             )
-        document = from_json(path.read_bytes())
+        document = from_json(read_at_most(path, MOST_VOCABULARY))
     except OSError as error:
         raise CheckpointError(
             f"the vocabulary {path} cannot be read ({error.strerror or error}); "

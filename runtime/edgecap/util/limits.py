@@ -54,6 +54,8 @@ MOST_VOCABULARY = 16 << 20
 """Bytes of a vocabulary's file."""
 MOST_SETTINGS = 1 << 20
 """Bytes of archive.json."""
+MOST_CONFIGURATION = 1 << 20
+"""Bytes of the configuration of a listener."""
 MOST_TABLE = 1 << 30
 """Bytes of a table of sources, and of a file of an archive."""
 MOST_ROWS = 20_000_000

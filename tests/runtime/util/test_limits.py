@@ -12,7 +12,8 @@ import pytest
 from edgecap.bundle.bundle import MANIFEST_LIMIT, BundleContent, load_bundle, vocabulary_content, write_bundle
 from edgecap.bundle.manifest import Manifest, manifest_schema, parse_manifest, render_manifest
 from edgecap.bundle.models import list_models
-from edgecap.errors import ConfigError, ManifestError
+from edgecap.bundle.vocabulary import read_vocabulary
+from edgecap.errors import CheckpointError, ConfigError, ManifestError, OutputError
 from edgecap.live.config.config_file import load_config
 from edgecap.live.config.rule_config import MOST_RULES
 from edgecap.live.sinks import broker_client, files, hooks, journal, metrics
@@ -72,6 +73,7 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["levels of lists and tables in each other"] == limits.MOST_NESTED
     assert rows["files of a bundle"] == limits.MOST_FILES
     assert rows["bytes of `archive.json`"] == limits.MOST_SETTINGS
+    assert rows["bytes of the configuration's file"] == limits.MOST_CONFIGURATION
     assert rows["bytes of a table of sources"] == limits.MOST_TABLE
     assert rows["rows of a Parquet file"] == limits.MOST_ROWS
     assert rows["bytes of one column of a Parquet file when it is unpacked"] == limits.MOST_UNPACKED
@@ -88,6 +90,24 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["bytes of the table in a PyTorch checkpoint"] == torch_zip.LARGEST_PICKLE
     assert rows["bytes of the file of a taught sound"] == archive.LARGEST_FILE
     assert rows["bytes that are looked at of what others publish under edgecap's topics"] == broker_client.MOST_PAYLOAD
+
+
+def test_a_file_without_end_is_read_up_to_its_limit() -> None:
+    with pytest.raises(ConfigError, match="/dev/zero cannot be read"):
+        load_config("/dev/zero")
+    with pytest.raises(CheckpointError, match="/dev/zero cannot be read"):
+        read_vocabulary(Path("/dev/zero"))
+
+
+def test_a_manifest_above_its_limit_is_not_read_to_see_what_would_be_replaced(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    bundle = load_bundle(tiny_folder)
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes(b'{"format": "edgecap-bundle"}' + b" " * MANIFEST_LIMIT)
+    with pytest.raises(OutputError, match="is not a bundle, so it is not overwritten"):
+        write_bundle(folder, bundle.manifest, [])
 
 
 @pytest.fixture

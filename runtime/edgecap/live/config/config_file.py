@@ -22,6 +22,8 @@ from edgecap.live.config.options import Option
 from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
 from edgecap.types import Notify
 from edgecap.util.documents import from_toml
+from edgecap.util.files import read_at_most
+from edgecap.util.limits import MOST_CONFIGURATION
 from edgecap.util.schema import SchemaError, convert
 from edgecap.util.text import decoded
 
@@ -51,7 +53,7 @@ def load_config(
     text = ""
     if path is not None:
         try:
-            text = decoded(Path(path).expanduser().read_bytes()).replace("\r\n", "\n")
+            text = decoded(read_at_most(Path(path).expanduser(), MOST_CONFIGURATION)).replace("\r\n", "\n")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigError(f"the configuration {path} cannot be read ({reason}); check the name") from error
