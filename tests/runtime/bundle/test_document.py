@@ -28,7 +28,8 @@ def documented(graph: str, manifest: Manifest) -> tuple[Signature, Signature]:
     section = DOCUMENT.partition(f": the `{graph}` graph\n")[2]
     section = re.split(r"\n####? ", section)[0]
     sizes = vars(manifest.front_end) | vars(manifest.encoder) | vars(manifest.decoder) | vars(manifest.vocabulary)
-    sizes |= {"beams": manifest.decoder.beams or None, "clips": None}
+    # as the document says, a graph of fixed beams takes one clip
+    sizes |= {"beams": manifest.decoder.beams or None, "clips": 1 if manifest.decoder.beams else None}
     tables: dict[str, dict[str, object]] = {"in": {}, "out": {}}
     for direction, condition, name, element, shape in re.findall(
         r"^\| (in|out)(?:, `\"([\w-]+)\"`)? \| `(\w+)` \| (\w+) \| (\(.*?\)) \|", section, re.MULTILINE
