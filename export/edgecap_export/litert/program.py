@@ -64,10 +64,10 @@ class Program:
         self.graphs = {
             bytes(entry.signatureKey).decode(): int(entry.subgraphIndex) for entry in self._model.signatureDefs
         }
+        """Graph → its place among the subgraphs; those of a loop are called after the graph that holds it."""
         for name, place in tuple(self.graphs.items()):
             for loop in loops(self._model.subgraphs[place]):
                 self.graphs |= {f"{name} {CONDITION}": loop.condSubgraphIndex, f"{name} {STEP}": loop.bodySubgraphIndex}
-        """Graph → its place among the subgraphs; those of a loop are called after the graph that holds it."""
         for name, place in self.graphs.items():
             graph = self._model.subgraphs[place]
             self.names[name] = tuple(bytes(tensor.name).decode() for tensor in graph.tensors)

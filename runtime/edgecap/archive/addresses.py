@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import re
@@ -98,6 +99,13 @@ def filesystem(address: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ConfigError(f"{address} cannot be used ({reason_of(error)}); name a folder or an address") from error
     return system, path
+
+
+def remote_content(system: Any, path: str, most: int) -> bytes:  # noqa: ANN401 - fsspec has no types
+    """What a file of an fsspec file system holds. Raises OSError, EFBIG for more than `most` bytes; what it raises."""
+    if (system.size(path) or 0) > most:
+        raise OSError(errno.EFBIG, f"{os.strerror(errno.EFBIG)}, at most {most} bytes are read")
+    return bytes(system.cat_file(path))
 
 
 def why(error: BaseException, address: str = "") -> str:

@@ -8,7 +8,6 @@ driver writes a shard last, it has the same rows. Only the plan is created, once
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from edgecap.archive.addresses import absolute, filesystem, local_path, scheme_of, why
+from edgecap.archive.addresses import absolute, filesystem, local_path, remote_content, scheme_of, why
 from edgecap.errors import EdgecapError, OutputError, reason_of
 from edgecap.util.files import read_at_most, write_atomically
-from edgecap.util.limits import MOST_TABLE
+from edgecap.util.limits import MOST_SHARD
 
 LOCK = ".lock"
 _ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "obs", "memory"}
@@ -36,7 +35,7 @@ class ArchiveStore(Protocol):
         """Names and sizes in bytes of the files in a folder, sorted; those of hidden files are left out."""
         ...
 
-    def read(self, name: str, most: int = MOST_TABLE) -> bytes | None:
+    def read(self, name: str, most: int = MOST_SHARD) -> bytes | None:
         """What a file holds, which has at most so many bytes; None where there is none."""
         ...
 
@@ -84,7 +83,7 @@ class LocalStore:
             raise self._refused("read", error) from error
         return dict(sorted(files))
 
-    def read(self, name: str, most: int = MOST_TABLE) -> bytes | None:
+    def read(self, name: str, most: int = MOST_SHARD) -> bytes | None:
         """As in `ArchiveStore`."""
         try:
             return read_at_most(self._folder / name, most)
@@ -180,14 +179,12 @@ class RemoteStore:
 
         return self._try("read", files)
 
-    def read(self, name: str, most: int = MOST_TABLE) -> bytes | None:
+    def read(self, name: str, most: int = MOST_SHARD) -> bytes | None:
         """As in `ArchiveStore`."""
 
         def content() -> bytes | None:
             try:
-                if (self._system.size(self._path(name)) or 0) > most:
-                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-                return bytes(self._system.cat_file(self._path(name)))
+                return remote_content(self._system, self._path(name), most)
             except FileNotFoundError:
                 return None
 

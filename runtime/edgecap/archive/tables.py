@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
 
-LARGEST_NUMBER = 8
-"""Bytes of the widest type that is read."""
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
+"""Physical type → bytes of a value in memory; of texts, which are read as dictionaries, those of its number there."""
+MOST_PACKED = 16
+"""How many times larger than the whole file a column may be beyond `MOST_UNPACKED`; embeddings hardly shrink."""
 
 
 def open_table(data: bytes, *, verify: bool = False) -> parquet.ParquetFile:
@@ -32,14 +34,14 @@ def open_table(data: bytes, *, verify: bool = False) -> parquet.ParquetFile:
     texts = {field.name for field in footer.schema.to_arrow_schema() if _is_text(field.type)}
     if footer.num_rows > MOST_ROWS:
         raise pa.ArrowInvalid(f"it has {footer.num_rows} rows, at most {MOST_ROWS} are read")
+    most = max(MOST_UNPACKED, MOST_PACKED * len(data))
     for number in range(footer.num_columns):
-        columns = [footer.row_group(group).column(number) for group in range(footer.num_row_groups)]
-        for what, count in (
-            ("values", sum(column.num_values for column in columns) * LARGEST_NUMBER),
-            ("pages", sum(column.total_uncompressed_size for column in columns)),
-        ):
-            if count > MOST_UNPACKED:
-                raise _too_large(columns[0].path_in_schema, f"{what} of {count} bytes")
+        column = footer.schema.column(number)
+        chunks = [footer.row_group(group).column(number) for group in range(footer.num_row_groups)]
+        values = sum(chunk.num_values for chunk in chunks) * _WIDTHS.get(column.physical_type, column.length)
+        size = max(values, sum(chunk.total_uncompressed_size for chunk in chunks))
+        if size > most:
+            raise _too_large(column.path, f"{size} bytes", most)
     return parquet.ParquetFile(
         io.BytesIO(data), pre_buffer=False, page_checksum_verification=verify, read_dictionary=sorted(texts)
     )
@@ -61,7 +63,7 @@ def with_texts(table: pa.Table) -> pa.Table:
             lengths = (compute.take(compute.binary_length(part.dictionary), part.indices) for part in column.chunks)
             size = sum(compute.sum(each).as_py() or 0 for each in lengths)
             if size > MOST_UNPACKED:
-                raise _too_large(field.name, f"texts of {size} bytes")
+                raise _too_large(field.name, f"texts of {size} bytes", MOST_UNPACKED)
             plain = pa.field(field.name, field.type.value_type, field.nullable, field.metadata)
             table = table.set_column(place, plain, column.cast(plain.type))
     return table
@@ -73,10 +75,10 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _too_large(column: str, size: str) -> Exception:
+def _too_large(column: str, size: str, most: int) -> Exception:
     import pyarrow as pa
 
-    error: Exception = pa.ArrowInvalid(f"its column {column} has {size}, at most {MOST_UNPACKED} are read")
+    error: Exception = pa.ArrowInvalid(f"its column {column} has {size}, at most {most} are read")
     return error
 
 

@@ -57,11 +57,13 @@ MOST_SETTINGS = 1 << 20
 MOST_CONFIGURATION = 1 << 20
 """Bytes of the configuration of a listener."""
 MOST_TABLE = 1 << 30
-"""Bytes of a table of sources, and of a file of an archive."""
+"""Bytes of a table of sources."""
+MOST_SHARD = 4 << 30
+"""Bytes of a file of an archive."""
 MOST_ROWS = 20_000_000
 """Rows of a Parquet file."""
 MOST_UNPACKED = 1 << 30
-"""Bytes of one column of a Parquet file when it is unpacked."""
+"""Bytes of one column of a small Parquet file when it is unpacked."""
 MOST_ADDRESS = 4_096
 """Characters of the address of a source."""
 

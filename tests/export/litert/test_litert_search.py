@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,81 +12,29 @@ from edgecap.bundle.bundle import load_bundle, read_manifest
 from edgecap.bundle.manifest import Precision
 from edgecap.captioner import Captioner
 from edgecap.errors import BundleError, ToleranceError
-from edgecap.inference.decoding import Hypothesis
-from edgecap.inference.session import Encoded, InferenceSession, open_session
+from edgecap.inference.session import Encoded, open_session
 from edgecap_export.graphs.torch_session import TorchSession
 from edgecap_export.graphs.verify import TOLERANCES, verify_session
 from edgecap_export.litert import search as litert_search
 from edgecap_export.litert.loop import forced
 from edgecap_export.litert.program import Program
-from edgecap_export.runtimes import open_lowering
 from edgecap_train.models.search import SPECIALS
-from edgecap_train.models.student import Student
-from support.exported import PRECISIONS, SOUNDS, Export, request, write_small_bundle
+from support.exported import PRECISIONS, SOUNDS, Export
+from support.searches import FRAMES, Sessions, check_every_beam, check_ties, ends_early, memories, sessions, twins
 from support.small_student import FRONT_END, WINDOW, small_student
-
-FRAMES = WINDOW // 32
-TWINS = (10, 11)
-"""Two words that are always equally probable."""
-Sessions = tuple[InferenceSession, InferenceSession]
-
-
-def ends_early(student: Student) -> None:
-    """The end token wins often, at once too, so that every rule about ended beams is met."""
-    student.decoder.embedding.weight[SPECIALS.end] *= 3
-
-
-def twins(student: Student) -> None:
-    """Ties in every step."""
-    words = student.decoder.embedding.weight
-    words[TWINS[0]] *= 3
-    words[TWINS[1]] = words[TWINS[0]]
-
-
-def sessions(folder: Path, change: Callable[[Student], object]) -> Sessions:
-    """A student in PyTorch, whose search is edgecap's own, and in a program that searches."""
-    student = small_student(1)
-    with torch.no_grad():
-        change(student)
-    asked = replace(request(), student=student, search="in-graph")
-    bundle = write_small_bundle(folder / "bundle", asked, open_lowering("litert").lower(asked), "litert")
-    return TorchSession(student), open_session(bundle, 1)
-
-
-def memories(count: int, seed: int = 0) -> list[Encoded]:
-    """Memories of clips of different lengths."""
-    random = np.random.default_rng(seed)
-    made = []
-    for number in range(count):
-        keys, values = random.normal(size=(2, 2, 4, FRAMES, 8)).astype(np.float32)
-        made.append(Encoded(keys, values, np.zeros(24, np.float32), 1 + number % FRAMES))
-    return made
-
-
-def assert_same(left: list[Hypothesis], right: list[Hypothesis], beam: int) -> None:
-    assert [best.tokens for best in left[:beam]] == [best.tokens for best in right[:beam]]
-    np.testing.assert_allclose([best.score for best in left[:beam]], [best.score for best in right[:beam]], atol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Sessions:
     """Sessions of a student whose captions end early."""
-    return sessions(tmp_path_factory.mktemp("pair"), ends_early)
+    return sessions(tmp_path_factory.mktemp("pair"), "litert", ends_early)
 
 
 @pytest.mark.parametrize("beam", [1, 2, 3])
 def test_every_beam_is_that_of_the_search_outside(beam: int, pair: Sessions) -> None:
-    more = ended = unended = 0
+    check_every_beam(pair, beam, 60)
     for encoded in memories(60, seed=beam):
-        outside, inside = (session.search(encoded, beam) for session in pair)
-        assert len(inside) <= 3
-        assert_same(outside, inside, beam)
-        more += len(outside) > beam
-        ended += any(len(best.tokens) < 8 for best in outside)
-        unended += any(best.tokens[-1] != SPECIALS.end for best in outside)
-    assert ended
-    assert beam == 1 or unended
-    assert beam < 3 or more  # two that end at once jump over the number that stops the search
+        assert len(pair[1].search(encoded, beam)) <= 3
 
 
 def test_more_beams_than_the_program_has_are_refused_in_one_line(pair: Sessions) -> None:
@@ -104,13 +50,7 @@ def test_several_clips_have_the_captions_of_each_alone(pair: Sessions) -> None:
 
 
 def test_ties_go_to_the_lower_row_and_token(tmp_path: Path) -> None:
-    both = sessions(tmp_path, twins)
-    tied = 0
-    for encoded in memories(40):
-        outside, inside = (session.search(encoded, 3) for session in both)
-        assert_same(outside, inside, 3)
-        tied += any(word in TWINS for best in outside for word in best.tokens)
-    assert tied
+    check_ties(sessions(tmp_path, "litert", twins), 3)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -172,14 +112,14 @@ def test_the_steps_are_quantised_run_by_xnnpack_and_stored_once(exported: Export
 
 def test_mixed_up_beams_show_in_the_comparison_with_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert_search, "own_slots", lambda: torch.zeros(3, 3))  # beams read one another's words
-    reference, session = sessions(tmp_path, lambda student: None)
+    reference, session = sessions(tmp_path, "litert", lambda student: None)
     assert isinstance(reference, TorchSession)
     with pytest.raises(ToleranceError, match="'scores'"):
         verify_session(small_student(1), session, WINDOW, TOLERANCES["fp32"], steps=False)
 
 
 def test_log_probabilities_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
-    for session in sessions(tmp_path, lambda student: student.decoder.positions.fill_(torch.nan)):
+    for session in sessions(tmp_path, "litert", lambda student: student.decoder.positions.fill_(torch.nan)):
         with pytest.raises(BundleError, match="are not numbers"):
             session.search(memories(1)[0], 3)
 

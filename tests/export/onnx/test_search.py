@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,93 +15,33 @@ from edgecap.bundle.bundle import load_bundle
 from edgecap.bundle.manifest import Precision
 from edgecap.captioner import Captioner
 from edgecap.errors import BundleError, ToleranceError
-from edgecap.inference.decoding import Hypothesis
 from edgecap.inference.onnx_session import open_graph
-from edgecap.inference.session import Encoded, InferenceSession, open_session
-from edgecap_export.graphs.torch_session import TorchSession
+from edgecap.inference.session import Encoded, open_session
 from edgecap_export.graphs.verify import TOLERANCES, verify_session
 from edgecap_export.onnx.search import search_graph, search_step
-from edgecap_export.runtimes import open_lowering
 from edgecap_train.models.search import SPECIALS
-from edgecap_train.models.student import Student
-from support.exported import PRECISIONS, SOUNDS, Export, request, write_small_bundle
+from support.exported import PRECISIONS, SOUNDS, Export
+from support.searches import FRAMES, Sessions, check_every_beam, check_ties, ends_early, memories, sessions, twins
 from support.small_student import FRONT_END, SIZE, WINDOW, small_student
-
-FRAMES = WINDOW // 32
-TWINS = (10, 11)
-"""Two words that are always equally probable."""
-Change = Callable[[Student], object]
-
-
-def ends_early(student: Student) -> None:
-    """The end token wins often, at once too, so that every rule about ended beams is met."""
-    student.decoder.embedding.weight[SPECIALS.end] *= 3
-
-
-def twins(student: Student) -> None:
-    """Ties in every step."""
-    words = student.decoder.embedding.weight
-    words[TWINS[0]] *= 3
-    words[TWINS[1]] = words[TWINS[0]]
-
-
-def sessions(folder: Path, change: Change) -> tuple[InferenceSession, InferenceSession]:
-    """A student in PyTorch, whose search is edgecap's own, and in a bundle with the search in the graph."""
-    student = small_student(1)
-    with torch.no_grad():
-        change(student)
-    asked = replace(request(), student=student, search="in-graph")
-    bundle = write_small_bundle(folder / "bundle", asked, open_lowering("onnx").lower(asked), "onnx")
-    return TorchSession(student), open_session(bundle, 1)
-
-
-def memories(count: int, seed: int = 0) -> list[Encoded]:
-    """Memories of clips of different lengths."""
-    random = np.random.default_rng(seed)
-    made = []
-    for number in range(count):
-        keys, values = random.normal(size=(2, 2, 4, FRAMES, 8)).astype(np.float32)
-        made.append(Encoded(keys, values, np.zeros(24, np.float32), 1 + number % FRAMES))
-    return made
-
-
-def assert_same(left: list[Hypothesis], right: list[Hypothesis], beam: int) -> None:
-    assert [best.tokens for best in left[:beam]] == [best.tokens for best in right[:beam]]
-    np.testing.assert_allclose([best.score for best in left[:beam]], [best.score for best in right[:beam]], atol=1e-4)
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[InferenceSession, InferenceSession]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Sessions:
     """Sessions of a student whose captions end early."""
-    return sessions(tmp_path_factory.mktemp("pair"), ends_early)
+    return sessions(tmp_path_factory.mktemp("pair"), "onnx", ends_early)
 
 
 @pytest.mark.parametrize("beam", [1, 2, 3, 8])
-def test_every_beam_is_that_of_the_search_outside(beam: int, pair: tuple[InferenceSession, InferenceSession]) -> None:
-    more = ended = unended = 0
-    for encoded in memories(30, seed=beam):
-        outside, inside = (session.search(encoded, beam) for session in pair)
-        assert_same(outside, inside, beam)
-        more += len(outside) > beam
-        ended += any(len(best.tokens) < 8 for best in outside)
-        unended += any(best.tokens[-1] != SPECIALS.end for best in outside)
-    assert ended
-    assert beam == 1 or unended
-    assert beam < 3 or more  # two that end at once jump over the number that stops the search
+def test_every_beam_is_that_of_the_search_outside(beam: int, pair: Sessions) -> None:
+    check_every_beam(pair, beam, 30)
 
 
 def test_ties_go_to_the_lower_row_and_token(tmp_path: Path) -> None:
-    both = sessions(tmp_path, twins)
-    tied = 0
-    for encoded in memories(40):
-        outside, inside = (session.search(encoded, 4) for session in both)
-        assert_same(outside, inside, 4)
-        tied += any(word in TWINS for best in outside for word in best.tokens)
-    assert tied
+    check_ties(sessions(tmp_path, "onnx", twins), 4)
 
 
 def test_several_clips_at_once_have_the_captions_of_each_alone(tmp_path: Path) -> None:
-    sessions(tmp_path, ends_early)
+    sessions(tmp_path, "onnx", ends_early)
     run = open_graph(tmp_path / "bundle" / "decode.onnx").run
     clips = memories(7)
     stacked = {
@@ -162,7 +100,7 @@ def test_mixed_up_beams_show_in_the_comparison_with_pytorch(tmp_path: Path, expo
 
 
 def test_log_probabilities_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
-    for session in sessions(tmp_path, lambda student: student.decoder.positions.fill_(torch.nan)):
+    for session in sessions(tmp_path, "onnx", lambda student: student.decoder.positions.fill_(torch.nan)):
         with pytest.raises(BundleError, match="are not numbers"):
             session.search(memories(1)[0], 3)
 

@@ -75,6 +75,7 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["bytes of `archive.json`"] == limits.MOST_SETTINGS
     assert rows["bytes of the configuration's file"] == limits.MOST_CONFIGURATION
     assert rows["bytes of a table of sources"] == limits.MOST_TABLE
+    assert rows["bytes of a file of an archive"] == limits.MOST_SHARD
     assert rows["rows of a Parquet file"] == limits.MOST_ROWS
     assert rows["bytes of one column of a Parquet file when it is unpacked"] == limits.MOST_UNPACKED
     assert rows["characters of a source's address in a Parquet file"] == limits.MOST_ADDRESS

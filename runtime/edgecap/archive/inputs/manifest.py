@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from edgecap.archive.addresses import beside, filesystem, local_path, scheme_of, suffix_of, why
+from edgecap.archive.addresses import beside, filesystem, local_path, remote_content, scheme_of, suffix_of, why
 from edgecap.archive.inputs.times import time_in_cell, zone
 from edgecap.archive.schema import FailedSource
 from edgecap.archive.tables import open_table
@@ -138,10 +136,7 @@ def _content(address: str) -> bytes:
     try:
         if not scheme_of(address):
             return read_at_most(local_path(address), MOST_TABLE)
-        system, path = filesystem(address)
-        if (system.size(path) or 0) > MOST_TABLE:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        return bytes(system.cat_file(path))
+        return remote_content(*filesystem(address), MOST_TABLE)
     except EdgecapError:
         raise
     except Exception as error:  # each library has its own kinds of errors

@@ -22,6 +22,7 @@ CARDS = Path("/proc/asound/cards")
 LATENESS = 0.25
 """Of a microphone's absence: so much later than it came back it may be found."""
 MOST_DOUBLED = 20
+"""Times that the pause between two searches is doubled: far more than the longest pause needs."""
 LOOK = (
     "from edgecap.audio.microphone import list_devices\nfor device in list_devices(): print(device.index, device.name)"
 )
