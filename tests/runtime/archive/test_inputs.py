@@ -100,7 +100,10 @@ def test_a_parquet_table_with_a_column_of_any_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"clip,label\na.wav,1\n", "has of the columns for sources none of source, path, file_name; name one of clip"),
+        (
+            b"clip,label\na.wav,1\n",
+            "has none of the columns source, path, file_name; name one of its own with --column: clip",
+        ),
         (b"path,path\na.wav,b.wav\n", "has the column 'path' or 'time' twice"),
         (b"", "cannot be read as CSV"),
         (b"path\n\xff\xfe\xfd\n", "cannot be read as CSV"),
@@ -148,7 +151,7 @@ def test_other_tables_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"none\.csv cannot be read \(No such file"):
         addresses(tmp_path / "none.csv")
     (tmp_path / "clips.csv").write_text("path\na.wav\n")
-    with pytest.raises(TableError, match="has no column 'file'; name one of path with --column"):
+    with pytest.raises(TableError, match="has no column 'file'; name one of its own with --column: path"):
         addresses(tmp_path / "clips.csv", rules=InputRules("file"))
 
 

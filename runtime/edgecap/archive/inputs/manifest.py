@@ -124,9 +124,8 @@ def _columns(address: str, names: list[str], wanted: str | None) -> list[str]:
     """The column of the sources, and that of their times if there is one. Raises TableError."""
     name = next((name for name in ([wanted] if wanted else COLUMNS) if name in names), None)
     if name is None:
-        lacking = repr(wanted) if wanted else f"none of {', '.join(COLUMNS)}"
-        verb = "has no column" if wanted else "has of the columns for sources"
-        raise TableError(f"{address} {verb} {lacking}; name one of {', '.join(names) or '(none)'} with --column")
+        lacking = f"no column {wanted!r}" if wanted else f"none of the columns {', '.join(COLUMNS)}"
+        raise TableError(f"{address} has {lacking}; name one of its own with --column: {', '.join(names) or '(none)'}")
     if names.count(name) > 1 or names.count(TIME) > 1:
         raise TableError(f"{address} has the column {name!r} or {TIME!r} twice; rename one")
     return [name, *({TIME} & set(names) - {name})]
