@@ -92,6 +92,13 @@ class DeviceError(EdgecapError, exit_code=6):
     """A capture device is missing, busy, or refuses the request."""
 
 
+class StuckDeviceError(EdgecapError, exit_code=6):
+    """PortAudio does not come back from a capture device, and only a new process can use it again.
+
+    No DeviceError, after which the device is searched for: whoever gets this one must end.
+    """
+
+
 class OutputError(EdgecapError, exit_code=7):
     """A result cannot be written (disk full, read-only, not permitted) or served (the port is in use)."""
 

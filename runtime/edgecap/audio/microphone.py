@@ -7,7 +7,7 @@ native rate, since many refuse any other; the callback only copies into a ring b
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from edgecap.audio.sound_cards import GROUP, card_of, forbidden, holders, plain_name
-from edgecap.errors import DeviceError, MissingDependencyError, reason_of
+from edgecap.errors import DeviceError, MissingDependencyError, StuckDeviceError, reason_of
 from edgecap.types import Waveform
 from edgecap.util.text import clean
 
@@ -28,6 +28,8 @@ BLOCK_SECONDS = 0.1
 """Length of a callback's block: PortAudio's default, 8 ms, costs twenty times the processor time."""
 BUFFER_SECONDS = 0.4
 """Requested buffer: how long a busy machine may delay the callback before sound is lost."""
+START_SECONDS = 10.0
+"""PortAudio gives up a stream that does not start after one second; where it does not, it never comes back."""
 USUAL_CHANNELS = 2
 """Channels tried first: sound servers offer 32, which they make from one."""
 
@@ -88,7 +90,10 @@ class Microphone:
     """An open microphone. Use it as a context manager."""
 
     def __init__(self, device: InputDevice, ring_seconds: float) -> None:
-        """Open a device, at its native rate if possible. Raises DeviceError where no rate and channel count works."""
+        """Open a device, at its native rate if possible.
+
+        Raises DeviceError where no rate and channel count works, StuckDeviceError where PortAudio hangs.
+        """
         self.device = device
         self.overflows = 0
         """How often PortAudio lost sound before the callback."""
@@ -107,7 +112,7 @@ class Microphone:
     def reopen(self, device: InputDevice) -> None:
         """Continue with the same rate and ring after a `rescan`, which closes every stream; `device` may have moved.
 
-        If that fails it stays closed, and `active` is False.
+        If that fails it stays closed, and `active` is False. Raises StuckDeviceError.
         """
         self.device = device
         with suppress(_portaudio().PortAudioError, ValueError):
@@ -126,7 +131,7 @@ class Microphone:
         self._stream.close(ignore_errors=True)
 
     def _start(self, settings: tuple[float, int, dict[str, float]]) -> None:
-        """Open a stream with a rate, channels and buffers. Raises PortAudioError, ValueError."""
+        """Open a stream with a rate, channels and buffers. Raises PortAudioError, ValueError, StuckDeviceError."""
         rate, channels, buffers = settings
         stream = _portaudio().InputStream(
             device=self.device.index,
@@ -137,7 +142,9 @@ class Microphone:
             **buffers,
         )
         try:
-            stream.start()
+            _start_in_time(stream.start, self.device.name)
+        except StuckDeviceError:
+            raise  # its thread is in the stream, which cannot be closed
         except BaseException:
             stream.close(ignore_errors=True)
             raise
@@ -154,6 +161,32 @@ class Microphone:
         if status.input_overflow:
             self.overflows += 1
         self.ring.write(block)
+
+
+def _start_in_time(start: Callable[[], object], name: str) -> None:
+    """Call `start` in a thread, and raise what it raises; StuckDeviceError where it does not come back.
+
+    PortAudio 19.6 waits for ever where ALSA refuses to start a stream that was opened, as it may while a device comes
+    back: its own thread ends then without a word to the one that waits (PortAudio's issue 535).
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            start()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="edgecap microphone", daemon=True)
+    thread.start()
+    thread.join(START_SECONDS)
+    if thread.is_alive():
+        raise StuckDeviceError(
+            f"the sound system hangs while the microphone {name!r} is opened, so nothing can be heard any more; start "
+            "edgecap again (a service does so by itself)"
+        )
+    if failures:
+        raise failures[0]
 
 
 def portaudio_version() -> str:

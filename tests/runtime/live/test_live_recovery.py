@@ -19,7 +19,7 @@ import soundfile
 from edgecap.audio import microphone as microphone_module
 from edgecap.audio.microphone import InputDevice, Microphone
 from edgecap.captioner import Captioner
-from edgecap.errors import DeviceError
+from edgecap.errors import DeviceError, StuckDeviceError
 from edgecap.live import session as session_module
 from edgecap.live.config.listen_config import ListenConfig, ModelConfig, SourceConfig
 from edgecap.live.events.describe import Described, WindowJob
@@ -142,6 +142,23 @@ def test_a_rate_that_is_refused_is_followed_by_others(monkeypatch: pytest.Monkey
     refusing(monkeypatch, set())
     with pytest.raises(DeviceError, match=r"'USB' cannot be opened \(Invalid sample rate .*\); close other programs"):
         Microphone(device, 1.0)
+
+
+def test_a_sound_system_that_hangs_ends_the_listener(monkeypatch: pytest.MonkeyPatch, captioner: Captioner) -> None:
+    device, released = InputDevice(0, "USB", 1, 48_000.0, "ALSA", True), threading.Event()
+    refusing(monkeypatch, {(48_000.0, 1)})
+    stream = microphone_module._portaudio().InputStream
+    closed = []
+    monkeypatch.setattr(stream, "start", lambda _: released.wait())
+    monkeypatch.setattr(stream, "close", lambda *_, **__: closed.append(1))
+    monkeypatch.setattr(microphone_module, "START_SECONDS", 0.05)
+    try:
+        with pytest.raises(StuckDeviceError, match=r"hangs while the microphone 'USB' is opened.*start edgecap again"):
+            Microphone(device, 1.0)
+        assert not closed  # the call that hangs is still in it
+        assert not issubclass(StuckDeviceError, DeviceError)  # after which a listener would go on, deaf
+    finally:
+        released.set()
 
 
 def test_no_callback_waits_while_the_model_hangs_and_its_buffer_is_bounded(
