@@ -26,7 +26,7 @@ from support.virtual_microphone import long_noise, microphone
 __all__ = ["long_noise", "microphone"]  # fixtures
 
 if TYPE_CHECKING:
-    from support.exported import Export
+    from support.exports.exported import Export
 
 
 # A parent that ignores Ctrl-C (nohup, `&` in a script, some CI) hands that down to us and to every child that a test
@@ -158,7 +158,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
 
     Do not change bundles.
     """
-    from support.exported import export
+    from support.exports.exported import export
 
     folder = tmp_path_factory.mktemp("exported")
     return functools.cache(

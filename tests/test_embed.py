@@ -24,7 +24,7 @@ from support.signals import RATE
 from support.source_tree import REPOSITORY
 
 if TYPE_CHECKING:
-    from support.exported import Export
+    from support.exports.exported import Export
 
 EMBED = REPOSITORY / "examples" / "embed"
 MODULES = REPOSITORY / "export" / "edgecap_export" / "web" / "static"

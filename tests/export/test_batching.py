@@ -11,7 +11,7 @@ from edgecap.batching import BatchCaptioner
 from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from edgecap.inference.session import open_session
-from support.exported import SOUNDS, Export
+from support.exports.exported import SOUNDS, Export
 from support.small_student import FRONT_END
 
 

@@ -25,7 +25,7 @@ from edgecap_export.quantisation.onnx_graph import graph_runner
 from edgecap_train.models.encoder import Encoder
 from edgecap_train.models.student import Student
 from edgecap_train.models.yamnet import SamePadded, Separable
-from support.exported import WORDS, Export
+from support.exports.exported import WORDS, Export
 from support.small_student import FRONT_END, drawn, small_student
 
 

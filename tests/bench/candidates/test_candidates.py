@@ -30,7 +30,7 @@ from edgecap_bench.counting.profile import OperatorTime, profile_graph
 from edgecap_bench.harness.process import MeasurementProcess
 from edgecap_bench.harness.timing import summarise
 from support.bench_parts import candidate, comparison_of
-from support.exported import Export
+from support.exports.exported import Export
 from support.signals import noise
 
 

@@ -25,7 +25,7 @@ from edgecap_export.executorch.rewrites import REWRITES, fold_padding, rewritten
 from edgecap_export.graphs.torch_session import TorchSession
 from edgecap_export.graphs.verify import Tolerances, verify_session
 from edgecap_export.recipes import INT8
-from support.exported import PRECISIONS, SOUNDS, Export, Exported, request
+from support.exports.exported import PRECISIONS, SOUNDS, Export, Exported, request
 from support.small_student import FRONT_END, WINDOW, small_student
 
 Make = Callable[[Precision], Exported]

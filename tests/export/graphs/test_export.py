@@ -49,7 +49,7 @@ from edgecap_export.graphs.verify import Tolerances, sounds, verify_session
 from edgecap_export.quantisation.onnx_graph import graph_runner
 from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
-from support.exported import Export, request
+from support.exports.exported import Export, request
 from support.published_layout import words
 from support.small_student import FRONT_END, SIZE, WINDOW, small_student
 

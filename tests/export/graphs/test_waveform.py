@@ -20,7 +20,7 @@ from edgecap_export.graphs.onnx_export import onnx_model
 from edgecap_export.graphs.verify import Tolerances, verify_session
 from edgecap_export.graphs.waveform import WAVEFORM_INPUTS, GraphFrontEnd
 from edgecap_export.quantisation.onnx_graph import graph_runner
-from support.exported import Export
+from support.exports.exported import Export
 from support.small_student import FRONT_END, WINDOW, small_student
 
 FRAMES = 201

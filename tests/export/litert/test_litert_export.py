@@ -28,7 +28,7 @@ from edgecap_export.litert.quantise import (
     static_operators,
 )
 from edgecap_export.runtimes import Calibration
-from support.exported import PRECISIONS, SOUNDS, Export, converted, request
+from support.exports.exported import PRECISIONS, SOUNDS, Export, converted, request
 from support.small_student import FRONT_END, WINDOW
 
 

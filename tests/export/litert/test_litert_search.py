@@ -19,8 +19,17 @@ from edgecap_export.litert import search as litert_search
 from edgecap_export.litert.loop import forced
 from edgecap_export.litert.program import Program
 from edgecap_train.models.search import SPECIALS
-from support.exported import PRECISIONS, SOUNDS, Export
-from support.searches import FRAMES, Sessions, check_every_beam, check_ties, ends_early, memories, sessions, twins
+from support.exports.exported import PRECISIONS, SOUNDS, Export
+from support.exports.searches import (
+    FRAMES,
+    Sessions,
+    check_every_beam,
+    check_ties,
+    ends_early,
+    memories,
+    sessions,
+    twins,
+)
 from support.small_student import FRONT_END, WINDOW, small_student
 
 

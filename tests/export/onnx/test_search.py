@@ -20,8 +20,17 @@ from edgecap.inference.session import Encoded, open_session
 from edgecap_export.graphs.verify import TOLERANCES, verify_session
 from edgecap_export.onnx.search import search_graph, search_step
 from edgecap_train.models.search import SPECIALS
-from support.exported import PRECISIONS, SOUNDS, Export
-from support.searches import FRAMES, Sessions, check_every_beam, check_ties, ends_early, memories, sessions, twins
+from support.exports.exported import PRECISIONS, SOUNDS, Export
+from support.exports.searches import (
+    FRAMES,
+    Sessions,
+    check_every_beam,
+    check_ties,
+    ends_early,
+    memories,
+    sessions,
+    twins,
+)
 from support.small_student import FRONT_END, SIZE, WINDOW, small_student
 
 

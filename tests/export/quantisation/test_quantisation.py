@@ -32,7 +32,7 @@ from edgecap_export.quantisation.ranges import Ranges, measure_ranges, parse_ran
 from edgecap_export.quantisation.weights import halve_weights, quantise_products
 from edgecap_export.recipes import FP16, INT8, INT8_SWISH, ExportRecipe, render_recipe
 from edgecap_export.runtimes import Calibration, LoweringRequest
-from support.exported import request
+from support.exports.exported import request
 
 FRAMES, WIDTH = 64, 16
 LogMels = list[NDArray[np.float32]]

@@ -19,7 +19,7 @@ import pytest
 
 from edgecap.captioner import Captioner
 from loopback import GUARD
-from support.exported import PRECISIONS, SOUNDS, Exported
+from support.exports.exported import PRECISIONS, SOUNDS, Exported
 
 Litert = Callable[..., Exported]
 PACKAGES = ("tflite-runtime==2.14.0", "numpy==1.26.4", "msgspec>=0.19")

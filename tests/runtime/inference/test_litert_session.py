@@ -19,7 +19,7 @@ from edgecap.errors import BundleError, MissingDependencyError
 from edgecap.inference.litert_session import import_interpreter
 from edgecap.inference.session import open_session
 from edgecap.inference.signatures import signatures
-from support.exported import SOUNDS, Exported
+from support.exports.exported import SOUNDS, Exported
 
 Litert = Callable[..., Exported]
 

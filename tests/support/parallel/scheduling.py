@@ -10,7 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 from support.source_tree import REPOSITORY
 
 SHARED = {
-    "exports": re.compile(r"^ *from support\.exported import", re.MULTILINE),  # up to half a minute for each bundle
+    # up to half a minute for each bundle
+    "exports": re.compile(r"^ *from support\.exports\.exported import", re.MULTILINE),
     "imports": re.compile(r"\bimported_parity\b"),  # ten seconds for the bundle
     # one long test of few: by itself it would begin last, as files with few tests do, while the other process idles
     "pages": re.compile(r"\bweb_runtime\b"),

@@ -15,7 +15,7 @@ from edgecap_export.graphs.torch_session import TorchSession
 from edgecap_export.runtimes import open_lowering
 from edgecap_train.models.search import SPECIALS
 from edgecap_train.models.student import Student
-from support.exported import request, write_small_bundle
+from support.exports.exported import request, write_small_bundle
 from support.small_student import WINDOW, small_student
 
 FRAMES = WINDOW // 32
