@@ -11,6 +11,7 @@
     │   └── DownloadError            a model's file cannot be got from where it is published
     ├── MissingDependencyError   5   a library or an extra is not installed
     ├── DeviceError              6   a microphone is missing, busy or refused
+    ├── StuckDeviceError         6   the sound system hangs in a microphone
     ├── OutputError              7   a result cannot be written or served
     ├── CheckpointError          8   a checkpoint cannot be imported (names the tensor)
     ├── VerificationError        9   an exported graph differs from PyTorch, or none could be made
