@@ -1,18 +1,21 @@
 """The front end as part of a graph: samples in, log-mel out, in operators that every runtime has.
 
-The same arithmetic as `edgecap.audio.frontend`, with the Fourier transform as one product with a matrix: runtimes
-lack a transform (LiteRT's converter) or have a slow one (ONNX Runtime). Of the matrix only the bins are kept that a
-mel band uses, and only the rows where the window is not zero. Everything is float32, and so is a device's own front
-end; where a value lies far below the loudest of its frame, the last bits of either show.
+The same arithmetic as `edgecap.audio.frontend`, with the Fourier transform as two steps of small products
+(`edgecap.audio.two_step_transform`): runtimes lack a transform (LiteRT's converter) or have a slow one (ONNX Runtime).
+Only the bins are computed that a mel band uses, from the samples where the window is not zero. Everything is float32,
+and so is a device's own front end; where a value lies far below the loudest of its frame, the last bits of either show.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd, hann_window, mel_bank
+from edgecap.audio.two_step_transform import cheapest
 from edgecap.bundle.manifest import EncoderInput
 from edgecap_export.graphs.onnx_export import ENCODE_INPUTS, EncodeGraph, example_encode_inputs
 from edgecap_train.models.frontend import at_clip_level
@@ -24,33 +27,45 @@ _LOWEST = -1e30
 
 
 class GraphFrontEnd(nn.Module):
-    """Samples of one clip to the log-mel of a whole window."""
+    """Samples of one clip to the log-mel of a whole window.
+
+    Frames lie along the last axis of every array, as in `edgecap.audio.mel_products`. A frame begins with the first
+    sample that the window does not make zero, which no bin's energy shows.
+    """
 
     def __init__(self, front_end: FrontEnd, window_frames: int) -> None:
         super().__init__()
         self.front_end, self.frames = front_end, window_frames
         self.size = window_frames * front_end.hop_length
         hop, n_fft = front_end.hop_length, front_end.n_fft
-        window = hann_window(front_end.win_length, n_fft)
-        weighted, bank = np.flatnonzero(window), mel_bank(front_end)
-        bins = np.flatnonzero(bank.any(axis=0))
-        self.first, self.last = int(weighted[0]), int(weighted[-1]) + 1
-        turns = (np.arange(self.first, self.last)[:, None] * np.arange(bins[0], bins[-1] + 1)) % n_fft
-        angles = 2.0 * np.pi * turns / n_fft
-        fourier = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * window[self.first : self.last, None]
-        rows = window_frames - 1 + -(-n_fft // hop)
+        window, bank = hann_window(front_end.win_length, n_fft), mel_bank(front_end)
+        weighted, used = np.flatnonzero(window), np.flatnonzero(bank.any(axis=0))
+        transform = cheapest(n_fft, math.gcd(n_fft, hop))  # so that hops are whole rows of q
+        self.fine, self.slots, self.rows = transform.fine, transform.slots, transform.rows(used)
+        first = int(weighted[0])
+        self.coarse = -(-(int(weighted[-1]) + 1 - first) // self.fine)
+        self.before, self.behind = n_fft // 2 - first, first + self.coarse * self.fine - n_fft // 2
+        span = self.coarse * self.fine
+        own = np.zeros(span)
+        own[: n_fft - first] = window[first : first + span]
+        second = transform.second(used).reshape(self.slots, 2 * self.rows, -1)
+        bank = transform.placed(bank, used).transpose(0, 2, 1).reshape(len(bank), -1)
         for name, array in (
-            ("fourier", fourier),
-            ("bank", bank[:, bins[0] : bins[-1] + 1].T),
-            ("row", np.arange(rows)[:, None] * hop - n_fft // 2),
-            ("column", np.arange(hop)[None, :]),
+            ("window", own.reshape(self.coarse, self.fine, 1)),
+            ("first", transform.first(0, self.coarse)),
+            ("second", second),
+            ("bank", bank),
+            ("reflection", np.arange(max(self.behind, 1))),
             ("begin", np.arange(window_frames)[None, None, :] * hop),
         ):
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array, np.float32)), persistent=False)
-        self.fourier: Tensor
+            kind = np.int64 if name == "reflection" else np.float32
+            # ExecuTorch's delegate knows factors by being stored
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array, kind)))
+        self.window: Tensor
+        self.first: Tensor
+        self.second: Tensor
         self.bank: Tensor
-        self.row: Tensor
-        self.column: Tensor
+        self.reflection: Tensor
         self.begin: Tensor
 
     def forward(self, waveform: Tensor, samples: Tensor) -> Tensor:
@@ -60,46 +75,55 @@ class GraphFrontEnd(nn.Module):
         ends, with its own floor, and silence behind it.
         """
         constants = self.front_end
-        own = samples.to(waveform.dtype)
-        spectrum = self._frames(waveform, own) @ self.fourier.to(waveform.dtype)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        energy = real * real + imaginary * imaginary
+        energy = self._energy(self._frames(waveform, samples))
         if constants.power == 1:
             energy = energy.sqrt()
-        mel = (energy @ self.bank.to(waveform.dtype)).transpose(0, 1)[None]
-        inside = self.begin.to(waveform.dtype) <= own
-        if constants.compression == "decibel":
-            mel = mel.clamp(min=constants.amin)
+        mel = (self.bank @ energy.reshape(-1, self.frames))[None]
+        own = samples.to(waveform.dtype)
+        inside = self.begin <= own
+        frames = torch.floor(own / constants.hop_length) + 1.0
+        if constants.compression == "log":  # whose silence is the logarithm of nothing
+            mel = mel * inside.to(mel.dtype)
+            if constants.clip_level is not None:
+                mel = at_clip_level(mel, None, frames, constants)
+            return torch.log(mel + constants.log_offset)
+        mel = mel.clamp(min=constants.amin)
         if constants.clip_level is not None:
-            mel = at_clip_level(mel, inside, torch.floor(own / constants.hop_length) + 1.0, constants)
-        if constants.compression == "log":
-            compressed = torch.log(mel + constants.log_offset)
-        else:
-            compressed = 10.0 * torch.log10(mel)
-            loudest = torch.where(inside, compressed, _LOWEST).amax(dim=(1, 2), keepdim=True)
-            compressed = torch.maximum(compressed, loudest - constants.top_db)
-        return torch.where(inside, compressed, constants.silence)
+            mel = at_clip_level(mel, inside, frames, constants)
+        compressed = 10.0 * torch.log10(mel)
+        loudest = torch.where(inside, compressed, _LOWEST).amax(dim=(1, 2), keepdim=True)
+        return torch.where(inside, torch.maximum(compressed, loudest - constants.top_db), constants.silence)
 
-    def _frames(self, waveform: Tensor, own: Tensor) -> Tensor:
-        """The frames' samples where the window is not zero: (window_frames, last - first).
+    def _frames(self, waveform: Tensor, samples: Tensor) -> Tensor:
+        """The frames' samples, those of a frame by p and q: (p, Q, window_frames)."""
+        hop, shifts = self.front_end.hop_length, -(-self.coarse * self.fine // self.front_end.hop_length)
+        hop_count = max(self.frames - 1 + shifts, -(-(self.before + self.size + self.behind) // hop))
+        beyond = waveform.new_zeros(1, hop_count * hop - self.before - self.size)
+        padded = torch.cat([waveform[:, 1 : self.before + 1].flip(1), waveform, beyond], dim=1)
+        end = samples.clamp(min=self.behind + 1, max=self.size)
+        back = waveform.gather(1, (end - 2 - self.reflection)[None])
+        padded = self.written(padded, back, end + self.before)
+        hops, size = padded.reshape(hop_count, hop).t(), self.coarse * self.fine
+        parts = [hops[: min(hop, size - shift * hop), shift : shift + self.frames] for shift in range(shifts)]
+        return torch.cat(parts).reshape(self.coarse, self.fine, self.frames)
 
-        The place of every sample is computed in floating point, exact up to 2**24, because that is what runs
-        everywhere: behind its last sample a clip goes back the way it came, and so it does before its first.
-        """
-        end = own - 1.0
-        source = (end - ((self.row.to(own.dtype) - end) + self.column.to(own.dtype)).abs()).abs()
-        source = source.clamp(max=self.size - 1.0)
-        hops = waveform[0][source.to(torch.int64)]
-        shifts = range(-(-self.front_end.n_fft // self.front_end.hop_length))
-        return torch.cat([hops[shift : shift + self.frames] for shift in shifts], dim=1)[:, self.first : self.last]
+    def written(self, samples: Tensor, part: Tensor, place: Tensor) -> Tensor:
+        """`samples` (1, n) with `part` (1, behind) from `place` (1,) int64 on."""
+        return torch.scatter(samples, 1, (place + self.reflection)[None], part)
+
+    def _energy(self, frames: Tensor) -> Tensor:
+        """Squares of the magnitudes of all bins: (slots, rows, window_frames)."""
+        sums = self.first @ (frames * self.window).reshape(self.coarse, -1)
+        real, imaginary = (self.second @ sums.reshape(self.slots, -1, self.frames)).chunk(2, dim=1)
+        return real * real + imaginary * imaginary
 
 
 class WaveformEncodeGraph(nn.Module):
     """`edgecap_export.graphs.onnx_export.EncodeGraph` with the front end before it."""
 
-    def __init__(self, student: Student, window_frames: int) -> None:
+    def __init__(self, student: Student, front_end: GraphFrontEnd) -> None:
         super().__init__()
-        self.front_end = GraphFrontEnd(student.config.front_end, window_frames)
+        self.front_end = front_end
         self.encode = EncodeGraph(student)
 
     def forward(self, waveform: Tensor, samples: Tensor, memory_length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,10 +139,10 @@ def example_waveform_inputs(student: Student, window_frames: int) -> tuple[Tenso
 
 
 def encoder_graph(
-    student: Student, window_frames: int, encoder_input: EncoderInput
+    student: Student, window_frames: int, encoder_input: EncoderInput, front_end: type[GraphFrontEnd] = GraphFrontEnd
 ) -> tuple[nn.Module, tuple[str, ...], tuple[Tensor, ...]]:
     """The encoder that takes a log-mel or a waveform, the names of its inputs, and an example of them."""
     if encoder_input == "log_mel":
         return EncodeGraph(student), ENCODE_INPUTS, example_encode_inputs(student, window_frames)
-    graph = WaveformEncodeGraph(student, window_frames)
+    graph = WaveformEncodeGraph(student, front_end(student.config.front_end, window_frames))
     return graph, WAVEFORM_INPUTS, example_waveform_inputs(student, window_frames)

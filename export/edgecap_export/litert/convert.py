@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from edgecap.errors import ToolchainError, install_extra
@@ -23,7 +24,7 @@ from edgecap_export.graphs.onnx_export import (
     example_decode_inputs,
     memory_frames,
 )
-from edgecap_export.graphs.waveform import encoder_graph
+from edgecap_export.graphs.waveform import GraphFrontEnd, encoder_graph
 from edgecap_export.litert.search import search_graphs
 from edgecap_export.runtimes import LoweringRequest
 
@@ -39,6 +40,17 @@ class NamedOutputs(nn.Module):
         """Inputs by name → outputs by name."""
         given = (inputs[name] for name in self.inputs)
         return dict(zip(self.outputs, self.module(*given), strict=True))
+
+
+class LiteRtFrontEnd(GraphFrontEnd):
+    """With an operator that LiteRT has: the converter makes of PyTorch's own one that does not load."""
+
+    def written(self, samples: Tensor, part: Tensor, place: Tensor) -> Tensor:
+        """As the base class says."""
+        from litert_torch.generative.custom_ops.dynamic_update_slice import dynamic_update_slice
+
+        zero = torch.zeros((), dtype=torch.int32)
+        return torch.as_tensor(dynamic_update_slice(samples, part, [zero, place.to(torch.int32)[0]]))
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ def float_program(request: LoweringRequest) -> bytes:
 
 def _signatures(request: LoweringRequest) -> list[Signature]:
     student, window = request.student, request.window
-    encode, names, example = encoder_graph(student, window, request.encoder_input)
+    encode, names, example = encoder_graph(student, window, request.encoder_input, LiteRtFrontEnd)
     encoder = Signature("encode", encode, dict(zip(names, example, strict=True)), ENCODE_OUTPUTS)
     if request.search == "in-graph":
         return [encoder, *(Signature(*parts) for parts in search_graphs(student, memory_frames(student, window)))]

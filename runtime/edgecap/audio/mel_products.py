@@ -1,7 +1,6 @@
 """Mel energies of frames of samples, with the Fourier transform as two steps of small matrix products.
 
-With N = P Q, sample n = Q p + q and residue r = k mod P, bin k is the sum over q of A[r, q] exp(-2 pi i k q / N), and
-A[r, q] the sum over p of w[n] x[n] exp(-2 pi i r p / P); A[-r] is the conjugate of A[r]. That is five times the
+The steps are those of `two_step_transform`, the first with the window in its matrices. That is five times the
 arithmetic of a fast transform in half the time: a BLAS does it in vectors, and NumPy's transform does not. The sums are
 longer, and so is their rounding: 1e-7 of a frame's loudest bin, which a logarithm with an offset hides and decibels
 down to -120 do not.
@@ -19,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecap.audio.two_step_transform import cheapest
 from edgecap.types import LogMel, Waveform
 
 BLOCK_FRAMES = 128
@@ -50,14 +50,16 @@ class MelProducts:
     def __init__(self, window: NDArray[np.float64], bank: NDArray[np.float32], hop_length: int, power: int) -> None:
         """`window` (n_fft,), `bank` (n_mels, n_fft // 2 + 1), `power` of the magnitude: 1 or 2."""
         self._size, self._hop, self._power, self._mels = len(window), hop_length, power, len(bank)
-        self._coarse = _coarse(len(window))
-        self._fine = len(window) // self._coarse
+        transform = cheapest(len(window), len(window))
+        self._fine, self._slots = transform.fine, transform.slots
         weighted, used = np.flatnonzero(window), np.flatnonzero(bank.any(axis=0))
         self._begin, self._end = int(weighted[0]) // self._fine, int(weighted[-1]) // self._fine + 1
-        self._rows, self._slots = 2 * int(used[-1]) // self._coarse + 1, (self._coarse + 1) // 2
-        self._first = self._first_matrices(window)
-        self._second = self._second_matrices(used)
-        self._bands = self._band_matrices(bank, used)
+        self._rows = transform.rows(used)
+        # for each q from the samples p, and for each slot from the sums of all q
+        weights = window.reshape(-1, self._fine)[self._begin : self._end].T[:, None, :]
+        self._first = np.asarray(transform.first(self._begin, self._end) * weights, np.float32)
+        self._second = transform.second(used).reshape(self._slots, 2 * self._rows, -1).astype(np.float32)
+        self._bands = _band_matrices(transform.placed(bank, used))
         self._local = threading.local()
 
     def __call__(self, padded: Waveform) -> LogMel:
@@ -123,57 +125,14 @@ class MelProducts:
             )
         return kept[frames]
 
-    def _first_matrices(self, window: NDArray[np.float64]) -> NDArray[np.float32]:
-        """For each q, real and imaginary part of each slot in turn, from the samples p: (Q, 2 slots, p).
 
-        A slot is a residue. Residues 0 and P / 2 are real and share one, the second as the first's imaginary part.
-        """
-        coarse = self._coarse
-        turns = np.outer(np.arange(coarse // 2 + 1), np.arange(self._begin, self._end)) % coarse
-        waves = np.exp(-2j * np.pi * turns / coarse)
-        parts = np.stack([waves.real, waves.imag], axis=1)
-        if coarse % 2 == 0:
-            parts[0, 1] = parts[-1, 0]
-        weights = window.reshape(coarse, self._fine)[self._begin : self._end].T[:, None, :]
-        return np.asarray(parts[: self._slots].reshape(2 * self._slots, -1) * weights, np.float32)
-
-    def _second_matrices(self, used: NDArray[np.int64]) -> NDArray[np.float32]:
-        """For each slot, the real parts of its used bins by row and then the imaginary ones, from the sums of all q."""
-        matrices = np.zeros((self._slots, 2, self._rows, 2, self._fine))
-        for number in used.tolist():
-            row, slot = self._place(number)
-            turn = np.exp(-2j * np.pi * (number * np.arange(self._fine) % self._size) / self._size)
-            remainder = number % self._coarse
-            if slot == 0:  # a real sum, in the place that `_first_matrices` says
-                matrices[slot, :, row, int(remainder != 0)] = turn.real, turn.imag
-            else:
-                sign = 1.0 if 2 * remainder < self._coarse else -1.0
-                matrices[slot, 0, row] = turn.real, -sign * turn.imag
-                matrices[slot, 1, row] = turn.imag, sign * turn.real
-        return np.asarray(matrices.reshape(self._slots, 2 * self._rows, 2 * self._fine), np.float32)
-
-    def _band_matrices(
-        self, bank: NDArray[np.float32], used: NDArray[np.int64]
-    ) -> list[tuple[slice, slice, NDArray[np.float32]]]:
-        """Neighbouring mel bands, the rows of the spectrum that they need, and their weights of these rows' bins."""
-        placed = np.zeros((len(bank), self._rows, self._slots), np.float32)
-        for number in used.tolist():
-            placed[(slice(None), *self._place(number))] = bank[:, number]
-        matrices = []
-        for begin in range(0, len(bank), _BANDS):
-            weights = placed[begin : begin + _BANDS]
-            rows = np.flatnonzero(weights.any(axis=(0, 2)))
-            near = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 1)
-            flat = np.ascontiguousarray(weights[:, near]).reshape(len(weights), -1)
-            matrices.append((slice(begin, begin + len(weights)), near, flat))
-        return matrices
-
-    def _place(self, number: int) -> tuple[int, int]:
-        """Row and slot of a bin; rows are in the order of frequency, so that a mel band needs a few of them."""
-        residue = min(number % self._coarse, -number % self._coarse)
-        return 2 * number // self._coarse, 0 if 2 * residue == self._coarse else residue
-
-
-def _coarse(size: int) -> int:
-    """The divisor P of a transform's length for which the two steps take the fewest operations: N (P + 2 N / P)."""
-    return min((part for part in range(1, size + 1) if size % part == 0), key=lambda part: part + 2 * size // part)
+def _band_matrices(placed: NDArray[np.float32]) -> list[tuple[slice, slice, NDArray[np.float32]]]:
+    """Neighbouring mel bands, the rows of the spectrum that they need, and their weights of these rows' bins."""
+    matrices = []
+    for begin in range(0, len(placed), _BANDS):
+        weights = placed[begin : begin + _BANDS]
+        rows = np.flatnonzero(weights.any(axis=(0, 2)))
+        near = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 1)
+        flat = np.ascontiguousarray(weights[:, near]).reshape(len(weights), -1)
+        matrices.append((slice(begin, begin + len(weights)), near, flat))
+    return matrices

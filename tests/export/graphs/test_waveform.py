@@ -86,13 +86,36 @@ def test_what_lies_behind_the_clip_in_its_buffer_does_not_matter(kind: str) -> N
         torch.testing.assert_close(module(spoiled, count), module(waveform, count), rtol=0, atol=0)
 
 
-def test_bins_outside_all_bands_are_not_computed() -> None:
+@pytest.mark.parametrize(
+    "front_end",
+    [
+        FrontEnd(n_fft=400, win_length=400),
+        FrontEnd(n_fft=375, win_length=301, hop_length=125),  # odd: no residue of half the transform
+        FrontEnd(n_fft=1024, win_length=1024, hop_length=320, n_mels=128),
+        FrontEnd(n_fft=128, win_length=64, hop_length=200, n_mels=20),  # samples between the frames belong to none
+        FrontEnd(n_fft=256, win_length=256, hop_length=81, n_mels=20),  # no hop of whole rows: one step
+    ],
+    ids=lambda kind: f"{kind.n_fft}-{kind.win_length}-{kind.hop_length}",
+)
+def test_windows_and_hops_of_any_length_are_transformed(front_end: FrontEnd) -> None:
+    samples = clip(30 * front_end.hop_length + 7)
+    waveform = torch.zeros(1, 40 * front_end.hop_length)
+    waveform[0, : samples.size] = torch.from_numpy(samples)
+    with torch.inference_mode():
+        ours = GraphFrontEnd(front_end, 40)(waveform, torch.tensor([samples.size]))[0].numpy()
+    np.testing.assert_allclose(ours[:, :31], log_mel(samples, front_end), rtol=0, atol=1e-3)
+    assert np.all(ours[:, 31:] == np.float32(front_end.silence))
+
+
+def test_what_no_band_uses_is_not_computed() -> None:
     front_end = FRONT_END
     module = GraphFrontEnd(front_end, FRAMES)
+    fine = module.fine
+    assert module.window.shape[0] * fine < front_end.win_length + fine
     bins = front_end.f_max / front_end.sample_rate * front_end.n_fft
-    assert module.fourier.shape[0] == front_end.win_length - 1  # a periodic window begins with a zero
-    assert module.fourier.shape[1] <= 2 * bins
-    assert len(module.state_dict()) == 0
+    assert module.second.shape[0] * module.second.shape[1] <= 2 * bins
+    multiplications = fine * module.first.numel() + module.second.numel() + module.bank.numel()
+    assert multiplications < 0.25 * 2 * bins * front_end.win_length
 
 
 @pytest.fixture

@@ -68,8 +68,8 @@ def test_a_front_end_inside_stays_in_float_whatever_the_precision(litert: Export
         program = Program(made.program)
         operators = program.operators["encode"]
         first = next(operator.index for operator in operators if operator.kind in CONVOLUTIONS)
-        products = [operator for operator in operators[:first] if operator.kind == "FULLY_CONNECTED"]
-        assert len(products) == 2  # the Fourier transform and the mel bands
+        products = [operator for operator in operators[:first] if operator.kind == "BATCH_MATMUL"]
+        assert len(products) == 3  # the steps of the Fourier transform and the mel bands
         assert not any(operator.int8 for operator in products)
         widened = {out for operator in operators if operator.kind == "DEQUANTIZE" for out in operator.outputs}
         assert not any(widened & set(operator.inputs) for operator in products)

@@ -83,15 +83,16 @@ class LogMelLayer(nn.Module):
         return compressed.masked_fill(~valid, constants.silence)
 
 
-def at_clip_level(mel: Tensor, inside: Tensor, frames: Tensor, front_end: FrontEnd) -> Tensor:
+def at_clip_level(mel: Tensor, inside: Tensor | None, frames: Tensor, front_end: FrontEnd) -> Tensor:
     """Mel energies (B, …, …) of clips whose mean mel power is then the front end's `clip_level`, which it must have.
 
-    `inside`: which frames are the clip's own, and `frames`: how many, both to be broadcast against `mel`.
+    `inside`: which frames are the clip's own (None where all others are zero), and `frames`: how many, both to be
+    broadcast against `mel`.
     """
     if front_end.clip_level is None:
         raise ValueError("the front end has no clip_level")
-    own = torch.where(inside, mel, 0.0).float()
-    power = own.square() if front_end.power == 1 else own
+    own = mel.float() if inside is None else torch.where(inside, mel, 0.0).float()
+    power = own * own if front_end.power == 1 else own
     mean = power.sum(dim=(1, 2), keepdim=True) / (frames * front_end.n_mels)
     gain = front_end.clip_level - 10.0 * torch.log10(mean.clamp(min=LEAST_MEAN_POWER))
     return mel * 10.0 ** (gain * (0.05 if front_end.power == 1 else 0.1))
