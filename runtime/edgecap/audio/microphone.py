@@ -1,4 +1,4 @@
-"""Microphones: the list of them, and one that is open.
+"""Microphones: the list of them, and one that is open for a moment; a listener's are captured elsewhere (`capture`).
 
 PortAudio is loaded on first use, so that a machine without it can still caption files. A microphone is opened at its
 native rate, since many refuse any other; the callback only copies into a ring buffer that keeps the newest sound.
@@ -7,8 +7,7 @@ native rate, since many refuse any other; the callback only copies into a ring b
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Self
@@ -98,7 +97,7 @@ class Microphone:
         self.overflows = 0
         """How often PortAudio lost sound before the callback."""
         refusals = []
-        for settings in _settings(device):
+        for settings in settings_of(device):
             rate, channels, _ = settings
             self.sample_rate, self.ring = rate, Ring(round(ring_seconds * rate), channels)
             try:
@@ -107,16 +106,7 @@ class Microphone:
                 refusals.append(reason_of(error))
                 continue
             return
-        raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); {_why_refused(device)}")
-
-    def reopen(self, device: InputDevice) -> None:
-        """Continue with the same rate and ring after a `rescan`, which closes every stream; `device` may have moved.
-
-        If that fails it stays closed, and `active` is False. Raises StuckDeviceError.
-        """
-        self.device = device
-        with suppress(_portaudio().PortAudioError, ValueError):
-            self._start(self._settings)
+        raise DeviceError(f"the microphone {device.name!r} cannot be opened ({refusals[0]}); {why_refused(device)}")
 
     @property
     def active(self) -> bool:
@@ -148,7 +138,7 @@ class Microphone:
         except BaseException:
             stream.close(ignore_errors=True)
             raise
-        self._stream, self._settings = stream, settings
+        self._stream = stream
 
     def __enter__(self) -> Self:
         return self
@@ -183,7 +173,7 @@ def _start_in_time(start: Callable[[], object], name: str) -> None:
     if thread.is_alive():
         raise StuckDeviceError(
             f"the sound system hangs while the microphone {name!r} is opened, so nothing can be heard any more; start "
-            "edgecap again (a service does so by itself)"
+            "edgecap again"
         )
     if failures:
         raise failures[0]
@@ -217,12 +207,13 @@ def list_devices() -> list[InputDevice]:
     ]
 
 
-def find_device(query: str | None = None) -> InputDevice:
+def find_device(query: str | None = None, devices: Sequence[InputDevice] | None = None) -> InputDevice:
     """A device by number, by name, or by a part of its name in any case; the default one for None.
 
-    Raises DeviceError where none or several match, MissingDependencyError without PortAudio.
+    Of all capture devices, unless `devices` are given. Raises DeviceError where none or several match,
+    MissingDependencyError without PortAudio.
     """
-    devices = list_devices()
+    devices = list_devices() if devices is None else devices
     if not devices:
         if forbidden():
             raise DeviceError(f"there is a microphone, but you are not permitted to use it; {JOIN_GROUP}")
@@ -246,16 +237,7 @@ def find_device(query: str | None = None) -> InputDevice:
     raise DeviceError(f"no microphone is called {query!r}{hint}; type: edgecap devices")
 
 
-def rescan() -> None:
-    """Make PortAudio list the devices again, which it does once only by itself. Close every stream before."""
-    portaudio = _portaudio()
-    with suppress(portaudio.PortAudioError):
-        portaudio._terminate()
-    with suppress(portaudio.PortAudioError):
-        portaudio._initialize()
-
-
-def _settings(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float]]]:
+def settings_of(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float]]]:
     """Rates, channel counts and buffers to try, the likeliest first."""
     rates = dict.fromkeys([device.sample_rate, *map(float, FALLBACK_RATES)])
     channels = dict.fromkeys([min(USUAL_CHANNELS, device.channels), 1, device.channels])
@@ -264,7 +246,7 @@ def _settings(device: InputDevice) -> Iterator[tuple[float, int, dict[str, float
         yield from ((rate, count, buffers) for count in channels for buffers in (large, {}))
 
 
-def _why_refused(device: InputDevice) -> str:
+def why_refused(device: InputDevice) -> str:
     """Why a listed microphone does not open, and what to type."""
     card = card_of(device.name)
     for holder in holders():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count, pairwise
@@ -33,6 +33,7 @@ from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sources import microphones as module
+from edgecap.live.sources.captured import CapturedMicrophone
 from edgecap.live.sources.microphones import Microphones
 from edgecap.live.thermal import Heat
 from support.live_parts import Clock, FedSource, change, ignore, says
@@ -255,41 +256,46 @@ def device(name: str, index: int = 0) -> InputDevice:
 
 
 class Plugged:
-    """What is plugged in where, in place of PortAudio and the kernel."""
+    """What is plugged in where, in place of the processes that capture, and of the kernel."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         self.devices = [device(name, index) for index, name in enumerate(names)]
         self.ports: dict[str, str] = {}
-        self.rescans = 0
+        self.refused = set[str]()
+        self.searches = 0
+        """Processes that were started."""
         plugged = self
 
-        class Opened:
-            def __init__(self, at: InputDevice, _ring_seconds: float) -> None:
-                self.device, self.active, self.reopened = at, True, 0
+        class Captured:
+            device: InputDevice
+
+            def __init__(self, choose: Callable[[Sequence[InputDevice]], InputDevice], _ring_seconds: float) -> None:
+                plugged.searches += 1
+                self.active, self.waits, self._choose = True, 1, choose
+
+            def settled(self, _seconds: float = 0.0) -> bool:
+                self.waits -= 1
+                return self.waits < 0
+
+            def opened(self) -> Captured:
+                self.device = self._choose(plugged.devices)
+                if self.device.name in plugged.refused:
+                    raise DeviceError("it is busy")
+                return self
 
             def close(self) -> None:
                 self.active = False
 
-            def reopen(self, at: InputDevice) -> None:
-                self.device, self.active, self.reopened = at, True, self.reopened + 1
+        monkeypatch.setattr(module, "CapturedMicrophone", Captured)
+        monkeypatch.setattr(module, "port_of", self.ports.get)
+        monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
 
-        def find(query: str | None) -> InputDevice:
-            for each in plugged.devices:
-                if query is None or query in each.name:
-                    return each
-            raise DeviceError(f"no microphone is called {query!r}")
 
-        def rescan() -> None:
-            plugged.rescans += 1
-
-        for name, value in {
-            "Microphone": Opened,
-            "find_device": find,
-            "rescan": rescan,
-            "list_devices": lambda: plugged.devices,
-            "port_of": plugged.ports.get,
-        }.items():
-            monkeypatch.setattr(module, name, value)
+def opened_again(opener: Microphones, name: str, known: bool = True) -> CapturedMicrophone:
+    """Ask until the process has answered."""
+    with suppress(DeviceError):
+        return opener.open_again(name, known)
+    return opener.open_again(name, known)
 
 
 def test_a_microphone_is_found_again_though_its_number_is_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,9 +304,8 @@ def test_a_microphone_is_found_again_though_its_number_is_in_its_name(monkeypatc
     first = opener.open("USB")
     first.close()
     plugged.devices = [device("HDMI (hw:1,0)", 0), device("USB PnP: Audio (hw:2,0)", 1)]
-    again = opener.open_again(first.device.name, True)
-    assert again.device.name == "USB PnP: Audio (hw:2,0)"
-    assert plugged.rescans == 1
+    assert opened_again(opener, first.device.name).device.name == "USB PnP: Audio (hw:2,0)"
+    assert plugged.searches == 2
 
 
 def test_of_two_alike_the_one_at_its_plug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,91 +315,54 @@ def test_of_two_alike_the_one_at_its_plug_is_found(monkeypatch: pytest.MonkeyPat
     left = opener.open("hw:1")
     left.close()
     plugged.ports |= {"USB: Audio (hw:1,0)": "right", "USB: Audio (hw:2,0)": "left"}  # numbers were dealt anew
-    assert opener.open_again(left.device.name, True).device.name == "USB: Audio (hw:2,0)"
+    assert opened_again(opener, left.device.name).device.name == "USB: Audio (hw:2,0)"
 
 
-def test_the_others_are_closed_for_a_moment_only_once_the_lost_one_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_others_go_on_while_one_is_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)"), Clock()
     opener = Microphones(2.0, clock)
     kitchen, attic = opener.open("kitchen"), opener.open("attic")
     attic.close()
-    looks = Looks(monkeypatch, "0 kitchen (hw:1,0)")
-    for _ in range(30):
-        clock.sleep(1.0)
-        with pytest.raises(DeviceError):
-            opener.open_again(attic.device.name, True)
-    assert (plugged.rescans, kitchen.reopened) == (0, 0)  # type: ignore[attr-defined]
-    looks.seen.append("1 attic (hw:3,0)")
-    plugged.devices = [device("kitchen (hw:1,0)", 0), device("attic (hw:3,0)", 1)]
-    for _ in range(80):
-        clock.sleep(1.0)
-        try:
-            again = opener.open_again(attic.device.name, True)
-            break
-        except DeviceError:
-            continue
-    assert again.device.name == "attic (hw:3,0)"
-    assert (plugged.rescans, kitchen.reopened, kitchen.active) == (1, 1, True)  # type: ignore[attr-defined]
+    plugged.devices = [device("kitchen (hw:1,0)", 0)]
+    assert len(searches(opener, plugged, clock, attic.device.name, 30)) >= 5
+    assert kitchen.active
+    plugged.devices.append(device("attic (hw:3,0)", 1))
+    clock.sleep(30.0)
+    assert opened_again(opener, attic.device.name).device.name == "attic (hw:3,0)"
+    assert kitchen.active
     opener.close()
 
 
-class Looks:
-    """The other process, which has seen these devices when it is asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *seen: str) -> None:
-        self.started, self.seen = 0, list(seen)
-        looks = self
-
-        class Look:
-            def __init__(self, *_: object, **__: object) -> None:
-                looks.started += 1
-
-            def poll(self) -> int:
-                return 0
-
-            def communicate(self) -> tuple[str, None]:
-                return "\n".join(looks.seen), None
-
-        monkeypatch.setattr("edgecap.live.sources.microphones.subprocess.Popen", Look)
-        monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
-
-
-def test_one_that_is_gone_when_the_others_are_opened_again_takes_none_of_them_along(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "hall (hw:2,0)", "attic (hw:3,0)"), Clock()
+def test_two_that_are_missing_are_searched_for_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)"), Clock()
     opener = Microphones(2.0, clock)
-    kitchen, hall, attic = (opener.open(name) for name in ("kitchen", "hall", "attic"))
-    attic.close()
-    Looks(monkeypatch, "0 hall (hw:2,0)", "1 attic (hw:3,0)")
-    plugged.devices = [device("hall (hw:2,0)", 0), device("attic (hw:3,0)", 1)]  # and the kitchen's is pulled out
+    names = [opener.open(name).device.name for name in ("kitchen", "attic")]
+    for name in names:
+        with pytest.raises(DeviceError, match="yet"):
+            opener.open_again(name, True)
+    assert [opener.open_again(name, True).device.name for name in names] == names
+    assert plugged.searches == 4
+
+
+def test_a_part_of_a_name_does_not_take_a_microphone_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged, clock = Plugged(monkeypatch, "USB one (hw:1,0)"), Clock()
+    opener = Microphones(2.0, clock)
+    opener.open("USB one")
     with pytest.raises(DeviceError):
-        opener.open_again(attic.device.name, True)
-    clock.sleep(1.0)
-    assert opener.open_again(attic.device.name, True).device.name == "attic (hw:3,0)"
-    assert (kitchen.active, hall.active) == (False, True)
-
-
-def test_no_stream_outlives_a_rescan(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugged = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)")
-    opener, closed = Microphones(2.0), []
-    kitchen, attic = opener.open("kitchen"), opener.open("attic")
-    for microphone in (kitchen, attic):  # one hub was pulled out; only one source has noticed
-        microphone.active = False  # type: ignore[misc]
-        monkeypatch.setattr(microphone, "close", lambda name=microphone.device.name: closed.append(name))
-    assert opener.open_again(kitchen.device.name, True).active
-    assert sorted(closed) == ["attic (hw:2,0)", "kitchen (hw:1,0)"]
-    assert plugged.rescans == 1
+        opened_again(opener, "USB", known=False)
+    plugged.devices.append(device("USB two (hw:2,0)", 1))
+    clock.sleep(30.0)
+    assert opened_again(opener, "USB", known=False).device.name == "USB two (hw:2,0)"
 
 
 def searches(opener: Microphones, plugged: Plugged, clock: Clock, name: str, seconds: int) -> list[int]:
-    """The seconds of an absence, asked once a second, in which PortAudio is started."""
+    """The seconds of an absence, asked once a second, in which a process is started."""
     starts = []
     for second in range(seconds):
-        before = plugged.rescans
+        before = plugged.searches
         with suppress(DeviceError):
             opener.open_again(name, True)
-        if plugged.rescans > before:
+        if plugged.searches > before:
             starts.append(second)
         clock.sleep(1.0)
     return starts
@@ -402,7 +370,6 @@ def searches(opener: Microphones, plugged: Plugged, clock: Clock, name: str, sec
 
 def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
-    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
     opener = Microphones(2.0, clock)
     kitchen, plugged.devices = opener.open("kitchen"), []
     kitchen.close()
@@ -415,7 +382,6 @@ def test_one_that_is_away_for_long_is_looked_for_more_and_more_seldom(monkeypatc
 
 def test_a_short_absence_soon_after_another_is_as_short(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
-    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
     opener = Microphones(2.0, clock)
     kitchen, devices = opener.open("kitchen"), plugged.devices
     for _ in range(5):
@@ -424,7 +390,7 @@ def test_a_short_absence_soon_after_another_is_as_short(monkeypatch: pytest.Monk
         assert searches(opener, plugged, clock, kitchen.device.name, 10) == [0, 2, 4, 6, 8]
         plugged.devices = devices
         clock.sleep(1.0)
-        kitchen = opener.open_again(kitchen.device.name, True)
+        kitchen = opened_again(opener, kitchen.device.name)
         opener.heard(kitchen.device.name)
         clock.sleep(5.0)
 
@@ -432,7 +398,6 @@ def test_a_short_absence_soon_after_another_is_as_short(monkeypatch: pytest.Monk
 def test_one_that_opens_and_gives_nothing_is_opened_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     Plugged(monkeypatch, "kitchen (hw:1,0)")
-    monkeypatch.setattr(module, "CARDS", Path("/nowhere"))
     opener = Microphones(2.0, clock)
     kitchen, opened = opener.open("kitchen"), 0
     for _ in range(120):
@@ -444,31 +409,23 @@ def test_one_that_opens_and_gives_nothing_is_opened_more_and_more_seldom(monkeyp
     assert 3 <= opened <= 17
 
 
-def test_one_that_is_seen_and_does_not_open_does_not_close_the_others_every_moment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)"), Clock()
+def test_one_that_is_seen_and_does_not_open_is_tried_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged, clock = Plugged(monkeypatch, "kitchen (hw:1,0)", "attic (hw:2,0)"), Clock()
     opener = Microphones(2.0, clock)
-    kitchen = opener.open("kitchen")
-    Looks(monkeypatch, "0 kitchen (hw:1,0)", "1 attic (hw:2,0)")  # there, and not to be opened
-    for _ in range(120):
-        clock.sleep(1.0)
-        with pytest.raises(DeviceError):
-            opener.open_again("attic", False)
-    assert 3 <= plugged.rescans <= 8
+    kitchen, plugged.refused = opener.open("kitchen"), {"attic (hw:2,0)"}
+    assert 3 <= len(searches(opener, plugged, clock, "attic", 120)) <= 17
     assert kitchen.active
 
 
 def test_a_machine_without_a_free_process_looks_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    Plugged(monkeypatch, "kitchen (hw:1,0)")
-    opener = Microphones(2.0, Clock())
-    opener.open("kitchen")
-
     def none_left(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("edgecap.live.sources.microphones.subprocess.Popen", none_left)
-    with pytest.raises(DeviceError):
+    monkeypatch.setattr("edgecap.live.sources.captured.subprocess.Popen", none_left)
+    opener = Microphones(2.0, Clock())
+    with pytest.raises(DeviceError, match="cannot be started: Resource temporarily unavailable"):
+        opener.open("kitchen")
+    with pytest.raises(DeviceError, match="cannot be started"):
         opener.open_again("attic", False)
 
 

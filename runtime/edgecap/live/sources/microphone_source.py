@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edgecap.audio.microphone import Microphone
 from edgecap.audio.sound_cards import plain_name
-from edgecap.errors import DeviceError
+from edgecap.errors import DeviceError, StuckDeviceError
 from edgecap.live.clocks import LARGEST_LEAD
+from edgecap.live.sources.captured import CapturedMicrophone
 from edgecap.live.sources.microphones import Microphones
 from edgecap.live.sources.source import NOTHING, Chunk, Intake
 from edgecap.types import Notify
@@ -45,7 +45,7 @@ class MicrophoneSource:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Open it. Raises DeviceError where that fails, unless `wait`: then it is searched for until it is there.
+        """Open it. Raises DeviceError or StuckDeviceError where that fails, unless `wait`: then it is searched for.
 
         `label` is its name in events; the device's own where None is given. After `lost_after` seconds without samples
         it is treated as disconnected, and searched for every `retry` seconds.
@@ -56,13 +56,13 @@ class MicrophoneSource:
         self._target_rate, self._opener, self._notify = target_rate, opener, notify
         self._clock, self._sleep = clock, sleep
         self._query, self._known = query, False
-        self._microphone: Microphone | None = None
+        self._microphone: CapturedMicrophone | None = None
         self._overflows = 0
         self._retry_at = self._last = self._read_at = clock()
         self._fresh = False
         try:
             self._start(opener.open(query))
-        except DeviceError as error:
+        except (DeviceError, StuckDeviceError) as error:
             if not wait:
                 raise
             notify("warning", f"{error}; waiting for it")
@@ -119,7 +119,7 @@ class MicrophoneSource:
             self._microphone.close()
             self._microphone = None
 
-    def _start(self, microphone: Microphone) -> None:
+    def _start(self, microphone: CapturedMicrophone) -> None:
         """Take an open microphone and remember its name."""
         self._microphone = microphone
         self._query, self._known = microphone.device.name, True
@@ -134,6 +134,9 @@ class MicrophoneSource:
         self._retry_at = self._clock() + self._retry
         try:
             self._start(self._opener.open_again(self._query, self._known))
+        except StuckDeviceError as error:
+            self._notify("warning", f"{error}; trying again")
+            return False
         except (DeviceError, OSError):  # OSError as where no more files can be opened
             return False
         return True
