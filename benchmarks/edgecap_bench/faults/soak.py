@@ -2,17 +2,23 @@
 
     python -m edgecap_bench.faults.soak --hours 6 --json-file benchmarks/results/fault-soak.json
 
-In real time; the accelerated one is `edgecap_bench.live.soak`. Exit code 0 where everything wanted is reached, else 1.
+In real time; the accelerated one is `edgecap_bench.live.soak`. The result so far is written after each fault, marked as
+partial, and whole at the end, which SIGINT and SIGTERM bring about early. A listener that ends is started again, as
+systemd does, and counted. Exit code 0 where everything wanted is reached, else 1.
 """
 
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import tempfile
+import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from shutil import which
 from typing import Annotated, ClassVar
@@ -64,50 +70,91 @@ class FaultSoak:
     """The listener's last line."""
     others: float | None
     """Cores that other programs took meanwhile."""
+    restarts: list[float] = field(default_factory=list)
+    """When the listener had ended and was started again, seconds from the beginning."""
+
+    @property
+    def longest(self) -> list[Sample]:
+        """Samples of the process that ran longest, without its warm-up."""
+        ends = [0.0, *self.restarts, float("inf")]
+        begin, end = max(pairwise(ends), key=lambda ends: min(ends[1], self.samples[-1].sound_seconds) - ends[0])
+        own = [sample for sample in self.samples if begin <= sample.sound_seconds < end]
+        warm = begin + WARM_UP * (own[-1].sound_seconds - begin) if own else begin
+        return [sample for sample in own if sample.sound_seconds >= warm] or self.samples
 
 
-def listen(hours: float, seed: int, model: str | None) -> FaultSoak:
-    """Listen for so long, with a fault now and then. Raises MeasurementError where the listener ends."""
-    source, meter, samples = random.Random(seed), LoadMeter(), list[Sample]()
-    rounds: dict[str, list[Round]] = {fault.name: [] for fault in ONE_PROCESS}
-    left_out: dict[str, str] = {}
-    with (
-        tempfile.TemporaryDirectory(prefix="edgecap-soak-") as folder,
-        SmallDisk(Path(folder)) as disk,
-        Rig(Path(folder), disk, microphones=MICROPHONES, own_clock=which("cc") is not None, model=model) as rig,
-    ):
-        rig.wait_for_event(PATIENCE)
-        rig.open_page()
-        pid, began = rig.process.pid, time.monotonic()
-        while (now := time.monotonic()) - began < 3600.0 * hours:
-            if not samples or now - began - samples[-1].sound_seconds >= EVERY:
-                samples.append(sample_of(pid, now - began))
-            fault = source.choice([fault for fault in ONE_PROCESS if fault.name not in left_out])
-            say("note", f"{(now - began) / 3600:.2f} h: {fault.name}")
-            try:
-                rounds[fault.name].append(once(rig, fault, source))
-            except NotPossibleError as error:
-                left_out[fault.name] = str(error)
-            except MeasurementError as error:  # hours are not thrown away for it
-                say("warning", f"before {fault.name}: {error}")
-                rounds[fault.name].append(DEAF)
-            if rig.process.pid != pid:
-                raise MeasurementError(f"the listener ended after {fault.name}")
-            time.sleep(PAUSE)
-        samples.append(sample_of(pid, time.monotonic() - began))
-        rig.process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            rig.process.wait(PATIENCE)
-        summary = next((text for text in reversed(rig.messages) if "stopped after" in text), "it did not end")
-        events = rig.record.count
-    results = [
-        FaultResult(name=fault.name, rounds=rounds[fault.name], says=fault.says, skipped=left_out.get(fault.name, ""))
-        for fault in ONE_PROCESS
-    ]
-    lasted = round(samples[-1].sound_seconds / 3600, 2)
-    return FaultSoak(
-        hours=lasted, samples=samples, faults=results, events=events, summary=summary, others=meter.others()
-    )
+class SoakRun:
+    """One run of a listener, with a fault now and then."""
+
+    def __init__(self, seed: int, stop: threading.Event) -> None:
+        self._source, self._stop, self._meter = random.Random(seed), stop, LoadMeter()
+        self._samples, self._restarts = list[Sample](), list[float]()
+        self._rounds: dict[str, list[Round]] = {fault.name: [] for fault in ONE_PROCESS}
+        self._left_out: dict[str, str] = {}
+        self._events, self._summary = 0, "it did not end"
+
+    def run(self, hours: float, model: str | None, keep: Callable[[FaultSoak], None]) -> FaultSoak:
+        """Listen for so long, or until `stop`; `keep` gets what was measured so far. Raises MeasurementError."""
+        with (
+            tempfile.TemporaryDirectory(prefix="edgecap-soak-") as folder,
+            SmallDisk(Path(folder)) as disk,
+            Rig(Path(folder), disk, microphones=MICROPHONES, own_clock=which("cc") is not None, model=model) as rig,
+        ):
+            rig.wait_for_event(PATIENCE)
+            rig.open_page()
+            pid, began = rig.process.pid, time.monotonic()
+            while (now := time.monotonic()) - began < 3600.0 * hours and not self._stop.is_set():
+                if not self._samples or now - began - self._samples[-1].sound_seconds >= EVERY:
+                    self._samples.append(sample_of(rig.process.pid, now - began))
+                self._round(rig, (now - began) / 3600)
+                if rig.process.pid != pid:
+                    pid = rig.process.pid
+                    self._restarts.append(time.monotonic() - began)
+                    with suppress(MeasurementError):
+                        rig.open_page()
+                self._events = rig.record.count
+                keep(self._result())
+                self._stop.wait(PAUSE)
+            self._samples.append(sample_of(rig.process.pid, time.monotonic() - began))
+            rig.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                rig.process.wait(PATIENCE)
+            self._summary = next((text for text in reversed(rig.messages) if "stopped after" in text), self._summary)
+            self._events = rig.record.count
+        return self._result()
+
+    def _round(self, rig: Rig, hours: float) -> None:
+        fault = self._source.choice([fault for fault in ONE_PROCESS if fault.name not in self._left_out])
+        say("note", f"{hours:.2f} h: {fault.name}")
+        try:
+            self._rounds[fault.name].append(once(rig, fault, self._source))
+        except NotPossibleError as error:
+            self._left_out[fault.name] = str(error)
+        except MeasurementError as error:  # hours are not thrown away for it
+            say("warning", f"before {fault.name}: {error}")
+            self._rounds[fault.name].append(DEAF)
+            if rig.process.poll() is not None:
+                rig.start()
+
+    def _result(self) -> FaultSoak:
+        results = [
+            FaultResult(
+                name=fault.name,
+                rounds=self._rounds[fault.name],
+                says=fault.says,
+                skipped=self._left_out.get(fault.name, ""),
+            )
+            for fault in ONE_PROCESS
+        ]
+        return FaultSoak(
+            hours=round(self._samples[-1].sound_seconds / 3600, 2),
+            samples=self._samples,
+            faults=results,
+            events=self._events,
+            summary=self._summary,
+            others=self._meter.others(),
+            restarts=self._restarts,
+        )
 
 
 def soak(
@@ -121,16 +168,32 @@ def soak(
     if json:
         check_writable(json)
     start = MeasurementStart(f"python -m edgecap_bench.faults.soak --hours {hours:g}")
-    measurement = start.end(listen(hours, seed, model))
-    if json:
-        write_measurement(json, measurement)
-    output.finish(criteria(measurement.body))
+
+    def keep(result: FaultSoak, *, partial: bool = True) -> None:
+        if json:
+            write_measurement(json, start.end(result, partial=partial))
+
+    with stopping() as stop:
+        result = SoakRun(seed, stop).run(hours, model, keep)
+    keep(result, partial=stop.is_set())
+    output.finish(criteria(result))
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, so that what was measured is kept."""
+    stop, numbers = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def criteria(result: FaultSoak) -> list[Criterion]:
     """What is wanted, and whether it is so."""
-    samples, rounds = result.samples, [each for fault in result.faults for each in fault.rounds]
-    warm = [sample for sample in samples if sample.sound_seconds >= WARM_UP * samples[-1].sound_seconds]
+    warm, rounds = result.longest, [each for fault in result.faults for each in fault.rounds]
     growth = slope([(sample.sound_seconds / 3600, sample.resident_bytes) for sample in warm])
     handles, threads = [sample.handles for sample in warm], [sample.threads for sample in warm]
     survived, late = sum(each.survived for each in rounds), sum(fault.late for fault in result.faults)
@@ -140,6 +203,7 @@ def criteria(result: FaultSoak) -> list[Criterion]:
         Criterion(
             "resident memory", f"{growth / 1e6:+.3f} MB an hour", "at most 0.5 MB an hour", growth <= MOST_GROWTH
         ),
+        Criterion("started again", f"{len(result.restarts)} times", "never", not result.restarts),
         Criterion("open handles", f"{min(handles)} to {max(handles)}", "", True),
         Criterion("threads", f"{min(threads)} to {max(threads)}", "", True),
         Criterion("faults survived", f"{survived} of {len(rounds)}", "all", survived == len(rounds)),
