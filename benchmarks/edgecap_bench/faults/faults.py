@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,6 +38,8 @@ from edgecap_bench.reports.output import JsonFile
 PATIENCE = 30.0
 SHORTEST, LONGEST = 0.2, 3.0
 """Seconds that a fault lasts; longer, where the listener has yet to say what it must."""
+QUIET_SECONDS, CLOSE_AFTER = 2.0, 1.0
+"""Of a microphone, which hears in real time: a sound every 5 s, so that what is measured is not the wait for one."""
 MOST_FAILURES = 3
 """Rounds in which no event comes at all, after which a fault is given up."""
 
@@ -119,7 +121,11 @@ class Campaign:
         return result
 
     def _rig(self, folder: Path, disk: SmallDisk, fault: Fault) -> Rig:
-        return Rig(folder, disk, microphones=fault.microphones, own_clock=fault.own_clock, model=self._model)
+        shared: dict[str, Any] = {"own_clock": fault.own_clock, "model": self._model}
+        if not fault.microphones:
+            return Rig(folder, disk, **shared)
+        often = ("--close-after", str(CLOSE_AFTER))
+        return Rig(folder, disk, microphones=fault.microphones, quiet=QUIET_SECONDS, more=often, **shared)
 
 
 def faults(

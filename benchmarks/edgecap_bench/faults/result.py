@@ -124,8 +124,9 @@ def faults_page(measurement: Measurement[Faults]) -> Page:
         notes=[
             f"Each round at a random moment, {result.jobs} listeners side by side, four times as fast as time. An "
             "event counts as lost where it was announced and the journal lacks it, or ended and the table lacks it.",
-            f"Back means that all is stored and the next event, of a sound every 3 s, is announced; at most "
-            f"{BACK_SECONDS:g} s are wanted, start included. Told: in how many rounds the listener said what is wrong.",
+            "Back means that all is stored and the next event, of a sound every 3 s (5 s from a microphone, in real "
+            f"time), is announced; at most {BACK_SECONDS:g} s are wanted, start included. Told: in how many rounds the "
+            "listener said what is wrong.",
             load_note(result.others),
         ],
     )
