@@ -40,6 +40,8 @@ SHORTEST, LONGEST = 0.2, 3.0
 """Seconds that a fault lasts; longer, where the listener has yet to say what it must."""
 QUIET_SECONDS, CLOSE_AFTER = 2.0, 1.0
 """Of a microphone, which hears in real time: a sound every 5 s, so that what is measured is not the wait for one."""
+OF_ONE_DISK = 25
+"""Rounds with the same listener and disk, which a journal rotated in each of them would fill."""
 MOST_FAILURES = 3
 """Rounds in which no event comes at all, after which a fault is given up."""
 
@@ -108,7 +110,8 @@ class Campaign:
             with tempfile.TemporaryDirectory(prefix="edgecap-faults-") as folder:
                 try:
                     with SmallDisk(Path(folder)) as disk, self._rig(Path(folder), disk, fault) as rig:
-                        while len(rounds) < self._rounds and not self.stop.is_set():
+                        last = min(self._rounds, len(rounds) + OF_ONE_DISK)
+                        while len(rounds) < last and not self.stop.is_set():
                             rounds.append(once(rig, fault, source, self._patience))
                 except NotPossibleError as error:
                     skipped = str(error)
