@@ -66,6 +66,10 @@ MOST_UNPACKED = 1 << 30
 """Bytes of one column of a small Parquet file when it is unpacked."""
 MOST_ADDRESS = 4_096
 """Characters of the address of a source."""
+REQUESTS_AT_ONCE, REQUESTS_EACH_SECOND = 200, 50
+"""Of one address to a server: a page takes thirty."""
+MOST_ADDRESSES = 1_000
+"""Of which a server knows how much they asked for."""
 
 
 def search_memory() -> int:

@@ -18,7 +18,7 @@ from edgecap.errors import ConfigError
 from edgecap.live.config.config_file import read_secret
 from edgecap.live.config.web_config import TOKEN, WebConfig
 from edgecap.types import Notify
-from edgecap.util.http_server import HOST, names_this_machine, own_names
+from edgecap.util.http.http_server import HOST, names_this_machine, own_names
 
 COOKIE_SECONDS = 180 * 86_400
 

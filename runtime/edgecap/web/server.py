@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 
 from edgecap.types import Notify
-from edgecap.util.http_server import HttpServer
+from edgecap.util.http.http_server import HttpServer
 from edgecap.web.access import AccessPolicy
 from edgecap.web.assets import INDEX, load_assets
 

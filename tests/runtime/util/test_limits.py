@@ -87,6 +87,8 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["seconds of one try of `--webhook`"] == hooks.WEB_SECONDS
     assert rows["bytes of a run's standard error that are passed on"] == child.MOST_BYTES
     assert rows["visitors of `--metrics`"] == metrics.MOST_REQUESTS
+    assert rows["requests of an address to the page or to `--metrics` at once"] == limits.REQUESTS_AT_ONCE
+    assert rows["requests of an address each second after that"] == limits.REQUESTS_EACH_SECOND
     assert rows["bytes of the directory of a zip archive"] == zips.LARGEST_DIRECTORY
     assert rows["bytes of the table in a PyTorch checkpoint"] == torch_zip.LARGEST_PICKLE
     assert rows["bytes of the file of a taught sound"] == archive.LARGEST_FILE

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from edgecap.util.post import post
+from edgecap.util.http.post import post
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from edgecap.live.listener import FOLLOWED_POLL, IDLE_POLL, Listener
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.types import LogMel
+from edgecap.util.limits import REQUESTS_AT_ONCE
 from edgecap.web import server as web_server
 from edgecap.web import uploads
 from edgecap.web.access import AccessPolicy, web_token
@@ -701,6 +702,20 @@ def test_many_visitors_of_one_address_push_out_each_other_and_not_another(serve:
         connected(3 * MOST_REQUESTS, ask.port, b"GET /ab", stack)
         early.sendall(f"Host: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
         assert early.recv(100).startswith(b"HTTP/1.0 200")
+
+
+def test_a_flood_is_closed_unanswered_and_another_address_is_served(serve: Serve) -> None:
+    _, ask = serve()
+    answered = 0
+    for _ in range(REQUESTS_AT_ONCE + 400):
+        with (
+            suppress(ConnectionError),
+            socket.create_connection(("127.0.0.1", ask.port), 20, source_address=("127.0.0.2", 0)) as visitor,
+        ):
+            visitor.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answered += visitor.recv(5) == b"HTTP/"
+    assert REQUESTS_AT_ONCE <= answered < REQUESTS_AT_ONCE + 380
+    assert ask("GET", "/past")[0] == 200
 
 
 def test_a_request_that_drips_is_cut_off_and_a_stream_is_not(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

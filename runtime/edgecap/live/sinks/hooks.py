@@ -12,8 +12,8 @@ from edgecap.live.sinks.base import NotDeliveredError, Outbox, Sink, SinkContext
 from edgecap.live.sinks.lines import document_line
 from edgecap.types import Notify
 from edgecap.util.child import run_shell
+from edgecap.util.http.post import post
 from edgecap.util.parsing import host_of
-from edgecap.util.post import post
 from edgecap.util.text import clean
 
 When = Literal["begin", "end", "both"]

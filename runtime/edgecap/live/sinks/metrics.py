@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.types import Notify
-from edgecap.util.http_server import HttpServer, names_this_machine, own_names
+from edgecap.util.http.http_server import HttpServer, names_this_machine, own_names
 from edgecap.util.parsing import parse_address
 
 MOST_REQUESTS = 16

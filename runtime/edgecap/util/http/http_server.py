@@ -2,7 +2,8 @@
 
 A visitor has a limited time for its whole request, not for each read, until its handler says that it is welcome
 (`HttpServer.admit`). Where all places are taken, a visitor that was not admitted yet loses its place: the oldest one of
-the address that has the most of them. So neither slow ones nor many from one address keep others out.
+the address that has the most of them. So neither slow ones nor many from one address keep others out. What an address
+asks for beyond its `RequestBudget` is closed unanswered.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from socketserver import TCPServer
 from typing import Any
 
 from edgecap.errors import OutputError
+from edgecap.util.http.request_budget import RequestBudget
 
 CUT_SECONDS = 0.5
 """Longest wait for the place of a visitor that was cut off."""
 NO_FILES_SECONDS = 0.1
 """Pause where a connection cannot be accepted because no more files can be opened."""
+FLOODED_SECONDS = 0.01
+"""Pause after connections that were closed unanswered: those that come meanwhile are closed together."""
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\\\[\]]+)(?::\d{1,5})?")
 """A name or address, and the port where there is one."""
 
@@ -81,6 +85,7 @@ class HttpServer(ThreadingHTTPServer):
         self.host, self._name = host, name
         self._slots = threading.BoundedSemaphore(most_requests)
         self._seconds = request_seconds
+        self._budget = RequestBudget()
         self._lock = threading.Lock()
         """Guards the deadlines."""
         self._deadlines: dict[socket.socket, tuple[float, str]] = {}
@@ -121,15 +126,28 @@ class HttpServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind without looking up the host's full name, which may take long where there is no name server."""
         TCPServer.server_bind(self)
+        self.socket.setblocking(False)  # an accepted connection blocks nevertheless
         self.server_name, self.server_port = self.host, self.port
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Raises OSError, after a pause: without one a lack of files would keep this loop busy."""
-        try:
-            return super().get_request()
-        except OSError:
-            time.sleep(NO_FILES_SECONDS)
-            raise
+        """Accept a connection within its budget.
+
+        Raises OSError where there is none, after a pause: without one a lack of files or a flood would keep this loop
+        busy.
+        """
+        for _ in range(self.request_queue_size):
+            try:
+                connection, address = super().get_request()
+            except BlockingIOError:
+                break
+            except OSError:
+                time.sleep(NO_FILES_SECONDS)
+                raise
+            if self._budget.spend(str(address[0])):
+                return connection, address
+            connection.close()
+        time.sleep(FLOODED_SECONDS)
+        raise BlockingIOError("no connection within its budget waits")
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
         """Give the request a thread where a slot is free, or becomes free by cutting off the slowest visitor."""
@@ -144,7 +162,7 @@ class HttpServer(ThreadingHTTPServer):
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread could be started
-            self.admit(request)
+            self._release(request)
             self._slots.release()
             raise
 
@@ -153,7 +171,7 @@ class HttpServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.admit(request)
+            self._release(request)
             self._slots.release()
 
     def service_actions(self) -> None:
@@ -165,9 +183,15 @@ class HttpServer(ThreadingHTTPServer):
             self._cut(connection)
 
     def admit(self, connection: socket.socket) -> None:
-        """A visitor is welcome: the time limit no longer applies, and it keeps its place."""
+        """A visitor is welcome: the time limit no longer applies, it keeps its place, and its address a budget."""
+        if (address := self._release(connection)) is not None:
+            self._budget.welcome(address)
+
+    def _release(self, connection: socket.socket) -> str | None:
+        """End a connection's time limit; its address, where it had one."""
         with self._lock:
-            self._deadlines.pop(connection, None)
+            _, address = self._deadlines.pop(connection, (0.0, None))
+        return address
 
     def _cut_oldest(self) -> bool:
         """Cut off the oldest visitor of the address with the most that were not admitted; whether there was one."""
@@ -180,7 +204,7 @@ class HttpServer(ThreadingHTTPServer):
 
     def _cut(self, connection: socket.socket) -> None:
         """End a connection; its thread then reads an end of file, or fails to write."""
-        self.admit(connection)
+        self._release(connection)
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 

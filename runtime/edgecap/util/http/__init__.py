@@ -1,0 +1,1 @@
+"""HTTP: a bounded server, and what is sent to one."""
