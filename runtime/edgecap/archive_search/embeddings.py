@@ -124,7 +124,7 @@ class Embeddings:
     def _open(self, place: Path) -> EmbeddingMatrix:
         count, dim = int(self.firsts[-1]), self._dim
         try:
-            axes = np.fromfile(place / "axes", np.float32).reshape(dim, -1)
+            axes = np.fromfile(place / "axes", np.float32, count=dim * dim).reshape(dim, -1)
             shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
                 "rows": (np.float16, (count, dim)),
                 "heads": (np.float32, (count, axes.shape[1])),

@@ -23,10 +23,11 @@ from edgecap.audio.decoders.media import media_available, open_media
 from edgecap.audio.decoders.ranges import ByteReader
 from edgecap.audio.decoders.sndfile import SndfileDecoder
 from edgecap.audio.resample import check_rate, resampled
-from edgecap.audio.samples import MOST_CHANNELS, Downmix, check_values
+from edgecap.audio.samples import Downmix, check_values
 from edgecap.audio.spool import spool
 from edgecap.errors import AudioError, reason_of
 from edgecap.types import Waveform
+from edgecap.util.limits import MOST_CHANNELS
 
 STANDARD_INPUT = "-"
 SOUND_SUFFIXES = frozenset(

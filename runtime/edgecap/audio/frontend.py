@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgecap.audio.mel_products import MelProducts
 from edgecap.types import LogMel, Waveform
-from edgecap.util.limits import Bands, Rate, Transform
+from edgecap.util.limits.bounded import Bands, Rate, Transform
 
 BLOCK_FRAMES = 64
 """Frames transformed at once: few enough to stay in a processor's cache (about 400 kB)."""

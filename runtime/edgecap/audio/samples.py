@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgecap.errors import AudioError
 from edgecap.types import Waveform
+from edgecap.util.limits import MOST_CHANNELS
 
 LEVEL_FLOOR_DBFS = -120.0
 """The level of digital silence."""
@@ -21,7 +22,6 @@ FEW_BLOCKS = 32
 EPSILON = float(np.finfo(np.float32).eps)
 LARGEST_SAMPLE = 16.0
 """24 dB above full scale: beyond any recording in [-1, 1], but not beyond unscaled integers."""
-MOST_CHANNELS = 64
 OPPOSITE = -0.9
 """Correlation of two channels below which they are the same sound with opposite signs."""
 CORRELATED_SAMPLES = 1 << 15

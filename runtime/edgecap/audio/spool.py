@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from edgecap.errors import AudioError, OutputError, reason_of
+from edgecap.util.limits import MOST_SPOOLED
 
-SPOOL_LIMIT = 4 << 30
-"""Most bytes taken from standard input: the largest size of a WAV file."""
 NOTICE_MILLISECONDS = 500
 """Longest time until a signal is noticed while nothing comes."""
 
@@ -31,8 +30,8 @@ def spool(
         target = stack.enter_context(tempfile.TemporaryFile(prefix="edgecap-"))  # noqa: SIM115 - the stack closes it
         while block := _read(source, name, advice):
             size += len(block)
-            if size > SPOOL_LIMIT:
-                raise AudioError(f"{name} is larger than {SPOOL_LIMIT >> 30} GiB; use a file instead of a pipe")
+            if size > MOST_SPOOLED:
+                raise AudioError(f"{name} is larger than {MOST_SPOOLED >> 30} GiB; use a file instead of a pipe")
             target.write(block)
         target.flush()
     except OSError as error:

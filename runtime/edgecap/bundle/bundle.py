@@ -17,18 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from edgecap.bundle.confidence import MOST_BYTES, ConfidenceSpec, parse_confidence
+from edgecap.bundle.confidence import ConfidenceSpec, parse_confidence
 from edgecap.bundle.manifest import FORMAT, BundleFile, Manifest, Role, parse_manifest, render_manifest
 from edgecap.errors import BundleError, IntegrityError, ManifestError, OutputError, reason_of
 from edgecap.runtimes import RUNTIMES, GraphRole
 from edgecap.util.documents import from_json
 from edgecap.util.files import atomic_folder, read_at_most
-from edgecap.util.limits import MOST_VOCABULARY, MOST_WORD, MOST_WORDS
+from edgecap.util.limits import MOST_CONFIDENCE, MOST_MANIFEST, MOST_VOCABULARY, MOST_WORD, MOST_WORDS
 from edgecap.util.text import clean
 
 MANIFEST_NAME = "manifest.json"
-MANIFEST_LIMIT = 1 << 20
-"""Most bytes that a manifest may have; real ones have a few thousand."""
 RUN_CHECKPOINT = "student.safetensors"
 """What the folder of a run of `edgecap train student` holds."""
 CHECKPOINTS = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"}
@@ -92,11 +90,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise ManifestError(f"{folder} is a training run, not a bundle; type: edgecap import {folder} -o BUNDLE")
     try:
         with path.open("rb") as file:
-            text = file.read(MANIFEST_LIMIT + 1)
+            text = file.read(MOST_MANIFEST + 1)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read ({reason_of(error)}); name a folder that holds a bundle") from error
-    if len(text) > MANIFEST_LIMIT:
-        raise ManifestError(f"{path} is larger than {MANIFEST_LIMIT} bytes, so it is not a manifest; {COPY_AGAIN}")
+    if len(text) > MOST_MANIFEST:
+        raise ManifestError(f"{path} is larger than {MOST_MANIFEST} bytes, so it is not a manifest; {COPY_AGAIN}")
     try:
         return parse_manifest(text)
     except ManifestError as error:
@@ -200,7 +198,7 @@ def _read_vocabulary(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     path = folder / manifest.file("vocabulary").name
     if manifest.file("vocabulary").size > MOST_VOCABULARY:
         raise ManifestError(f"{path} is larger than {MOST_VOCABULARY >> 20} MiB, so it is no vocabulary; {COPY_AGAIN}")
-    text = path.read_bytes()
+    text = read_at_most(path, MOST_VOCABULARY)
     if text.count(b"[") + text.count(b"{") > 2 * MOST_WORDS:  # each list or table in a list would take far more memory
         raise ManifestError(f"{path} is not a list of words; {COPY_AGAIN}")
     try:
@@ -230,9 +228,11 @@ def _confidence_files(manifest: Manifest) -> tuple[BundleFile, ...]:
 def _read_confidence(folder: Path, manifest: Manifest) -> ConfidenceSpec | None:
     for entry in _confidence_files(manifest):
         path = folder / entry.name
-        if entry.size > MOST_BYTES:
-            raise ManifestError(f"{path} is larger than {MOST_BYTES >> 20} MiB, so it is no confidence; {COPY_AGAIN}")
-        return parse_confidence(path.read_bytes(), place=str(path))
+        if entry.size > MOST_CONFIDENCE:
+            raise ManifestError(
+                f"{path} is larger than {MOST_CONFIDENCE >> 20} MiB, so it is no confidence; {COPY_AGAIN}"
+            )
+        return parse_confidence(read_at_most(path, MOST_CONFIDENCE), place=str(path))
     return None
 
 
@@ -244,7 +244,7 @@ def _check_replaceable(folder: Path) -> None:
         if not any(folder.iterdir()):
             return
         try:
-            document = from_json(read_at_most(folder / MANIFEST_NAME, MANIFEST_LIMIT))
+            document = from_json(read_at_most(folder / MANIFEST_NAME, MOST_MANIFEST))
             if isinstance(document, dict) and document.get("format") == FORMAT:
                 return
         except (OSError, ValueError):

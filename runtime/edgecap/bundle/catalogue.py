@@ -20,15 +20,12 @@ from edgecap.bundle.fields import FileName, Sha256
 from edgecap.bundle.manifest import Licence
 from edgecap.errors import BundleError, ConfigError
 from edgecap.util.documents import from_json
+from edgecap.util.limits import MOST_CATALOGUE, MOST_MODEL_FILE
 from edgecap.util.schema import SchemaError, convert, unknown_key
 
 FORMAT = "edgecap-catalogue"
 FORMAT_VERSION = 1
 BUILT_IN = Path(__file__).with_name("catalogue.json")
-LARGEST_CATALOGUE = 1 << 20
-"""Bytes."""
-LARGEST_MODEL_FILE = 2_000_000_000
-"""Bytes of any file that is got where nothing says less."""
 OPEN_LICENCES = ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-SA-4.0", "CC0-1.0", "ISC", "MIT")
 """SPDX names of licences that are known to allow commercial use."""
 
@@ -42,10 +39,10 @@ class CatalogueFile:
     role: Literal["manifest", "weights", "vocabulary"]
     places: Annotated[list[Place], Meta(min_length=1, max_length=8)]
     """Where it may lie, best first: https://…, hf://OWNER/REPOSITORY[@REVISION]/FILE, or relative to the catalogue."""
-    size: Annotated[int, Meta(gt=0, le=LARGEST_MODEL_FILE)] | None = None
+    size: Annotated[int, Meta(gt=0, le=MOST_MODEL_FILE)] | None = None
     """Bytes, where they are known."""
     sha256: Sha256 | None = None
-    most: Annotated[int, Meta(gt=0, le=LARGEST_MODEL_FILE)] = LARGEST_MODEL_FILE
+    most: Annotated[int, Meta(gt=0, le=MOST_MODEL_FILE)] = MOST_MODEL_FILE
     """Bytes above which it is not got."""
 
 
@@ -103,8 +100,8 @@ class Catalogue:
 
 def parse_catalogue(text: bytes, source: str) -> Catalogue:
     """A catalogue's JSON; `source` is named in errors. Raises ConfigError."""
-    if len(text) > LARGEST_CATALOGUE:
-        raise ConfigError(f"{source} is larger than {LARGEST_CATALOGUE} bytes, so it is not a catalogue")
+    if len(text) > MOST_CATALOGUE:
+        raise ConfigError(f"{source} is larger than {MOST_CATALOGUE} bytes, so it is not a catalogue")
     try:
         document = from_json(text)
     except ValueError as error:

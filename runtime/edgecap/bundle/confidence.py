@@ -13,13 +13,11 @@ from msgspec import Meta
 
 from edgecap.errors import ManifestError
 from edgecap.util.documents import from_json
+from edgecap.util.limits import MOST_CONFIDENCE, MOST_SOUND_SOURCES
 from edgecap.util.schema import SchemaError, convert
 from edgecap.util.text import cleaned
 
 FILE_NAME = "confidence.json"
-MOST_BYTES = 1 << 21
-"""Of the file; real ones have about a tenth of a megabyte."""
-MOST_SOURCES = 400
 AGAIN = "fit it again with edgecap train confidence"
 
 Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
@@ -45,13 +43,13 @@ class ConfidenceSpec:
     a last one for whether the sound is that of any source, and not noise or a fault.
     """
 
-    sources: Annotated[tuple[SourceSpec, ...], Meta(min_length=2, max_length=MOST_SOURCES)]
-    groups: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=MOST_SOURCES)]
+    sources: Annotated[tuple[SourceSpec, ...], Meta(min_length=2, max_length=MOST_SOUND_SOURCES)]
+    groups: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=MOST_SOUND_SOURCES)]
     """What is said of a group's sources where it is not sure which."""
     unclear: Text
     """What is said where nothing is sure."""
     embedding_dim: Annotated[int, Meta(ge=1, le=65_536)]
-    projection: Annotated[str, Meta(max_length=MOST_BYTES)]
+    projection: Annotated[str, Meta(max_length=MOST_CONFIDENCE)]
     """int8 in base64, (embedding_dim, sources + 1), row by row."""
     scales: tuple[Number, ...]
     """What each column is multiplied by, (sources + 1,)."""

@@ -18,22 +18,8 @@ from edgecap.bundle.fields import FileName, RuntimeName, Sha256, StreamingSpec
 from edgecap.errors import ManifestError, install_newer
 from edgecap.runtimes import RUNTIMES
 from edgecap.util.documents import from_json
-from edgecap.util.limits import (
-    LARGEST_BEAM,
-    MOST_FILES,
-    MOST_VALUES,
-    MOST_WINDOW_SECONDS,
-    Beam,
-    Bytes,
-    Frames,
-    Heads,
-    Layers,
-    Metric,
-    Tokens,
-    Width,
-    Words,
-    check_product,
-)
+from edgecap.util.limits import LARGEST_BEAM, MOST_FILES, MOST_VALUES, MOST_WINDOW_SECONDS, check_product
+from edgecap.util.limits.bounded import Beam, Bytes, Frames, Heads, Layers, Metric, Tokens, Width, Words
 from edgecap.util.schema import SchemaError, convert, unknown_key
 from edgecap.util.text import cleaned
 

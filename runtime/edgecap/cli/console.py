@@ -13,12 +13,11 @@ from collections import deque
 from contextlib import suppress
 
 from edgecap.errors import OutputError
+from edgecap.util.limits import MOST_WAITING
 from edgecap.util.text import clean
 
 COMPLETION = "_EDGECAP_COMPLETE"
 """The variable in which a shell asks a command line for completions."""
-MOST_WAITING = 1000
-"""Lines that wait in memory while they cannot be printed; the oldest go first."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 

@@ -20,7 +20,8 @@ import msgspec
 
 from edgecap.errors import OutputError, reason_of
 from edgecap.types import Notify
-from edgecap.util.files import to_json, write_atomically
+from edgecap.util.files import read_at_most, to_json, write_atomically
+from edgecap.util.limits import MOST_NOTES
 
 
 def cache_root() -> Path:
@@ -74,7 +75,7 @@ class CacheSlot:
     def said(self, path: Path) -> Said:
         """What was noted of `data` or `part`; nothing where the note is missing or damaged."""
         try:
-            document = json.loads(_note(path).read_bytes())
+            document = json.loads(read_at_most(_note(path), MOST_NOTES))
             return msgspec.convert(document["said"], Said)
         except (OSError, ValueError, RecursionError, KeyError, TypeError, msgspec.ValidationError):
             return Said()

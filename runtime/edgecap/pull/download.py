@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO
 
-from edgecap.bundle.catalogue import LARGEST_MODEL_FILE
 from edgecap.errors import DownloadError, IntegrityError, OutputError, reason_of
 from edgecap.pull.cache import CacheSlot, Said, digest_of
 from edgecap.pull.client import Answer, BrokenOffError, Client
 from edgecap.pull.places import shown
+from edgecap.util.limits import MOST_MODEL_FILE
 from edgecap.util.parsing import host_of
 from edgecap.util.progress import Progress, no_progress
 from edgecap.util.text import clean
@@ -40,7 +40,7 @@ class Wanted:
 
     size: int | None = None
     sha256: str | None = None
-    most: int = LARGEST_MODEL_FILE
+    most: int = MOST_MODEL_FILE
     source: str = "the catalogue"
     """What states size and hash, for messages."""
 

@@ -20,10 +20,10 @@ from edgecap.inference.session import open_session
 from edgecap.pull.cache import CacheSlot, digest_of, locked
 from edgecap.types import Notify
 from edgecap.util.files import atomic_folder, to_json
+from edgecap.util.limits import MOST_ORIGIN
 
 ORIGIN = ".origin.json"
 """Beside the manifest; a bundle's hidden files belong to nobody's hashes."""
-LARGEST_ORIGIN = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def read_origin(folder: Path) -> Origin | None:
     """Where a model was got; None for one that was put there by hand, or whose note is damaged."""
     try:
         with (folder / ORIGIN).open("rb") as file:
-            return msgspec.convert(json.loads(file.read(LARGEST_ORIGIN)), Origin)
+            return msgspec.convert(json.loads(file.read(MOST_ORIGIN)), Origin)
     except (OSError, ValueError, RecursionError, msgspec.ValidationError):
         return None
 

@@ -17,7 +17,8 @@ from edgecap.bundle.models import home
 from edgecap.errors import ConfigError
 from edgecap.pull.cache import locked
 from edgecap.types import Notify
-from edgecap.util.files import to_json, write_atomically
+from edgecap.util.files import read_at_most, to_json, write_atomically
+from edgecap.util.limits import MOST_PINS
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def read_pins() -> dict[str, Pin]:
     """Place → pin. Raises ConfigError for a damaged file: to forget pins silently would be to trust anything."""
     path = pins_file()
     try:
-        return msgspec.convert(json.loads(path.read_bytes()), dict[str, Pin])
+        return msgspec.convert(json.loads(read_at_most(path, MOST_PINS)), dict[str, Pin])
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:

@@ -12,8 +12,8 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edgecap.bundle.bundle import MANIFEST_LIMIT, MANIFEST_NAME, Bundle
-from edgecap.bundle.catalogue import LARGEST_MODEL_FILE, CatalogueEntry, CatalogueFile, built_in, check_commercial
+from edgecap.bundle.bundle import MANIFEST_NAME, Bundle
+from edgecap.bundle.catalogue import CatalogueEntry, CatalogueFile, built_in, check_commercial
 from edgecap.bundle.manifest import Licence, Manifest, Precision, parse_manifest
 from edgecap.bundle.models import list_models
 from edgecap.errors import BundleError, CheckpointError, ConfigError, DownloadError
@@ -24,6 +24,8 @@ from edgecap.pull.fetch import Fetched, Fetcher
 from edgecap.pull.installed import Origin, check_free, install, models_folder, read_origin
 from edgecap.pull.places import beside, hub_repository, shown
 from edgecap.pull.remote_catalogue import read_catalogue
+from edgecap.util.files import read_at_most
+from edgecap.util.limits import MOST_MANIFEST, MOST_MODEL_FILE
 
 CHECKPOINTS = (".safetensors", ".bin")
 ARCHITECTURE = "effb2-trm"
@@ -115,7 +117,7 @@ def _of_address(url: str) -> CatalogueEntry:
 
 
 def _bundle(name: str, manifest: str) -> CatalogueEntry:
-    files = [CatalogueFile(role="manifest", places=[manifest], most=MANIFEST_LIMIT)]
+    files = [CatalogueFile(role="manifest", places=[manifest], most=MOST_MANIFEST)]
     return CatalogueEntry(name=name, kind="bundle", files=files, licence=UNSTATED)
 
 
@@ -179,7 +181,7 @@ def _bundle_maker(
 ) -> Callable[[Path], None]:
     """Get the files that the manifest lists, into `fetched` as well; a function that puts all into a folder."""
     first = fetched[0]
-    text = first.path.read_bytes()
+    text = read_at_most(first.path, MOST_MANIFEST)
     manifest = parse_manifest(text)
     _check_manifest(request, entry, manifest)
     for listed in manifest.files:
@@ -203,8 +205,8 @@ def _bundle_maker(
 def _check_manifest(request: PullRequest, entry: CatalogueEntry, manifest: Manifest) -> None:
     """Raise BundleError for more than may be got, or a licence that does not fit."""
     total = sum(item.size for item in manifest.files)
-    if total > LARGEST_MODEL_FILE:
-        raise BundleError(f"{request.what} has {total} bytes and at most {LARGEST_MODEL_FILE} are taken")
+    if total > MOST_MODEL_FILE:
+        raise BundleError(f"{request.what} has {total} bytes and at most {MOST_MODEL_FILE} are taken")
     if entry.licence.name not in {UNSTATED.name, manifest.licence.name}:
         raise BundleError(
             f"the catalogue says that {entry.name} is under {entry.licence.name}, and its manifest says "

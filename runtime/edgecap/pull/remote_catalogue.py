@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgecap.bundle.catalogue import LARGEST_CATALOGUE, Catalogue, parse_catalogue
+from edgecap.bundle.catalogue import Catalogue, parse_catalogue
 from edgecap.errors import ConfigError, DownloadError, reason_of
 from edgecap.pull.cache import CacheSlot
 from edgecap.pull.download import Wanted, download
 from edgecap.pull.fetch import Fetcher
 from edgecap.pull.places import relative
+from edgecap.util.files import read_at_most
+from edgecap.util.limits import MOST_CATALOGUE
 
 
 def read_catalogue(source: str, fetcher: Fetcher) -> Catalogue:
@@ -21,7 +23,7 @@ def read_catalogue(source: str, fetcher: Fetcher) -> Catalogue:
     if not source.startswith(("https://", "http://")):
         try:
             with Path(source).expanduser().open("rb") as file:
-                return parse_catalogue(file.read(LARGEST_CATALOGUE + 1), source)
+                return parse_catalogue(file.read(MOST_CATALOGUE + 1), source)
         except OSError as error:
             raise ConfigError(f"the catalogue {source} cannot be read ({reason_of(error)})") from error
     catalogue = parse_catalogue(_text(source, fetcher), source)
@@ -43,12 +45,12 @@ def _text(url: str, fetcher: Fetcher) -> bytes:
         if network.offline:
             if kept is None:
                 raise DownloadError(f"the catalogue {url} is not in the cache, and --offline forbids to get it")
-            return slot.data.read_bytes()
+            return read_at_most(slot.data, MOST_CATALOGUE)
         try:
-            wanted = Wanted(most=LARGEST_CATALOGUE)
+            wanted = Wanted(most=MOST_CATALOGUE)
             download(fetcher.client, slot, url, wanted, refresh=kept.etag if kept else "")
         except DownloadError as error:
             if kept is None:
                 raise
             fetcher.notify("warning", f"{error}; the catalogue in the cache is used")
-        return slot.data.read_bytes()
+        return read_at_most(slot.data, MOST_CATALOGUE)

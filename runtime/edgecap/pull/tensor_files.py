@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgecap.errors import CheckpointError, reason_of
 from edgecap.pull.torch_zip import read_torch_zip
 from edgecap.util.documents import from_json
+from edgecap.util.limits import MOST_AXES, MOST_HEADER, MOST_TENSORS
 
 Tensors = Mapping[str, NDArray[Any]]
 TYPES = {
@@ -31,10 +32,6 @@ TYPES = {
     "BOOL": "?",
 }
 """safetensors' types that checkpoints have → NumPy's; BF16 is widened after it is read."""
-LARGEST_HEADER = 1 << 22
-"""Bytes; a published student's has 64,000."""
-MOST_TENSORS = 20_000
-MOST_AXES = 8
 
 
 def read_tensors(path: Path, name: str) -> Tensors:
@@ -56,7 +53,7 @@ def read_safetensors(path: Path, name: str) -> Tensors:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(LARGEST_HEADER, size - 8):
+        if size < 8 or length > min(MOST_HEADER, size - 8):
             wrong(f"a header of {length} bytes in a file of {size}")
         text = file.read(length)
     try:

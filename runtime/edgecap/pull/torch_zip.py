@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecap.errors import CheckpointError
+from edgecap.util.limits import MOST_AXES, MOST_PICKLE
 from edgecap.util.zips import opened_zip
 
 STORAGES = {
@@ -45,9 +46,6 @@ DAMAGED = (
     zlib.error,
 )
 """What reading a damaged archive raises."""
-LARGEST_PICKLE = 1 << 20
-"""Bytes; a published student's has 60,000."""
-MOST_AXES = 8
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def _read(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
     order = entries.get(f"{folder}byteorder")
     if order is not None and _content(archive, order, 16) != b"little":
         raise _UnsoundError("numbers in another order of bytes")
-    document = _Machine().run(_content(archive, pickles[0], LARGEST_PICKLE))
+    document = _Machine().run(_content(archive, pickles[0], MOST_PICKLE))
     storages: dict[str, NDArray[Any]] = {}
     tensors = {}
     for name, tensor in document.items():

@@ -18,7 +18,8 @@ from edgecap.live.config.config_file import load_config
 from edgecap.live.config.config_text import render_config
 from edgecap.live.config.listen_config import ListenConfig, OutputConfig, SourceConfig, written_folders
 from edgecap.service.unit import NAME, Scope, Unit, configuration_of, network, render
-from edgecap.util.files import write_atomically
+from edgecap.util.files import read_at_most, write_atomically
+from edgecap.util.limits import MOST_NOTES
 
 RUNNING = Path("/run/systemd/system")
 """Exists where systemd runs the machine (sd_booted(3))."""
@@ -133,7 +134,7 @@ def _changed(scope: Scope, unit: Path, started: float | None) -> str:
     `started` is a time.time().
     """
     try:
-        text = unit.read_text(encoding="utf-8")
+        text = read_at_most(unit, MOST_NOTES).decode()
         config = configuration_of(text)
         settings = load_config(config)
     except (OSError, ValueError):

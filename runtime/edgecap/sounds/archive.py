@@ -22,14 +22,11 @@ from numpy.typing import NDArray
 from edgecap.errors import DataError, reason_of
 from edgecap.util.documents import from_json
 from edgecap.util.files import write_atomically
+from edgecap.util.limits import MOST_TAUGHT, MOST_TAUGHT_ARRAYS, MOST_TAUGHT_DOCUMENT
 from edgecap.util.zips import opened_zip
 
 Arrays = Mapping[str, NDArray[Any]]
 DOCUMENT = "document"
-LARGEST_FILE = 64 << 20
-"""Bytes of a file, and of its arrays together."""
-LARGEST_DOCUMENT = 1 << 18
-MOST_ARRAYS = 1_000
 SHOWN = 60
 """Characters of a value that a message repeats."""
 
@@ -75,14 +72,14 @@ class _UnsuitableError(Exception):
 
 def _read(file: IO[bytes], kind: str, version: int, unread: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Raises many kinds of errors."""
-    if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+    if os.fstat(file.fileno()).st_size > MOST_TAUGHT:
         raise ValueError("it is too large")
     with opened_zip(file) as archive:
         entries = archive.infolist()
-    if len(entries) > MOST_ARRAYS or sum(entry.file_size for entry in entries) > LARGEST_FILE:
+    if len(entries) > MOST_TAUGHT_ARRAYS or sum(entry.file_size for entry in entries) > MOST_TAUGHT:
         raise ValueError("it is too large")
     documents = [entry for entry in entries if entry.filename.removesuffix(".npy") == DOCUMENT]
-    if any(entry.file_size > LARGEST_DOCUMENT for entry in documents):
+    if any(entry.file_size > MOST_TAUGHT_DOCUMENT for entry in documents):
         raise ValueError("its document is too large")
     file.seek(0)
     arrays: dict[str, NDArray[Any]] = {}

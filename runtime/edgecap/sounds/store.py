@@ -16,7 +16,8 @@ from edgecap.errors import ConfigError, DataError, OutputError, reason_of
 from edgecap.sounds.names import identifier_of, shown_name
 from edgecap.sounds.sound import TaughtSound
 from edgecap.sounds.sound_file import SUFFIX, read_recordings, read_sound, write_sound
-from edgecap.util.files import sync_folder, write_atomically
+from edgecap.util.files import read_at_most, sync_folder, write_atomically
+from edgecap.util.limits import MOST_TAUGHT
 
 IMPORT_ADVICE = "name one that edgecap sounds export wrote"
 
@@ -118,7 +119,7 @@ class SoundStore:
         """Copy a sound to one file (in a folder: under its own name). Raises DataError, OutputError."""
         sound = self.get(name)
         path = target / f"{sound.identifier}{SUFFIX}" if target.is_dir() else target
-        write_atomically(path, self._path(name).read_bytes())
+        write_atomically(path, read_at_most(self._path(name), MOST_TAUGHT))
         return path
 
     def import_file(self, source: Path, *, name: str = "", replace_old: bool = False) -> TaughtSound:

@@ -15,8 +15,8 @@ from edgecap.sounds.names import identifier_of, shown_name
 from edgecap.sounds.rates import show_rate
 from edgecap.sounds.sound import Frames, TaughtSound
 from edgecap.teaching.examples import SoundExample
+from edgecap.util.limits import MOST_EXAMPLES
 
-MOST_EXAMPLES = 50
 ODD_PER_HOUR, ODD_AMONG_ALIKE = 60.0, 12.0
 """An example that the others find no more alike than what unrelated sounds hold so often an hour is not of their sound;
 the second holds where most examples are much alike."""

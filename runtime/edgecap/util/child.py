@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
+from edgecap.util.limits import MOST_ERROR_LINES, MOST_ERRORS
 from edgecap.util.text import clean
 
 GUARDED = """exec 3>&2 2>/dev/null
@@ -33,8 +34,6 @@ POLL_SECONDS = 0.05
 """Longest time until the end of a command, or of its time, is noticed."""
 TERM_SECONDS, HURRIED_SECONDS = 2.0, 0.5
 """From SIGTERM to SIGKILL for a command whose time is over, and at the end of this process."""
-MOST_BYTES, MOST_LINES = 4096, 10
-"""What is kept of a command's standard error."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +109,11 @@ class _Errors:
             data = os.read(self._descriptor, 1 << 16)
             self._open = bool(data)
             self._size += len(data)
-            self._kept += data[: MOST_BYTES - len(self._kept)]
+            self._kept += data[: MOST_ERRORS - len(self._kept)]
 
     def lines(self) -> tuple[str, ...]:
         """What was kept, and how much was not."""
-        shown = self._kept.split(b"\n")[:MOST_LINES]
+        shown = self._kept.split(b"\n")[:MOST_ERROR_LINES]
         lines = tuple(clean(line.decode("utf-8", "replace")) for line in shown if line.strip())
         left = self._size - sum(len(line) + 1 for line in shown)
         return (*lines, f"… {left} bytes more") if left > 0 else lines

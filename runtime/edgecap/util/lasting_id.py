@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgecap.util.documents import from_json
+from edgecap.util.files import read_at_most
+from edgecap.util.limits import MOST_NOTES
 
 MACHINE_ID = Path("/etc/machine-id")
 BYTES = 3
@@ -85,7 +87,7 @@ class LastingId:
     def _derive(self, kind: str) -> None:
         """From the machine's id, which must not be shown as it is."""
         try:
-            machine = MACHINE_ID.read_text(encoding="ascii").strip()
+            machine = read_at_most(MACHINE_ID, MOST_NOTES).decode("ascii").strip()
         except (OSError, ValueError):
             machine = ""
         self.lasts = bool(machine)
@@ -101,7 +103,7 @@ def _names(path: Path) -> list[str] | None:
         except BlockingIOError:
             return None
         with suppress(ValueError):
-            names = from_json(file.read())
+            names = from_json(file.read(MOST_NOTES))
             if isinstance(names, list) and all(isinstance(name, str) for name in names):
                 return names
         return []

@@ -92,7 +92,8 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def may_have_been(path: Path, table: str) -> bool:
     """Whether a damaged file was SQLite's with such a table, as far as can be seen, and not one named by mistake."""
-    head = path.read_bytes()[: 1 << 16]
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
     return head.startswith(b"SQLite format 3") or f"CREATE TABLE {table}".encode() in head or not any(head[:16])
 
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-LARGEST_DIRECTORY = 1 << 20
-"""Bytes. An entry takes 46 and its name there, and ten times that in memory."""
+from edgecap.util.limits import MOST_DIRECTORY
 
 
 @contextmanager
 def opened_zip(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     """The archive in a file that can seek.
 
-    Raises zipfile.BadZipFile for one whose directory is larger than LARGEST_DIRECTORY, and what `zipfile` raises.
+    Raises zipfile.BadZipFile for one whose directory is larger than MOST_DIRECTORY, and what `zipfile` raises.
     """
     bounded = _Bounded(file)
     with zipfile.ZipFile(bounded) as archive:
@@ -28,7 +27,7 @@ class _Bounded:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.most: int | None = LARGEST_DIRECTORY
+        self.most: int | None = MOST_DIRECTORY
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:

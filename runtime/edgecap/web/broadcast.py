@@ -10,10 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-MOST_WATCHERS = 24
-MOST_PASSING = 30
-"""Messages for the moment that wait for one browser: those of a second."""
-MOST_KEPT = 256
+from edgecap.util.limits import MOST_KEPT, MOST_PASSING, MOST_WATCHERS
+
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT = b": still here\n\n"
 

@@ -12,9 +12,9 @@ from http import HTTPStatus
 
 from edgecap.errors import ConfigError
 from edgecap.live.config.live_settings import LiveBox
+from edgecap.util.limits import MOST_CONTROLS
 from edgecap.web.server import Exchange
 
-MOST_BYTES = 16_384
 APPLY_SECONDS = 3.0
 """Wait for the listening thread."""
 
@@ -27,7 +27,7 @@ class Controls:
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer POST /settings."""
-        fields = exchange.receive_json(MOST_BYTES)
+        fields = exchange.receive_json(MOST_CONTROLS)
         if fields is None:
             return
         try:

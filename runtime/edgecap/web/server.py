@@ -16,14 +16,13 @@ from urllib.parse import parse_qs
 
 from edgecap.types import Notify
 from edgecap.util.http.http_server import HttpServer
+from edgecap.util.limits import MOST_FIELDS, MOST_REQUESTS
 from edgecap.web.access import AccessPolicy
 from edgecap.web.assets import INDEX, load_assets
 
 HERE = "./"
 """The page relative to itself, which holds behind a proxy that serves it below a path too."""
 SIGN_IN = "/sign-in.html"
-MOST_REQUESTS = 64
-"""Requests and streams at once, of all browsers together; a visitor without the token keeps no place."""
 STRANGER_SECONDS = 10.0
 """Time for a request to show that it is allowed; a refusal must be taken within it too."""
 STALLED_SECONDS = 15.0
@@ -37,7 +36,6 @@ JSON_SECONDS = 10.0
 BLOCK = 1 << 16
 LENGTH = re.compile("[0-9]{1,12}")
 """A Content-Length."""
-MOST_FIELDS = 20
 STREAM_BUFFER = 32_768
 """Bytes of a stream that the system buffers for a slow browser; the rest waits here, where old data is dropped."""
 POLICY = (

@@ -21,15 +21,12 @@ from typing import IO
 from edgecap.audio.file import AudioFile
 from edgecap.captioner import Captioner
 from edgecap.errors import AudioError, EdgecapError
+from edgecap.util.limits import MOST_UPLOAD, MOST_UPLOAD_NAME, MOST_WINDOWS
 from edgecap.web.server import LENGTH, Exchange
 
-MOST_BYTES = 64 << 20
-MOST_WINDOWS = 60
-"""Captions of one sound: ten minutes with the default model."""
 UPLOAD_SECONDS = 120.0
 TURN_SECONDS = 30.0
 """Wait for the sound before to be captioned; after it the browser is asked to try again."""
-LONGEST_NAME = 120
 
 
 class Uploads:
@@ -49,10 +46,10 @@ class Uploads:
         length = int(given)
         if not (kind == "application/octet-stream" or kind.startswith("audio/")):
             exchange.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send a sound: audio/* or application/octet-stream")
-        elif length > MOST_BYTES:
+        elif length > MOST_UPLOAD:
             exchange.refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the sound has more than {MOST_BYTES >> 20} MiB; type: edgecap caption FILE",
+                f"the sound has more than {MOST_UPLOAD >> 20} MiB; type: edgecap caption FILE",
             )
         elif not self._turn.acquire(timeout=TURN_SECONDS):
             exchange.refuse(
@@ -64,10 +61,10 @@ class Uploads:
             finally:
                 self._turn.release()
             return
-        exchange.discard(min(length, MOST_BYTES))
+        exchange.discard(min(length, MOST_UPLOAD))
 
     def _caption(self, exchange: Exchange, length: int) -> None:
-        name = "".join(c for c in exchange.query.get("name", "") if c.isprintable())[:LONGEST_NAME] or "the sound"
+        name = "".join(c for c in exchange.query.get("name", "") if c.isprintable())[:MOST_UPLOAD_NAME] or "the sound"
         with ExitStack() as stack:
             held = stack.enter_context(hold())
             if not exchange.receive(length, held.write, UPLOAD_SECONDS):

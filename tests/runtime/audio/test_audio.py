@@ -133,7 +133,7 @@ def test_a_closed_file_leaves_no_descriptor(tmp_path: Path) -> None:
 
 def test_standard_input_without_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("edgecap.audio.spool.SPOOL_LIMIT", 3 << 20)
+    monkeypatch.setattr("edgecap.audio.spool.MOST_SPOOLED", 3 << 20)
     with Path("/dev/zero").open() as zero:
         monkeypatch.setattr(sys, "stdin", zero)
         with pytest.raises(AudioError, match="larger than"):

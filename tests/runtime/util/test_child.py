@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecap.util.child import MOST_BYTES, Outcome, run_shell
+from edgecap.util.child import Outcome, run_shell
+from edgecap.util.limits import MOST_ERRORS
 
 SECONDS = 30.0
 """More than any of these commands takes."""
@@ -48,7 +49,7 @@ def test_a_flood_of_errors_is_cut_and_cleaned() -> None:
     outcome = run(r"head -c 20000000 /dev/zero | tr '\0' x >&2; printf '\033[2J' >&2")
     assert outcome.code == 0
     text, left = outcome.errors
-    assert (text, left) == ("x" * MOST_BYTES, f"… {20_000_004 - MOST_BYTES - 1} bytes more")
+    assert (text, left) == ("x" * MOST_ERRORS, f"… {20_000_004 - MOST_ERRORS - 1} bytes more")
     assert run(r"printf '\033[2J\r\n\377\n' >&2").errors == (r"\x1b[2J", "�")
     assert len(run("seq 1000 >&2").errors) == 11
 

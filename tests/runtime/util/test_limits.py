@@ -9,19 +9,44 @@ from typing import Any
 
 import pytest
 
-from edgecap.bundle.bundle import MANIFEST_LIMIT, BundleContent, load_bundle, vocabulary_content, write_bundle
+from edgecap.bundle.bundle import BundleContent, load_bundle, vocabulary_content, write_bundle
 from edgecap.bundle.manifest import Manifest, manifest_schema, parse_manifest, render_manifest
 from edgecap.bundle.models import list_models
 from edgecap.bundle.vocabulary import read_vocabulary
 from edgecap.errors import CheckpointError, ConfigError, ManifestError, OutputError
 from edgecap.live.config.config_file import load_config
-from edgecap.live.config.rule_config import MOST_RULES
-from edgecap.live.sinks import broker_client, files, hooks, journal, metrics
-from edgecap.pull import torch_zip
-from edgecap.sounds import archive
-from edgecap.util import child, limits, zips
+from edgecap.util import limits
+from edgecap.util.limits import MOST_MANIFEST, MOST_RULES
 
 DOCUMENT = Path(__file__).parents[3] / "docs/limits.md"
+OTHERS = {
+    "bytes of a catalogue": limits.MOST_CATALOGUE,
+    "bytes of a pulled file where nothing says less": limits.MOST_MODEL_FILE,
+    "bytes of a bundle's confidence": limits.MOST_CONFIDENCE,
+    "bytes of the header of a safetensors file": limits.MOST_HEADER,
+    "tensors of a checkpoint": limits.MOST_TENSORS,
+    "axes of a tensor": limits.MOST_AXES,
+    "channels": limits.MOST_CHANNELS,
+    "bytes taken from standard input": limits.MOST_SPOOLED,
+    "arrays of a taught sound": limits.MOST_TAUGHT_ARRAYS,
+    "examples of a taught sound": limits.MOST_EXAMPLES,
+    "bytes of a file with a password or token": limits.MOST_SECRET,
+    "bytes of a block of the process that captures a microphone": limits.MOST_BLOCK,
+    "requests and streams at once": limits.MOST_REQUESTS,
+    "browsers that follow the events": limits.MOST_WATCHERS,
+    "events that wait for one browser": limits.MOST_KEPT,
+    "messages for the moment that wait for one browser": limits.MOST_PASSING,
+    "fields of a query": limits.MOST_FIELDS,
+    "bytes of an uploaded sound": limits.MOST_UPLOAD,
+    "captions of an uploaded sound": limits.MOST_WINDOWS,
+    "bytes of settings": limits.MOST_CONTROLS,
+    "bytes of a request to label or to teach": limits.MOST_LABEL_BYTES,
+    "characters of a label": limits.MOST_LABEL,
+    "labels": limits.MOST_LABELS,
+    "bytes of the table of labels": limits.MOST_LABEL_TABLE,
+    "events of this run in memory": limits.MOST_EVENTS,
+}
+"""Rows of the document that the code alone knows."""
 HUGE = [2**31, 10**18, 10**320]
 
 
@@ -69,7 +94,7 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["seconds of a window"] == limits.MOST_WINDOW_SECONDS
     assert rows["characters of a word"] == limits.MOST_WORD
     assert rows["bytes of the vocabulary's file"] == limits.MOST_VOCABULARY
-    assert rows["bytes of `manifest.json`"] == MANIFEST_LIMIT
+    assert rows["bytes of `manifest.json`"] == MOST_MANIFEST
     assert rows["levels of lists and tables in each other"] == limits.MOST_NESTED
     assert rows["files of a bundle"] == limits.MOST_FILES
     assert rows["bytes of `archive.json`"] == limits.MOST_SETTINGS
@@ -82,17 +107,19 @@ def test_the_document_says_what_the_schema_and_the_code_say() -> None:
     assert rows["numbers in the log-mel of a window"] == limits.MOST_VALUES
     assert rows["weights of a network that a checkpoint or a recipe describes"] == limits.MOST_WEIGHTS
     assert rows["`[[rules]]`"] == MOST_RULES
-    assert rows["events that wait in memory for a file or the journal"] == files.MOST_WAITING == journal.MOST_WAITING
-    assert rows["seconds of one run of `--exec`"] == hooks.EXEC_SECONDS
-    assert rows["seconds of one try of `--webhook`"] == hooks.WEB_SECONDS
-    assert rows["bytes of a run's standard error that are passed on"] == child.MOST_BYTES
-    assert rows["visitors of `--metrics`"] == metrics.MOST_REQUESTS
+    assert rows["events that wait in memory for a file or the journal"] == limits.MOST_WAITING
+    assert rows["seconds of one run of `--exec`"] == limits.EXEC_SECONDS
+    assert rows["seconds of one try of `--webhook`"] == limits.WEBHOOK_SECONDS
+    assert rows["bytes of a run's standard error that are passed on"] == limits.MOST_ERRORS
+    assert rows["visitors of `--metrics`"] == limits.MOST_SCRAPES
     assert rows["requests of an address to the page or to `--metrics` at once"] == limits.REQUESTS_AT_ONCE
     assert rows["requests of an address each second after that"] == limits.REQUESTS_EACH_SECOND
-    assert rows["bytes of the directory of a zip archive"] == zips.LARGEST_DIRECTORY
-    assert rows["bytes of the table in a PyTorch checkpoint"] == torch_zip.LARGEST_PICKLE
-    assert rows["bytes of the file of a taught sound"] == archive.LARGEST_FILE
-    assert rows["bytes that are looked at of what others publish under edgecap's topics"] == broker_client.MOST_PAYLOAD
+    assert rows["bytes of the directory of a zip archive"] == limits.MOST_DIRECTORY
+    assert rows["bytes of the table in a PyTorch checkpoint"] == limits.MOST_PICKLE
+    assert rows["bytes of the file of a taught sound"] == limits.MOST_TAUGHT
+    for name, most in OTHERS.items():
+        assert rows[name] == most
+    assert rows["bytes that are looked at of what others publish under edgecap's topics"] == limits.MOST_PAYLOAD
 
 
 def test_a_file_without_end_is_read_up_to_its_limit() -> None:
@@ -108,7 +135,7 @@ def test_a_manifest_above_its_limit_is_not_read_to_see_what_would_be_replaced(
     bundle = load_bundle(tiny_folder)
     folder = tmp_path / "large"
     folder.mkdir()
-    (folder / "manifest.json").write_bytes(b'{"format": "edgecap-bundle"}' + b" " * MANIFEST_LIMIT)
+    (folder / "manifest.json").write_bytes(b'{"format": "edgecap-bundle"}' + b" " * MOST_MANIFEST)
     with pytest.raises(OutputError, match="is not a bundle, so it is not overwritten"):
         write_bundle(folder, bundle.manifest, [])
 

@@ -26,16 +26,15 @@ from edgecap.live.listener import FOLLOWED_POLL, IDLE_POLL, Listener
 from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.types import LogMel
-from edgecap.util.limits import REQUESTS_AT_ONCE
+from edgecap.util.limits import MOST_KEPT, MOST_PASSING, MOST_REQUESTS, REQUESTS_AT_ONCE
 from edgecap.web import server as web_server
 from edgecap.web import uploads
 from edgecap.web.access import AccessPolicy, web_token
-from edgecap.web.broadcast import MOST_KEPT, MOST_PASSING, Broadcast, Watcher
+from edgecap.web.broadcast import Broadcast, Watcher
 from edgecap.web.demo import Demo
 from edgecap.web.events.history import History
 from edgecap.web.page import LivePage
 from edgecap.web.picture import HELD_SECONDS, SourcePicture
-from edgecap.web.server import MOST_REQUESTS
 from edgecap.web.spectrum import HIGHEST_DB, LOWEST_DB, Spectrum
 from support.live_parts import FedSource, Messages, ignore, notifier, says
 from support.signals import RATE, noise
@@ -352,11 +351,11 @@ def test_a_damaged_sound_gives_the_captions_before_the_damage(serve: Serve) -> N
 def test_uploads_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     _, ask = serve()
     assert ask("POST", "/caption", wav(), Content_Type="text/plain")[0] == 415
-    monkeypatch.setattr(uploads, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(uploads, "MOST_UPLOAD", 10_000)
     code, _, answer = ask("POST", "/caption", b"0" * 10_001)
     assert code == 413
     assert "type: edgecap caption FILE" in json.loads(answer)["error"]
-    monkeypatch.setattr(uploads, "MOST_BYTES", 64 << 20)
+    monkeypatch.setattr(uploads, "MOST_UPLOAD", 64 << 20)
     monkeypatch.setattr(uploads, "MOST_WINDOWS", 2)
     lines = [json.loads(line) for line in ask("POST", "/caption", wav(25))[2].splitlines()]
     assert [set(line) & {"text", "note"} for line in lines] == [{"text"}, {"text"}, {"note"}]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edgecap.util.limits import Heads, Layers, Width
+from edgecap.util.limits.bounded import Heads, Layers, Width
 from edgecap_train.models.encoder import check_encoder
 from edgecap_train.training.recipe import (
     BatchSize,

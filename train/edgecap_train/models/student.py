@@ -13,7 +13,8 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from edgecap.audio.frontend import FrontEnd
-from edgecap.util.limits import Heads, Layers, Positions, Tokens, Width, Words, check_transformer
+from edgecap.util.limits import check_transformer
+from edgecap.util.limits.bounded import Heads, Layers, Positions, Tokens, Width, Words
 from edgecap_train.models.decoder import CaptionDecoder, length_mask
 from edgecap_train.models.encoder import FRAMES_PER_MEMORY, build_encoder, check_encoder
 

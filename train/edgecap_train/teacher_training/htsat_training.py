@@ -22,7 +22,7 @@ from edgecap.audio.file import decode
 from edgecap.audio.samples import to_int16
 from edgecap.errors import AudioError, TrainingDataError
 from edgecap.types import Waveform
-from edgecap.util.limits import Bands, Heads, Layers, Width
+from edgecap.util.limits.bounded import Bands, Heads, Layers, Width
 from edgecap_train.data.batches import Batch, Captions, StreamState, own_rows
 from edgecap_train.distill.augment import FULL_SCALE, Draws
 from edgecap_train.evaluation.evaluated import WINDOW_SECONDS

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from edgecap.errors import MissingDependencyError
-from edgecap.util.limits import MOST_WEIGHTS, Bands, Heads, Layers, Width, Words, check_product, check_transformer
+from edgecap.util.limits import MOST_WEIGHTS, check_product, check_transformer
+from edgecap.util.limits.bounded import Bands, Heads, Layers, Width, Words
 from edgecap.util.stderr import silent_library
 from edgecap_train.teachers import htsat_frontend as front
 

@@ -18,7 +18,8 @@ from edgecap.errors import CheckpointError
 from edgecap.inference.decoding import beam_search
 from edgecap.util.documents import from_json
 from edgecap.util.files import to_json, write_atomically
-from edgecap.util.limits import Heads, Layers, Tokens, Width, Words, check_transformer
+from edgecap.util.limits import check_transformer
+from edgecap.util.limits.bounded import Heads, Layers, Tokens, Width, Words
 from edgecap.util.schema import convert
 from edgecap_train.models.decoder import CaptionDecoder
 from edgecap_train.models.search import CachedSteps

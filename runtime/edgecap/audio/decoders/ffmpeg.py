@@ -77,7 +77,7 @@ class FfmpegDecoder:
     def _lines(self) -> list[str]:
         """The last that ffmpeg wrote."""
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - MOST_LINES))
-        return self._errors.read().decode(errors="replace").splitlines()
+        return self._errors.read(MOST_LINES).decode(errors="replace").splitlines()
 
     def _fault(self) -> str:
         """The last error; empty where there is none."""

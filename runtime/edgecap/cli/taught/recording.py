@@ -15,6 +15,7 @@ from edgecap.cli.console import say
 from edgecap.errors import AudioError, DeviceError
 from edgecap.teaching.examples import SoundExample, example_of
 from edgecap.teaching.onsets import OnsetCutter
+from edgecap.util.limits import MOST_NOTES
 
 PATIENCE = 120.0
 """Seconds without a sound after which it gives up."""
@@ -71,4 +72,4 @@ def _kept() -> bool:
         return True
     sys.stderr.write("keep it? Enter for yes, d to drop it: ")
     sys.stderr.flush()
-    return not sys.stdin.readline().strip().lower().startswith("d")
+    return not sys.stdin.readline(MOST_NOTES).strip().lower().startswith("d")

@@ -23,7 +23,7 @@ from edgecap.live.config.rule_config import PRINT, RuleConfig, faults
 from edgecap.types import Notify
 from edgecap.util.documents import from_toml
 from edgecap.util.files import read_at_most
-from edgecap.util.limits import MOST_CONFIGURATION
+from edgecap.util.limits import MOST_CONFIGURATION, MOST_SECRET
 from edgecap.util.schema import SchemaError, convert
 from edgecap.util.text import decoded
 
@@ -39,8 +39,6 @@ SECRETS = {
 """Section to keys that hold a password; the addresses of a camera and of a webhook hold theirs."""
 LISTED: Mapping[str, type] = {"microphones": MicrophoneConfig, "rules": RuleConfig}
 """The parts of the configuration that are lists of tables, and the class of a table."""
-LONGEST_SECRET = 4096
-"""Bytes read of a file with a password or token."""
 
 
 def load_config(
@@ -123,7 +121,7 @@ def read_secret(path: str, what: str, notify: Notify) -> str:
         with Path(path).expanduser().open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & (stat.S_IROTH | stat.S_IWOTH):
                 notify("warning", f"the {what} file {path} is open to all users of this machine; type: chmod o= {path}")
-            return decoded(file.read(LONGEST_SECRET)).partition("\n")[0].rstrip("\r")
+            return decoded(file.read(MOST_SECRET)).partition("\n")[0].rstrip("\r")
     except (OSError, ValueError) as error:
         raise ConfigError(f"the {what} file {path} cannot be read; check its name and permissions") from error
 

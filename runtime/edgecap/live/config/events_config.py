@@ -9,7 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgecap.live.config.options import option
-from edgecap.util.limits import Seconds
+from edgecap.util.limits.bounded import Seconds
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Filter = Annotated[tuple[str, ...], Meta(max_length=1000)]

@@ -17,8 +17,7 @@ from edgecap.types import Notify
 from edgecap.util.documents import from_json
 from edgecap.util.files import to_json, write_atomically
 from edgecap.util.lasting_id import state_folder
-
-MOST_BYTES = 1 << 20
+from edgecap.util.limits import MOST_KEPT_SETTINGS
 
 
 class KeptSettings:
@@ -44,7 +43,7 @@ class KeptSettings:
         """
         try:
             with self.path.open("rb") as file:
-                document = from_json(file.read(MOST_BYTES))
+                document = from_json(file.read(MOST_KEPT_SETTINGS))
             settings = self._configured.with_changes(self._still_chosen(document))
             check(settings)
         except FileNotFoundError:

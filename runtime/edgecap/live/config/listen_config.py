@@ -19,7 +19,8 @@ from edgecap.live.config.mqtt_config import MqttConfig
 from edgecap.live.config.options import ANY_HOST, address_host, camera_host, gate_level, option
 from edgecap.live.config.rule_config import RuleConfig
 from edgecap.live.config.web_config import WebConfig
-from edgecap.util.limits import Beam, Seconds, Threads
+from edgecap.util.limits import MOST_MICROPHONES
+from edgecap.util.limits.bounded import Beam, Seconds, Threads
 from edgecap.util.parsing import host_of
 
 Duration = Annotated[
@@ -28,7 +29,6 @@ Duration = Annotated[
 """Minutes, hours, days or weeks."""
 Level = Literal["auto", "off"] | Annotated[float, Meta(ge=-120, le=0)]
 """A gate: over a running noise floor, none, or at a fixed level in dBFS."""
-MOST_MICROPHONES = 64
 KINDS = ("device", "rtsp", "pulse", "pipewire")
 """Keys of [source] and [[microphones]] that each name a microphone."""
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from edgecap.errors import ConfigError
 from edgecap.live.config.options import broker_address, option
-from edgecap.util.limits import Queue
+from edgecap.util.limits.bounded import Queue
 from edgecap.util.parsing import host_is_name
 
 Port = Annotated[int, Meta(ge=1, le=65535)]

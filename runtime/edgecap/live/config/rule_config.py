@@ -9,11 +9,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edgecap.util.limits import MOST_RULES
+
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]|24(?=:00)):([0-5]\d)")
 PRINT = "print"
 """The output that is there without being configured: lines, JSON or the live view."""
-MOST_RULES = 100
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 

@@ -20,20 +20,11 @@ from typing import Literal
 
 from edgecap.errors import OutputError
 from edgecap.live.config.mqtt_config import MqttConfig
-from edgecap.live.sinks.broker_client import (
-    IN_FLIGHT,
-    MOST_UNREAD,
-    REFUSALS,
-    Access,
-    Happened,
-    Link,
-    ended,
-    not_connected,
-    refused,
-)
+from edgecap.live.sinks.broker_client import IN_FLIGHT, REFUSALS, Access, Happened, Link, ended, not_connected, refused
 from edgecap.types import Notify
 from edgecap.util.documents import from_json
 from edgecap.util.files import to_json
+from edgecap.util.limits import MOST_UNREAD
 
 FIRST_SECONDS = 5.0
 """Time that the broker has for its first answer; after it listening begins without the broker."""

@@ -21,16 +21,14 @@ from edgecap.errors import ConfigError, MissingDependencyError, reason_of
 from edgecap.live.config.config_file import read_secret
 from edgecap.live.config.mqtt_config import MqttConfig
 from edgecap.types import Notify
+from edgecap.util.files import read_at_most
+from edgecap.util.limits import MOST_CONFIGURATION, MOST_PAYLOAD, MOST_UNREAD
 
 IN_FLIGHT = 20
 """Messages given to the library that the broker did not acknowledge yet: as many as brokers take by default."""
 FIRST_DELAY, LONGEST_DELAY = 1, 60
 """Seconds until the library connects again; each time twice as long."""
 KEEP_ALIVE = 30
-MOST_PAYLOAD = 1 << 16
-"""Bytes of a message of others that are looked at; edgecap's own are shorter."""
-MOST_UNREAD = 1000
-"""Messages that were received and not taken yet; more are dropped."""
 WRONG_PASSWORD = frozenset({"Not authorized", "Bad user name or password", "Bad authentication method"})
 REFUSALS = WRONG_PASSWORD | {"Client identifier not valid", "Banned"}
 """Answers for which trying again is useless."""
@@ -251,7 +249,7 @@ def _tls(config: MqttConfig) -> ssl.SSLContext:
         if name is not None:
             try:
                 files[key] = str(Path(name).expanduser())
-                Path(files[key]).read_bytes()
+                read_at_most(Path(files[key]), MOST_CONFIGURATION)
             except (OSError, RuntimeError) as error:
                 reason = reason_of(error)
                 raise ConfigError(

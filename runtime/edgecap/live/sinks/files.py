@@ -24,10 +24,11 @@ from edgecap.live.events.event import Change, Event, iso
 from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
+from edgecap.util.limits import MOST_WAITING
 from edgecap.util.text import cell, clean
 
-MOST_WAITING = 1000
-"""Events that wait in memory while they cannot be written; the oldest go first."""
+MOST_HEAD = 4096
+"""Characters of a line that may be the head of a table."""
 RETRY_SECONDS = 1.0
 """Time until what waits is tried again."""
 COLUMNS = ("began", "ended", "start", "end", "text", "score", "level_dbfs", "updates", "source", "named", "confidence")
@@ -95,7 +96,7 @@ class TextFile(Sink):
     def _has_header(self) -> bool:
         """Whether the file begins as a table of events, also if a spreadsheet saved it with BOM, CRLF or quotes."""
         with Path(self._path).expanduser().open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            return next(csv.reader([file.readline()]), []) == next(csv.reader([self._header.decode()]))
+            return next(csv.reader([file.readline(MOST_HEAD)]), []) == next(csv.reader([self._header.decode()]))
 
     def _explain(self, error: Exception) -> str:
         full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

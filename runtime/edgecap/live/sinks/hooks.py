@@ -13,14 +13,11 @@ from edgecap.live.sinks.lines import document_line
 from edgecap.types import Notify
 from edgecap.util.child import run_shell
 from edgecap.util.http.post import post
+from edgecap.util.limits import EXEC_SECONDS, WEBHOOK_SECONDS
 from edgecap.util.parsing import host_of
 from edgecap.util.text import clean
 
 When = Literal["begin", "end", "both"]
-EXEC_SECONDS = 30.0
-"""A program that runs longer is ended."""
-WEB_SECONDS = 10.0
-"""A request that takes longer in all is given up, and tried again."""
 WORTH_ANOTHER_TRY = {408, 425, 429}
 """Status codes that are worth another try, beside those of 500 and more."""
 
@@ -83,7 +80,7 @@ def webhook(
     tries: int = 5,
     first_delay: float = 1.0,
     grace: float = 5.0,
-    limit: float = WEB_SECONDS,
+    limit: float = WEBHOOK_SECONDS,
 ) -> Hook:
     """Posts each event as JSON to `url`, at most `tries` times of at most `limit` seconds each.
 

@@ -23,6 +23,7 @@ from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Attempts, Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.files import to_json
+from edgecap.util.limits import MOST_WAITING
 from edgecap.util.parsing import parse_duration
 from edgecap.util.sqlite import (
     Damaged,
@@ -52,8 +53,6 @@ LOG_BYTES, LOG_PAGES = 1 << 20, 64
 """Size to which the write-ahead log is cut, and from which on it is written into the file."""
 HELD_PAGES = 96
 """Free pages (of 4 kB) that file and log hold, for some hundred events on a full disk; more than `LOG_PAGES`."""
-MOST_WAITING = 1000
-"""Events that wait in memory while they cannot be stored; the oldest go first."""
 SCHEMA = """
 CREATE TABLE events (
     id INTEGER PRIMARY KEY,

@@ -11,9 +11,9 @@ from edgecap.live.pipeline.status import StatusSnapshot
 from edgecap.live.sinks.base import Sink, SinkContext
 from edgecap.types import Notify
 from edgecap.util.http.http_server import HttpServer, names_this_machine, own_names
+from edgecap.util.limits import MOST_SCRAPES
 from edgecap.util.parsing import parse_address
 
-MOST_REQUESTS = 16
 REQUEST_SECONDS = 10.0
 """A visitor that takes longer for its request and its answer is cut off."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -93,7 +93,7 @@ class _Server(HttpServer):
             port,
             _Request,
             name="metrics",
-            most_requests=MOST_REQUESTS,
+            most_requests=MOST_SCRAPES,
             option="--metrics",
             request_seconds=request_seconds,
         )

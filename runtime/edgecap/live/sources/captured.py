@@ -22,14 +22,13 @@ import numpy as np
 from edgecap.audio import capture
 from edgecap.audio.microphone import InputDevice, Ring, settings_of, why_refused
 from edgecap.errors import DeviceError, EdgecapError, MissingDependencyError, StuckDeviceError
+from edgecap.util.limits import MOST_BLOCK
 from edgecap.util.text import clean
 
 START_SECONDS = 4.0
 """For one step: to list the devices, or to open one. PortAudio gives up a stream that does not start after a second."""
 PIPE_BYTES = 1 << 20
 """What waits while this process is stopped: nearly three seconds of two channels."""
-MOST_BLOCK = 1 << 24
-"""Bytes of one block."""
 Choose = Callable[[Sequence[InputDevice]], InputDevice]
 
 

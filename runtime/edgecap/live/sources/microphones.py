@@ -12,10 +12,9 @@ from edgecap.audio.microphone import InputDevice, find_device
 from edgecap.audio.sound_cards import plain_name, port_of
 from edgecap.errors import DeviceError, reason_of
 from edgecap.live.sources.captured import CapturedMicrophone
+from edgecap.util.limits import MOST_CARDS
 
 CARDS = Path("/proc/asound/cards")
-MOST_CARDS = 1 << 16
-"""Bytes that are read of it."""
 LATENESS = 0.25
 """Of a microphone's absence: so much later than it came back it may be found."""
 MOST_DOUBLED = 20

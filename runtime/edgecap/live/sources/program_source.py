@@ -27,8 +27,8 @@ PATIENCE = 10
 """How many of the longest waits between two tries where a camera refuses the password."""
 END_SECONDS = 1.0
 """For a program to say goodbye to its server; then it is killed."""
-MOST_BYTES, MOST_SAID = 1 << 20, 4096
-"""Read at once of its sound, and kept of what it says."""
+MOST_BYTES, MOST_SAID, MOST_LAST = 1 << 20, 4096, 1 << 16
+"""Read at once of its sound, kept of what it says, and read of that at its end."""
 
 
 class ProgramSource:
@@ -191,7 +191,7 @@ class ProgramSource:
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(END_SECONDS)
             os.set_blocking(self._child.stderr.fileno(), False)
-            self._said = (self._said + (self._child.stderr.read() or b""))[-MOST_SAID:]
+            self._said = (self._said + (self._child.stderr.read(MOST_LAST) or b""))[-MOST_SAID:]
         self.close()
         why = why or self._program.meaning(self._said.decode(errors="replace"))
         why = why or ("its sound ended" if self._heard else "it gives no sound")

@@ -10,10 +10,8 @@ from itertools import islice
 from typing import Any
 
 from edgecap.live.events.event import Event
+from edgecap.util.limits import MOST_EVENTS
 from edgecap.web.events.search import Query
-
-MOST_EVENTS = 1000
-"""Held in memory: some 500 bytes each."""
 
 Document = dict[str, Any]
 """An event as `Event.document` writes it, with `sound`, the name of the file with its sound, or ""."""

@@ -20,16 +20,12 @@ from typing import IO
 from edgecap.errors import OutputError, reason_of
 from edgecap.live.events.event import Event, iso
 from edgecap.live.sinks.files import csv_line
-from edgecap.util.files import atomic_file, write_atomically
+from edgecap.util.files import atomic_file, read_at_most, write_atomically
+from edgecap.util.limits import MOST_LABEL, MOST_LABEL_TABLE, MOST_LABELS
 from edgecap.util.text import cell, clean
 
 FOLDER, TABLE = "labelled", "labels.csv"
 COLUMNS = ("file", "caption_1", "heard", "confidence", "source", "began", "labelled")
-LONGEST = 200
-"""Characters of a label."""
-MOST = 10_000
-"""Labels; more would make each of them slow to write."""
-MOST_BYTES = 16 << 20
 
 
 def label_of(text: str) -> str:
@@ -37,8 +33,8 @@ def label_of(text: str) -> str:
     label = clean(" ".join(text.split()))
     if not label[:1].isalnum() or not any(sign.isalpha() for sign in label):
         raise ValueError("describe the sound in words, as: a dog barks")
-    if len(label) > LONGEST:
-        raise ValueError(f"a label has at most {LONGEST} characters")
+    if len(label) > MOST_LABEL:
+        raise ValueError(f"a label has at most {MOST_LABEL} characters")
     return label
 
 
@@ -64,8 +60,8 @@ class Labels:
         with self._lock:
             self._load()
             known = self._rows.get(file, {})
-            if not known and len(self._rows) >= MOST:
-                raise OutputError(f"{self._table} has {MOST} labels; move the folder away to begin another")
+            if not known and len(self._rows) >= MOST_LABELS:
+                raise OutputError(f"{self._table} has {MOST_LABELS} labels; move the folder away to begin another")
             self._make_folder()
             if not (self.folder / file).is_file():
                 with atomic_file(self.folder / file, mode=0o600) as copy:
@@ -100,10 +96,10 @@ class Labels:
             return
         if (state := (status.st_mtime_ns, status.st_size)) == self._state:
             return
-        if status.st_size > MOST_BYTES:
+        if status.st_size > MOST_LABEL_TABLE:
             raise OutputError(f"{self._table} is too large for a table of labels; move it away")
         try:
-            text = self._table.read_text(encoding="utf-8-sig")
+            text = read_at_most(self._table, MOST_LABEL_TABLE).decode("utf-8-sig")
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             rows = [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
         except (OSError, ValueError, csv.Error) as error:

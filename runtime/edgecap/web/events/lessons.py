@@ -22,12 +22,12 @@ from edgecap.errors import ConfigError, EdgecapError, OutputError
 from edgecap.sounds.store import SoundStore
 from edgecap.teaching.examples import SoundExample, example_of, read_example
 from edgecap.teaching.lesson import TeachRequest, teach_sound
+from edgecap.util.limits import MOST_LESSON
 from edgecap.web.events.past import PastEvents
 from edgecap.web.events.sounds import drawn
 from edgecap.web.recent import HELD_SECONDS, RecentSound, TakenSound
 from edgecap.web.server import Exchange, Route
 
-MOST_BYTES = 4096
 TURN_SECONDS = 10.0
 """Wait for the lesson before."""
 GONE = "what was taken is no longer there; take the last ten seconds again"
@@ -46,7 +46,7 @@ class Lessons:
         }
 
     def _take(self, exchange: Exchange) -> None:
-        fields = exchange.receive_json(MOST_BYTES)
+        fields = exchange.receive_json(MOST_LESSON)
         if fields is None:
             return
         taken = self._recent.take(str(fields.get("source", "")))
@@ -56,13 +56,13 @@ class Lessons:
         exchange.reply_json({"taken": taken.id, **drawn(taken.samples, self._captioner.manifest.front_end)})
 
     def _drop(self, exchange: Exchange) -> None:
-        fields = exchange.receive_json(MOST_BYTES)
+        fields = exchange.receive_json(MOST_LESSON)
         if fields is not None:
             self._recent.drop(str(fields.get("taken", "")))
             exchange.reply_json({})
 
     def _learn(self, exchange: Exchange) -> None:
-        fields = exchange.receive_json(MOST_BYTES)
+        fields = exchange.receive_json(MOST_LESSON)
         if fields is None:
             return
         name, more = fields.get("name"), fields.get("more", False)

@@ -25,7 +25,8 @@ from typing import IO
 from edgecap.audio.frontend import FrontEnd
 from edgecap.errors import ConfigError, OutputError
 from edgecap.live.events.event import Event, iso
-from edgecap.web.events.history import MOST_EVENTS, History
+from edgecap.util.limits import MOST_EVENTS, MOST_LABEL_BYTES
+from edgecap.web.events.history import History
 from edgecap.web.events.labels import Labels, label_of
 from edgecap.web.events.search import EventStore, JournalReader, Query
 from edgecap.web.events.sounds import KeptSounds
@@ -37,7 +38,6 @@ EXPORTED = 1000
 """Events of a table that are read and sent at once."""
 MOST_NAMED = 20
 """Events of one millisecond that are looked at."""
-LABEL_BYTES = 4096
 PLAIN = "text/plain; charset=utf-8"
 
 
@@ -158,7 +158,7 @@ class PastEvents:
             self._sounds.send_picture(exchange, name, event, self._front_end)
 
     def _label(self, exchange: Exchange) -> None:
-        fields = exchange.receive_json(LABEL_BYTES)
+        fields = exchange.receive_json(MOST_LABEL_BYTES)
         named = None if fields is None else self.named(exchange, fields)
         if fields is None or named is None or self._labels is None:
             return

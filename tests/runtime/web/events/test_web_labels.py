@@ -177,7 +177,7 @@ def test_a_table_that_cannot_be_read_or_written_is_told_and_left_as_it_is(
         assert reason in json.loads(body)["error"]
         assert ask("GET", "/past")[0] == 200
     table.unlink()
-    monkeypatch.setattr(web_labels, "MOST", 0)
+    monkeypatch.setattr(web_labels, "MOST_LABELS", 0)
     assert "move the folder away" in json.loads(say(ask, event, "a fox")[2])["error"]
     monkeypatch.undo()
     table.parent.rmdir()
