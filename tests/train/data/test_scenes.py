@@ -88,6 +88,27 @@ def test_a_scene_for_a_caption_names_it_and_one_that_cannot_be_made_is_never_dra
     assert {drawn.draw().caption for _ in range(10)} == {0}
 
 
+def test_one_clip_stands_for_all_labels_that_are_heard_in_it(pool: Pool) -> None:
+    scores = np.array([[0.9, 0.7, 0.0], [0.0, 0.8, 0.0]], np.float32)  # the tone is a noise burst, too
+    captions = [LabelledCaption("a", ("a", "tone", "and", "a", "burst"), ("Noise burst", "Tone"))]
+    drawn = SceneMaker(pool, scores, CLASSES, captions, SceneConfig(**PLAIN), 1)  # type: ignore[arg-type]
+    drawings = [drawn._caption_events()[1] for _ in range(20)]
+    assert all(events == [0] for events in drawings)
+    apart = maker(pool)
+    assert all(sorted(apart._caption_events()[1]) == [0, 1] for _ in range(20))
+
+
+def test_named_sets_count_as_recorded_where_the_sound_was(pool: Pool) -> None:
+    scores = np.eye(2, 3, dtype=np.float32)
+    captions = [LabelledCaption("a", ("a", "tone"), ("Tone",))]
+    config = SceneConfig(**{**PLAIN, "bed": 1.0, "recordings": 0.0})  # type: ignore[arg-type]
+    without, named = (
+        SceneMaker(pool, scores, CLASSES, captions, config, 1, frozenset(sets)) for sets in ((), ("made",))
+    )
+    assert (without._wild.size, named._wild.size) == (0, 2)
+    assert not np.array_equal(without.draw().samples, named.draw().samples)
+
+
 def test_a_concatenation_keeps_its_two_parts(pool: Pool) -> None:
     scene: Scene = maker(pool, concatenated=1.0).draw()
     assert scene.parts is not None

@@ -264,6 +264,9 @@ def test_new_captions_leave_exact_ones_alone(run: Path, tmp_path: Path) -> None:
     texts = read_shard(folder).texts
     assert texts[0][0] == ("a", "dog", "barks")
     assert texts[1] == [tuple(joined[0])]
+    (folder / "texts.json").write_text(json.dumps([[["a", "cat"], ["a", "dog", "barks"]], joined]))
+    assert recaption(folder, writer, Tokenizer(VOCABULARY), keep=True) == 1
+    assert read_shard(folder).texts == [[("a", "dog", "barks"), ("a", "cat")], [tuple(joined[0])]]
 
 
 def test_the_command_gives_scenes_another_teachers_captions_and_leaves_the_scenes_as_they_were(

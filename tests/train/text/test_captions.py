@@ -11,7 +11,7 @@ from edgecap.bundle.vocabulary import SPECIALS
 from edgecap.errors import TableError
 from edgecap_train.teachers.tagger import class_names
 from edgecap_train.text.captions import LabelledCaption, read_audiocaps, with_proven_labels, without_echo
-from edgecap_train.text.handwritten_captions import plain_captions
+from edgecap_train.text.handwritten_captions import labelled_captions, plain_captions
 from edgecap_train.text.lexicon import CLAIMS, PROOF
 from edgecap_train.text.tokenizer import END, Tokenizer, build_vocabulary, tokenize
 
@@ -68,6 +68,16 @@ def test_our_own_captions_are_plain_and_about_what_audiocaps_lacks() -> None:
     labels = {label for caption in plain_captions() for label in caption.labels}
     assert {"Music", "Piano", "White noise", "Cattle, bovinae", "Knock"} <= labels
     assert all(caption.words and not caption.clip for caption in plain_captions())
+
+
+def test_our_own_captions_stand_in_only_where_people_wrote_little(tmp_path: Path) -> None:
+    table = tmp_path / "captions.csv"
+    rows = ['A cow moos loudly,"Cattle, bovinae;Moo"'] * 5 + ["A dog barks loudly,Dog"] * 30
+    lines = [f"{clip},{row}\n" for clip, row in enumerate(rows)]
+    table.write_text("youtube_id,caption,labels\n" + "".join(lines))
+    ours = {" ".join(caption.words) for caption in labelled_captions(table) if not caption.clip}
+    assert "a cow moos" in ours
+    assert "a dog barks" not in ours
 
 
 @pytest.mark.skipif(SHARED is None, reason="EDGECAP_SHARED names no folder with AudioSet's class names")

@@ -178,6 +178,9 @@ def recaption(
     development: Annotated[
         Path | None, typer.Option(help="With --captions: recordings whose captions must not be used, CSV.")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Put the captioner's best before the captions that the scenes have.")
+    ] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the same scenes; complete shards are kept.")],
     threads: Threads = 1,
 ) -> None:
@@ -211,7 +214,7 @@ def recaption(
         if labelled:
             writer = EnsembleWriter(ConsensusIndex(labelled, classes, CONSENSUS), alone, EnsembleConfig())
     people = ConsensusIndex([c for c in labelled if c.clip], classes, CONSENSUS) if references else None
-    words = NewWords(writer, people, references)
+    words = NewWords(writer, people, references, keep)
     with progress_bar("shards") as progress:
         recaption_data(data, out, words, progress=progress)
     by = " and ".join(path.name for path in (captioner, captions) if path is not None)

@@ -72,6 +72,12 @@ def scenes(
     per_shard: Annotated[int, typer.Option(min=1)] = 1000,
     least_count: LeastCount = 4,
     seed: int = 1000,
+    wild: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Set of the pool that was recorded where the sound was, besides known ones; may be repeated."
+        ),
+    ] = None,
     threads: Threads = 1,
     engine: Engine = "local",
     workers: WorkerCount = None,
@@ -89,7 +95,7 @@ def scenes(
     prepare_run(threads, logging.WARNING)
     spread = workers_of(engine, workers, address, threads)
     sources = Sources(audio=audio, captions=captions, tagger=tagger, held_out=held_out(development))
-    composing = Composing(scenes=per_shard, least_count=least_count, seed=seed)
+    composing = Composing(scenes=per_shard, least_count=least_count, seed=seed, wild=frozenset(wild or []))
     with progress_bar("shards") as progress:
         words = prepare(sources, out, composing, shards=shards, progress=progress, workers=spread)
     write(

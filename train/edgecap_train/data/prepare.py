@@ -65,6 +65,8 @@ class Composing:
     """A word needs this many captions to enter the vocabulary."""
     seed: int = 1000
     """Of the first shard; the next ones have the numbers that follow."""
+    wild: frozenset[str] = frozenset()
+    """Sets that were recorded where the sound was, besides `edgecap_train.data.scenes.WILD_SETS`."""
 
 
 def prepare(
@@ -88,6 +90,7 @@ def prepare(
         "rate": composing.rate,
         "least_count": composing.least_count,
         "seed": composing.seed,
+        "wild": sorted(composing.wild),
     }
     check_settings(out / INDEX, about)
     with sole_writer(out):
@@ -143,8 +146,9 @@ def _maker(load: Callable[[], _Material], out: Path, composing: Composing, threa
     material = load()
 
     def make(number: int) -> None:
+        seed = composing.seed + number
         drawn = SceneMaker(
-            material.pool, material.scores, material.classes, material.captions, SCENES, composing.seed + number
+            material.pool, material.scores, material.classes, material.captions, SCENES, seed, composing.wild
         )
         material.targets.write_shard(_shard(out, number), drawn, composing.scenes)
 

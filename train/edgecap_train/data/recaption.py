@@ -58,6 +58,8 @@ class NewWords:
     references: References | None = None
     count: int = 0
     """References of each scene."""
+    keep: bool = False
+    """Whether the captions that a scene has stay, after the writer's best."""
 
 
 def recaption_data(data: Path, out: Path, words: NewWords, *, progress: Progress) -> None:
@@ -77,7 +79,7 @@ def recaption_data(data: Path, out: Path, words: NewWords, *, progress: Progress
                 with atomic_folder(target) as partial:
                     shutil.copytree(folder, partial, copy_function=_shared, dirs_exist_ok=True)
                     if words.writer is not None:
-                        recaption(partial, words.writer, Tokenizer(vocabulary))
+                        recaption(partial, words.writer, Tokenizer(vocabulary), keep=words.keep)
                     if words.references is not None:
                         add_references(partial, words.references, words.count)
             progress(number + 1, len(folders))
@@ -91,11 +93,12 @@ def _shared(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def recaption(folder: Path, writer: Writer, tokenizer: Tokenizer) -> int:
+def recaption(folder: Path, writer: Writer, tokenizer: Tokenizer, *, keep: bool = False) -> int:
     """Give a shard's scenes the writer's captions, best first, and return how many scenes have new ones.
 
-    A scene keeps the captions it has where they join two others, and where no caption can be written in the words of
-    `tokenizer`. `texts.json` is replaced as a whole.
+    With `keep` the writer's best comes before the captions that a scene has: a student that learns the first and some
+    of the others learns from two teachers. A scene keeps the captions it has where they join two others, and where no
+    caption can be written in the words of `tokenizer`. `texts.json` is replaced as a whole.
     """
     shard = read_shard(folder)
     texts, changed = list(shard.texts), 0
@@ -103,9 +106,9 @@ def recaption(folder: Path, writer: Writer, tokenizer: Tokenizer) -> int:
         if texts[row] and all(_joins(words) for words in texts[row]):
             continue
         sentences = writer.captions(torch.from_numpy(logits.astype("float32")), MOST)
-        kept = [words for words in sentences if tokenizer.encode(words, MAX_TOKENS)]
-        if kept:
-            texts[row] = kept
+        written = [words for words in sentences if tokenizer.encode(words, MAX_TOKENS)]
+        if written:
+            texts[row] = list(dict.fromkeys([written[0], *texts[row]])) if keep else written
             changed += 1
     write_atomically(folder / "texts.json", to_json(texts))
     return changed

@@ -31,16 +31,19 @@ class SceneConfig:
     """How scenes are drawn. Shares and chances are in [0, 1], levels in decibels."""
 
     seconds: float = 10.0
-    from_caption: float = 0.4
-    """Share of scenes made for a human caption."""
-    recordings: float = 0.25
+    from_caption: float = 0.5
+    """Share of scenes made for a human caption, which is theirs where the tagger hears all that it claims."""
+    rarity: float = 0.2
+    """A caption is drawn in proportion to (captions that have its rarest label) to minus this power: with 0 scenes are
+    about what people write about, two thirds of it somebody speaking; with 1 about every class alike."""
+    recordings: float = 0.3
     """Share that is a stretch of one clip as it is; half of them of `WILD_SETS`, the others of classes drawn evenly."""
-    concatenated: float = 0.1
+    concatenated: float = 0.06
     """Share made of two parts, one after the other."""
     everyday: float = 0.2
     """Share, of the scenes of no other kind, with one or two of the sounds of
     `edgecap_train.text.handwritten_captions`."""
-    noise_only: float = 0.03
+    noise_only: float = 0.02
     """Share with nothing but synthetic noise or near silence."""
     shortened: float = 0.12
     """Share cut to a random length of at least two seconds."""
@@ -83,11 +86,16 @@ class SceneMaker:
         captions: list[LabelledCaption],
         config: SceneConfig,
         seed: int,
+        wild: frozenset[str] = frozenset(),
     ) -> None:
-        """`scores` (clips, classes): the tagger's sigmoids for every clip of the pool."""
+        """`scores` (clips, classes): the tagger's sigmoids for every clip of the pool.
+
+        `wild`: sets of the pool besides `WILD_SETS` that were recorded where the sound was.
+        """
         self.pool, self.config, self.captions = pool, config, captions
         self.rng = np.random.default_rng(seed)
         self._length = int(config.seconds * SAMPLE_RATE)
+        self._heard = scores >= config.least_score
         self._class = {name: index for index, name in enumerate(classes)}
         self._candidates = [self._stand_for(scores[:, index]) for index in range(len(classes))]
         narrow = [index for name, index in self._class.items() if name not in BROAD and self._candidates[index].size]
@@ -95,8 +103,8 @@ class SceneMaker:
         plain = {self._class[name] for *_, names in SOUNDS for name in names[:1] if name in self._class}
         self._everyday = np.array(sorted(plain & set(narrow)), np.int64)
         self._ambience = self._of_sets(AMBIENCE_SETS)
-        self._wild = self._of_sets(WILD_SETS)
-        self._chance = _caption_chance(captions)
+        self._wild = self._of_sets(WILD_SETS | wild)
+        self._chance = _caption_chance(captions, config.rarity)
 
     def draw(self) -> Scene:
         """The next scene."""
@@ -158,11 +166,21 @@ class SceneMaker:
             usable = [label for label in labels if self._candidates[self._class[label]].size]
             if not usable or len(usable) < len(labels):
                 continue
-            chosen = list(dict.fromkeys(usable))[:3]
-            self.rng.shuffle(chosen)
-            events = [int(self.rng.choice(self._candidates[self._class[label]])) for label in chosen]
+            events = self._clips_of([self._class[label] for label in dict.fromkeys(usable)])
+            self.rng.shuffle(events)
             sequential = len(events) > 1 and bool(SEQUENCE_WORDS & set(self.captions[index].words))
             return index, events, sequential
+
+    def _clips_of(self, labels: list[int]) -> list[int]:
+        """At most three clips in which the tagger hears all `labels`, those with the fewest clips first.
+
+        One clip may stand for several: a man's speech is speech, and a second voice would not fit "a man speaks".
+        """
+        events: list[int] = []
+        for label in sorted(labels, key=lambda label: self._candidates[label].size):
+            if len(events) < MOST_EVENTS and not self._heard[events, label].any():
+                events.append(int(self.rng.choice(self._candidates[label])))
+        return events
 
     def _event(self, index: int, length: int) -> Waveform:
         """One clip fitted to `length`: cut where longer; repeated with pauses, or placed once, where shorter."""
@@ -240,6 +258,7 @@ WILD_SETS = AMBIENCE_SETS | {
     *("scene_elements", "video_llm", "vgg_specvqgan", "vgg_specvqgan_web", "vgg_stav2a", "vgg_thinksound"),
 }
 """Sets recorded where the sound was, with all that sounded besides."""
+MOST_EVENTS = 3
 TRIES, LEAST_RECORDING = 20, 3.0
 """Draws of a clip of at least so many seconds; the last one is taken as it is."""
 
@@ -250,14 +269,14 @@ def _over_bed(samples: Waveform, bed: Waveform, below: float) -> Waveform:
     return np.asarray(samples + scale * bed, np.float32)
 
 
-def _caption_chance(captions: list[LabelledCaption]) -> NDArray[np.float64]:
+def _caption_chance(captions: list[LabelledCaption], rarity: float) -> NDArray[np.float64]:
     """Chance of each caption: less for those of which all labels are common, so that rare sounds are drawn."""
     counts: dict[str, int] = {}
     for caption in captions:
         for label in caption.labels:
             counts[label] = counts.get(label, 0) + 1
     rarest = np.array([min(counts[label] for label in caption.labels) for caption in captions], np.float64)
-    chance = rarest**-0.35
+    chance = rarest**-rarity
     return np.asarray(chance / chance.sum())
 
 

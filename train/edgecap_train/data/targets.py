@@ -18,6 +18,8 @@ from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text.captions import LabelledCaption
 
 MOST_CAPTIONS = 8
+CLOSEST = 4_000
+"""A scene keeps the caption it was made for where fewer captions fit what the tagger hears in it better."""
 
 
 @torch.inference_mode()
@@ -45,16 +47,20 @@ class TargetMaker:
         self._simple = valid & np.array([_is_simple(caption) for caption in index.captions])
 
     def captions(self, scene: Scene, scores: NDArray[np.float32]) -> list[tuple[str, ...]]:
-        """Captions for a scene, the best first: exact ones for a concatenation, the human one where the tags agree."""
+        """The teacher's captions of a scene, the best first; exact ones for a concatenation."""
         if scene.parts is not None:
             first, second = (self._of(self._scores(part), self._simple, 4) for part in scene.parts)
             return [(*a, "followed", "by", *b) for a, b in zip(first, second, strict=False)][:MOST_CAPTIONS]
-        picked = self._of(scores, self.valid, MOST_CAPTIONS)
-        if scene.caption >= 0 and self.valid[scene.caption] and not self.index.false(scores)[scene.caption]:
-            fits = self.index.fits(scores)
-            if int((fits > fits[scene.caption]).sum()) < 2_000:
-                picked = [self.index.captions[scene.caption].words, *picked][:MOST_CAPTIONS]
-        return picked
+        return self._of(scores, self.valid, MOST_CAPTIONS)
+
+    def human(self, scene: Scene, scores: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """The human caption that a scene was made for, where the tagger hears what it claims; else none."""
+        made_for = scene.caption
+        if made_for < 0 or not self.valid[made_for] or self.index.false(scores)[made_for]:
+            return []
+        fits = self.index.fits(scores)
+        close = int((fits > fits[made_for]).sum()) < CLOSEST
+        return [self.index.captions[made_for].words] if close else []
 
     @torch.inference_mode()
     def write_shard(self, folder: Path, maker: SceneMaker, count: int) -> None:
@@ -62,7 +68,9 @@ class TargetMaker:
         audio = np.zeros((count, self.length), np.int16)
         frames = np.zeros((count, MEMORY_FRAMES, EMBEDDING), np.float16)
         logits = np.zeros((count, CLASSES), np.float16)
-        lengths, texts = np.zeros(count, np.int64), []
+        lengths = np.zeros(count, np.int64)
+        texts: list[list[tuple[str, ...]]] = []
+        human: list[list[tuple[str, ...]]] = []
         equipment = Equipment(EquipmentConfig(), maker.rng)
         for row in range(count):
             scene = maker.draw()
@@ -73,14 +81,16 @@ class TargetMaker:
             kept = tags.frames[0, :MEMORY_FRAMES].numpy()
             frames[row, : len(kept)] = kept
             logits[row] = tags.logits[0].numpy()
-            texts.append(self.captions(scene, torch.sigmoid(tags.logits[0]).numpy()))
+            scores = torch.sigmoid(tags.logits[0]).numpy()
+            texts.append(self.captions(scene, scores))
+            human.append(self.human(scene, scores))
         arrays: dict[str, NDArray[np.generic]] = {
             "audio": audio,
             "frames": frames,
             "logits": logits,
             "lengths": lengths,
         }
-        write_shard(folder, arrays, {"texts": texts})
+        write_shard(folder, arrays, {"texts": texts, "human": human})
 
     def _scores(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(torch.sigmoid(self.tagger(torch.from_numpy(samples)[None]).logits[0]).numpy())
