@@ -43,7 +43,7 @@ QUIET_SECONDS, CLOSE_AFTER = 2.0, 1.0
 OF_ONE_DISK = 25
 """Rounds with the same listener and disk, which a journal rotated in each of them would fill."""
 MOST_FAILURES = 3
-"""Rounds in which no event comes at all, after which a fault is given up."""
+"""Times that no event comes to begin a round with, after which a fault is given up."""
 
 
 def once(rig: Rig, fault: Fault, source: random.Random, patience: float = PATIENCE) -> Round:
@@ -108,18 +108,20 @@ class Campaign:
         say("note", f"fault: {fault.name}")
         while len(rounds) < self._rounds and not self.stop.is_set() and failures < MOST_FAILURES and not skipped:
             with tempfile.TemporaryDirectory(prefix="edgecap-faults-") as folder:
+                before = len(rounds)
                 try:
                     with SmallDisk(Path(folder)) as disk, self._rig(Path(folder), disk, fault) as rig:
-                        last = min(self._rounds, len(rounds) + OF_ONE_DISK)
+                        last = min(self._rounds, before + OF_ONE_DISK)
                         while len(rounds) < last and not self.stop.is_set():
                             rounds.append(once(rig, fault, source, self._patience))
                 except NotPossibleError as error:
                     skipped = str(error)
                 except (EdgecapError, OSError) as error:
                     say("warning", f"{fault.name}: {error}")
-                    rounds.append(Round(survived=False))
+                    if len(rounds) > before:  # else the machine was too busy for a listener to begin at all
+                        rounds.append(Round(survived=False))
                     failures += 1
-        result = FaultResult(name=fault.name, rounds=rounds, says=fault.says, skipped=skipped)
+        result = FaultResult(name=fault.name, rounds=rounds, says=fault.says, skipped=skipped, failures=failures)
         say("note", f"{fault.name}: {result.criterion().measured}")
         return result
 

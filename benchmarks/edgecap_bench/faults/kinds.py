@@ -11,6 +11,7 @@ from pathlib import Path
 from resource import RLIMIT_AS, RLIMIT_NOFILE, prlimit
 
 from edgecap_bench.faults.held_thread import busiest_thread, hold
+from edgecap_bench.faults.memory_group import MemoryGroup
 from edgecap_bench.faults.rig import NODE, Rig
 from edgecap_bench.faults.servers import flood_topic
 
@@ -138,6 +139,14 @@ def little_memory(rig: Rig, source: random.Random) -> Mend:
     return unlimit
 
 
+def out_of_memory(rig: Rig, source: random.Random) -> Mend:
+    """Let the kernel end it when it has taken a little more, as where a service's MemoryMax is reached."""
+    group = MemoryGroup(rig.process.pid).enter(source.randrange(4096, SPARE_BYTES // 20))
+    for _ in range(VISITS):
+        rig.visit_page()
+    return group.leave
+
+
 def limit(rig: Rig, resource: int, value: int) -> Mend:
     """Limit a resource of the running listener."""
     pid = rig.process.pid
@@ -226,6 +235,7 @@ FAULTS = (
     Fault("model hangs", hold_model),
     Fault("few open files", few_files),
     Fault("little memory", little_memory, may_end=True),
+    Fault("out of memory", out_of_memory, may_end=True),
     Fault("webhook gone", webhook("close"), "webhook"),
     Fault("webhook hangs", webhook("hang")),
     Fault("webhook floods", webhook("flood")),

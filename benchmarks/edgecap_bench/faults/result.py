@@ -41,6 +41,8 @@ class FaultResult:
     """What the listener should say."""
     skipped: str = ""
     """Why this fault cannot be made here; empty where it was."""
+    failures: int = 0
+    """Times that no event came to begin a round with; after a round that also is one that was not survived."""
 
     def total(self, what: str) -> int:
         """Sum of a field of all rounds."""
@@ -70,6 +72,7 @@ class FaultResult:
         text += f"{self.total('doubled')} doubled, back {self._back()}"
         for what in ("misdated", "ended"):
             text += f", {self.total(what)} {what}" if self.total(what) else ""
+        text += f", {self.failures} times no event came before" if self.failures else ""
         text += f", told {self.total('reported')} times" if self.says else ""
         return Criterion(self.name, text, "all, none lost or doubled, within 5 s, with the reason", self.kept)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from edgecap_bench.faults import flood, soak
 from edgecap_bench.faults.disk import NotPossibleError, SmallDisk
 from edgecap_bench.faults.faults import LONGEST, faults, once
 from edgecap_bench.faults.kinds import FAULTS, Fault, Mend
+from edgecap_bench.faults.memory_group import MemoryGroup
 from edgecap_bench.faults.record import Record
 from edgecap_bench.faults.result import FaultResult, Round
 from edgecap_bench.faults.rig import Rig
@@ -69,6 +71,23 @@ def test_a_soak_misses_what_grows_and_what_is_lost() -> None:
     lost = replace(good, faults=[FaultResult(name="x", rounds=[replace(GOOD, survived=False, lost=1)])])
     assert [row.name for row in soak.criteria(lost) if not row.kept] == ["faults survived", "announced events"]
     assert {"kill -9", "power cut", "little memory"}.isdisjoint(fault.name for fault in soak.ONE_PROCESS)
+
+
+def test_a_group_of_processes_is_ended_by_the_kernel_at_its_limit_of_memory() -> None:
+    """As `MemoryMax=` of a service does."""
+    code = "input()\nheld = bytearray(64_000_000)\nheld[::4096] = bytes(len(held[::4096]))"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        try:
+            try:
+                group = MemoryGroup(process.pid).enter(8_000_000)
+            except NotPossibleError as error:
+                pytest.skip(str(error))
+            process.communicate(b"\n", timeout=60)
+            assert process.returncode == -signal.SIGKILL
+            group.leave()
+            assert not group.folder.exists()
+        finally:
+            process.kill()
 
 
 def test_a_flood_is_judged_by_what_it_adds_to_a_caption() -> None:
