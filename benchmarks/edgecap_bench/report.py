@@ -29,7 +29,7 @@ HEAD = """# Measured
 Written by `python -m edgecap_bench.report` from the files in `results/`, which hold every single value.
 Stages and candidates take turns; an interval is that of the median, from order statistics. A run during which other
 programs took more than a tenth of a core is left out, and so is one that was cut short. Runs with faults, which count
-events, are shown with what other programs took.
+rounds and events, are shown with what other programs took, and those that were cut short are marked as partial.
 """
 
 

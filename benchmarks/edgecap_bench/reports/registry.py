@@ -40,6 +40,8 @@ class ResultFormat:
     """What draws a measurement; empty for none."""
     summary: str = ""
     """What shows a list of measurements as one page: the section of RESULTS.md, where it has not a page for each."""
+    counts: bool = False
+    """Whether it counts rounds and says how many: then one that was cut short is shown too, marked as such."""
 
     def read(self, path: Path) -> Measurement[Any]:
         """Read a file of this format. Raises ResultError, MissingDependencyError."""
@@ -49,7 +51,8 @@ class ResultFormat:
         """The section of RESULTS.md of these files, in the order of their dates. Raises ResultError."""
         measurements = {path: self.read(path) for path in paths}
         for path, measurement in measurements.items():
-            refuse_faulty(measurement.header, str(path))
+            if not (self.counts and measurement.header.partial):
+                refuse_faulty(measurement.header, str(path))
         ordered = sorted(measurements.items(), key=lambda pair: pair[1].header.date)
         if self.summary:
             return ResultSection(markdown(_load(self.summary)([measurement for _, measurement in ordered]), level=2))
@@ -74,10 +77,12 @@ class ResultSection:
     """File name in `benchmarks/plots` → what draws it."""
 
 
-def _entry(name: str, package: str, *, body: str, page: str, plot: str = "", summary: str = "") -> ResultFormat:
+def _entry(
+    name: str, package: str, *, body: str, page: str, plot: str = "", summary: str = "", counts: bool = False
+) -> ResultFormat:
     """An entry whose names are all below one sub-package of edgecap_bench."""
     names = [word and f"edgecap_bench.{package}.{word}" for word in (body, page, plot, summary)]
-    return ResultFormat(name=name, body=names[0], page=names[1], plot=names[2], summary=names[3])
+    return ResultFormat(name=name, body=names[0], page=names[1], plot=names[2], summary=names[3], counts=counts)
 
 
 FORMATS = (
@@ -105,8 +110,8 @@ FORMATS = (
     ),
     _entry("edgecap-bench-listen", "live", body="listen_result:Listening", page="listen_result:listening_page"),
     _entry("edgecap-bench-soak", "live", body="soak_result:Soak", page="soak_result:soak_page"),
-    _entry("edgecap-bench-faults", "faults", body="result:Faults", page="result:faults_page"),
-    _entry("edgecap-bench-fault-soak", "faults", body="soak:FaultSoak", page="soak:soak_page"),
+    _entry("edgecap-bench-faults", "faults", body="result:Faults", page="result:faults_page", counts=True),
+    _entry("edgecap-bench-fault-soak", "faults", body="soak:FaultSoak", page="soak:soak_page", counts=True),
     _entry("edgecap-bench-flood", "faults", body="flood:Flood", page="flood:flood_page"),
     _entry("edgecap-bench-page", "live", body="page_result:PageUpdates", page="page_result:updates_page"),
     _entry("edgecap-arm-lab", "arm", body="results:ArmLab", page="report:lab_page"),

@@ -11,6 +11,7 @@ import pytest
 
 from edgecap.errors import OutputError, ResultError
 from edgecap_bench import report
+from edgecap_bench.faults.result import FaultResult, Faults, Round
 from edgecap_bench.figures.report import figures_page
 from edgecap_bench.figures.results import Figure, Figures, Settings, Subject
 from edgecap_bench.harness.machine import Machine, processor, this_machine, versions
@@ -142,6 +143,17 @@ def test_the_page_takes_only_complete_results_of_a_quiet_machine(
     write_measurement(tmp_path / "bad.json", with_header(result, **fault))
     with pytest.raises(ResultError, match=complaint):
         format_of("edgecap-bench").section([tmp_path / "bad.json"])
+
+
+def test_rounds_that_were_counted_are_shown_though_they_were_cut_short(
+    result: Measurement[Figures], tmp_path: Path
+) -> None:
+    done = FaultResult(name="kill -9", rounds=[Round(survived=True, reported=True, back=1.0)] * 7)
+    header = replace(result.header, format=Faults.FORMAT, partial=True)
+    write_measurement(tmp_path / "cut.json", Measurement(header, Faults(faults=[done], jobs=1, others=None)))
+    text = format_of(Faults.FORMAT).section([tmp_path / "cut.json"]).text
+    assert "PARTIAL: Faults" in text
+    assert "| kill -9 | 7 of 7 |" in text
 
 
 @pytest.mark.parametrize("content", ['{"format": "edgecap-bench-dance"}', '{"format": 3}', "[]", "{"])
