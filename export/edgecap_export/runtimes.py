@@ -64,6 +64,7 @@ LOWERINGS: dict[str, LoweringSpec] = {
         "edgecap_export.executorch.lowering:ExecuTorchLowering",
         "export-executorch",
         {"torch": "2.13", "executorch": "1.4", "torchao": "0.18"},
+        searches=True,
     ),
     "litert": LoweringSpec(
         "edgecap_export.litert.lowering:LiteRtLowering",

@@ -47,7 +47,7 @@ def test_searches_in_one_call_give_the_same_tokens_in_float(exported: Export, fi
 
 @pytest.mark.parametrize(
     ("runtime", "search"),
-    [("onnx", "outside"), ("litert", "outside"), ("litert", "in-graph"), ("executorch", "outside")],
+    [("onnx", "outside"), ("litert", "outside"), ("litert", "in-graph"), ("executorch", "in-graph")],
 )
 def test_a_runtime_without_searches_in_one_call_searches_one_by_one(
     exported: Export, runtime: str, search: str, files: list[Path]

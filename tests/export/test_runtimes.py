@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,13 @@ def test_a_new_lowering_is_a_class_and_an_entry(
     assert "parrot, absent or all" in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_a_search_in_the_graph_is_refused_where_the_runtime_has_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {runtime: search_place(runtime, None) for runtime in LOWERINGS} == {
-        "onnx": "in-graph",
-        "litert": "in-graph",
-        "executorch": "outside",
-    }
-    assert search_place("onnx", "outside") == search_place("litert", "outside") == "outside"
+def test_a_search_in_the_graph_is_refused_where_the_runtime_has_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {search_place(runtime, None) for runtime in LOWERINGS} == {"in-graph"}
+    assert {search_place(runtime, "outside") for runtime in LOWERINGS} == {"outside"}
+    monkeypatch.setitem(LOWERINGS, "executorch", replace(LOWERINGS["executorch"], searches=False))
+    assert search_place("executorch", None) == "outside"
     assert run(["export", "--runtime", "executorch", "--search", "in-graph"]) == ConfigError.exit_code
     message = capsys.readouterr().err.replace("\n", " ")
     assert "not yet for executorch; leave --search out, or type --runtime onnx or --runtime litert" in message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,12 +100,24 @@ class BundleRunner:
     def _forced(self, tokens: int) -> Callable[[Mapping[str, NDArray[Any]]], object]:
         """Runs the graph that searches by itself, which always goes on to so many tokens."""
         if tokens not in self._sessions:
-            if self.manifest.runtime == "litert":
+            if self.manifest.runtime == "executorch":
+                self._sessions[tokens] = self._forced_method(tokens)
+            elif self.manifest.runtime == "litert":
                 self._sessions[tokens] = _forced_program(self._bundle.path("program"), tokens, self._threads)
             else:
                 graph = open_graph(forced_search(self._bundle.path("decode"), tokens), self._threads)
                 self._sessions[tokens] = lambda feed: graph.run(None, feed)
         return self._sessions[tokens]
+
+    def _forced_method(self, tokens: int) -> Callable[[Mapping[str, NDArray[Any]]], object]:
+        """As `forced_search`, for ExecuTorch; what runs it."""
+        from edgecap.inference.executorch_session import open_methods
+        from edgecap_export.executorch.search import forced
+
+        with TemporaryDirectory(prefix="edgecap-bench-") as folder:
+            path = Path(folder) / "forced.pte"
+            path.write_bytes(forced(self._bundle.path("program").read_bytes(), tokens))
+            return open_methods(path, self.manifest)[1]
 
     @property
     def _searches(self) -> bool:

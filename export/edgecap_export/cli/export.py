@@ -96,7 +96,7 @@ def export(
         typer.Option(
             "--search",
             metavar="PLACE",
-            help="in-graph (the decoder's graph gives whole captions; not for executorch) or outside (one step). "
+            help="in-graph (the decoder's graph gives whole captions) or outside (one step). "
             "[default: in-graph where the runtime can]",
             show_default=False,
         ),

@@ -19,6 +19,7 @@ from edgecap_export.executorch.half import half_weights
 from edgecap_export.executorch.program import build_program, quiet_toolchain
 from edgecap_export.executorch.quantise import SmallTable, measured, quantised, staying
 from edgecap_export.executorch.rewrites import fold_padding, rewritten
+from edgecap_export.executorch.search import BufferedSearchStep, clear_caches, search_inputs
 from edgecap_export.graphs.onnx_export import EXPORT_BEAMS, DecodeGraph, example_decode_inputs, memory_frames
 from edgecap_export.graphs.waveform import encoder_graph
 from edgecap_export.recipes import RECIPES, ExportRecipe
@@ -60,13 +61,15 @@ class ExecuTorchLowering:
 
 
 def _lower(request: LoweringRequest) -> Lowered:
-    recipe, student = request.recipe, copy.deepcopy(request.student)
+    recipe, student = request.recipe, copy.deepcopy(request.student).requires_grad_(False)
     if recipe.precision != "fp32":
         table = SmallTable(student.decoder.embedding.weight, int8=recipe.precision == "int8")
         student.decoder.add_module("embedding", table)
     encoder, _, encode_inputs = encoder_graph(student, request.window, request.encoder_input)
-    decode_inputs = example_decode_inputs(student, memory_frames(request.student, request.window), EXPORT_BEAMS)
-    encode, decode = _exported(encoder, encode_inputs), _exported(DecodeGraph(student), decode_inputs)
+    frames, searches = memory_frames(request.student, request.window), request.search == "in-graph"
+    decoder = BufferedSearchStep(student) if searches else DecodeGraph(student)
+    decode_inputs = search_inputs(student, frames) if searches else example_decode_inputs(student, frames, EXPORT_BEAMS)
+    encode, decode = _exported(encoder, encode_inputs), _exported(decoder, decode_inputs)
     fold_padding(encode)
     stays: dict[str, str] = {}
     if recipe.precision == "int8":
@@ -77,8 +80,11 @@ def _lower(request: LoweringRequest) -> Lowered:
         ranges = measured(encode, request)
         encode = quantised(encode, samples or [encode_inputs], recipe, ranges=ranges, stays=stays)
         decode = quantised(decode, [decode_inputs], recipe)
+        clear_caches(decode)
     with half_weights() if recipe.half_weights else nullcontext():
-        built = build_program({"encode": rewritten(encode), "decode": rewritten(decode)})
+        # a search chooses between infinities, of which products make no choice
+        steps = rewritten(decode, leave=[torch.ops.aten.where.self]) if searches else rewritten(decode)
+        built = build_program({"encode": rewritten(encode), "decode": steps}, searches=searches)
     return Lowered(
         graphs={"program": built.content},
         operators=built.operators,

@@ -16,6 +16,8 @@ from typing import Any
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from edgecap_export.executorch.search import CACHE, METHOD, looped
+
 _QUIET = ("torch", "torchao", "executorch", "root")
 
 
@@ -35,10 +37,15 @@ class BuiltProgram:
         return 1.0 - sum(self.not_delegated.values()) / sum(self.operators.values())
 
 
-def build_program(programs: Mapping[str, ExportedProgram]) -> BuiltProgram:
-    """Methods by name to one program. To be called inside `quiet_toolchain`."""
+def build_program(programs: Mapping[str, ExportedProgram], *, searches: bool = False) -> BuiltProgram:
+    """Methods by name to one program. To be called inside `quiet_toolchain`.
+
+    `searches`: the method "decode", a `BufferedSearchStep`, becomes a search (`edgecap_export.executorch.search`).
+    """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes import MemoryPlanningPass
+    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 
     edge = to_edge_transform_and_lower(dict(programs), partitioner={name: [XnnpackPartitioner()] for name in programs})
     operators: Counter[str] = Counter()
@@ -49,8 +56,24 @@ def build_program(programs: Mapping[str, ExportedProgram]) -> BuiltProgram:
         operators.update(f"{name}: {kind} ({precision})" for kind, precision in _operators(graph))
         for part in _delegates(graph):
             operators.update(f"{name}: {kind} ({precision})" for kind, precision in _operators(part))
-    program = edge.to_executorch().buffer
-    return BuiltProgram(bytes(program), dict(sorted(operators.items())), dict(sorted(left.items())))
+    # what a loop reads in every step must not make room for something else: a caller's inputs stay where they are
+    plans = {name: MemoryPlanningPass(alloc_graph_input=not searches or name != METHOD) for name in programs}
+    config = ExecutorchBackendConfig(
+        passes=[InitializedMutableBufferPass([CACHE])], memory_planning_pass=plans, emit_mutable_buffer_names=searches
+    )
+    program = edge.to_executorch(config)
+    content = _looped(program, config) if searches else bytes(program.buffer)
+    return BuiltProgram(content, dict(sorted(operators.items())), dict(sorted(left.items())))
+
+
+def _looped(program: Any, config: Any) -> bytes:  # noqa: ANN401 - the exporter's classes have no types
+    """The bytes of a program whose method "decode" is made a search."""
+    from executorch.exir._serialize._serialize import serialize_for_executorch
+
+    looped(program.executorch_program)
+    # the exporter serialises at once, and has no public way to change what it serialises
+    emitted = program._emitter_output, config, program._data_serializer, program._named_data
+    return bytes(serialize_for_executorch(*emitted)[0])
 
 
 @contextmanager

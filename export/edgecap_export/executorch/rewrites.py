@@ -8,7 +8,7 @@ others, which then stay as they are. The comparison with PyTorch at the end of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -22,9 +22,10 @@ _ZEROS = ((), ("constant",), ("constant", None), ("constant", 0.0))
 """Arguments of a pad that pads with zeros."""
 
 
-def rewritten(program: ExportedProgram) -> ExportedProgram:
-    """The program with every rewrite applied; all other operators stay whole, linear layers among them."""
-    changed: ExportedProgram = program.run_decompositions(dict(REWRITES))
+def rewritten(program: ExportedProgram, leave: Collection[Any] = ()) -> ExportedProgram:
+    """The program with every rewrite but those of `leave` applied; other operators stay whole, linear layers too."""
+    chosen = {target: rewrite for target, rewrite in REWRITES.items() if target not in leave}
+    changed: ExportedProgram = program.run_decompositions(chosen)
     return changed
 
 

@@ -42,16 +42,21 @@ class ExecuTorchSession(GraphSession):
         """
         path, manifest = bundle.path("program"), bundle.manifest
         _, library = import_executorch()
-        # a method has one set of buffers, and threads may share a session
-        lock = Lock()
         with silent_library():
             if not _sessions:
                 library._unsafe_reset_threadpool(threads)
-            program = _load(library, path)
-            encode, decode = (_method(program, path, manifest, name, lock) for name in ("encode", "decode"))
+            encode, decode = open_methods(path, manifest)
         # neither function refers to the session: in a cycle it would hold its threads until the garbage is collected
         super().__init__(manifest, encode, decode)
         _sessions.add(self)
+
+
+def open_methods(path: Path, manifest: Manifest) -> tuple[RunGraph, RunGraph]:
+    """What runs a program's methods `encode` and `decode`, which are held to the manifest. Raises BundleError."""
+    _, library = import_executorch()
+    program, lock = _load(library, path), Lock()  # a method has one set of buffers, and threads may share a session
+    encode, decode = (_method(program, path, manifest, name, lock) for name in ("encode", "decode"))
+    return encode, decode
 
 
 def import_executorch() -> tuple[Any, Any]:
