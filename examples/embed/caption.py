@@ -74,7 +74,7 @@ def beam_search(feed: Mapping, encode: Callable, decode: Callable, manifest: Map
     shape, end, length = manifest["decoder"], manifest["vocabulary"]["end"], {"memory_length": feed["memory_length"]}
     beams, steps = shape["beams"] or shape["default_beam"], shape["max_tokens"]
     if shape.get("search") == "in-graph":  # one call, for one clip or several; what follows is for the others
-        (tokens,) = decode(length | {"beams": np.array([beams])} | {key: value[None] for key, value in memory.items()})
+        tokens, *_ = decode(length | {"beams": np.array([beams])} | {key: value[None] for key, value in memory.items()})
         return [*map(int, tokens[0, 0, : [*tokens[0, 0], end].index(end) + 1])]
     keys = values = np.zeros((shape["layers"], beams, shape["heads"], steps, shape["head_dim"]), np.float32)
     tokens, parents = np.full(beams, manifest["vocabulary"]["start"]), np.arange(beams)
