@@ -43,7 +43,7 @@ class NamedOutputs(nn.Module):
 
 
 class LiteRtFrontEnd(GraphFrontEnd):
-    """With an operator that LiteRT has: the converter makes of PyTorch's own one that does not load."""
+    """With one operator of LiteRT: PyTorch's own becomes six and a graph beside, which `Program` does not follow."""
 
     def written(self, samples: Tensor, part: Tensor, place: Tensor) -> Tensor:
         """As the base class says."""
