@@ -40,8 +40,8 @@ SHORTEST, LONGEST = 0.2, 3.0
 """Seconds that a fault lasts; longer, where the listener has yet to say what it must."""
 QUIET_SECONDS, CLOSE_AFTER = 2.0, 1.0
 """Of a microphone, which hears in real time: a sound every 5 s, so that what is measured is not the wait for one."""
-OF_ONE_DISK = 25
-"""Rounds with the same listener and disk, which a journal rotated in each of them would fill."""
+OF_ONE_DISK = 10
+"""Rounds with the same listener and disk: a journal rotated in each would fill it, and end who reads there (SIGBUS)."""
 MOST_FAILURES = 3
 """Times that no event comes to begin a round with, after which a fault is given up."""
 
