@@ -43,9 +43,8 @@ def plain_captions() -> list[LabelledCaption]:
         be = "are" if who in PLURAL else "is"
         predicates = (verb, doing, f"{be} {doing}")
         captions += [LabelledCaption("", tokenize(f"{who} {predicate}"), classes) for predicate in predicates]
-    for instrument, label in _TABLE["instruments"].items():
-        be = "are" if instrument in PLURAL else "is"
-        texts = [f"{instrument} {be} playing", f"{instrument} {be} being played"]
+    for label in _TABLE["instruments"]:
+        texts = _TABLE["music"][:2]  # which instrument it is, small students guess, and say "a bass drum" of much else
         captions += [LabelledCaption("", tokenize(text), (label, "Musical instrument", "Music")) for text in texts]
     captions += [LabelledCaption("", tokenize(text), ("Music",)) for text in _TABLE["music"]]
     noises = [(text, label) for text in _TABLE["noise"] for label in _TABLE["noise_classes"]]
