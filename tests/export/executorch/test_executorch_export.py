@@ -103,7 +103,7 @@ def test_nothing_of_this_machine_is_in_a_program(made: Make) -> None:
 
 
 def test_what_the_toolchain_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(programs: object) -> None:
+    def refuse(programs: object, *, searches: bool) -> None:
         raise RuntimeError("no such operator\nand forty lines more")
 
     monkeypatch.setattr(executorch_lowering, "build_program", refuse)
