@@ -129,6 +129,9 @@ def test_scenes_of_other_settings_are_refused_before_anything_is_loaded(
     assert capsys.readouterr().err == (
         f"edgecap: error: {tmp_path} was begun with other per_shard, seed; name another folder with --out\n"
     )
+    arguments = ["train", "scenes", *sources, "-o", str(tmp_path), "--per-shard", "2", "--wild", "street"]
+    assert run(arguments) == 2
+    assert "was begun with other wild;" in capsys.readouterr().err
     (tmp_path / "scenes.json").write_text("[")
     assert run(["train", "scenes", *sources, "-o", str(tmp_path)]) == 12
 

@@ -115,7 +115,8 @@ def check_settings(path: Path, about: Mapping[str, object]) -> None:
     """
     try:
         before = json.loads(path.read_bytes())
-        changed = [name for name, value in about.items() if before.get(name) != value]
+        # a setting that an earlier version did not have, and that is empty now, is no other one
+        changed = [name for name, value in about.items() if before.get(name) != value and (name in before or value)]
     except FileNotFoundError:
         return
     except (OSError, ValueError, AttributeError) as error:
