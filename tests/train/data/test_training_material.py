@@ -32,6 +32,7 @@ def test_scenes_are_composed_once_and_a_broken_clip_of_the_pool_is_named(
         "frames.npy",
         "logits.npy",
         "lengths.npy",
+        "human.json",
         "texts.json",
     }
     words = Tokenizer(read_vocabulary(tmp_path / "vocabulary.json"))
