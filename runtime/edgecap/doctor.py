@@ -8,9 +8,10 @@ from __future__ import annotations
 import ctypes
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -18,7 +19,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgecap.audio.microphone import JOIN_GROUP, Microphone, find_device, list_devices, portaudio_version
+from edgecap.audio.captured import CapturedMicrophone, sound_system
+from edgecap.audio.microphone import JOIN_GROUP, InputDevice, find_device
 from edgecap.audio.samples import loudest_level, to_mono
 from edgecap.audio.sound_cards import forbidden, holders
 from edgecap.bundle.models import home
@@ -63,8 +65,7 @@ def examine(config: ListenConfig) -> Iterator[CheckResult]:
     """All results for listening with this configuration, in the order in which to fix faults."""
     devices = any(each is None or each.device is not None for each in microphones(config))
     for check, results, otherwise in (
-        ("portaudio", _portaudio() if devices else iter(()), "sudo apt install libportaudio2"),
-        ("devices", _devices() if devices else iter(()), "edgecap devices"),
+        ("portaudio", _portaudio() if devices else iter(()), "edgecap devices"),
         ("holders", _holders() if devices else iter(()), "edgecap devices"),
         ("level", _levels(config), "edgecap devices"),
         ("model", _model(config), "edgecap models"),
@@ -79,19 +80,19 @@ def examine(config: ListenConfig) -> Iterator[CheckResult]:
 
 
 def _portaudio() -> Iterator[CheckResult]:
-    yield CheckResult("portaudio", "ok", portaudio_version())
+    system = sound_system()
+    yield CheckResult("portaudio", "ok", system.version)
+    yield _devices(system.devices)
 
 
-def _devices() -> Iterator[CheckResult]:
-    devices = list_devices()
+def _devices(devices: Sequence[InputDevice]) -> CheckResult:
     if nodes := forbidden():
         message = f"you are not permitted to open {', '.join(map(str, nodes))}"
-        yield CheckResult("devices", "fault", message, JOIN_GROUP.partition("type: ")[2])
-    elif not devices:
-        yield CheckResult("devices", "fault", "no microphone is connected; plug one in", "arecord -l")
-    else:
-        names = ", ".join(f"{device.index} {device.name}{' (default)' if device.default else ''}" for device in devices)
-        yield CheckResult("devices", "ok", names)
+        return CheckResult("devices", "fault", message, JOIN_GROUP.partition("type: ")[2])
+    if not devices:
+        return CheckResult("devices", "fault", "no microphone is connected; plug one in", "arecord -l")
+    names = ", ".join(f"{device.index} {device.name}{' (default)' if device.default else ''}" for device in devices)
+    return CheckResult("devices", "ok", names)
 
 
 def _holders() -> Iterator[CheckResult]:
@@ -116,10 +117,11 @@ def _levels(config: ListenConfig) -> Iterator[CheckResult]:
 
 def _heard(microphone: MicrophoneConfig | None) -> tuple[str, np.ndarray, int]:
     """Name, sound (n, channels) and rate of a device."""
-    device = find_device(None if microphone is None else microphone.device)
-    with Microphone(device, LISTEN_SECONDS + 1.0) as opened:
+    query = None if microphone is None else microphone.device
+    with CapturedMicrophone(partial(find_device, query), LISTEN_SECONDS + 1.0) as captured:
+        opened = captured.opened()
         time.sleep(LISTEN_SECONDS)
-        return device.name, np.asarray(opened.ring.read()[0]), round(opened.sample_rate)
+        return opened.device.name, opened.ring.read()[0], round(opened.sample_rate)
 
 
 def _received(microphone: MicrophoneConfig) -> tuple[str, np.ndarray, int]:

@@ -94,9 +94,9 @@ class DeviceError(EdgecapError, exit_code=6):
 
 
 class StuckDeviceError(EdgecapError, exit_code=6):
-    """PortAudio does not come back from a capture device, and only a new process can use it again.
+    """The sound system does not come back; the process that waited for it is ended, and another one may try again.
 
-    No DeviceError, after which the device is searched for: whoever gets this one must end.
+    No DeviceError, which says that the device is not there or refuses.
     """
 
 

@@ -115,7 +115,7 @@ def work(task: Task) -> int:
         seeds = [*good, *corpus(task.target)]
         for seed in seeds:
             tried(run, seed)
-        resource.setrlimit(resource.RLIMIT_AS, (_kilobytes("VmSize") * 1024 + MORE_ADDRESSES, resource.RLIM_INFINITY))
+        bound_addresses()
         began = time.monotonic()
         deadline, peak = began + (task.seconds or float("inf")), _peak()
         while time.monotonic() < deadline and executions != task.executions:
@@ -144,6 +144,11 @@ def work(task: Task) -> int:
     return bool(findings)
 
 
+def bound_addresses() -> None:
+    """Let this process take so much address space more, and get a MemoryError above that."""
+    resource.setrlimit(resource.RLIMIT_AS, (_kilobytes("VmSize") * 1024 + MORE_ADDRESSES, resource.RLIM_INFINITY))
+
+
 def own_functions() -> list[FunctionType]:
     """All functions of edgecap that are in memory."""
     every = [item for item in gc.get_objects() if isinstance(item, FunctionType)]
@@ -161,10 +166,12 @@ def led(task: Task) -> int:
         for function in own_functions():  # instrument_all takes minutes for what others wrote
             atheris.instrument_func(function)
         artifacts = f"-artifact_prefix={task.keep or tempfile.gettempdir()}/{task.target}-"  # never the repository
-        options = [f"-max_total_time={round(task.seconds or 60)}", f"-timeout={HANG_SECONDS:.0f}", "-rss_limit_mb=2048"]
+        options = [f"-max_total_time={round(task.seconds or 60)}", "-print_final_stats=1"]
+        options += [f"-timeout={STUCK_SECONDS:.0f}", f"-rss_limit_mb={MOST_MEGABYTES}", "-malloc_limit_mb=2048"]
+        bound_addresses()
 
         def one(data: bytes) -> None:
-            attempt(run, data)
+            tried(run, data)
 
         atheris.Setup([sys.argv[0], *options, artifacts, str(start)], one)
         atheris.Fuzz()

@@ -12,7 +12,8 @@ import pytest
 
 from edgecap import doctor
 from edgecap.audio import microphone
-from edgecap.audio.microphone import InputDevice, Microphone, find_device
+from edgecap.audio.captured import SoundSystem
+from edgecap.audio.microphone import find_device
 from edgecap.audio.sound_cards import Holder, capture_nodes, card_of, forbidden, holders, plain_name, port_of
 from edgecap.doctor import CheckResult, clock_result, examine, heat, level, speed
 from edgecap.errors import BundleError, DeviceError
@@ -62,26 +63,12 @@ def test_a_device_that_this_user_may_not_open_names_the_group(machine: Path, mon
     nodes = forbidden(machine)
     assert [node.name for node in nodes] == ["pcmC1D0c"]
     monkeypatch.setattr(microphone, "forbidden", lambda: nodes)
-    monkeypatch.setattr(microphone, "list_devices", lambda: [])
     with pytest.raises(DeviceError, match=r"not permitted to use it; type: sudo usermod -aG audio \$USER"):
-        find_device()
+        find_device(None, [])
     monkeypatch.setattr(doctor, "forbidden", lambda: nodes)
-    monkeypatch.setattr(doctor, "list_devices", lambda: [])
+    monkeypatch.setattr(doctor, "sound_system", lambda: SoundSystem("PortAudio V19", []))
     result = next(result for result in examine(ListenConfig()) if result.check == "devices")
     assert (result.state, result.advice) == ("fault", "sudo usermod -aG audio $USER, then log out and in again")
-
-
-def test_a_microphone_that_does_not_open_names_its_holder(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = InputDevice(999, "USB: Audio (hw:1,0)", 1, 48e3, "ALSA", True)  # PortAudio has no such number
-    for holding, closed, advice in (
-        ([Holder("/dev/snd/pcmC1D0c", 123, "arecord")], [], r"arecord \(process 123\) holds it; close it"),
-        ([], [Path("/dev/snd/pcmC1D0c")], "type: sudo usermod -aG audio"),
-        ([], [], "choose another: edgecap devices"),
-    ):
-        monkeypatch.setattr(microphone, "holders", lambda holding=holding: holding)
-        monkeypatch.setattr(microphone, "forbidden", lambda closed=closed: closed)
-        with pytest.raises(DeviceError, match=advice):
-            Microphone(device, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +27,7 @@ from edgecap.cli.options import Model
 from edgecap.errors import EdgecapError, MeasurementError
 from edgecap.util.files import check_writable
 from edgecap_bench.faults.disk import NotPossibleError, SmallDisk
-from edgecap_bench.faults.kinds import FAULTS, Fault
+from edgecap_bench.faults.kinds import FAULTS, Fault, nothing
 from edgecap_bench.faults.result import FaultResult, Faults, Round, criteria
 from edgecap_bench.faults.rig import Rig
 from edgecap_bench.harness.load import LoadMeter
@@ -95,9 +95,15 @@ def once(rig: Rig, fault: Fault, source: random.Random, patience: float = PATIEN
 class Campaign:
     """Rounds of many faults, several listeners side by side, until all are done or `stop` is set."""
 
-    def __init__(self, rounds: int, seed: int, patience: float, model: str | None) -> None:
-        self.stop = threading.Event()
+    def __init__(
+        self, rounds: int, seed: int, patience: float, model: str | None, keep: Callable[[], None] = nothing
+    ) -> None:
+        """`keep` is called after each round, from the thread that made it, and with `lock` held."""
+        self.stop, self.lock = threading.Event(), threading.Lock()
+        self.results: dict[str, FaultResult] = {}
+        """Of each fault that was begun, what is known so far."""
         self._rounds, self._seed, self._patience, self._model = rounds, seed, patience, model
+        self._keep = keep
 
     def run(self, fault: Fault) -> FaultResult:
         """All rounds of one fault with a listener of its own."""
@@ -114,6 +120,7 @@ class Campaign:
                         last = min(self._rounds, before + OF_ONE_DISK)
                         while len(rounds) < last and not self.stop.is_set():
                             rounds.append(once(rig, fault, source, self._patience))
+                            self._note(FaultResult(name=fault.name, rounds=[*rounds], says=fault.says))
                 except NotPossibleError as error:
                     skipped = str(error)
                 except (EdgecapError, OSError) as error:
@@ -122,8 +129,14 @@ class Campaign:
                         rounds.append(Round(survived=False))
                     failures += 1
         result = FaultResult(name=fault.name, rounds=rounds, says=fault.says, skipped=skipped, failures=failures)
+        self._note(result)
         say("note", f"{fault.name}: {result.criterion().measured}")
         return result
+
+    def _note(self, result: FaultResult) -> None:
+        with self.lock:
+            self.results[result.name] = result
+            self._keep()
 
     def _rig(self, folder: Path, disk: SmallDisk, fault: Fault) -> Rig:
         shared: dict[str, Any] = {"own_clock": fault.own_clock, "model": self._model}
@@ -157,20 +170,19 @@ def faults(
         check_writable(json)
     limits = "".join(f' --only "{name}"' for name in only or [])
     start = MeasurementStart(f"python -m edgecap_bench.faults.faults --rounds {rounds} --jobs {jobs}{limits}")
-    meter, campaign = LoadMeter(), Campaign(rounds, seed, patience, model)
+    meter = LoadMeter()
     chosen = [fault for fault in FAULTS if not only or fault.name in only]
-    results: list[FaultResult] = []
 
-    def keep(*, partial: bool) -> None:
+    def keep(*, partial: bool = True) -> None:
         if json:
-            body = Faults(faults=results, jobs=jobs, others=meter.others())
+            so_far = [campaign.results[fault.name] for fault in chosen if fault.name in campaign.results]
+            body = Faults(faults=so_far, jobs=jobs, others=meter.others())
             write_measurement(json, start.end(body, partial=partial))
 
+    campaign = Campaign(rounds, seed, patience, model, keep)
     with _stopping(campaign, at_most), ThreadPoolExecutor(jobs) as pool:
-        for result in pool.map(campaign.run, chosen):
-            results.append(result)
-            keep(partial=True)
-    keep(partial=False)
+        results = list(pool.map(campaign.run, chosen))
+    keep(partial=campaign.stop.is_set())
     output.finish(criteria(results))
 
 

@@ -1,6 +1,6 @@
 """A program that captures one microphone: what hangs in PortAudio or ALSA hangs here, and is ended with this process.
 
-`edgecap.live.sources.captured` runs this file and nothing else of edgecap, so it needs no NumPy. Standard output has
+`edgecap.audio.captured` runs this file and nothing else of edgecap, so it needs no NumPy. Standard output has
 blocks, each a `HEAD` (kind, bytes) and its content: `WORDS` is JSON (what devices there are, then which settings worked
 or why none did), `SOUND` is float32 samples, interleaved, and `SOUND_AFTER_LOSS` the same after an overflow. Standard
 input has one line, the device and the settings to try; its end is this program's end.
@@ -51,7 +51,8 @@ def listed(portaudio: Any) -> dict[str, object]:  # noqa: ANN401 - sounddevice h
         for index, device in enumerate(portaudio.query_devices())
     ]
     hosts = [host["name"] for host in portaudio.query_hostapis()]
-    return {"devices": devices, "hosts": hosts, "default": portaudio.default.device[0]}
+    version = str(portaudio.get_portaudio_version()[1]).partition(",")[0]
+    return {"version": version, "devices": devices, "hosts": hosts, "default": portaudio.default.device[0]}
 
 
 def capture(portaudio: Any, wanted: dict[str, Any]) -> None:  # noqa: ANN401

@@ -30,9 +30,9 @@ def devices(json: Json = False) -> None:
 
     A star marks the default one. Numbers change when something is plugged in; names stay.
     """
-    from edgecap.audio.microphone import list_devices
+    from edgecap.audio.captured import sound_system
 
-    listed = list_devices()
+    listed = sound_system().devices
     rows = []
     for device in listed:
         number = f"{device.index} *" if device.default else f"{device.index}"

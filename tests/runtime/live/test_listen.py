@@ -86,8 +86,11 @@ def test_what_is_played_comes_through_the_microphone(microphone: VirtualMicropho
     soundfile.write(tmp_path / "tone.wav", tone(20, 48_000), 48_000)
     script = """
 import time, numpy
-from edgecap.audio.microphone import Microphone, find_device
-with Microphone(find_device("default"), ring_seconds=20.0) as microphone:
+from functools import partial
+from edgecap.audio.captured import CapturedMicrophone
+from edgecap.audio.microphone import find_device
+with CapturedMicrophone(partial(find_device, "default"), ring_seconds=20.0) as microphone:
+    microphone.opened()
     sound = numpy.empty((0, microphone.ring.read()[0].shape[1]), numpy.float32)
     while len(sound) < 2 * microphone.sample_rate:
         time.sleep(0.1)

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from edgecap.audio.captured import CapturedMicrophone
 from edgecap.audio.microphone import InputDevice
 from edgecap.audio.sound_cards import plain_name
 from edgecap.captioner import Captioner
@@ -33,7 +34,6 @@ from edgecap.live.pipeline.settings import ListenerSettings
 from edgecap.live.pipeline.status import StatusSnapshot, StreamStep
 from edgecap.live.pipeline.worker import CaptionWorker
 from edgecap.live.sources import microphones as module
-from edgecap.live.sources.captured import CapturedMicrophone
 from edgecap.live.sources.microphones import Microphones
 from edgecap.live.thermal import Heat
 from support.live_parts import Clock, FedSource, change, ignore, says
@@ -421,7 +421,7 @@ def test_a_machine_without_a_free_process_looks_again_later(monkeypatch: pytest.
     def none_left(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("edgecap.live.sources.captured.subprocess.Popen", none_left)
+    monkeypatch.setattr("edgecap.audio.captured.subprocess.Popen", none_left)
     opener = Microphones(2.0, Clock())
     with pytest.raises(DeviceError, match="cannot be started: Resource temporarily unavailable"):
         opener.open("kitchen")

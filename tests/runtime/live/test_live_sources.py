@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgecap.audio import microphone
 from edgecap.audio.microphone import InputDevice, Ring, find_device
 from edgecap.audio.samples import as_float
 from edgecap.errors import AudioError, DeviceError
@@ -239,16 +238,15 @@ def test_overflows_are_counted_through_losses() -> None:
     assert source.overflows == 5
 
 
-def test_a_wrong_name_gets_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_name_gets_the_near_ones() -> None:
     devices = [
         InputDevice(0, "USB Audio Device", 1, 48e3, "ALSA", False),
         InputDevice(1, "HDMI", 1, 48e3, "ALSA", True),
     ]
-    monkeypatch.setattr(microphone, "list_devices", lambda: devices)
     with pytest.raises(DeviceError, match="'USB Adio Device'; similar: 'USB Audio Device'; type: edgecap devices"):
-        find_device("USB Adio Device")
+        find_device("USB Adio Device", devices)
     with pytest.raises(DeviceError, match="'xyz'; type: edgecap devices"):
-        find_device("xyz")
+        find_device("xyz", devices)
 
 
 MP3 = b"\xff\xfb\x90\x00" + bytes(413)

@@ -116,6 +116,23 @@ def test_a_table_that_was_saved_by_another_program_or_torn_gets_complete_rows(
     assert next(csv.reader([lines[-1]]))[4:] == ["three", "-0.4567", "-12.3", "2", "USB", "", "0.633"]
 
 
+@pytest.mark.parametrize("kept", [1, 40, -1])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_table_whose_head_was_torn_begins_anew(kept: int, restarted: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    sink = files.table(str(path), ignore)
+    head = path.read_bytes()
+    path.write_bytes(head[:kept])
+    if restarted:
+        sink.close()
+        sink = files.table(str(path), ignore)
+    sink.on_event(change(text="one"))
+    sink.close()
+    assert path.read_bytes().startswith(head)
+    assert table(path) == ["one"]
+    files.table(str(path), ignore).close()
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.srt", "a.vtt", "a.db"])
 def test_only_the_owner_may_read_a_new_file_of_events(name: str, tmp_path: Path) -> None:
     makers: dict[str, Callable[[], Sink]] = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
-from edgecap.audio.microphone import Microphone, find_device
+from edgecap.audio.captured import CapturedMicrophone
+from edgecap.audio.microphone import find_device
 from edgecap.audio.resample import resampled
 from edgecap.audio.samples import loudest_level, to_mono
 from edgecap.captioner import Captioner
@@ -25,10 +27,12 @@ POLL_SECONDS = 0.1
 def record_examples(captioner: Captioner, device: str | None, count: int) -> list[SoundExample]:
     """So many examples, each told when it was heard; at a terminal the user may drop one.
 
-    Raises DeviceError, and AudioError where nothing is heard for `PATIENCE` seconds.
+    Raises DeviceError, StuckDeviceError where the sound system hangs, and AudioError where nothing is heard for
+    `PATIENCE` seconds.
     """
     examples = list[SoundExample]()
-    with Microphone(find_device(device), captioner.window + 5.0) as microphone:
+    with CapturedMicrophone(partial(find_device, device), captioner.window + 5.0) as microphone:
+        microphone.opened()
         say("note", f"make the sound {count} times, with a pause between; listening to {microphone.device.name}")
         cutter = OnsetCutter(round(microphone.sample_rate))
         while len(examples) < count:
@@ -42,7 +46,7 @@ def record_examples(captioner: Captioner, device: str | None, count: int) -> lis
     return examples
 
 
-def _next(captioner: Captioner, microphone: Microphone, cutter: OnsetCutter, number: int) -> SoundExample:
+def _next(captioner: Captioner, microphone: CapturedMicrophone, cutter: OnsetCutter, number: int) -> SoundExample:
     """The next sound that rises out of the room's level."""
     rate, last = captioner.manifest.front_end.sample_rate, time.monotonic()
     while time.monotonic() - last < PATIENCE:

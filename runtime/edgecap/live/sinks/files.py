@@ -58,6 +58,7 @@ class TextFile(Sink):
         try:
             self._file = self._open(empty=not append)
             try:
+                self._complete_head()
                 if not (append and header) or os.fstat(self._file.fileno()).st_size == 0 or self._has_header():
                     self._complete()
                 else:
@@ -145,6 +146,7 @@ class TextFile(Sink):
 
     def _complete(self) -> None:
         """Write the header to an empty file, and end a line that something else left incomplete. Raises OSError."""
+        self._complete_head()
         size = os.fstat(self._file.fileno()).st_size
         if size == 0 and self._header:
             written = self._append(self._header)
@@ -153,6 +155,13 @@ class TextFile(Sink):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         elif size and not self._torn_by_us and os.pread(self._file.fileno(), 1, size - 1) != b"\n":
             self._append(self._separator)
+
+
+    def _complete_head(self) -> None:
+        """Empty a file that holds a part of the header and no more, as a kill or a full disk leaves it."""
+        size = os.fstat(self._file.fileno()).st_size
+        if 0 < size < len(self._header) and self._header.startswith(os.pread(self._file.fileno(), size, 0)):
+            self._file.truncate(0)
 
 
 def srt(path: str, notify: Notify, *, named: bool = False) -> TextFile:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from edgecap.audio.captured import CapturedMicrophone
 from edgecap.audio.sound_cards import plain_name
 from edgecap.errors import DeviceError, StuckDeviceError
 from edgecap.live.clocks import LARGEST_LEAD
-from edgecap.live.sources.captured import CapturedMicrophone
 from edgecap.live.sources.microphones import Microphones
 from edgecap.live.sources.source import NOTHING, Chunk, Intake
 from edgecap.types import Notify

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from edgecap.audio.captured import CapturedMicrophone
 from edgecap.audio.microphone import InputDevice, find_device
 from edgecap.audio.sound_cards import plain_name, port_of
-from edgecap.errors import DeviceError, reason_of
-from edgecap.live.sources.captured import CapturedMicrophone
+from edgecap.errors import DeviceError
 from edgecap.util.limits import MOST_CARDS
 
 CARDS = Path("/proc/asound/cards")
@@ -89,11 +89,7 @@ class Microphones:
         self._searches.clear()
 
     def _capture(self, choose: Callable[[Sequence[InputDevice]], InputDevice]) -> CapturedMicrophone:
-        try:
-            return CapturedMicrophone(choose, self._ring_seconds)
-        except OSError as error:  # no memory or no process left; later there may be
-            why = reason_of(error)
-            raise DeviceError(f"a microphone takes a process of its own, which cannot be started: {why}") from error
+        return CapturedMicrophone(choose, self._ring_seconds)
 
     def _taken(self, search: CapturedMicrophone) -> CapturedMicrophone:
         microphone = search.opened()

@@ -1,4 +1,4 @@
-"""A microphone in a process of its own: a PortAudio in the test's hands, and the hang of a real one."""
+"""Microphones in a process of their own: a PortAudio in the test's hands, and the hang of a real one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgecap.audio import captured, microphone
+from edgecap.audio.captured import CapturedMicrophone, sound_system
 from edgecap.audio.microphone import find_device
+from edgecap.audio.sound_cards import Holder
+from edgecap.captioner import Captioner
+from edgecap.cli.taught.recording import record_examples
+from edgecap.doctor import examine
 from edgecap.errors import DeviceError, MissingDependencyError, StuckDeviceError
-from edgecap.live.sources import captured
-from edgecap.live.sources.captured import CapturedMicrophone
+from edgecap.live.config.listen_config import ListenConfig
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 from support.virtual_microphone import listen, next_event, until
 
@@ -23,6 +28,7 @@ import threading, time
 from types import SimpleNamespace
 class PortAudioError(Exception): pass
 default = SimpleNamespace(device=[1, 0])
+def get_portaudio_version(): return 1246976, "PortAudio V19.7, revision x"
 def query_hostapis(): return [{"name": "AL\\x1b[2JSA"}]
 def query_devices():
     names = [("speaker", 0), ("USB mic", 2), ("other", 1)]
@@ -65,13 +71,23 @@ Open = Callable[..., CapturedMicrophone]
 
 
 @pytest.fixture
-def opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """Opens a microphone of `PORTAUDIO` with some more lines."""
+def portaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets processes have `PORTAUDIO` with some more lines."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def let(more: str) -> None:
+        (tmp_path / "sounddevice.py").write_text(PORTAUDIO + more)
+
+    return let
+
+
+@pytest.fixture
+def opening(portaudio: Callable[[str], None]) -> Iterator[Open]:
+    """Opens a microphone of that."""
     opened = []
 
     def begin(more: str = "", query: str | None = None) -> CapturedMicrophone:
-        (tmp_path / "sounddevice.py").write_text(PORTAUDIO + more)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        portaudio(more)
         opened.append(CapturedMicrophone(lambda devices: find_device(query, devices), 2.0))
         return opened[-1]
 
@@ -133,13 +149,11 @@ def test_why_it_cannot_be_opened(
     assert microphone._process.poll() is not None
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        "def query_devices(): time.sleep(600)",
-        "class Hang(RawInputStream):\n def run(self): time.sleep(600)\nRawInputStream = Hang",
-    ],
-)
+HANGING_LIST = "def query_devices(): time.sleep(600)"
+HANGING_START = "class Hang(RawInputStream):\n def run(self): time.sleep(600)\nRawInputStream = Hang"
+
+
+@pytest.mark.parametrize("where", [HANGING_LIST, HANGING_START])
 def test_one_that_hangs_is_ended(opening: Open, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(captured, "START_SECONDS", 0.5)
     microphone = opening(where)
@@ -147,6 +161,78 @@ def test_one_that_hangs_is_ended(opening: Open, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(StuckDeviceError, match="the sound system hangs while"):
         microphone.opened()
     assert microphone._process.poll() is not None  # so the device is free again
+
+
+def test_one_that_hangs_in_the_kernel_and_cannot_be_ended_holds_nobody_up(
+    opening: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured, "START_SECONDS", 0.5)
+    monkeypatch.setattr(captured, "END_SECONDS", 0.1)
+    microphone = opening(HANGING_LIST)
+    with monkeypatch.context() as kernel:
+        kernel.setattr(microphone._process, "kill", lambda: None)
+        with pytest.raises(StuckDeviceError, match="the sound system hangs while"):
+            microphone.opened()
+        assert microphone._process.poll() is None
+
+
+def test_portaudio_says_its_version_and_what_there_is(portaudio: Callable[[str], None]) -> None:
+    portaudio("")
+    system = sound_system()
+    assert system.version == "PortAudio V19.7"
+    assert [(device.name, device.default) for device in system.devices] == [("USB mic", True), ("other", False)]
+    portaudio("import os\nos._exit(0)")
+    with pytest.raises(DeviceError, match="its process ended"):
+        sound_system()
+
+
+def test_a_sound_system_that_hangs_is_a_fault_of_the_doctor_and_holds_no_command_up(
+    portaudio: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, captioner: Captioner
+) -> None:
+    monkeypatch.setattr(captured, "START_SECONDS", 1.0)
+    portaudio(HANGING_LIST)
+    for command in (sound_system, lambda: record_examples(captioner, None, 1)):
+        with pytest.raises(StuckDeviceError, match="the sound system hangs while"):
+            command()
+    results = {each.check: each for each in examine(ListenConfig()) if each.check in {"portaudio", "devices", "level"}}
+    assert results["portaudio"].state == results["level"].state == "fault"
+    assert "hangs while it lists the devices" in results["portaudio"].message
+    portaudio(HANGING_START)
+    results = {each.check: each for each in examine(ListenConfig()) if each.check in {"portaudio", "devices", "level"}}
+    assert (results["portaudio"].state, results["devices"].state, results["level"].state) == ("ok", "ok", "fault")
+    assert "hangs while the microphone 'USB mic' is opened" in results["level"].message
+
+
+def test_a_rate_that_is_refused_is_followed_by_others(opening: Open) -> None:
+    of_44100 = """
+class Picky(RawInputStream):
+    def run(self):
+        if (self.rate, self.channels) != (44100.0, 1): raise PortAudioError("Invalid sample rate")
+RawInputStream = Picky"""
+    microphone = opening(of_44100).opened()
+    assert (microphone.sample_rate, microphone.active) == (44_100.0, True)
+    assert sound(microphone, 80).shape[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("holding", "closed", "advice"),
+    [
+        ([Holder("/dev/snd/pcmC1D0c", 123, "arecord")], [], r"arecord \(process 123\) holds it; close it"),
+        ([], [Path("/dev/snd/pcmC1D0c")], "type: sudo usermod -aG audio"),
+        ([], [], "choose another: edgecap devices"),
+    ],
+)
+def test_one_that_does_not_open_names_its_holder(
+    opening: Open, monkeypatch: pytest.MonkeyPatch, holding: list[Holder], closed: list[Path], advice: str
+) -> None:
+    monkeypatch.setattr(microphone, "holders", lambda: holding)
+    monkeypatch.setattr(microphone, "forbidden", lambda: closed)
+    names = (
+        "def query_hostapis(): return [{'name': 'ALSA'}]\ndef query_devices(): return [{'name': 'USB: Audio (hw:1,0)', "
+    )
+    names += "'max_input_channels': 1, 'default_samplerate': 8000.0, 'hostapi': 0}]"
+    with pytest.raises(DeviceError, match=advice):
+        opening(f"{REFUSE}\n{names}", "USB").opened()
 
 
 def test_nothing_of_it_is_left_when_its_reader_is_gone(opening: Open) -> None:
