@@ -156,7 +156,6 @@ class TextFile(Sink):
         elif size and not self._torn_by_us and os.pread(self._file.fileno(), 1, size - 1) != b"\n":
             self._append(self._separator)
 
-
     def _complete_head(self) -> None:
         """Empty a file that holds a part of the header and no more, as a kill or a full disk leaves it."""
         size = os.fstat(self._file.fileno()).st_size
