@@ -34,6 +34,7 @@ from edgecap.pull.cache import CacheSlot
 from edgecap.pull.client import Client, Limits
 from edgecap.pull.download import Wanted, download
 from edgecap.pull.places import Network
+from edgecap_bench.harness.bytecode import compiled
 from edgecap_bench.harness.timing import Summary, Timed, interleave, summarise
 from edgecap_bench.reports import output
 from edgecap_bench.reports.tables import Criterion
@@ -62,7 +63,7 @@ def pulling(
 def measured(folder: Path, rounds: int, size: int, clock: Callable[[], float]) -> dict[str, Summary]:
     """Seconds of each way."""
     published = _bundle(folder / "published", size)
-    environment = {"EDGECAP_CACHE": str(folder / "cache"), "EDGECAP_HOME": str(folder / "home")}
+    environment = compiled() | {"EDGECAP_CACHE": str(folder / "cache"), "EDGECAP_HOME": str(folder / "home")}
     with serving(published) as url, patch.dict(os.environ, environment):
         ways: dict[str, Timed] = {
             "curl and sha256sum": _quietly(f"curl -sSf -o {folder}/got {url}{FILE} && sha256sum {folder}/got"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import threading
@@ -25,6 +24,7 @@ from edgecap_bench.faults.disk import NotPossibleError, SmallDisk
 from edgecap_bench.faults.own_clock import OwnClock
 from edgecap_bench.faults.record import Record
 from edgecap_bench.faults.servers import HANG_SECONDS, Webhook, free_port
+from edgecap_bench.harness.bytecode import compiled, installed_environment
 from edgecap_bench.harness.clips import load_clips
 from edgecap_bench.live.command import listen_command
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
@@ -64,7 +64,7 @@ class Rig:
         """
         self.disk, self.record = disk, Record(disk.path, dated=not own_clock)
         self._clock = OwnClock(folder) if own_clock else None
-        self._environment = dict(os.environ)
+        self._environment = installed_environment()
         self.webhook = Webhook()
         self.messages: list[str] = []
         """What the listener wrote to standard error."""
@@ -79,7 +79,7 @@ class Rig:
         self.microphones = [VirtualMicrophone(rate=RATE) for _ in range(microphones)]
         if self.microphones:
             self.microphones[0].show(**{f"room{number}": each for number, each in enumerate(self.microphones)})
-            self._environment = dict(self.microphones[0].environment)
+            self._environment |= self.microphones[0].environment | compiled()
             soundfile.write(folder / "sound.wav", np.tile(self._sound, 60), RATE)
         self._environment |= self._clock.variables if self._clock else {}
         self.broker_port = free_port() if shutil.which("mosquitto") else 0
