@@ -203,6 +203,8 @@ def test_plain_command_lines_load_no_command_line_library(tiny_folder: Path, sou
         loaded = loaded_by(f"from edgecap.cli import run; assert run({words!r}) == 0")
         assert not loaded & {"typer", "click", "rich", "pydantic"}
         assert "onnxruntime" in loaded
+    loaded = loaded_by("from edgecap.cli import run; assert run(['pull', 'no-such-model']) == 4; run(['--version'])")
+    assert not loaded & {"typer", "click", "rich", "pydantic", "onnxruntime"}
 
 
 def test_the_command_line_loads_nothing_heavy_and_no_listener_to_caption(tiny_folder: Path, sounds: Path) -> None:

@@ -65,6 +65,7 @@ def once(rig: Rig, fault: Fault, source: random.Random, patience: float = PATIEN
         time.sleep(seconds)
         while not said() and rig.process.poll() is None and time.monotonic() - began < patience:
             time.sleep(0.05)  # an output fails only when it gets an event
+        unneeded = fault.if_refused and not rig.record.lost(table=table)
     finally:
         mend()
     mended, ended = time.monotonic(), rig.process.poll() is not None
@@ -86,7 +87,7 @@ def once(rig: Rig, fault: Fault, source: random.Random, patience: float = PATIEN
         lost=len(lost),
         doubled=doubled,
         misdated=misdated,
-        reported=said(),
+        reported=said() or unneeded,
         ended=ended,
         back=back,
     )
@@ -142,8 +143,8 @@ class Campaign:
         shared: dict[str, Any] = {"own_clock": fault.own_clock, "model": self._model}
         if not fault.microphones:
             return Rig(folder, disk, **shared)
-        often = ("--close-after", str(CLOSE_AFTER))
-        return Rig(folder, disk, microphones=fault.microphones, quiet=QUIET_SECONDS, more=often, **shared)
+        often: dict[str, Any] = {"quiet": QUIET_SECONDS, "close_after": CLOSE_AFTER}
+        return Rig(folder, disk, microphones=fault.microphones, **often, **shared)
 
 
 def faults(

@@ -73,7 +73,7 @@ def measure(minutes: float, model: str | None) -> Flood:
     with (
         tempfile.TemporaryDirectory(prefix="edgecap-flood-") as folder,
         SmallDisk(Path(folder)) as disk,
-        Rig(Path(folder), disk, model=model, quiet=QUIET_SECONDS, more=("--close-after", str(CLOSE_AFTER))) as rig,
+        Rig(Path(folder), disk, model=model, quiet=QUIET_SECONDS, close_after=CLOSE_AFTER) as rig,
     ):
         rig.wait_for_event(PATIENCE)
         time.sleep(PHASE_SECONDS)  # what came before the model was loaded is caught up with

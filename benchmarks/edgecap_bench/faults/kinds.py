@@ -33,6 +33,8 @@ class Fault:
     """What the listener must report, as a part of a line; empty where nothing is to be said."""
     each_time: bool = True
     """Whether it reports that each time, or only the first times, as of a connection that comes and goes."""
+    if_refused: bool = False
+    """Whether nothing is to be said where all was stored meanwhile, as on a full disk whose files have room left."""
     ends: bool = False
     """Whether the process ends, and another one is started."""
     keeps_table: bool = True
@@ -223,7 +225,7 @@ FAULTS = (
     Fault("kill -9", kill, ends=True),
     Fault("torn last row", tear, ends=True, keeps_table=False),
     Fault("power cut", cut_power, ends=True),
-    Fault("disk full", fill, "cannot be written"),
+    Fault("disk full", fill, "cannot be written", if_refused=True),
     Fault("disk full, then kill -9", fill_and_kill, ends=True, keeps_table=False),
     Fault("outputs read-only", lock, "cannot be written"),
     Fault("outputs rotated", move, "a new one is begun"),

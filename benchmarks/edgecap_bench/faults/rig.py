@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +28,6 @@ from edgecap_bench.faults.record import Record
 from edgecap_bench.faults.servers import HANG_SECONDS, Webhook, free_port
 from edgecap_bench.harness.bytecode import compiled, installed_environment
 from edgecap_bench.harness.clips import load_clips
-from edgecap_bench.live.command import listen_command
 from edgecap_bench.live.virtual_microphone import VirtualMicrophone
 
 RATE = 16_000
@@ -35,6 +36,8 @@ CLIP_SECONDS, QUIET_SECONDS, BLOCK_SECONDS = 3.0, 9.0, 0.25
 """Quiet for longer than an event stays open, so that each sound has one of its own."""
 QUIET = 1e-4
 NODE = "faults"
+EVERY_EVENT = {"min_score": -99.0, "cooldown": 0.0, "settle": 0.0}
+"""Each sound gets its event, whatever its score."""
 
 
 class Rig:
@@ -55,11 +58,11 @@ class Rig:
         own_clock: bool = False,
         model: str | None = None,
         quiet: float = QUIET_SECONDS,
-        more: tuple[str, ...] = (),
+        close_after: float | None = None,
     ) -> None:
         """It hears a pipe, or so many microphones; `own_clock` lets `set_clock` set its clock and no other.
 
-        `quiet` is in seconds, between two sounds; `more` are further options.
+        `quiet` is in seconds, between two sounds, and `close_after` the listener's setting of that name.
         Raises NotPossibleError where something for that is not installed.
         """
         self.disk, self.record = disk, Record(disk.path, dated=not own_clock)
@@ -69,7 +72,7 @@ class Rig:
         self.messages: list[str] = []
         """What the listener wrote to standard error."""
         self._processes, self._readers = list[subprocess.Popen[bytes]](), list[threading.Thread]()
-        self._folder, self._model, self._more, self._aside = folder, model, more, list[Path]()
+        self._folder, self._model, self._close_after, self._aside = folder, model, close_after, list[Path]()
         clips = [clip.samples for clip in load_clips(None, RATE, round(CLIP_SECONDS * RATE))]
         pause = np.random.default_rng(1).standard_normal(round(quiet * RATE)) * QUIET
         parts = [part for clip in clips for part in (clip, pause)]
@@ -84,21 +87,14 @@ class Rig:
         self._environment |= self._clock.variables if self._clock else {}
         self.broker_port = free_port() if shutil.which("mosquitto") else 0
         self._settings = folder / "listen.toml"
-        self._settings.touch()
+        self._settings.write_text(self._configuration(), encoding="utf-8")
         if self.broker_port:
-            self._settings.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {self.broker_port}\nnode = "{NODE}"\n')
             self.start_broker()
 
     def start(self) -> None:
         """Start the listener, with the files that are there."""
-        source = [f"--device=room{number}" for number in range(len(self.microphones))]
-        source = source or ["--stdin", "--rate", str(RATE), "--speed", str(SPEED)]
-        outputs = ["--journal", str(self.record.journal), "--csv", str(self.record.table)]
-        outputs += ["--exec", f"sh {self._folder}/program.sh"]
-        outputs += ["--webhook", f"http://127.0.0.1:{self.webhook.server_port}/"]
-        outputs += ["--web", "0", "--metrics", "0", "--config", str(self._settings)]
         self.process = subprocess.Popen(
-            listen_command(*source, *outputs, *self._more, model=self._model),
+            [sys.executable, "-m", "edgecap", "listen", "--json", "--config", str(self._settings)],
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -112,6 +108,25 @@ class Rig:
             self.play()
         else:
             self._follow(self._feed, self.process.stdin)
+
+    def _configuration(self) -> str:
+        """All settings, in a file as a service has them: options would load Typer."""
+        rooms = [f"room{number}" for number in range(len(self.microphones))]
+        source: dict[str, object] = {"device": rooms} if rooms else {"stdin": True, "rate": RATE, "speed": SPEED}
+        output = {"journal": str(self.record.journal), "csv": str(self.record.table), "metrics": "0"}
+        output |= {"exec": f"sh {self._folder}/program.sh", "webhook": f"http://127.0.0.1:{self.webhook.server_port}/"}
+        sections: dict[str, dict[str, object]] = {
+            "source": source,
+            "model": {"name": self._model} if self._model else {},
+            "events": {**EVERY_EVENT, **({} if self._close_after is None else {"close_after": self._close_after})},
+            "output": {**output},
+            "web": {"address": "0"},
+            "mqtt": {"host": "127.0.0.1", "port": self.broker_port, "node": NODE} if self.broker_port else {},
+        }
+        return "".join(
+            f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+            for name, keys in sections.items()
+        )
 
     def start_broker(self) -> None:
         """Start mosquitto at the port that it had before. Raises NotPossibleError where it is not installed."""

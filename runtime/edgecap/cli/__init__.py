@@ -12,7 +12,8 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from edgecap.cli.console import COMPLETION, full_disk, prepare_streams, say
+from edgecap._version import __version__
+from edgecap.cli.console import COMPLETION, full_disk, prepare_streams, say, write
 from edgecap.cli.signals import end_on_second_signal, leave
 from edgecap.errors import EdgecapError
 
@@ -54,7 +55,10 @@ def report(error: EdgecapError) -> int:
 
 
 def _call(arguments: Sequence[str]) -> None:
-    """Run one command line; plain ones of `caption` and `listen` without Typer, which takes longer than a caption."""
+    """Run one command line; plain ones without Typer, which takes longer than a caption."""
+    if arguments == ["--version"]:
+        write(f"edgecap {__version__}")
+        return
     if arguments[:1] == ["caption"] and COMPLETION not in os.environ:
         from edgecap.cli.caption_files import caption_files, plain_arguments
 
@@ -69,6 +73,14 @@ def _call(arguments: Sequence[str]) -> None:
         options = plain_options(arguments[1:])
         if options is not None:
             run_listener(load_config(*options))
+            return
+    if arguments[:1] == ["pull"] and COMPLETION not in os.environ:
+        from edgecap.cli.getting.pull_model import plain_arguments as plain_pull
+        from edgecap.cli.getting.pull_model import pull_model
+
+        plain = plain_pull(arguments[1:])
+        if plain is not None:
+            pull_model(**plain)
             return
     from edgecap.cli.app import build_app
 

@@ -18,7 +18,6 @@ from edgecap.bundle.manifest import Licence, Manifest, Precision, parse_manifest
 from edgecap.bundle.models import list_models
 from edgecap.errors import BundleError, CheckpointError, ConfigError, DownloadError
 from edgecap.pull.cache import CacheSlot
-from edgecap.pull.convert import Published, convert
 from edgecap.pull.download import NotThereError
 from edgecap.pull.fetch import Fetched, Fetcher
 from edgecap.pull.installed import Origin, check_free, install, models_folder, read_origin
@@ -229,6 +228,8 @@ def _checkpoint_maker(
     entry: CatalogueEntry, fetched: list[Fetched], name: str, precision: Precision
 ) -> Callable[[Path], None]:
     """A function that makes the bundle of weights and words."""
+    from edgecap.pull.convert import Published, convert  # a bundle that is there already needs none of it
+
     weights, words = fetched
     details = {"weights": shown(weights.place), "vocabulary": shown(words.place)}
     if weights.revision:

@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from edgecap.captioner import Captioner
 from edgecap.errors import EdgecapError
@@ -85,5 +84,7 @@ def _by_bank(store: SoundStore, sound: TaughtSound, bank: Bank, notify: Notify) 
 
 def _samples(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Mono samples of a kept FLAC file."""
+    import soundfile  # a listener that has learnt nothing needs none
+
     samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     return np.asarray(samples, np.float32)

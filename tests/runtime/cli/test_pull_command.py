@@ -9,6 +9,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from edgecap.cli.app import build_app
+from edgecap.cli.getting import pull_model
 from support.file_server import FileServer, file_server, sends
 
 Run = Callable[..., CompletedProcess[str]]
@@ -107,3 +109,33 @@ def test_one_line_says_what_is_wrong(  # noqa: PLR0917
     assert done.returncode == code
     assert text in " ".join(done.stderr.replace("│", " ").split())
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kitchen",
+        "https://models.example.org/kitchen/ --json",
+        "--name a --force OWNER/NAME --int8",
+        "-f kitchen --catalogue c.json --mirror https://m.example --offline --insecure --commercial",
+    ],
+)
+def test_a_plain_line_means_the_same_with_and_without_typer(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[dict[str, object]]()
+    monkeypatch.setattr(pull_model, "pull_model", lambda what, **more: calls.append({"what": what} | more))
+    words = ["pull", *line.split()]
+    with pytest.raises(SystemExit):
+        build_app(words)(words)
+    (parsed,) = calls
+    plain = pull_model.plain_arguments(words[1:])
+    assert plain is not None
+    switches = dict.fromkeys(("int8", "commercial", "force", "offline", "insecure", "json"), False)
+    unset = {**switches, "name": "", "catalogue": "", "mirror": "", "stall": 30.0, "timeout": 3600.0}
+    assert unset | plain == parsed
+
+
+@pytest.mark.parametrize(
+    "line", ["", "--json", "a b", "a --help", "a --nam b", "a --name", "a --name=b", "a --stall 3", "-"]
+)
+def test_every_other_line_is_left_to_typer(line: str) -> None:
+    assert pull_model.plain_arguments(line.split()) is None

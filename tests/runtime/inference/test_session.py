@@ -216,9 +216,9 @@ def answering(manifest: Manifest, *answer: np.ndarray) -> GraphSession:
 def test_one_thread_is_the_default(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used, really = list[int](), onnx_session.open_graph
 
-    def opened(path: Path, threads: int) -> object:
+    def opened(path: Path, threads: int, *, lean: bool) -> object:
         used.append(threads)
-        return really(path, threads)
+        return really(path, threads, lean=lean)
 
     monkeypatch.setattr(onnx_session, "open_graph", opened)
     open_session(load_bundle(tiny_folder))

@@ -23,11 +23,14 @@ from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
 from edgecap.live.sinks.registry import configured
 from edgecap.live.sinks.window_log import WindowLog
+from edgecap.util.allocator import give_back, use_one_arena
 from edgecap.util.stderr import without_lines
 
 if TYPE_CHECKING:
     from edgecap.cli.live_view import LiveView
 
+GIVE_BACK_SECONDS = 600.0
+"""Between two times that memory which is free is returned to the system."""
 LIBRARY_LINES = ("Expression '", "ALSA lib ")
 """How lines begin that PortAudio and ALSA write when a sound server ends; the loss is reported in plain words."""
 
@@ -63,6 +66,7 @@ def plain_options(arguments: Sequence[str]) -> tuple[str | None, dict[str, dict[
 
 def run_listener(config: ListenConfig) -> None:
     """Listen until the end, and say a summary in one line. Raises OutputError where lines could not be printed."""
+    use_one_arena()
     stop, console = stop_on_signals(), _Console()
     with without_lines(*LIBRARY_LINES), ListenSession(config, console.notify, sinks=[console]) as session:
         console.open(config, session)
@@ -84,6 +88,7 @@ class _Console(Sink):
         self._view: LiveView | None = None
         self.output = RedirectedOutput()
         """Where lines go."""
+        self._given_back = float("-inf")
 
     def open(self, config: ListenConfig, session: ListenSession) -> None:
         """Choose the view."""
@@ -119,6 +124,9 @@ class _Console(Sink):
 
     def on_status(self, status: StatusSnapshot) -> None:
         """Show it, and print its window where that is enabled."""
+        if (now := time.monotonic()) - self._given_back >= GIVE_BACK_SECONDS:  # at first what loading the model took
+            self._given_back = now
+            give_back()
         self._events.on_status(status)
         self._windows.on_status(status)
 

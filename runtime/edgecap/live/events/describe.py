@@ -46,7 +46,7 @@ class WindowJob:
     """Whether it is cut off somewhere in the sound, because it is as long as a window may be."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HeardSound:
     """A sound that has a name, in a stream: taught, or one of the built-in alerts."""
 

@@ -29,7 +29,7 @@ from edgecap.live.events.describe import Described, HeardSound
 from edgecap.live.events.similarity import overlap, stems
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """A sound with a beginning and an end."""
 
@@ -96,7 +96,7 @@ class Event:
 Kind = Literal["begin", "update", "end"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """Something that happened to an event."""
 

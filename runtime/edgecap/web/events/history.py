@@ -17,7 +17,7 @@ Document = dict[str, Any]
 """An event as `Event.document` writes it, with `sound`, the name of the file with its sound, or ""."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     number: int
     """Of the last change."""

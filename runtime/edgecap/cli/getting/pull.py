@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from edgecap.bundle.catalogue import Catalogue, built_in
-from edgecap.cli.console import say, table, write
-from edgecap.cli.network import STALL, TOTAL, Insecure, Mirror, Offline, Stall, Total, fetching
+from edgecap.cli.console import table, write
+from edgecap.cli.getting.fetching import STALL, TOTAL, fetching
+from edgecap.cli.getting.network import Insecure, Mirror, Offline, Stall, Total
 from edgecap.cli.options import Json
 from edgecap.util.files import to_json
 
@@ -77,30 +78,29 @@ def pull(
       edgecap pull effb2-trm-audiocaps && edgecap caption --model effb2-trm-audiocaps rain.wav
       edgecap pull https://models.example.org/kitchen/
     """
-    from edgecap.pull.pull import PullRequest
-    from edgecap.pull.pull import pull as pull_model
-    from edgecap.pull.remote_catalogue import read_catalogue
+    if what is not None:
+        from edgecap.cli.getting.pull_model import pull_model
 
-    with fetching(mirror, offline, insecure, stall, timeout) as fetcher:
-        if what is None:
-            shown = read_catalogue(catalogue, fetcher) if catalogue else built_in()
-            for line in _listing(shown, json):
-                write(line)
-            return
-        request = PullRequest(
-            what=what,
+        pull_model(
+            what,
             name=name,
+            int8=int8,
             catalogue=catalogue,
-            precision="int8" if int8 else "fp32",
             commercial=commercial,
-            replace=force,
+            force=force,
+            mirror=mirror,
+            offline=offline,
+            insecure=insecure,
+            stall=stall,
+            timeout=timeout,
+            json=json,
         )
-        pulled = pull_model(request, fetcher)
-    if pulled.bundle is None:
-        say("note", f"{pulled.name} is there already; type: edgecap models update {pulled.name}, or pull --force")
-    else:
-        licence = pulled.bundle.manifest.licence
-        say("note", f"{pulled.name} is under {licence.name}. {licence.notice}".rstrip())
-        say("note", f"type: edgecap caption --model {pulled.name} FILE")
-    document = {"name": pulled.name, "folder": str(pulled.folder), "new": pulled.bundle is not None}
-    write(to_json(document) if json else str(pulled.folder))
+        return
+    shown = built_in()
+    if catalogue:
+        from edgecap.pull.remote_catalogue import read_catalogue
+
+        with fetching(mirror, offline, insecure, stall, timeout) as fetcher:
+            shown = read_catalogue(catalogue, fetcher)
+    for line in _listing(shown, json):
+        write(line)

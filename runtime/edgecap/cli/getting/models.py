@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from edgecap.cli.console import say, write
+from edgecap.cli.getting.fetching import STALL, TOTAL, fetching
+from edgecap.cli.getting.network import Insecure, Mirror, Offline, Stall, Total
 from edgecap.cli.inventory import list_installed
-from edgecap.cli.network import STALL, TOTAL, Insecure, Mirror, Offline, Stall, Total, fetching
 from edgecap.cli.options import Json, model_names
 from edgecap.errors import BundleError, EdgecapError
 from edgecap.util.files import to_json

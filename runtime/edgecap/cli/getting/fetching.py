@@ -1,36 +1,19 @@
-"""Options of the commands that get models, and what they make of them."""
+"""What gets files for the commands that get models."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from edgecap.cli.console import say
 
 if TYPE_CHECKING:
     from edgecap.pull.fetch import Fetcher
 
-Mirror = Annotated[
-    str,
-    typer.Option(
-        "--mirror",
-        metavar="URL",
-        help="Base address in place of https://huggingface.co. [default: EDGECAP_MIRROR or HF_ENDPOINT]",
-    ),
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Use no network: what is in the cache, or nothing.")]
-Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Allow http:// to other machines; hashes are still checked.")
-]
-Stall = Annotated[
-    float, typer.Option("--stall", min=0.1, metavar="SECONDS", help="Give up a connection that is silent for so long.")
-]
-Total = Annotated[float, typer.Option("--timeout", min=1.0, metavar="SECONDS", help="Most time for one file.")]
 STALL, TOTAL = 30.0, 3_600.0
+"""Seconds: of a connection that is silent, and of one file."""
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The commands that get models, and those for the models that are there."""
