@@ -50,8 +50,10 @@ train.add_typer(teacher, name="teacher")
 
 if find_spec("edgecap_train.study") is not None:
     from edgecap_train.cli.study import study as study_command
+    from edgecap_train.cli.study import study_report
 
     train.command("study")(study_command)
+    train.command()(study_report)
 else:
 
     @train.command("study", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

@@ -39,6 +39,16 @@ def read_scored_references(path: Path) -> list[Reference]:
     return references
 
 
+def by_source(references: Sequence[Reference]) -> dict[str, list[int]]:
+    """The places of the recordings of each source, by the table's `dataset` and `split`."""
+    places: dict[str, list[int]] = {}
+    for place, reference in enumerate(references):
+        places.setdefault(" ".join(part for part in (reference.group, reference.split) if part) or "all", []).append(
+            place
+        )
+    return places
+
+
 def clip_id(file: Path) -> str:
     """The YouTube id in the name of a development recording: all after the first two underscores."""
     return file.stem.split("__", 1)[-1]

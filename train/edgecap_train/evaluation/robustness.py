@@ -17,7 +17,7 @@ from edgecap.util.progress import Progress
 from edgecap_train.evaluation.calibration import ConfidenceWorth
 from edgecap_train.evaluation.conditions import CONDITIONS, Condition
 from edgecap_train.evaluation.evaluated import EvaluatedModel
-from edgecap_train.evaluation.held_out import Reference
+from edgecap_train.evaluation.held_out import Reference, by_source
 from edgecap_train.evaluation.metrics import LEAST_CLIPS, METRICS, Clips, Interval
 from edgecap_train.evaluation.tag_agreement import TagAgreement
 
@@ -102,7 +102,7 @@ def evaluate_robustness(
     plain = captions(iter(sounds), "as recorded")
     sides = tuple(
         _side(name, [plain[place] for place in places], [references[place].captions for place in places])
-        for name, places in _by_source(references).items()
+        for name, places in by_source(references).items()
         if len(places) >= LEAST_CLIPS
     )
     results = []
@@ -122,15 +122,6 @@ def evaluate_robustness(
         changed = np.mean([one != other for one, other in zip(degraded, compared, strict=True)])
         results.append(Robustness(condition.name, scored.interval, float(changed)))
     return sides, tuple(results)
-
-
-def _by_source(references: Sequence[Reference]) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for place, reference in enumerate(references):
-        places.setdefault(" ".join(part for part in (reference.group, reference.split) if part) or "all", []).append(
-            place
-        )
-    return places
 
 
 def _side(name: str, captions: Sequence[str], references: Sequence[Sequence[str]]) -> Side:

@@ -98,7 +98,7 @@ def tag_agreement(
     if not held_out or sets == set(held_out):
         raise TableError("the probe learns from some sets and is scored on others; hold out some of them, not all")
     teacher, check = TaggingTeacher(load_tagger(tagger_folder)), ClaimCheck(class_names(tagger_folder))
-    chosen = _chosen(rows, most)
+    chosen = drawn_clips(rows, most)
     clips = []
     for done, (file, name) in enumerate(chosen):
         progress(done, len(chosen), name)
@@ -115,7 +115,7 @@ def tag_agreement(
     return TagAgreement(tuple(agreement), _probe(clips, frozenset(held_out)))
 
 
-def _chosen(rows: Sequence[tuple[Path, str]], most: int) -> list[tuple[Path, str]]:
+def drawn_clips(rows: Sequence[tuple[Path, str]], most: int) -> list[tuple[Path, str]]:
     """At most so many of each set, drawn by chance, the same each time."""
     chosen, by_set = [], dict[str, list[Path]]()
     for file, name in rows:
@@ -129,17 +129,29 @@ def _chosen(rows: Sequence[tuple[Path, str]], most: int) -> list[tuple[Path, str
 def _agreement(name: str, clips: Sequence[_Clip], check: ClaimCheck) -> SetAgreement:
     if not clips:
         raise AudioError(f"no clip of the set {name} can be read; leave it out")
-    nameable = [label for label in range(clips[0].logits.size) if check.about(label).any()]
+    nameable = nameable_classes(check, clips[0].logits.size)
     first, third, false = [], [], []
     for clip in clips:
         words = tokenize(clip.caption)
-        claims = check.made(words)
-        highest = sorted(nameable, key=lambda label, clip=clip: -clip.logits[label])[:3]  # type: ignore[misc]
-        named = [bool((claims & check.about(label)).any()) for label in highest]
+        named = names_highest(words, clip.logits, check, nameable)
         first.append(named[0])
         third.append(any(named))
         false.append(check.is_false(words, _sigmoid(clip.logits)))
     return SetAgreement(name, len(clips), float(np.mean(first)), float(np.mean(third)), float(np.mean(false)))
+
+
+def nameable_classes(check: ClaimCheck, classes: int) -> list[int]:
+    """The classes, of the tagger's so many, that words of a caption can name."""
+    return [label for label in range(classes) if check.about(label).any()]
+
+
+def names_highest(
+    words: Sequence[str], logits: NDArray[np.floating], check: ClaimCheck, nameable: Sequence[int], count: int = 3
+) -> list[bool]:
+    """Whether a caption names each of the `count` nameable classes with the highest `logits` (classes,)."""
+    claims = check.made(words)
+    highest = sorted(nameable, key=lambda label: -logits[label])[:count]
+    return [bool((claims & check.about(label)).any()) for label in highest]
 
 
 def _probe(clips: Sequence[_Clip], held_out: frozenset[str]) -> ProbeResult:

@@ -3,7 +3,7 @@
 Folders of shards (see `edgecap_train.data.targets`). Each shard has `trunk.npy` (N, 512, T / 16, 4) float16, the
 output of YAMNet's first blocks, beside the teacher's `frames`, `logits` and captions (`texts.json`) and, where a
 label can be trusted, composed captions (`human.json`). "scarce" is made of a tenth of the trusted clips, "full" of
-all, "audio_only" of the pool's other clips, "judged" of ESC-50's fifth fold, "recordings" of the development set.
+all, "audio_only" of the pool's other clips. What captions are judged on is in `edgecap_train.study.evaluation_sets`.
 Every shard is made from its own seed, and complete shards are kept.
 """
 
@@ -21,22 +21,20 @@ from torch import nn
 from edgecap.errors import TrainingDataError
 from edgecap.types import Waveform
 from edgecap.util.progress import Progress
-from edgecap_train.data.pool import SAMPLE_RATE, Pool, PoolClip
+from edgecap_train.data.pool import SAMPLE_RATE, Pool, PoolClip, read_manifest
 from edgecap_train.data.scenes import to_student_rate
 from edgecap_train.data.shards import write_shard
-from edgecap_train.evaluation.evaluated import first_windows
-from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.yamnet import FRONT_END
 from edgecap_train.teachers.tagger import Tagger
 from edgecap_train.text import label_templates as trusted
 from edgecap_train.text.label_templates import Sound, Words
-from edgecap_train.text.tokenizer import tokenize
 
 SECONDS = 5.0
 """Length of a scene: that of ESC-50's clips."""
-RECORDING_SECONDS = 10.0
-KINDS = ("scarce", "full", "audio_only", "judged")
+LEARNT = ("scarce", "full", "audio_only")
+"""Kinds of scenes that rows learn from."""
+KINDS = (*LEARNT, "judged")
 SINGLE, AFTER = 0.5, 0.25
 """Shares of scenes with one sound and with two in a row; the rest has two at once."""
 SCARCE = 10
@@ -49,6 +47,8 @@ class StudySources:
     """What scenes are made and captioned with."""
 
     pool: Pool
+    judged: Pool
+    """Of the clips that judged scenes are made of; it may be the same."""
     tagger: Tagger
     captions: Callable[[NDArray[np.float32]], Sequence[Words]]
     """The teacher's captions of tag scores, (527,) sigmoids, the best first."""
@@ -66,43 +66,73 @@ class StudyScene:
     """Composed captions; none for audio-only scenes."""
 
 
-def prepare_study(
+def shard_folder(out: Path, kind: str, number: int) -> Path:
+    """The folder of one shard of a kind or of an evaluation set."""
+    return out / kind / "shards" / f"{number:04d}"
+
+
+def is_prepared(out: Path, sizes: dict[str, int]) -> bool:
+    """Whether every shard of these kinds is there."""
+    return all(
+        shard_folder(out, kind, number).is_dir()
+        for kind, size in sizes.items()
+        for number in range(-(-size // PER_SHARD))
+    )
+
+
+def prepare_scenes(
     sources: StudySources,
     out: Path,
     sizes: dict[str, int],
-    references: Sequence[Reference],
     seed: int,
     *,
+    held_out: frozenset[str] = frozenset(),
     progress: Progress,
 ) -> None:
-    """Write every folder of shards; `sizes` are scenes of each of KINDS; `progress` counts them."""
-    done, total = 0, sum(sizes[kind] for kind in KINDS) + len(references)
-    for kind in KINDS:
-        for number in range(-(-sizes[kind] // PER_SHARD)):
-            count = min(PER_SHARD, sizes[kind] - number * PER_SHARD)
-            scenes = scene_maker(sources.pool, kind, np.random.default_rng((seed, KINDS.index(kind), number)))
-            _write(sources, out / kind / "shards" / f"{number:04d}", (next(scenes) for _ in range(count)), SECONDS)
+    """Write the shards of each kind in `sizes`, scenes of each; `progress` counts them.
+
+    No scene is made of the sets in `held_out`.
+    """
+    done, total = 0, sum(sizes.values())
+    for kind, size in sizes.items():
+        pool = sources.judged if kind == "judged" else sources.pool
+        for number in range(-(-size // PER_SHARD)):
+            count = min(PER_SHARD, size - number * PER_SHARD)
+            scenes = scene_maker(pool, kind, np.random.default_rng((seed, KINDS.index(kind), number)), held_out)
+            made = (next(scenes) for _ in range(count))
+            write_scenes(sources, shard_folder(out, kind, number), made, SECONDS, captioned=kind in LEARNT)
             done += count
             progress(done, total, kind)
-    _write(sources, out / "recordings" / "shards" / "0000", _recordings(references), RECORDING_SECONDS)
-    progress(total, total, "recordings")
 
 
-def trusted_clips(pool: Pool, *, held_out: bool) -> list[tuple[int, Sound]]:
-    """Clips of the pool with a label to trust, by index: those for learning, or the held-out ones."""
-    labelled = [(index, sound) for index, clip in enumerate(pool.clips) if (sound := _sound(clip)) is not None]
+def trusted_clips(pool: Pool, *, held_out: bool, without: frozenset[str] = frozenset()) -> list[tuple[int, Sound]]:
+    """Clips of the pool with a label to trust, by index: those for learning, or the held-out ones.
+
+    None is of the sets named in `without`.
+    """
+    clips = [(index, clip) for index, clip in enumerate(pool.clips) if clip.set not in without]
+    labelled = [(index, sound) for index, clip in clips if (sound := _sound(clip)) is not None]
     return [(index, sound) for index, sound in labelled if trusted.is_held_out(pool.clips[index].file) == held_out]
 
 
-def scene_maker(pool: Pool, kind: str, rng: np.random.Generator) -> Iterator[StudyScene]:
-    """Endless scenes of a kind. Raises TrainingDataError where the pool has no clips for it."""
+def judged_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of a pool's manifest that judged scenes are made of. Raises TableError."""
+    rows = [row for row in read_manifest(folder) if trusted.is_held_out(row["file"])]
+    return [row for row in rows if trusted.sound_of(row["file"], row["set"], row["label"]) is not None]
+
+
+def scene_maker(
+    pool: Pool, kind: str, rng: np.random.Generator, held_out: frozenset[str] = frozenset()
+) -> Iterator[StudyScene]:
+    """Endless scenes of a kind, of no set in `held_out`. Raises TrainingDataError where the pool has no clip for it."""
     if kind == "audio_only":
-        others = [index for index, clip in enumerate(pool.clips) if _sound(clip) is None]
+        unheard = [(index, clip) for index, clip in enumerate(pool.clips) if clip.set not in held_out]
+        others = [index for index, clip in unheard if _sound(clip) is None and not trusted.is_held_out(clip.file)]
         _need(others, kind)
         while True:
             chosen = rng.choice(others, 1 if rng.random() < 0.6 else 2)
             yield StudyScene(_mixed([_loudest(pool.read(int(index)), SECONDS, rng) for index in chosen], rng), [])
-    clips = trusted_clips(pool, held_out=kind == "judged")
+    clips = trusted_clips(pool, held_out=kind == "judged", without=held_out)
     if kind == "scarce":
         clips = _tenth(clips)
     _need(clips, kind)
@@ -164,15 +194,14 @@ def _mixed(parts: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
     return mixed
 
 
-def _recordings(references: Sequence[Reference]) -> Iterator[StudyScene]:
-    readable, sounds = first_windows(references, SAMPLE_RATE)
-    for reference, samples in zip(readable, sounds, strict=True):
-        yield StudyScene(samples, [tokenize(text) for text in reference.captions])
-
-
 @torch.inference_mode()
-def _write(sources: StudySources, folder: Path, scenes: Iterator[StudyScene], seconds: float) -> None:
-    """Run the teacher and the trunk over scenes, and write their shard."""
+def write_scenes(
+    sources: StudySources, folder: Path, scenes: Iterator[StudyScene], seconds: float, *, captioned: bool
+) -> None:
+    """Run the trunk and the tagger over scenes of `seconds` at most, and write their shard, unless it is there.
+
+    `captioned`: the teacher's captions are part of it.
+    """
     if folder.is_dir():
         return
     log_mel, rate = LogMelLayer(FRONT_END), FRONT_END.sample_rate
@@ -192,6 +221,6 @@ def _write(sources: StudySources, folder: Path, scenes: Iterator[StudyScene], se
         arrays["frames"].append(frames)
         arrays["logits"].append(tags.logits[0].half().numpy())
         arrays["lengths"].append(np.asarray(FRONT_END.frames(length)))
-        texts.append(sources.captions(torch.sigmoid(tags.logits[0]).numpy()))
+        texts.append(sources.captions(torch.sigmoid(tags.logits[0]).numpy()) if captioned else [])
         human.append(scene.human)
     write_shard(folder, {name: np.stack(array) for name, array in arrays.items()}, {"texts": texts, "human": human})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,26 +19,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgecap.util.files import PARTIAL, to_json, write_atomically
+from edgecap.errors import ConfigError
+from edgecap.util.files import to_json, write_atomically
 from edgecap_train.data.batches import Batch, BesideStream, ShardStream, Stream
-from edgecap_train.data.shards import Shard, data_vocabulary, read_shard
+from edgecap_train.data.shards import data_vocabulary, read_shard
 from edgecap_train.distill.augment import AugmentedBatch, Draws
 from edgecap_train.distill.cached_features import cached_batch
 from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, StudentOptimizer, TrainingRecipe
 from edgecap_train.distill.task import Prepare, StudentTask
-from edgecap_train.evaluation.lexical import cider_d
-from edgecap_train.evaluation.metrics import Clips
-from edgecap_train.models.search import search
 from edgecap_train.models.student import Student
+from edgecap_train.study.data import KINDS
+from edgecap_train.study.evaluation_sets import read_sets
+from edgecap_train.study.evaluator import Evaluator
 from edgecap_train.study.models import Size, TeacherFrames, Top, split_yamnet, study_student
-from edgecap_train.text.tokenizer import UNK, Tokenizer
+from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.run_folder import CHECKPOINT, RunFolder
 from edgecap_train.training.trainer import Trainer
 
 LABELLED: dict[Literal["full", "scarce"], str] = {"full": "all labelled data", "scarce": "10 % of them"}
-JUDGED = ("judged", "recordings")
-"""Folders that captions are scored on: held-out scenes, and real recordings."""
+CLASSES_FILE = "classes.json"
+"""In the study's folder: names of the tagger's outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class StudyRecipe:
     """The budget of every run, and the size of what they learn from."""
 
     name: str = "study"
+    rows: list[str] = field(default_factory=list)
+    """Keys of the rows to run; all of them where there is none."""
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     steps: int = 400
     batch: int = 16
@@ -64,6 +68,11 @@ class StudyRecipe:
     judged: int = 240
     """Held-out scenes that captions are scored on."""
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Scenes of each kind."""
+        return {kind: int(getattr(self, kind)) for kind in KINDS}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -77,6 +86,11 @@ class Row:
     sequence: bool = False
     clip: Literal["", "mse", "contrastive"] = ""
     audio_only: bool = False
+
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """Kinds of scenes."""
+        return (self.labelled, "audio_only") if self.audio_only else (self.labelled,)
 
 
 def _rows() -> tuple[Row, ...]:
@@ -99,6 +113,14 @@ ROWS = _rows()
 """Student's encoder and small decoder ("both small") is the row "sup-full"."""
 
 
+def rows_of(keys: Sequence[str]) -> list[Row]:
+    """The rows with these keys, in the order of `ROWS`; all for none. Raises ConfigError for a key without a row."""
+    known = [row.key for row in ROWS]
+    if unknown := [key for key in keys if key not in known]:
+        raise ConfigError(f"there is no row {unknown[0]!r}; the rows are {', '.join(known)}")
+    return [row for row in ROWS if not keys or row.key in keys]
+
+
 @dataclass(frozen=True)
 class Study:
     """The folder of a study: prepared data, runs, results."""
@@ -111,7 +133,7 @@ class Study:
     @property
     def runs(self) -> Path:
         """Folder of the runs and results of this recipe with any seeds: budgets are never mixed."""
-        settings = {key: value for key, value in asdict(self.recipe).items() if key != "seeds"}
+        settings = {key: value for key, value in asdict(self.recipe).items() if key not in ("seeds", "rows")}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{self.recipe.name}-{self.recipe.steps}-{digest[:6]}"
 
@@ -132,15 +154,16 @@ class Study:
         heads = teaching_heads(student, recipe.loss)
         heads.measure(frames)
         sound = "frames" if row.encoder == "teacher" else "trunk"
-        evaluator = Evaluator(
-            {name: joined_shards(self.folder / name / "shards", sound) for name in JUDGED}, vocabulary
-        )
+        classes = json.loads((self.folder / CLASSES_FILE).read_text(encoding="utf-8"))
+        evaluator = Evaluator(self.folder, read_sets(self.folder), sound, vocabulary, classes)
         folder = self.runs / f"{row.key}-{seed}"
         stream = self._stream(row, seed, Tokenizer(vocabulary), sound)
         task = StudentTask(recipe, student, heads, stream, evaluator.scores, lambda *_: None, prepare=_cached(student))
         trainer = Trainer(task, recipe, folder)
         began = time.monotonic()
         trainer.run()
+        if not evaluator.clips:  # it was killed between its last step and its result
+            evaluator.scores(trainer.averaged)
         seconds = time.monotonic() - began
         result = {
             "row": row.key,
@@ -150,7 +173,8 @@ class Study:
             "seconds": round(seconds, 1),
             "parameters": sum(p.numel() for p in student.parameters()),
             "loss": _last_losses(trainer.folder),
-            "cider_d": evaluator.clips,
+            "scores": evaluator.clips,
+            "captions": evaluator.captions,
         }
         write_atomically(self.result(row, seed), to_json(result))
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -206,34 +230,6 @@ class Study:
         return BesideStream(labelled, ShardStream(others, tokenizer, 20, seed, beside, audio_only=True, sound=sound))
 
 
-class Evaluator:
-    """CIDEr-D of a student's greedy captions on each set, clip by clip."""
-
-    def __init__(self, shards: dict[str, Shard], vocabulary: tuple[str, ...]) -> None:
-        self.shards, self.vocabulary = shards, vocabulary
-        self.clips: dict[str, list[float]] = {}
-        """Scores of the last student."""
-
-    def scores(self, student: Student) -> dict[str, float]:
-        """Mean CIDEr-D of each set; that of the held-out scenes as "cider_d"."""
-        for name, shard in self.shards.items():
-            captions = self._captions(student, shard)
-            people = [[" ".join(words) for words in clip] for clip in shard.human]
-            self.clips[name] = [round(float(score), 4) for score in cider_d(Clips(captions, people)).clips]
-        means = {name: float(np.mean(clips)) for name, clips in self.clips.items()}
-        return {"cider_d": means["judged"], "cider_d_recordings": means["recordings"]}
-
-    @torch.inference_mode()
-    def _captions(self, student: Student, shard: Shard) -> list[str]:
-        memories = []
-        for start in range(0, len(shard.audio), 32):
-            memories.append(student.encode(torch.from_numpy(np.asarray(shard.audio[start : start + 32], np.float32))))
-        memory = torch.cat(memories)
-        length = student.memory_length(torch.from_numpy(np.asarray(shard.lengths))).clamp(max=memory.shape[1])
-        clips = (search(student, memory[row : row + 1], length[row : row + 1], beam=1)[0] for row in range(len(memory)))
-        return [" ".join(self.vocabulary[token] for token in clip.tokens if token > UNK) for clip in clips]
-
-
 def _cached(student: Student) -> Prepare:
     """Batches whose sound is already what the encoder takes, with lengths in log-mel frames."""
 
@@ -242,19 +238,6 @@ def _cached(student: Student) -> Prepare:
         return replace(prepared, memory_length=student.memory_length(prepared.memory_length))
 
     return prepare
-
-
-def joined_shards(folder: Path, sound: str) -> Shard:
-    """All shards of a folder as one."""
-    shards = [read_shard(path, sound) for path in sorted(folder.iterdir()) if path.suffix != PARTIAL]
-    joined = {
-        name: np.concatenate([getattr(shard, name) for shard in shards])
-        for name in ("audio", "frames", "logits", "lengths")
-    }
-    texts, human, references = (
-        [clip for shard in shards for clip in getattr(shard, name)] for name in ("texts", "human", "references")
-    )
-    return Shard(**joined, texts=texts, human=human, references=references)
 
 
 def _last_losses(folder: RunFolder) -> dict[str, float]:
