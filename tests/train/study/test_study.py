@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgecap.errors import ConfigError, TableError, TrainingDataError
 from edgecap.util.progress import no_progress
 from edgecap_train.data.pool import Pool, PoolClip
 from edgecap_train.distill.cached_features import CachedFeatures
-from edgecap_train.evaluation.held_out import Reference
+from edgecap_train.evaluation.held_out import Reference, read_scored_references
 from edgecap_train.models.search import search
 from edgecap_train.study.claims import DRAWS
 from edgecap_train.study.data import (
@@ -27,16 +28,17 @@ from edgecap_train.study.data import (
     scene_maker,
     trusted_clips,
 )
-from edgecap_train.study.evaluation_sets import HeldOut, prepare_evaluation, read_sets, same_arguments
-from edgecap_train.study.evaluator import Evaluator, greedy_captions
+from edgecap_train.study.evaluation_sets import HeldOut, prepare_evaluation, read_sets, same_arguments, sources_of
+from edgecap_train.study.evaluator import Evaluator, greedy_captions, joined_shards
 from edgecap_train.study.models import split_yamnet, study_student
 from edgecap_train.study.report import rewrite_report, write_report
 from edgecap_train.study.results import missing, read_results
 from edgecap_train.study.study import CLASSES_FILE, ROWS, Study, StudyRecipe, rows_of
-from edgecap_train.teachers.tagger import Tagger
+from edgecap_train.teachers.tagger import Tagger, load_tagger
 from edgecap_train.text import label_templates as trusted
 from edgecap_train.training.recipe import read_document
 
+SHARED = os.environ.get("EDGECAP_SHARED")
 SMALL = StudyRecipe(seeds=[1, 2], steps=2, batch=4, full=12, scarce=8, audio_only=8, judged=4, bf16=False)
 
 
@@ -74,7 +76,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Study:
     progress = lambda done, total, label="": labels.append(label)  # noqa: E731
     prepare_scenes(sources(), folder, SMALL.sizes, 1, progress=progress)
     prepare_evaluation(sources(), folder, references(folder), held_out(folder), progress=progress)
-    assert set(labels) == {*KINDS, "AudioCaps val", "Clotho", "Lonely", "street", "broken"}
+    assert set(labels) == {*KINDS, "AudioCaps", "Clotho", "Lonely", "street", "broken"}
     return Study(folder, SMALL, None)
 
 
@@ -181,7 +183,7 @@ def test_captions_are_judged_on_scenes_on_each_source_and_on_each_held_out_set(p
     sets = [(one.measure, one.name) for one in read_sets(prepared.folder)]
     assert sets == [
         ("judged", "ESC-50, fifth fold"),
-        ("recordings", "AudioCaps val"),
+        ("recordings", "AudioCaps"),
         ("recordings", "Clotho"),
         ("tagged", "street"),
     ]
@@ -189,6 +191,27 @@ def test_captions_are_judged_on_scenes_on_each_source_and_on_each_held_out_set(p
         HeldOut(held_out(prepared.folder).pools, ("wood",)).files()
     with pytest.raises(TrainingDataError, match="not prepared"):
         read_sets(prepared.folder / "none")
+
+
+@pytest.mark.skipif(SHARED is None, reason="needs the recordings, sounds and tagger of EDGECAP_SHARED")
+def test_real_recordings_and_held_out_sets_are_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Path(str(SHARED))
+    rows = read_scored_references(shared / "data" / "dev" / "dev.csv")
+    by_name = sources_of(rows)
+    counts = {name: len(places) for name, places in by_name.items()}
+    assert counts == {"AudioCaps train": 31, "AudioCaps val": 46, "Clotho v2.1": 25}
+    monkeypatch.setattr("edgecap_train.study.evaluation_sets.LEAST_RECORDINGS", 2)
+    few = [rows[place] for places in by_name.values() for place in places[:2]]
+    held = HeldOut((shared / "data" / "audio", shared / "data" / "audio2"), ("urbansound_sub", "is3"), most=2)
+    asked = replace(sources(), tagger=load_tagger(shared / "models" / "efficientat"))
+    prepare_evaluation(asked, tmp_path, few, held, progress=no_progress)
+    sets = read_sets(tmp_path)
+    assert [one.measure for one in sets] == ["judged", *["recordings"] * 3, *["tagged"] * 2]
+    assert len(judged_rows(shared / "data" / "audio")) > 350
+    for one in sets[1:]:
+        shard = joined_shards(tmp_path / one.folder / "shards", "trunk")
+        assert shard.audio.shape == (2, 512, 62, 4)
+        assert all(shard.human) == (one.measure == "recordings")
 
 
 def test_a_caption_is_right_where_it_names_what_the_tagger_hears(
@@ -222,7 +245,7 @@ def test_many_clips_at_once_get_the_captions_that_each_gets_alone() -> None:
 def test_data_made_of_something_else_are_refused(tmp_path: Path) -> None:
     same_arguments(tmp_path, {"held-out sets": ["a"], "full": 12})
     same_arguments(tmp_path, {"held-out sets": ["a"], "full": 12})
-    with pytest.raises(ConfigError, match=r"another held-out sets \(\['a'\], not \[\]\); name another folder"):
+    with pytest.raises(ConfigError, match="made with other held-out sets; name another folder"):
         same_arguments(tmp_path, {"held-out sets": [], "full": 12})
     (tmp_path / "old" / "judged").mkdir(parents=True)
     with pytest.raises(ConfigError, match="by an earlier edgecap"):
@@ -240,7 +263,7 @@ def test_every_row_runs_once_and_its_result_makes_the_table(
             prepared.run(row, seed)
     results = read_results(prepared.runs / "results", SMALL)
     assert set(results.scores) == {row.key for row in rows}
-    assert results.sets["recordings"] == {"AudioCaps val": 2, "Clotho": 3}
+    assert results.sets["recordings"] == {"AudioCaps": 2, "Clotho": 3}
     assert {name: array.shape for name, array in results.scores["sup-full"].items()} == {
         "judged": (2, 4),
         "recordings": (2, 5),
@@ -258,7 +281,7 @@ def test_every_row_runs_once_and_its_result_makes_the_table(
     prepared.run(rows[0], 1)
     write_report(results, tmp_path / "RESULTS.md")
     text = (tmp_path / "RESULTS.md").read_text()
-    assert text.count("| 2 |") == len(rows)
+    assert sum(line.endswith(" M |") and "| 2 |" in line for line in text.splitlines()) == len(rows)
     assert "Clotho 3" in text
     assert "| Clotho (3) |" in text
     assert "share of captions that name" in text

@@ -139,13 +139,14 @@ def test_numbers_that_are_not_a_study_are_refused(tmp_path: Path, results: Resul
     write_report(results, tmp_path / "RESULTS.md")
     path = tmp_path / "results" / "study.json"
     document = json.loads(path.read_text())
-    for broken in (
+    damaged: tuple[object, ...] = (
         [],
         {**document, "recipe": {"pace": 1}},
         {**document, "runs": document["runs"][1:]},
         {**document, "sets": {"judged": {"scenes": 39}}},
         {**document, "scores": {"sup-full": {"judged": ["a"]}}},
-    ):
+    )
+    for broken in damaged:
         path.write_text(json.dumps(broken))
         with pytest.raises(ResultError, match="does not hold the results"):
             read_stored(path)

@@ -134,10 +134,16 @@ def _prepare(  # noqa: PLR0917
 
     out = plan.folder
     sizes = {kind: int(getattr(plan.recipe, kind)) for kind in kinds}
-    same_arguments(out, {"held-out sets": sorted(held_out.sets), "clips of each": held_out.most, **plan.recipe.sizes})
+    references = read_scored_references(development)
+    made_of = {
+        "recordings": [[reference.file.name, *reference.captions] for reference in references],
+        "held-out sets": sorted(held_out.sets),
+        "clips of each held-out set": held_out.most,
+        **plan.recipe.sizes,
+    }
+    same_arguments(out, made_of)
     if is_prepared(out, sizes) and (out / SETS_FILE).is_file():
         return
-    references = read_scored_references(development)
     human = labelled_captions(captions, held_out_clips(development))
     composed = [
         words

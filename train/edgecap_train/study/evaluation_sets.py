@@ -8,6 +8,7 @@ recordings with human captions, each source of the table a set of its own, since
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +38,8 @@ MEASURES: dict[Measure, str] = {
 """Measure → title; CIDEr-D but for the last, which is a share."""
 RECORDING_SECONDS = 10.0
 """Captions are of the first so many seconds."""
+LEAST_RECORDINGS = 10
+"""A data set with a smaller part is judged as one: CIDEr-D of so few says little."""
 SETS_FILE = "evaluation.json"
 
 
@@ -76,13 +79,11 @@ def prepare_evaluation(
 
     A source or a set with fewer clips that can be read than a score needs is left out.
     """
-    recordings = [
-        EvaluationSet("recordings", name, f"recordings/{number:02d}")
-        for number, name in enumerate(by_source(references))
-    ]
+    places = sources_of(references)
+    recordings = [EvaluationSet("recordings", name, f"recordings/{number:02d}") for number, name in enumerate(places)]
     tagged = [EvaluationSet("tagged", name, f"tagged/{number:02d}") for number, name in enumerate(held_out.sets)]
     kept = [EvaluationSet("judged", "ESC-50, fifth fold", "judged")]
-    files, places = held_out.files(), by_source(references)
+    files = held_out.files()
     for done, one in enumerate((*recordings, *tagged)):
         progress(done, len(recordings) + len(tagged), one.name)
         if one.measure == "recordings":
@@ -95,6 +96,17 @@ def prepare_evaluation(
         write_scenes(sources, folder, iter(scenes), RECORDING_SECONDS, captioned=False)
         kept.append(one)
     write_atomically(out / SETS_FILE, to_json([asdict(one) for one in kept]))
+
+
+def sources_of(references: Sequence[Reference]) -> dict[str, list[int]]:
+    """The places of the recordings that are judged together, by the name of their source."""
+    places = by_source(references)
+    small = {references[of[0]].group for of in places.values() if len(of) < LEAST_RECORDINGS}
+    joined: dict[str, list[int]] = {}
+    for name, of in places.items():
+        group = references[of[0]].group
+        joined.setdefault(group if group and group in small else name, []).extend(of)
+    return joined
 
 
 def read_sets(out: Path) -> list[EvaluationSet]:
@@ -111,19 +123,16 @@ def same_arguments(out: Path, arguments: dict[str, object]) -> None:
     Raises ConfigError where it was not.
     """
     path = out / "made-of.json"
-    document = json.loads(to_json(arguments))
+    digests = {name: hashlib.sha256(to_json(value).encode()).hexdigest()[:12] for name, value in arguments.items()}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(key for key in before.keys() | document.keys() if before.get(key) != document.get(key))
+        differing = sorted(name for name in before.keys() | digests.keys() if before.get(name) != digests.get(name))
         if differing:
-            raise ConfigError(
-                f"the data in {out} were made with another {differing[0]} "
-                f"({before.get(differing[0])}, not {document.get(differing[0])}); name another folder with --out"
-            )
+            raise ConfigError(f"the data in {out} were made with other {differing[0]}; name another folder with --out")
         return
     if (out / "judged").is_dir():
         raise ConfigError(f"the data in {out} were made by an earlier edgecap; name another folder with --out")
-    write_atomically(path, to_json(document))
+    write_atomically(path, to_json(digests))
 
 
 def _recordings(references: Sequence[Reference]) -> list[StudyScene]:

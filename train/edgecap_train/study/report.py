@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
+
 from edgecap.errors import ResultError
 from edgecap.util.files import write_atomically
 from edgecap_train.study.claims import compare_all, interval
@@ -29,6 +31,7 @@ ABOUT = {
 def report(results: Results, comparisons: Comparisons) -> str:
     """RESULTS.md as text."""
     by_source = sources(results)
+    seconds = [float(run["seconds"]) for run in results.runs if "seconds" in run]
     return TEMPLATE.read_text(encoding="utf-8").format(
         recipe=results.recipe,
         judged="\n".join(f"- **{MEASURES[name]}**: {_about(results, name)}" for name in results.sets),  # type: ignore[index]
@@ -42,6 +45,8 @@ def report(results: Results, comparisons: Comparisons) -> str:
             for name, of in results.sets.items()
         ),
         seeds=max(map(len, results.seeds.values())),
+        hours=sum(seconds) / 3600,
+        per_run=float(np.median(seconds)) if seconds else 0.0,
         notes="".join(f"\n{note}\n" for note in results.notes),
     )
 

@@ -84,7 +84,7 @@ def power_table(results: Results, measure: str, comparisons: Comparisons) -> lis
 
 
 def main_claims(results: Results, comparisons: Comparisons) -> list[str]:
-    """Of each of the paper's main claims, in words: what is decided here, and what it would take."""
+    """A line for each of the paper's main claims, in words: what is decided here, and what would be by more runs."""
     return [_in_words(results, comparisons, main) for main in MAIN_CLAIMS]
 
 
@@ -109,21 +109,23 @@ def _in_words(results: Results, comparisons: Comparisons, main: str) -> str:
             continue
         verdicts = Counter(one.verdict for one in found)
         said = ", ".join(f"{verdict} in {number} of {len(found)}" for verdict, number in verdicts.items())
-        sentences.append(f"{MEASURES[measure]}: {said}")  # type: ignore[index]
-        open_ones = [one for one in found if one.verdict == "undecided"]
-        if open_ones:
-            clips = _list([count(one.clips_for_small) for one in open_ones])
-            seeds = _list([count(one.seeds_for_small) for one in open_ones])
-            sentences[-1] += (
-                f" (a difference of {SMALL_GAIN} would take, with {open_ones[0].seeds} seeds, {clips} clips; "
-                f"on {open_ones[0].clips} clips, seeds: {seeds})"
+        sentence = f"on {MEASURES[measure]} {said}"  # type: ignore[index]
+        unsure = [one for one in found if one.verdict == "undecided"]
+        if unsure:
+            now = _range([one.smallest for one in unsure])
+            later = _range([one.smallest_of_ten for one in unsure])
+            sentence += (
+                f" ({unsure[0].seeds} seeds and {unsure[0].clips} clips decide differences of at least {now}; "
+                f"10 seeds and {10 * unsure[0].clips} clips would {later})"
             )
+        sentences.append(sentence)
     name = main[0].upper() + main[1:]
     return f"- **{name}**: {'; '.join(sentences)}." if sentences else f"- **{name}**: not run."
 
 
-def _list(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _titles(results: Results) -> list[str]:
