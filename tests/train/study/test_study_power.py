@@ -31,9 +31,9 @@ def studies(parts: VarianceParts, effect: float, seeds: int, clips: int, count: 
 
 @pytest.mark.parametrize("parts", CASES)
 def test_the_parts_of_a_variance_are_found_again(parts: VarianceParts) -> None:
-    found = [variance_parts(one) for one in studies(parts, 0.3, 30, 60, 100)]
+    intervals = [variance_parts(one) for one in studies(parts, 0.3, 30, 60, 100)]
     for name in ("between_seeds", "between_clips", "rest"):
-        mean = float(np.mean([getattr(one, name) for one in found]))
+        mean = float(np.mean([getattr(one, name) for one in intervals]))
         assert mean == pytest.approx(getattr(parts, name), rel=0.1, abs=0.002)
 
 
@@ -48,16 +48,16 @@ def test_the_variance_of_the_mean_is_that_of_many_studies() -> None:
 @pytest.mark.parametrize("parts", CASES)
 @pytest.mark.parametrize("seeds", [3, 10])
 def test_an_interval_misses_the_truth_in_one_study_of_twenty_at_most(parts: VarianceParts, seeds: int) -> None:
-    found = [paired_interval(one) for one in studies(parts, 0.1, seeds, 40)]
-    missed = np.mean([not one.low <= 0.1 <= one.high for one in found])
+    intervals = [paired_interval(one) for one in studies(parts, 0.1, seeds, 40)]
+    missed = np.mean([not one.low <= 0.1 <= one.high for one in intervals])
     assert missed < 0.05 + 3 * np.sqrt(0.05 * 0.95 / STUDIES)
 
 
 def test_with_many_seeds_an_interval_is_not_wider_than_it_must_be() -> None:
-    found = [paired_interval(one) for one in studies(CASES[0], 0.1, 30, 60)]
-    missed = np.mean([not one.low <= 0.1 <= one.high for one in found])
+    intervals = [paired_interval(one) for one in studies(CASES[0], 0.1, 30, 60)]
+    missed = np.mean([not one.low <= 0.1 <= one.high for one in intervals])
     assert missed > 0.05 - 3 * np.sqrt(0.05 * 0.95 / STUDIES)
-    width = np.mean([one.high - one.low for one in found])
+    width = np.mean([one.high - one.low for one in intervals])
     assert width == pytest.approx(2 * 1.96 * np.sqrt(CASES[0].of_mean(30, 60)), rel=0.1)
 
 

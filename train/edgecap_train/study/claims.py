@@ -56,7 +56,7 @@ CLAIMS = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClaimComparison:
     """One claim on one measure."""
 
     seeds: int
@@ -114,14 +114,14 @@ def differences(results: Results, better: str, worse: str, measure: str) -> Scor
     return np.asarray(a - b)
 
 
-def compare(results: Results, claim: PaperClaim, measure: str) -> Comparison | None:
+def compare(results: Results, claim: PaperClaim, measure: str) -> ClaimComparison | None:
     """A claim on a measure; None where its rows do not share two seeds."""
     apart = differences(results, claim.better, claim.worse, measure)
     if apart is None or min(apart.shape) < 2:
         return None
     (seeds, clips), parts, gain = apart.shape, variance_parts(apart), paired_interval(apart)
     seen = abs(gain.mean)
-    return Comparison(
+    return ClaimComparison(
         seeds=seeds,
         clips=clips,
         gain=gain,
@@ -137,7 +137,7 @@ def compare(results: Results, claim: PaperClaim, measure: str) -> Comparison | N
     )
 
 
-def compare_all(results: Results) -> dict[str, dict[str, Comparison | None]]:
+def compare_all(results: Results) -> dict[str, dict[str, ClaimComparison | None]]:
     """Text of each claim → measure → comparison."""
     return {claim.text: {measure: compare(results, claim, measure) for measure in results.sets} for claim in CLAIMS}
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edgecap_train.evaluation.metrics import Interval
-from edgecap_train.study.claims import CLAIMS, MAIN_CLAIMS, SMALL_GAIN, Comparison, compare_all, interval
+from edgecap_train.study.claims import CLAIMS, MAIN_CLAIMS, SMALL_GAIN, ClaimComparison, compare_all, interval
 from edgecap_train.study.evaluation_sets import MEASURES
 from edgecap_train.study.results import Results
 from edgecap_train.study.study import ROWS, Row
 
-Comparisons = dict[str, dict[str, Comparison | None]]
+Comparisons = dict[str, dict[str, ClaimComparison | None]]
 """Text of a claim → measure → comparison."""
 
 
@@ -104,13 +104,13 @@ def _in_words(results: Results, comparisons: Comparisons, main: str) -> str:
     parts = [claim for claim in CLAIMS if claim.part_of == main]
     sentences = []
     for measure in results.sets:
-        found = [one for claim in parts if (one := comparisons[claim.text][measure]) is not None]
-        if not found:
+        compared = [one for claim in parts if (one := comparisons[claim.text][measure]) is not None]
+        if not compared:
             continue
-        verdicts = Counter(one.verdict for one in found)
-        said = ", ".join(f"{verdict} in {number} of {len(found)}" for verdict, number in verdicts.items())
+        verdicts = Counter(one.verdict for one in compared)
+        said = ", ".join(f"{verdict} in {number} of {len(compared)}" for verdict, number in verdicts.items())
         sentence = f"on {MEASURES[measure]} {said}"  # type: ignore[index]
-        unsure = [one for one in found if one.verdict == "undecided"]
+        unsure = [one for one in compared if one.verdict == "undecided"]
         if unsure:
             now = _range([one.smallest for one in unsure])
             later = _range([one.smallest_of_ten for one in unsure])
