@@ -15,9 +15,10 @@ import torch
 from edgecap.errors import RecipeError
 from edgecap_train.checkpoints.checkpoint import load_student
 from edgecap_train.distill.cached_features import SOUND
+from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, ModelRecipe, StudentOptimizer, TrainingRecipe
 from edgecap_train.distill.run_student import build_student, train_student
-from edgecap_train.distill.start import Start
+from edgecap_train.distill.start import Start, start_from
 from edgecap_train.models.frontend import LogMelLayer
 from support.training_run import VOCABULARY, write_shards
 
@@ -104,3 +105,16 @@ def test_crops_without_tags_need_no_tagger(data: Path) -> None:
         optimizer=replace(RECIPE.optimizer, steps=2),
     )
     assert (run(data, recipe) / "last.pt").is_file()
+
+
+def test_another_run_starts_from_one_on_cached_features_with_its_encoder_and_its_last_decoder(data: Path) -> None:
+    folder = run(data)
+    student = build_student(RECIPE, VOCABULARY)
+    start_from(student, teaching_heads(student, RECIPE.loss), folder, VOCABULARY)
+    encoder = load_student(folder / "student.safetensors").student.encoder.state_dict()
+    decoder = torch.load(folder / "last.pt", weights_only=True)["average"]
+    assert encoder
+    for name, tensor in student.encoder.state_dict().items():
+        torch.testing.assert_close(tensor, encoder[name], msg=name)
+    for name, tensor in student.decoder.state_dict().items():
+        torch.testing.assert_close(tensor, decoder[f"module.decoder.{name}"], msg=name)

@@ -106,7 +106,8 @@ def start_from(student: Student, heads: TeachingHeads, start: Path, vocabulary: 
         if state is None:
             raise CheckpointError(f"{start} holds no last.pt to start from; name the folder of a run")
         prefix = "module."
-        weights = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
+        average = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
+        weights = weights | average  # a run on cached features keeps its encoder in the student's file alone
         head_weights = state["heads"]
     words = {word: index for index, word in enumerate(earlier.vocabulary)}
     embedding = student.decoder.embedding.weight.detach().clone()
