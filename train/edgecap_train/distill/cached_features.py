@@ -25,6 +25,7 @@ from edgecap_train.distill.recipe import AugmentRecipe, TrainingRecipe
 from edgecap_train.models.student import Student
 from edgecap_train.text.tokenizer import Tokenizer
 from edgecap_train.training.distributed import accelerator
+from edgecap_train.training.precision import mixed_precision
 
 log = logging.getLogger(__name__)
 SOUND = "memory"
@@ -115,7 +116,7 @@ def _write(  # noqa: PLR0917
         )
         draws = Draws(recipe.seed + variant, number * 1_000_000 + first, len(rows), batch.rows)
         augmented = augment.forward(batch, draws, student.memory_length)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.optimizer.bf16):
+        with mixed_precision(device.type, bf16=recipe.optimizer.bf16):
             memory = student.encode(augmented.sound)
         memories.append(memory.half().cpu().numpy())
         lengths += augmented.memory_length.clamp(max=memory.shape[1]).tolist()

@@ -19,6 +19,7 @@ from edgecap_train.distill.self_critical import advantages, sample_captions, tea
 from edgecap_train.models.student import Student
 from edgecap_train.text.tokenizer import PAD, START, padded
 from edgecap_train.training.objective import Objective, Parts, Rows
+from edgecap_train.training.precision import mixed_precision
 
 MOST_CAPTIONS = 64
 """Captions of one kind that a clip may have."""
@@ -142,7 +143,7 @@ class DistillationLoss(Objective):
         }
 
     def _autocast(self, like: Tensor) -> torch.autocast:
-        return torch.autocast(like.device.type, torch.bfloat16, enabled=self.bf16)
+        return mixed_precision(like.device.type, bf16=self.bf16)
 
 
 def _picked(count: int, most: int, order: NDArray[np.float64], *, best: bool) -> list[int]:

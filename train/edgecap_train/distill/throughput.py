@@ -27,6 +27,8 @@ from edgecap_train.distill.run_student import build_student
 from edgecap_train.distill.start import configure_encoder
 from edgecap_train.distill.task import StudentTask, augmenting
 from edgecap_train.text.tokenizer import Tokenizer
+from edgecap_train.training.distributed import accelerator
+from edgecap_train.training.precision import computes_bf16
 from edgecap_train.training.trainer import Trainer
 
 
@@ -86,9 +88,10 @@ def main() -> None:
     if options.json:
         write(to_json(rates))
         return
+    bf16 = recipe.optimizer.bf16 and computes_bf16(accelerator().device.type)
     write(
         f"{recipe.model.encoder}, batch {recipe.optimizer.batch}, {options.threads} threads, "
-        f"{'bf16' if recipe.optimizer.bf16 else 'fp32'}: {rates['clips_per_second']:.1f} ten-second clips a second, "
+        f"{'bf16' if bf16 else 'fp32'}: {rates['clips_per_second']:.1f} ten-second clips a second, "
         f"{rates['share']:.0%} of the pure compute rate ({rates['pure_clips_per_second']:.1f}); "
         f"the model waited for data {rates['waiting']:.1%} of the time"
     )

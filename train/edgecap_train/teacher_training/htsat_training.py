@@ -32,6 +32,7 @@ from edgecap_train.teachers.htsat_bart import MOST_TOKENS, PAD, START, HtsatBart
 from edgecap_train.teachers.htsat_frontend import CLIP_SAMPLES, SAMPLE_RATE
 from edgecap_train.text.tokenizer import padded
 from edgecap_train.training.objective import Objective, Parts, Rows
+from edgecap_train.training.precision import mixed_precision
 from edgecap_train.training.recipe import (
     BatchSize,
     Count,
@@ -179,7 +180,7 @@ class TeacherLoss(Objective):
         inputs = torch.cat([torch.full_like(targets[:, :1], START), targets[:, :-1]], dim=1)
         counted = targets != PAD
         counted[[not clip for clip in captions]] = False
-        with torch.autocast(log_mel.device.type, torch.bfloat16, enabled=self.bf16):
+        with mixed_precision(log_mel.device.type, bf16=self.bf16):
             logits = self.teacher.logits(self.teacher.memory(self.teacher.frames_of(log_mel)), inputs)
         losses = functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), reduction="none", label_smoothing=self.smoothing

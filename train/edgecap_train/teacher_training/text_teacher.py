@@ -25,6 +25,7 @@ from edgecap_train.text.captions import LabelledCaption
 from edgecap_train.text.tokenizer import END, PAD, START, Tokenizer, padded
 from edgecap_train.training.distributed import accelerator
 from edgecap_train.training.objective import Objective, Parts, Rows
+from edgecap_train.training.precision import mixed_precision
 from edgecap_train.training.recipe import BatchSize, Count, OptimizerRecipe, RunRecipe, Share, Weight
 
 
@@ -143,7 +144,7 @@ class TextLoss(Objective):
 
     def apart(self, scores: Tensor, tokens: Tensor, targets: Tensor) -> tuple[Parts, Rows]:
         """The sum over tokens, and their number; shapes as in `TextBatch`."""
-        with torch.autocast(scores.device.type, torch.bfloat16, enabled=self.bf16):
+        with mixed_precision(scores.device.type, bf16=self.bf16):
             logits = self.captioner(scores, tokens)
         losses = caption_losses(logits, targets, self.smoothing)
         return {"caption": (losses.sum(), (targets != PAD).sum().float())}, ()

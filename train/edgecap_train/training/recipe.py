@@ -66,6 +66,7 @@ class OptimizerRecipe:
     average: Share = 0.999
     """Decay of the weight average that is evaluated and saved."""
     bf16: bool = True
+    """bfloat16 in forward passes, where the device computes it (`edgecap_train.training.precision`)."""
 
     @property
     def clips(self) -> int:

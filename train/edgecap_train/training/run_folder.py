@@ -25,6 +25,7 @@ import torch
 import edgecap
 from edgecap.errors import CheckpointError, OutputError
 from edgecap.util.files import write_atomically
+from edgecap_train.training.precision import computes_bf16
 from edgecap_train.training.recipe import flat
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class RunFolder:
             "torch": torch.__version__,
             "python": platform.python_version(),
             "device": device_name(device),
+            "computes_bf16": computes_bf16(device.type),
             "processes": processes,
             "threads": torch.get_num_threads(),
             "command": sys.argv,
