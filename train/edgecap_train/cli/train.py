@@ -130,6 +130,29 @@ def pack(
 
 
 @train.command()
+def average(
+    students: Annotated[list[Path], typer.Argument(help="Run folders or student.safetensors, two or more.")],
+    *,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write, student.safetensors.")],
+    share: Annotated[
+        list[float] | None,
+        typer.Option(min=1e-6, max=1e6, help="How much a student counts: once for each, in their order, or never."),
+    ] = None,
+) -> None:
+    """Write the mean of the weights of students that learnt on from the same weights.
+
+    \b
+    Example:
+      edgecap train average words decoder --share 3 --share 1 -o mean.safetensors
+    """
+    need("train average")
+    from edgecap_train.checkpoints.average import average_students
+
+    average_students(students, out, share or ())
+    write(f"{out}: the mean of {len(students)} students; type: edgecap import {out} -o BUNDLE")
+
+
+@train.command()
 def student(
     recipe: Annotated[
         Path | None,
