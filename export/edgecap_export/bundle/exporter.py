@@ -179,12 +179,12 @@ class Exporter:
         request = self.request(runtime, precision)
         self.notify(f"lowering for {runtime} in {precision}")
         lowered = open_lowering(runtime).lower(request)
-        source = self.source
         manifest = self._manifest(request, runtime, lowered.beams)
-        contents = bundle_contents(runtime, lowered.graphs, source.vocabulary, source.card)
+        contents = bundle_contents(runtime, lowered.graphs, self.source.vocabulary, self.source.card)
         manifest, contents = with_streaming(manifest, contents)
-        if source.confidence is not None:
-            contents.append(BundleContent(FILE_NAME, "confidence", source.confidence))
+        contents += self.source.floats
+        if self.source.confidence is not None:
+            contents.append(BundleContent(FILE_NAME, "confidence", self.source.confidence))
         report, failures = self._tried(manifest, contents, lowered, request, force)
         failures += report.faults()
         if failures and not force:
@@ -197,7 +197,7 @@ class Exporter:
         scores = {}
         if report.score_before is not None and report.score_after is not None:
             scores = {"cider_d": report.score_after, "cider_d_fp32": report.score_before}
-        manifest = replace(manifest, provenance=with_details(source.provenance, details), metrics=scores)
+        manifest = replace(manifest, provenance=with_details(self.source.provenance, details), metrics=scores)
         text = json.dumps(report.document(), indent=1, allow_nan=False) + "\n"
         return write_bundle(folder, manifest, [*contents, BundleContent("report.json", "other", text.encode())]), report
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edgecap.bundle.bundle import MANIFEST_NAME, Bundle, load_bundle
+from edgecap.bundle.bundle import MANIFEST_NAME, Bundle, BundleContent, load_bundle
 from edgecap.bundle.manifest import Licence, Provenance, SilenceSpec
 from edgecap.bundle.models import find_model
 from edgecap.bundle.vocabulary import Vocabulary
-from edgecap.errors import BundleError
+from edgecap.errors import BundleError, ConfigError
 from edgecap_export.bundle.bundles import created_by
 from edgecap_export.output_paths import model_name
 from edgecap_export.quantisation.ranges import FILE_NAME as RANGES
@@ -43,18 +43,24 @@ class ExportSource:
     notes: tuple[str, ...] = ()
     confidence: bytes | None = None
     """`confidence.json` of the bundle that it came from: it belongs to the weights, whatever runs them."""
+    floats: tuple[BundleContent, ...] = ()
+    """The float weights and their ranges as the bundle has them that it came from; exports contain them, too."""
 
 
-def open_source(model: str | None, vocabulary: Path | None = None) -> ExportSource:
+def open_source(model: str | None, vocabulary: Path | None = None, *, floats: bool = False) -> ExportSource:
     """A checkpoint's file or folder, or a bundle's folder or name; the default model for None.
 
-    Raises CheckpointError, and BundleError for a bundle without float weights.
+    `floats`: exports are to contain the bundle's float weights. Raises CheckpointError, ConfigError where a checkpoint
+    has none to keep, and BundleError for a bundle without float weights.
     """
     if model is not None:
         path = Path(model).expanduser()
         if path.suffix in CHECKPOINTS or (path.is_dir() and not (path / MANIFEST_NAME).is_file()):
+            if floats:
+                raise ConfigError("--weights keeps those of a bundle; first type: edgecap import --weights")
             return checkpoint_source(load_checkpoint(path, vocabulary))
-    return _bundle_source(load_bundle(find_model(model)))
+    source = _bundle_source(load_bundle(find_model(model)))
+    return source if floats else replace(source, floats=())
 
 
 def checkpoint_source(saved: SavedStudent) -> ExportSource:
@@ -121,4 +127,8 @@ def _bundle_source(bundle: Bundle) -> ExportSource:
         card,
         ranges,
         confidence=files["confidence"].read_bytes() if "confidence" in files else None,
+        floats=(
+            BundleContent(WEIGHTS, "weights", files["weights"].read_bytes()),
+            *([BundleContent(RANGES, "other", stored.read_bytes())] if ranges is not None else []),
+        ),
     )

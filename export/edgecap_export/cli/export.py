@@ -101,6 +101,9 @@ def export(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Keep the float weights that the bundle has, to be exported from again.")
+    ] = False,
     web: Annotated[
         bool, typer.Option("--web", help="Write a page that runs the bundle in a browser, as a folder of plain files.")
     ] = False,
@@ -148,7 +151,7 @@ def export(
     if web or onnxruntime_web is not None:
         others: dict[str, object] = {"--runtime": runtime, "--fp32": fp32, "--fp16": fp16, "--int8": int8}
         others |= {"--calibration": calibration, "--verify": verify, "--vocabulary": vocabulary, "--report": report}
-        others |= {"--explain": explain, "--search": search, OPTION: not web}
+        others |= {"--explain": explain, "--search": search, "--weights": weights, OPTION: not web}
         given = [name for name, value in others.items() if value]
         export_web(model, output, runtime=onnxruntime_web, others=given, force=force, json=json)
         return
@@ -168,7 +171,7 @@ def export(
         from edgecap_export.bundle.sources import open_source
     except ImportError as error:
         raise MissingDependencyError.for_extra("edgecap export", "export") from error
-    source = open_source(model, vocabulary)
+    source = open_source(model, vocabulary, floats=weights)
     for note in source.notes:
         say("warning", note)
     folders: dict[tuple[str, Precision], Path] = {}

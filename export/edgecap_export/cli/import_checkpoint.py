@@ -45,6 +45,9 @@ def import_checkpoint(
             "--licence", "--license", metavar="SPDX", help="Licence of the weights. [default: the authors', Apache-2.0]"
         ),
     ] = None,
+    notice: Annotated[
+        str, typer.Option("--notice", metavar="TEXT", help="With --licence: its terms in a sentence or two.")
+    ] = "",
     card: Annotated[
         Path | None, typer.Option("--card", metavar="PATH", help="A model card to put into the bundle.")
     ] = None,
@@ -98,6 +101,8 @@ def import_checkpoint(
     name = _name(name, output)
     if calibration is not None and not weights:
         raise typer.BadParameter("ranges are only used with the weights; add --weights", param_hint="--calibration")
+    if notice and licence is None:
+        raise typer.BadParameter("a notice belongs to a licence; add --licence", param_hint="--notice")
     text = _read_card(card)
     try:
         from edgecap_export.bundle.bundles import export_bundle, window_frames
@@ -125,7 +130,7 @@ def import_checkpoint(
         saved.vocabulary,
         output,
         name=name,
-        licence=Licence(name=licence) if licence else source.licence,
+        licence=Licence(name=licence, notice=notice) if licence else source.licence,
         provenance=source.provenance,
         metrics=source.metrics,
         card=text,

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from edgecap.bundle.bundle import BundleContent, load_bundle, write_bundle
 from edgecap.captioner import Captioner
 from edgecap.cli import run
+from edgecap.errors import ConfigError
 from edgecap_export.bundle import bundles, exporter
 from edgecap_export.bundle import report as report_module
 from edgecap_export.bundle.sources import open_source
@@ -85,6 +86,33 @@ def test_an_imported_bundle_carries_weights_ranges_card_and_metrics(made: Path) 
     assert "ranges.json" in files
     assert (made / "full" / "MODEL_CARD.md").read_text() == "# A card\n"
     assert manifest.metrics == {"cider_d": 0.7}
+
+
+def test_an_export_keeps_the_float_weights_where_it_is_told_to_and_can_be_exported_from(made: Path, int8: Path) -> None:
+    assert not {"student.safetensors", "ranges.json"} & {path.name for path in int8.iterdir()}
+    assert run(["export", str(made / "full"), "--int8", "--weights", "-o", str(made / "kept")]) == 0
+    for name in ("student.safetensors", "ranges.json", "MODEL_CARD.md"):
+        assert (made / "kept" / name).read_bytes() == (made / "full" / name).read_bytes()
+    assert load_bundle(made / "kept").manifest.file("weights").name == "student.safetensors"
+    assert run(["export", str(made / "kept"), "--int8", "-o", str(made / "again")]) == 0
+    for name in ("encode.onnx", "decode.onnx"):
+        assert (made / "again" / name).read_bytes() == (int8 / name).read_bytes()
+
+
+def test_a_checkpoint_has_no_float_weights_to_keep(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = made / "nothing"
+    assert run(["export", str(made / "own.safetensors"), "--weights", "-o", str(out)]) == ConfigError.exit_code
+    assert "edgecap import --weights" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_licence_and_its_notice_are_written_into_the_manifest(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["import", str(made / "own.safetensors"), "-o", str(made / "licensed"), "--notice", "For study alone."]
+    assert run(command) == 2
+    assert "add --licence" in capsys.readouterr().err
+    assert run([*command, "--licence", "CC-BY-NC-4.0"]) == 0
+    licence = load_bundle(made / "licensed").manifest.licence
+    assert (licence.name, licence.notice) == ("CC-BY-NC-4.0", "For study alone.")
 
 
 def test_an_imported_bundle_with_halved_weights_is_half_the_size_and_says_the_same(made: Path) -> None:
