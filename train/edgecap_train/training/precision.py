@@ -15,7 +15,7 @@ import torch
 def computes_bf16(device_type: str) -> bool:
     """Whether this machine has instructions for bfloat16 on devices of this type, "cpu" or "cuda"."""
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # avx512_bf16 and amx_bf16 on x86, arm_bf16 and sve_bf16 on Arm
     return any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
 
