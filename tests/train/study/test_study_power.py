@@ -31,9 +31,9 @@ def studies(parts: VarianceParts, effect: float, seeds: int, clips: int, count: 
 
 @pytest.mark.parametrize("parts", CASES)
 def test_the_parts_of_a_variance_are_found_again(parts: VarianceParts) -> None:
-    intervals = [variance_parts(one) for one in studies(parts, 0.3, 30, 60, 100)]
+    estimates = [variance_parts(one) for one in studies(parts, 0.3, 30, 60, 100)]
     for name in ("between_seeds", "between_clips", "rest"):
-        mean = float(np.mean([getattr(one, name) for one in intervals]))
+        mean = float(np.mean([getattr(one, name) for one in estimates]))
         assert mean == pytest.approx(getattr(parts, name), rel=0.1, abs=0.002)
 
 
