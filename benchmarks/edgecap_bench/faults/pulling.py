@@ -3,8 +3,10 @@
     python -m edgecap_bench.faults.pulling
 
 In turns: the program curl and then sha256sum; the download of `edgecap pull`, which hashes what comes, in a process
-that runs; the command as a whole, for a bundle with a file of that size; and the command without anything to do. The
-server is `python -m http.server`. Exit code 0 where the wanted ratio is reached, else 1; a result on an idle machine.
+that runs; and the command as a whole, for a bundle with a file of that size: it also starts Python, loads NumPy and
+ONNX Runtime, hashes every file again in its place and loads the graphs, so that no bundle that does not run replaces
+one that does. What is wanted is held against the download, which does what curl and sha256sum do. The server is
+`python -m http.server`. Exit code 0 where the wanted ratio is reached, else 1; a result on an idle machine.
 On a busy one `--processor-time` counts user and system time, which others disturb less.
 """
 
@@ -69,7 +71,7 @@ def measured(folder: Path, rounds: int, size: int, clock: Callable[[], float]) -
             "curl and sha256sum": _quietly(f"curl -sSf -o {folder}/got {url}{FILE} && sha256sum {folder}/got"),
             "download": _download(f"{url}{FILE}"),
             "edgecap pull": _quietly(f"{sys.executable} -m edgecap pull --force --name pulled {url}"),
-            "edgecap --version": _quietly(f"{sys.executable} -m edgecap --version"),
+            "import onnxruntime": _quietly(f"{sys.executable} -c 'import onnxruntime'"),
         }
         seconds = interleave(ways, rounds, clock=clock)
     return {name: summarise(sample) for name, sample in seconds.items()}
@@ -78,10 +80,11 @@ def measured(folder: Path, rounds: int, size: int, clock: Callable[[], float]) -
 def criteria(times: dict[str, Summary]) -> list[Criterion]:
     """What is wanted, and whether it is so; the command's own time is told."""
     curl = times["curl and sha256sum"].median
-    ratio = times["download"].median / curl
+    ratio, whole = times["download"].median / curl, times["edgecap pull"].median / curl
     shown = [Criterion(name, f"{1000 * each.median:.0f} ms", "", True) for name, each in times.items()]
     wanted = f"at most {MOST_RATIO:g} times curl and sha256sum"
-    return [*shown, Criterion("download", f"{ratio:.2f} times", wanted, ratio <= MOST_RATIO)]
+    command = Criterion("the whole command", f"{whole:.2f} times", "", True)
+    return [*shown, command, Criterion("download", f"{ratio:.2f} times", wanted, ratio <= MOST_RATIO)]
 
 
 @contextmanager
