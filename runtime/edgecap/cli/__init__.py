@@ -24,6 +24,10 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
     prepare_streams()
+    if sys.argv[1:2] == ["listen"]:
+        from edgecap.util.allocator import use_one_arena
+
+        use_one_arena()  # before any thread
     end_on_second_signal()
     leave(run(sys.argv[1:]), at_once=sys.argv[1:2] == ["caption"])
 

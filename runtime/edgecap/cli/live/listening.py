@@ -23,7 +23,7 @@ from edgecap.live.sinks.base import Sink
 from edgecap.live.sinks.lines import JsonLines, PeopleLines
 from edgecap.live.sinks.registry import configured
 from edgecap.live.sinks.window_log import WindowLog
-from edgecap.util.allocator import give_back, use_one_arena
+from edgecap.util.allocator import give_back
 from edgecap.util.stderr import without_lines
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def plain_options(arguments: Sequence[str]) -> tuple[str | None, dict[str, dict[
 
 def run_listener(config: ListenConfig) -> None:
     """Listen until the end, and say a summary in one line. Raises OutputError where lines could not be printed."""
-    use_one_arena()
     stop, console = stop_on_signals(), _Console()
     with without_lines(*LIBRARY_LINES), ListenSession(config, console.notify, sinks=[console]) as session:
         console.open(config, session)
