@@ -127,7 +127,7 @@ def faults_page(measurement: Measurement[Faults]) -> Page:
         notes=[
             f"Each round at a random moment, {result.jobs} listeners side by side, four times as fast as time. An "
             "event counts as lost where it was announced and the journal lacks it, or ended and the table lacks it.",
-            "Back means that all is stored and the next event, of a sound every 3 s (from a microphone every 5 s of real "
+            "Back means that all is stored and the next event, of a sound every 3 s (of a microphone every 5 s of real "
             f"time), is announced; at most {BACK_SECONDS:g} s are wanted, start included. Told: in how many rounds the "
             "listener said what is wrong, or had nothing to say, as on a full disk that refused nothing.",
             "The listener has its settings in a file and its modules compiled, as an installed service has them.",

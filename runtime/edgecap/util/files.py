@@ -22,14 +22,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+BLOCK = 1 << 20
+"""Bytes that are read at once where nobody knows how many there are."""
 PARTIAL = ".partial"
 """How the name of an unfinished folder ends; readers pass over such folders."""
 
 
 def read_at_most(path: Path, most: int) -> bytes:
-    """What a file holds. Raises OSError, EFBIG where it has more than `most` bytes (a device has no size before)."""
+    """What a file holds. Raises OSError, EFBIG where it has more than `most` bytes (a device has no size before).
+
+    No memory is asked for but for what is there: Python's `read` asks for all that it may read before it does.
+    """
     with path.open("rb") as file:
-        data = file.read(most + 1)
+        data = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+        while len(data) <= most and (more := file.read(min(most + 1 - len(data), BLOCK))):
+            data += more  # of a device, or a file that grows
     if len(data) > most:
         raise OSError(errno.EFBIG, f"{os.strerror(errno.EFBIG)}, at most {most} bytes are read")
     return data

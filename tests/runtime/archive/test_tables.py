@@ -102,6 +102,14 @@ def test_no_file_is_read_beyond_its_limit() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000
 
 
+def test_a_high_limit_asks_for_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert read_at_most(path, 1 << 60) == b"abc"
+    with pytest.raises(OSError, match="File too large"):
+        read_at_most(path, 2)
+
+
 def test_settings_that_are_too_large_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "archive.json").open("wb") as file:
         file.truncate(limits.MOST_SETTINGS + 1)
