@@ -80,10 +80,10 @@ def measured(folder: Path, rounds: int, size: int, clock: Callable[[], float]) -
 def criteria(times: dict[str, Summary]) -> list[Criterion]:
     """What is wanted, and whether it is so; the command's own time is told."""
     curl = times["curl and sha256sum"].median
-    ratio, whole = times["download"].median / curl, times["edgecap pull"].median / curl
+    ratio, of_command = times["download"].median / curl, times["edgecap pull"].median / curl
     shown = [Criterion(name, f"{1000 * each.median:.0f} ms", "", True) for name, each in times.items()]
     wanted = f"at most {MOST_RATIO:g} times curl and sha256sum"
-    command = Criterion("the whole command", f"{whole:.2f} times", "", True)
+    command = Criterion("the whole command", f"{of_command:.2f} times", "", True)
     return [*shown, command, Criterion("download", f"{ratio:.2f} times", wanted, ratio <= MOST_RATIO)]
 
 
