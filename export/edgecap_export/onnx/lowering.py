@@ -19,7 +19,7 @@ from edgecap_export.quantisation.int8_plan import plan
 from edgecap_export.quantisation.onnx_graph import all_nodes
 from edgecap_export.quantisation.quantise import Range, quantise_encoder, simplified
 from edgecap_export.quantisation.weights import halve_weights, quantise_products
-from edgecap_export.recipes import INT8_SWISH, RECIPES, ExportRecipe
+from edgecap_export.recipes import INT8_STEM, INT8_SWISH, RECIPES, ExportRecipe
 from edgecap_export.runtimes import Lowered, LoweringRequest
 from edgecap_train.models.student import Student
 
@@ -32,7 +32,9 @@ class OnnxLowering:
 
     def recipe(self, precision: Precision, architecture: str) -> ExportRecipe:
         """The best measured recipe of a precision for an encoder."""
-        return INT8_SWISH if precision == "int8" and architecture == "efficientnet-b2" else RECIPES[precision]
+        if precision == "int8":
+            return INT8_SWISH if architecture == "efficientnet-b2" else INT8_STEM
+        return RECIPES[precision]
 
     def lower(self, request: LoweringRequest) -> Lowered:
         """Quantise the float graphs by the recipe, and put the front end before the encoder where it is inside.

@@ -28,7 +28,7 @@ from edgecap_export.bundle import report as report_module
 from edgecap_export.bundle.sources import open_source
 from edgecap_export.graphs.onnx_export import OnnxGraphs, onnx_graphs
 from edgecap_export.graphs.verify import TOLERANCES, Tolerances, sounds
-from edgecap_export.recipes import INT8, render_recipe
+from edgecap_export.recipes import INT8_STEM, render_recipe
 from edgecap_train.checkpoints.checkpoint import save_student
 from edgecap_train.evaluation.metrics import Metric
 from edgecap_train.models.student import Student
@@ -146,7 +146,7 @@ def recipe_of(bundle: Path) -> object:
 
 def test_the_bundle_says_by_which_recipe_and_the_report_what_was_measured(int8: Path) -> None:
     manifest = load_bundle(int8).manifest
-    assert recipe_of(int8) == json.loads(render_recipe(INT8))
+    assert recipe_of(int8) == json.loads(render_recipe(INT8_STEM))
     assert "cider_d" not in manifest.metrics  # measured on the float model, not on this one
     report = json.loads((int8 / "report.json").read_text())
     kinds = [node.op_type for node in onnx.load(int8 / "encode.onnx").graph.node]
@@ -298,7 +298,7 @@ def test_calibrating_on_few_recordings_warns(made: Path, tmp_path: Path, capsys:
     printed = capsys.readouterr().err
     assert "3 recordings in" in printed
     assert "others may be clipped" in printed
-    assert recipe_of(tmp_path / "calibrated") == json.loads(render_recipe(INT8))
+    assert recipe_of(tmp_path / "calibrated") == json.loads(render_recipe(INT8_STEM))
 
 
 def test_a_toolchain_that_is_missing_or_untested_is_told_before_anything_is_done(

@@ -218,6 +218,12 @@ def test_what_a_recipe_leaves_in_float_stays_there_with_a_reason(
     assert error(keys(graph, log_mels[0]), keys(encoder, log_mels[0])) < 0.06
 
 
+def test_the_depthwise_convolution_behind_the_stem_stays_in_float(encoder: onnx.ModelProto) -> None:
+    planned = plan(simplified(encoder), OnnxLowering().recipe("int8", "yamnet"))
+    assert planned.stays["dw"] == int8_plan.FIRST
+    assert set(planned.quantised) == {"pw", "dw2", "project"}
+
+
 def test_layers_are_ranked_by_what_they_do_alone(encoder: onnx.ModelProto, ranges: Ranges, log_mels: LogMels) -> None:
     simple, spans = simplified(encoder), dict(ranges.of(INT8))
     spans["dw"] = spans["dw_r"] = (0.0, spans["dw_r"][1] / 50)
