@@ -158,9 +158,12 @@ def own_functions() -> list[FunctionType]:
 def led(task: Task) -> int:
     """The same, with inputs that atheris makes from what the code's coverage shows."""
     atheris = importlib.import_module("atheris")
-    with tempfile.TemporaryDirectory() as folder, TARGETS[task.target].open(Path(folder)) as (good, run):
-        start = Path(folder) / "seeds"
-        start.mkdir()
+    with (
+        tempfile.TemporaryDirectory() as seeds,
+        tempfile.TemporaryDirectory() as folder,  # which is the target's, to empty it when it likes
+        TARGETS[task.target].open(Path(folder)) as (good, run),
+    ):
+        start = Path(seeds)
         for number, seed in enumerate([*good, *corpus(task.target)]):
             (start / str(number)).write_bytes(seed)
         for function in own_functions():  # instrument_all takes minutes for what others wrote

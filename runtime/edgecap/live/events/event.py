@@ -232,6 +232,8 @@ class EventBuilder:
             return []
         event, self._event = replace(self._event, open=False), None
         self._past.append(replace(self._meaning, ended=event.end))
+        while self._past and event.end - self._past[0].ended > self._settings.cooldown:
+            self._past.popleft()  # nothing is compared with it any more
         return [Change("end", event, self._number)]
 
     def _begin(self, described: Described, meaning: _Meaning, start: float) -> Change:
