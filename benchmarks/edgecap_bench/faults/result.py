@@ -130,7 +130,7 @@ def faults_page(measurement: Measurement[Faults]) -> Page:
             "Back means that all is stored and the next event, of a sound every 3 s (of a microphone every 5 s of real "
             f"time), is announced; at most {BACK_SECONDS:g} s are wanted, start included. Told: in how many rounds the "
             "listener said what is wrong, or had nothing to say, as on a full disk that refused nothing.",
-            "The listener has its settings in a file and its modules compiled, as an installed service has them.",
+            "The listener's modules are compiled, as those of an installed package are.",
             load_note(result.others),
         ],
     )
