@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from mmap import mmap
 
 import numpy as np
 
@@ -50,7 +51,9 @@ class Ring:
     """A bounded buffer between what captures and a slower reader. When full, the newest sound wins."""
 
     def __init__(self, frames: int, channels: int) -> None:
-        self._data = np.zeros((frames, channels), np.float32)
+        # straight from the system, which gets it back: the allocator's places for it would add up, one for each return
+        memory = mmap(-1, max(1, 4 * frames * channels))
+        self._data = np.frombuffer(memory, np.float32, frames * channels).reshape(frames, channels)
         self._written = self._read = self._dropped = 0
         self._lock = threading.Lock()
 
