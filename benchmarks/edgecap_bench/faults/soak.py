@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -194,7 +194,7 @@ def stopping() -> Iterator[threading.Event]:
 def criteria(result: FaultSoak) -> list[Criterion]:
     """What is wanted, and whether it is so."""
     warm, rounds = result.longest, [each for fault in result.faults for each in fault.rounds]
-    growth = slope([(sample.sound_seconds / 3600, sample.resident_bytes) for sample in warm])
+    growth, later = _growth(warm), _growth(warm[len(warm) // 2 :])
     handles, threads = [sample.handles for sample in warm], [sample.threads for sample in warm]
     survived, late = sum(each.survived for each in rounds), sum(fault.late for fault in result.faults)
     lost, doubled = sum(each.lost for each in rounds), sum(each.doubled for each in rounds)
@@ -203,6 +203,7 @@ def criteria(result: FaultSoak) -> list[Criterion]:
         Criterion(
             "resident memory", f"{growth / 1e6:+.3f} MB an hour", "at most 0.5 MB an hour", growth <= MOST_GROWTH
         ),
+        Criterion("its second half", f"{later / 1e6:+.3f} MB an hour", "", True),
         Criterion("started again", f"{len(result.restarts)} times", "never", not result.restarts),
         Criterion("open handles", f"{min(handles)} to {max(handles)}", "", True),
         Criterion("threads", f"{min(threads)} to {max(threads)}", "", True),
@@ -211,6 +212,11 @@ def criteria(result: FaultSoak) -> list[Criterion]:
         Criterion("back by itself", f"{late} of {len(rounds)} later than {BACK_SECONDS:g} s", "", True),
         Criterion("reported", f"{reported} of {len(rounds)}", "all", reported == len(rounds)),
     ]
+
+
+def _growth(samples: Sequence[Sample]) -> float:
+    """Bytes an hour."""
+    return slope([(sample.sound_seconds / 3600, sample.resident_bytes) for sample in samples])
 
 
 def soak_page(measurement: Measurement[FaultSoak]) -> Page:
