@@ -54,20 +54,14 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Student:
 @needs_shared
 @pytest.mark.parametrize("clip", CLIPS)
 class TestAuthorsNumbers:
-    def test_log_mel_agrees_to_a_thousandth_of_a_decibel(self, clip: str, fixtures: dict[str, np.ndarray]) -> None:
-        expected = fixtures[f"{clip}/log_mel_db"]
-        ours = LogMelLayer(FrontEnd())(torch.from_numpy(fixtures[f"{clip}/waveform"])[None])[0]
-        assert ours.shape == expected.shape
-        assert np.abs(ours.numpy() - expected).max() < 1e-3
-
-    def test_numpy_log_mel_agrees_wherever_float32_transforms_can(
-        self, clip: str, fixtures: dict[str, np.ndarray]
-    ) -> None:
-        expected = fixtures[f"{clip}/log_mel_db"]
-        difference = np.abs(log_mel(fixtures[f"{clip}/waveform"], FrontEnd()) - expected)
-        # 95 dB below the clip's loudest value the rounding of the FFT library itself shows
-        assert difference[expected > expected.max() - 95].max() < 1e-3
-        assert difference.max() < 1e-2
+    def test_log_mel_agrees_wherever_float32_transforms_can(self, clip: str, fixtures: dict[str, np.ndarray]) -> None:
+        samples, expected = fixtures[f"{clip}/waveform"], fixtures[f"{clip}/log_mel_db"]
+        for ours in (log_mel(samples, FrontEnd()), LogMelLayer(FrontEnd())(torch.from_numpy(samples)[None])[0].numpy()):
+            assert ours.shape == expected.shape
+            difference = np.abs(ours - expected)
+            # 95 dB below the clip's loudest value the FFT library's rounding shows, another on each processor
+            assert difference[expected > expected.max() - 95].max() < 1e-3
+            assert difference.max() < 1e-2
 
     def test_memory_and_clip_embedding_agree(
         self, clip: str, fixtures: dict[str, np.ndarray], student: Student
