@@ -18,6 +18,7 @@ import soundfile
 from edgecap.audio.file import AudioFile
 from edgecap.audio.resample import resampled
 from edgecap.bundle.models import find_model
+from edgecap.caption import Caption
 from edgecap.captioner import Captioner
 from loopback import GUARD
 from support.signals import RATE
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 EMBED = REPOSITORY / "examples" / "embed"
 MODULES = REPOSITORY / "export" / "edgecap_export" / "web" / "static"
 ONNXRUNTIME_NODE = "onnxruntime-node@1.30.0"
+WINDOW = 10 * RATE
+DITHERED, HALF_STEP = 40, 2.0**-16
+"""Copies of a window with noise of half a step of its 16 bits."""
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 
@@ -71,10 +75,27 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def expected(bundle: Path, wav: Path) -> list[str]:
-    """The lines that a program prints: the tokens of each window."""
-    captions = Captioner.load(bundle, threads=1).caption_file(wav)
-    return [caption.text if caption.silent else " ".join(map(str, caption.beams[0].tokens)) for caption in captions]
+def tokens_of(caption: Caption) -> str:
+    """The line that a program prints of a window."""
+    return caption.text if caption.silent else " ".join(map(str, caption.beams[0].tokens))
+
+
+def assert_same(lines: list[str], bundle: Path, wav: Path) -> None:
+    """Each window's line is the runtime's caption, or one that the rounding of samples to 16 bits decides between.
+
+    A program's Fourier transforms have other last bits than the runtime's, and int8 makes steps of them: where two
+    beams are equally likely, those decide which one the search keeps.
+    """
+    captioner = Captioner.load(bundle, threads=1)
+    expected = [tokens_of(caption) for caption in captioner.caption_file(wav)]
+    assert len(lines) == len(expected), (bundle, wav)
+    samples, _ = soundfile.read(wav, dtype="float32")
+    for number, (line, ours) in enumerate(zip(lines, expected, strict=True)):
+        if line != ours:
+            window = samples[number * WINDOW :][:WINDOW]
+            draws = (np.random.default_rng(seed).uniform(-1, 1, window.size) for seed in range(DITHERED))
+            dithered = (np.asarray(window + draw * HALF_STEP, np.float32) for draw in draws)
+            assert any(line == tokens_of(captioner.caption(copy, RATE)) for copy in dithered), (bundle, wav, number)
 
 
 def printed(command: Sequence[object]) -> list[str]:
@@ -94,7 +115,7 @@ def test_python_gives_the_tokens(
     for bundle in bundles:
         for wav in wavs:
             example.main(str(bundle), str(wav), "--tokens")
-            assert capfd.readouterr().out.splitlines() == expected(bundle, wav), (bundle, wav)
+            assert_same(capfd.readouterr().out.splitlines(), bundle, wav)
 
 
 def test_python_needs_no_edgecap(wavs: list[Path]) -> None:
@@ -108,14 +129,14 @@ def test_python_needs_no_edgecap(wavs: list[Path]) -> None:
 def test_cpp_gives_the_tokens_with_onnx_runtime(programs: Path, wavs: list[Path], exported: Export) -> None:
     for bundle in (find_model(None), exported("onnx", "fp32").bundle.folder):  # the search in the graph, and outside
         for wav in wavs:
-            assert printed([programs / "caption_onnx", bundle, wav, "--tokens"]) == expected(bundle, wav), (bundle, wav)
+            assert_same(printed([programs / "caption_onnx", bundle, wav, "--tokens"]), bundle, wav)
 
 
 def test_cpp_gives_the_tokens_with_litert(programs: Path, wavs: list[Path], exported: Export) -> None:
     for search in ("in-graph", "outside"):
         bundle = exported("litert", "fp32", search=search).bundle.folder
         for wav in wavs:
-            assert printed([programs / "caption_litert", bundle, wav, "--tokens"]) == expected(bundle, wav), wav
+            assert_same(printed([programs / "caption_litert", bundle, wav, "--tokens"]), bundle, wav)
 
 
 def test_cpp_says_what_it_cannot_use(programs: Path, wavs: list[Path], tmp_path: Path) -> None:
@@ -145,7 +166,7 @@ def test_node_gives_the_tokens(wavs: list[Path], tmp_path: Path, exported: Expor
     for bundle in (find_model(None), exported("onnx", "fp32").bundle.folder):
         for wav in wavs:
             command = ["node", tmp_path / "caption.mjs", bundle, wav, "--tokens"]
-            assert printed(command) == expected(bundle, wav), (bundle, wav)
+            assert_same(printed(command), bundle, wav)
 
 
 def test_every_program_is_short() -> None:
