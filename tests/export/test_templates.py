@@ -41,14 +41,11 @@ def converted(folder: Path, checkpoint: Path, vocabulary: Path, precision: Preci
     return folder
 
 
-def compare(folder: Path, checkpoint: Path, vocabulary: Path, encode: bytes | None = None) -> Path:
-    """Hold the bundles that the templates give against the exporter's graphs; the one in float32.
-
-    `encode` is the encoder as it was exported already, which takes seconds.
-    """
+def compare(folder: Path, checkpoint: Path, vocabulary: Path) -> Path:
+    """Hold the bundles that the templates give against the exporter's graphs; the one in float32."""
     student = load_checkpoint(checkpoint, vocabulary).student
     tensors, _ = bare(read_tensors(checkpoint, checkpoint.name))
-    encode = encode or onnx_encoder(student, window_frames(student))
+    encode = onnx_encoder(student, window_frames(student))
     for precision in PRECISIONS:
         made = load_bundle(converted(folder / precision, checkpoint, vocabulary, precision))
         maps = read_template(ARCHITECTURE, made.manifest.vocabulary.size, precision).maps
@@ -72,7 +69,7 @@ def test_a_random_checkpoint_comes_out_as_from_the_exporter(tmp_path: Path) -> N
 def test_the_parity_fixture_comes_out_as_from_import_and_token_for_token(imported_parity: Path, tmp_path: Path) -> None:
     checkpoint, vocabulary = imported_parity / "model.safetensors", imported_parity / "words.json"
     bundle = load_bundle(imported_parity / "imported")
-    pulled = compare(tmp_path, checkpoint, vocabulary, bundle.path("encode").read_bytes())
+    pulled = compare(tmp_path, checkpoint, vocabulary)
     given = load_bundle(pulled).manifest
     assert given == replace(bundle.manifest, provenance=given.provenance), AGAIN
     captioner = Captioner.load(pulled, threads=1)

@@ -30,6 +30,7 @@ from edgecap.pull.template import FOLDER, GraphTemplate, Hole, Step, Template, f
 from edgecap.runtimes import GraphRole
 from edgecap_export.bundle.bundles import manifest_of, window_frames
 from edgecap_export.graphs.onnx_export import onnx_encoder
+from edgecap_export.onnx.channel_groups import BLOCK, ends_of_groups
 from edgecap_export.onnx.lowering import OnnxLowering, searching_graphs
 from edgecap_export.quantisation.int8_plan import plan, pooled_tensors
 from edgecap_export.quantisation.onnx_graph import EditableGraph
@@ -66,6 +67,8 @@ MATRIX: tuple[tuple[Step, ...], ...] = (
     ("row scales", "half"),
 )
 """What may become of a matrix; of a convolution's weight, once it is "flat"."""
+MOST_GROUPS = 12
+"""Groups of channels that a wide map may be computed in."""
 SMALLEST = 4
 """Values below which data are constants of the graph."""
 
@@ -201,6 +204,8 @@ def _cut(data: bytes, origins: dict[bytes, Hole]) -> GraphTemplate:
 def _candidates(encode: bytes, tensors: Tensors, maps: dict[str, MapSource]) -> Iterator[tuple[bytes, Hole]]:
     """All that may be made of the tensors, by the digest of its data; what is simpler comes last and wins."""
     steps = byte_steps(maps, tensors)
+    for hole in _groups(tensors):
+        yield _digest(weights(hole, tensors, steps).tobytes()), hole
     for hole in reversed(list(_sources(tensors))):
         values = weights(hole, tensors, steps)
         for made in _changed(hole, values.ndim, values.size):
@@ -254,6 +259,21 @@ def _folded() -> Iterator[Hole]:
     for weight, norm in _norms():
         yield Hole(at=0, tensor=weight, norm=norm)
         yield Hole(at=0, tensor=f"{norm}weight", norm=norm, bias=True)
+
+
+def _groups(tensors: Tensors) -> Iterator[Hole]:
+    """The convolutions for a group of the channels that they give or take (`edgecap_export.onnx.channel_groups`)."""
+    for hole in _folded():
+        given, taken = (*tensors[hole.tensor].shape[:2], 0)[:2]
+        for ends in _all_groups(given):
+            yield replace(hole, rows=ends)
+        for ends in _all_groups(taken):
+            yield replace(hole, columns=ends)
+
+
+def _all_groups(channels: int) -> Iterator[tuple[int, int]]:
+    for groups in range(2, min(MOST_GROUPS, channels // BLOCK) + 1):
+        yield from ends_of_groups(channels, groups)
 
 
 @cache

@@ -51,10 +51,15 @@ def grouped(model: onnx.ModelProto, largest: int = GROUP_VALUES) -> onnx.ModelPr
             continue
         groups = min(-(-int(np.prod(size)) // largest), region.channels // BLOCK)
         if groups > 1:
-            blocks = [round(region.channels / BLOCK * group / groups) for group in range(groups)]
-            _Split(graph, region, [*(BLOCK * block for block in blocks), region.channels]).run()
+            _Split(graph, region, [slice(*ends) for ends in ends_of_groups(region.channels, groups)]).run()
             changed = True
     return graph.model() if changed else model
+
+
+def ends_of_groups(channels: int, groups: int) -> list[tuple[int, int]]:
+    """The first channel of each group and the one behind its last."""
+    cuts = [BLOCK * round(channels / BLOCK * group / groups) for group in range(groups)]
+    return list(pairwise([*cuts, channels]))
 
 
 def _regions(graph: EditableGraph) -> Iterator[_Region]:
@@ -117,10 +122,9 @@ def _is_mean(graph: EditableGraph, node: NodeProto) -> bool:
 class _Split:
     """Puts a region's groups of channels in its place."""
 
-    def __init__(self, graph: EditableGraph, region: _Region, cuts: list[int]) -> None:
-        """Group g has the channels from `cuts[g]` to `cuts[g + 1]`."""
-        self.graph, self.region = graph, region
-        self.parts = [slice(*ends) for ends in pairwise(cuts)]
+    def __init__(self, graph: EditableGraph, region: _Region, parts: list[slice]) -> None:
+        """`parts`: the channels of each group."""
+        self.graph, self.region, self.parts = graph, region, parts
         self.gone: list[NodeProto] = [*region.nodes, *region.takers]
 
     def run(self) -> None:

@@ -47,6 +47,8 @@ class Hole:
     """Name in the checkpoint, without wrappers; empty for the "scale" or "zero" of a map."""
     rows: tuple[int, int] | None = None
     """Which rows of it, where not all."""
+    columns: tuple[int, int] | None = None
+    """Which channels a convolution's weight takes, where not all."""
     norm: str = ""
     """The BatchNorm to fold, "….": the tensor is the convolution's weight, or the norm's `weight` for a bias."""
     bias: bool = False
@@ -128,6 +130,8 @@ def weights(hole: Hole, tensors: Mapping[str, Values], maps: Mapping[str, ByteSt
     values = values.astype("<f4")
     if hole.norm:
         values = _folded(hole, values, tensors)
+    if hole.columns is not None:
+        values = np.ascontiguousarray(values[:, slice(*hole.columns)])
     if hole.weight:
         return _integers(values, replace(hole, tensor=hole.weight, bias=False, weight=""), tensors, maps)
     for step in hole.steps:
@@ -144,8 +148,9 @@ def _integers(bias: Values, weight: Hole, tensors: Mapping[str, Values], maps: M
 
 def _folded(hole: Hole, values: Values, tensors: Mapping[str, Values]) -> Values:
     """BatchNorm folded into a convolution, in float32 and in the order of the exporter's operations."""
+    rows = slice(*hole.rows) if hole.rows is not None else slice(None)
     gamma, beta, mean, variance = (
-        tensors[hole.norm + part].astype("<f4") for part in ("weight", "bias", "running_mean", "running_var")
+        tensors[hole.norm + part][rows].astype("<f4") for part in ("weight", "bias", "running_mean", "running_var")
     )
     scale = gamma / np.sqrt(variance + np.float32(EPSILON))
     if hole.bias:

@@ -26,7 +26,7 @@ def test_without_the_study_all_other_commands_are_there_and_the_study_says_where
     )
     spec.loader.exec_module(module)
     commands = typer.main.get_group(module.train).commands
-    others = {"confidence", "pack", "pseudo-caption", "recaption", "scenes", "student", "teacher"}
+    others = {"average", "confidence", "pack", "pseudo-caption", "recaption", "scenes", "student", "teacher"}
     assert set(commands) == others | {"study"}
     assert commands["study"].hidden
     with pytest.raises(ConfigError, match="in a checkout of edgecap"):
