@@ -53,6 +53,15 @@ def test_words_are_found_by_their_name_and_unknown_ones_do_not_count(tmp_path: P
         assert float(rows[place]) == pytest.approx(expected)
 
 
+def test_all_licences_that_are_stated_hold_for_the_mean(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.safetensors", 1.0) for name in ("one", "two", "three")]
+    for path, licence in zip(paths, ("MIT", "CC-BY-NC-4.0"), strict=False):
+        saved = load_student(path)
+        save_student(path, saved.student, saved.vocabulary, {"licence": licence})
+    average_students(paths, tmp_path / "mean.safetensors")
+    assert load_student(tmp_path / "mean.safetensors").metadata["licence"] == "CC-BY-NC-4.0 AND MIT"
+
+
 def test_what_has_no_mean_is_one_line_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,8 @@ def average_students(paths: Sequence[Path], out: Path, shares: Sequence[float] =
     """Write the mean of the students at `paths`, files or run folders, to the file `out`.
 
     `shares`: how much each counts, positive, in any unit; all alike where it is empty. The vocabulary is that of the
-    first; the row of a word is the mean of those that know it. Sums are made in float32.
+    first; the row of a word is the mean of those that know it. Sums are made in float32. All licences
+    that they state hold.
 
     Raises ConfigError for fewer than two students or shares that do not fit them, CheckpointError for a file that is no
     student of edgecap's or has another shape than the first, OutputError.
@@ -56,7 +57,9 @@ def average_students(paths: Sequence[Path], out: Path, shares: Sequence[float] =
             mean[name] = tensor
     first.student.load_state_dict(mean)
     of = ", ".join(f"{weight:g} of {one.sha256}" for one, weight in zip(students, weights, strict=True))
-    save_student(out, first.student, first.vocabulary, {"recipe": "mean", "of": of})
+    licences = sorted({one.metadata["licence"] for one in students if "licence" in one.metadata})
+    metadata = {"recipe": "mean", "of": of, **({"licence": " AND ".join(licences)} if licences else {})}
+    save_student(out, first.student, first.vocabulary, metadata)
 
 
 def _shape(saved: SavedStudent) -> StudentConfig:

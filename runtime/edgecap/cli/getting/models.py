@@ -9,7 +9,7 @@ import typer
 
 from edgecap.cli.console import say, write
 from edgecap.cli.getting.fetching import STALL, TOTAL, fetching
-from edgecap.cli.getting.network import Insecure, Mirror, Offline, Stall, Total
+from edgecap.cli.getting.options import Insecure, Mirror, Offline, Stall, Total
 from edgecap.cli.inventory import list_installed
 from edgecap.cli.options import Json, model_names
 from edgecap.errors import BundleError, EdgecapError

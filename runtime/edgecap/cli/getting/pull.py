@@ -10,7 +10,7 @@ import typer
 from edgecap.bundle.catalogue import Catalogue, built_in
 from edgecap.cli.console import table, write
 from edgecap.cli.getting.fetching import STALL, TOTAL, fetching
-from edgecap.cli.getting.network import Insecure, Mirror, Offline, Stall, Total
+from edgecap.cli.getting.options import Insecure, Mirror, Offline, Stall, Total
 from edgecap.cli.options import Json
 from edgecap.util.files import to_json
 
