@@ -35,7 +35,8 @@ def confidence(
 
     The bundle captions recordings and held-out sets, as they are and degraded, and generated noise and faults. People's
     captions, the tagger, and the faults themselves tell which captions are right. Neither recordings nor sets may be
-    part of the model's training. Printed are figures of fits without the source of recordings that is tested.
+    part of the model's training. Printed are figures of fits without the source of recordings, or the set, that is
+    tested.
 
     \b
     Example:
@@ -48,24 +49,30 @@ def confidence(
     from edgecap.bundle.models import find_model
     from edgecap.util.progress import progress_bar
     from edgecap_train.confidence.fit import fit
-    from edgecap_train.confidence.material import BeamCaptioner, heard_faults, heard_recordings, heard_sets
+    from edgecap_train.confidence.material import (
+        BeamCaptioner,
+        SourceTagger,
+        heard_faults,
+        heard_recordings,
+        heard_sets,
+    )
     from edgecap_train.confidence.report import cross_validated
     from edgecap_train.evaluation.held_out import read_scored_references
 
     folder = find_model(bundle)
     references, loaded = read_scored_references(data), load_bundle(folder)
-    listen = BeamCaptioner(Captioner.load(folder, threads=threads))
+    listen, ask = BeamCaptioner(Captioner.load(folder, threads=threads)), SourceTagger(tagger)
     with progress_bar() as progress:
 
         def shown(done: float, total: float | None, label: str = "") -> None:
             progress(done, total, clean(label))
 
-        rows = heard_recordings(listen, references, shown)
-        rows += heard_sets(listen, pool, held_out, tagger, shown, most=most)
+        rows = heard_recordings(listen, references, ask, shown)
+        rows += heard_sets(listen, pool, held_out, ask, shown, most=most)
         rows += heard_faults(listen, shown)
         unheard = heard_faults(listen, shown, each=TEST_EACH, seed=TEST_SEED)
-    spec = fit(rows, loaded.vocabulary)
-    report = cross_validated(rows, loaded.vocabulary, references, spec, unheard)
+        spec = fit(rows, loaded.vocabulary)
+        report = cross_validated(rows, loaded.vocabulary, references, spec, unheard, progress=shown)
     manifest = loaded.manifest
     contents = [
         BundleContent(entry.name, entry.role, folder / entry.name)
@@ -86,6 +93,8 @@ def _lines(report: ConfidenceReport) -> list[str]:
         "right",
         "confidence",
         "calibration error",
+        "by chance",
+        "beyond chance",
         "ranking",
         "above 0.5",
         "right of these",
@@ -95,7 +104,7 @@ def _lines(report: ConfidenceReport) -> list[str]:
             name,
             str(one.captions),
             *(f"{value:.0%}" for value in (one.right, one.confidence)),
-            f"{one.error:.1%}",
+            *(f"{value:.1%}" for value in (one.error, one.by_chance, one.excess)),
             f"{one.ranking:.2f}",
             *(f"{value:.0%}" for value in (one.claims, one.right_claims)),
         ]
@@ -103,6 +112,10 @@ def _lines(report: ConfidenceReport) -> list[str]:
     ]
     return [
         *table(header, rows),
-        f"CIDEr-D of the surer half over that of all: {report.half_coverage:.2f}",
+        "calibration error: mean distance in ten bins; by chance: its mean if all confidences were true; beyond "
+        "chance: root mean square of the distance less what chance adds",
+        f"side by side, the level of a new one is off by {report.level_of_sides:.1%} (root mean square)",
+        f"CIDEr-D of the surer half over that of all: {report.half_coverage:.2f}, "
+        f"{report.half_coverage_pooled:.2f} with sources by what their captions are worth",
         f"noise and faults with a confidence above 0.5: {report.fault_claims} of {report.faults}",
     ]

@@ -6,7 +6,7 @@ Recordings and sets are heard as they are and degraded, since what a model does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -22,6 +22,7 @@ from edgecap.caption import Beam
 from edgecap.errors import AudioError, TableError
 from edgecap.types import Waveform
 from edgecap.util.progress import Progress
+from edgecap_train.confidence.judging import NAMES, judged_by_people, judged_by_tagger
 from edgecap_train.data.pool import read_manifest
 from edgecap_train.evaluation.conditions import CONDITIONS
 from edgecap_train.evaluation.evaluated import WINDOW_SECONDS
@@ -29,16 +30,12 @@ from edgecap_train.evaluation.fault_signals import fault_signals
 from edgecap_train.evaluation.held_out import Reference
 from edgecap_train.teachers.tagger import class_names, load_tagger
 from edgecap_train.teachers.teacher import TaggingTeacher
-from edgecap_train.text.broader import GROUP_OF
-from edgecap_train.text.main_source import SOURCES, agreed_sources, main_source, named_sources
+from edgecap_train.text.main_source import named_sources
 
-HEARD, NOT_HEARD = 0.3, 0.05
-"""The tagger's score from which a source is heard, and below which it is not."""
 SIGNALS_EACH = 40
 """Generated faults of each kind."""
 PLAIN = "as recorded"
 Floats = NDArray[np.float32]
-NAMES = tuple(SOURCES)
 
 
 @dataclass(frozen=True)
@@ -48,58 +45,21 @@ class Heard:
     clip: str
     """What it was made from: the same for all degradations of a recording."""
     side: str
-    """Source of the recording; empty for sets of a pool and for faults."""
+    """Source of the recording, or name of the held-out set; empty for faults."""
     condition: str
     """Name of the degradation, or `PLAIN`; of a fault its kind."""
     embedding: Floats
     """(embedding_dim,)."""
     beams: tuple[Beam, ...]
     right: bool | None
-    """Whether the caption names the main source; None where nobody knows."""
+    """Whether the caption names the main source; None where whoever judges does not know."""
     broad: bool | None
     """Whether the group of the source that it names first is heard."""
     scores: Floats | None = None
-    """The tagger's of each source, (sources,); None where it was not asked."""
+    """The tagger's of each source, (sources,), in the recording as it is; None of faults."""
+    people: bool = False
+    """Whether people's captions have told what is right, and not the tagger's scores."""
     fault: bool = False
-
-
-Judge = Callable[[str], tuple[bool | None, bool | None]]
-"""A caption to whether it is right, and whether its group is."""
-
-
-def judged_by_people(references: Sequence[str]) -> Judge:
-    """By the captions that people gave the recording."""
-    main = main_source(references)
-    groups = {GROUP_OF[source] for source in agreed_sources(references) | ({main} if main else set())}
-
-    def judge(caption: str) -> tuple[bool | None, bool | None]:
-        if main is None:
-            return None, None
-        named = named_sources(caption)
-        return main in named, bool(named) and GROUP_OF[next(iter(_in_order(named)))] in groups
-
-    return judge
-
-
-def judged_by_tagger(scores: Floats) -> Judge:
-    """By the tagger's scores of the sources, (sources,)."""
-    strongest = int(scores.argmax())
-
-    def judge(caption: str) -> tuple[bool | None, bool | None]:
-        named = _in_order(named_sources(caption))
-        if not named:
-            return False, False
-        group = max(scores[place] for place, name in enumerate(NAMES) if GROUP_OF[name] == GROUP_OF[named[0]])
-        broad = True if group >= HEARD else False if group < NOT_HEARD else None
-        if scores[strongest] >= HEARD:
-            return NAMES[strongest] in named, broad
-        return (False if scores[NAMES.index(named[0])] < NOT_HEARD else None), broad
-
-    return judge
-
-
-def _in_order(named: dict[str, int]) -> list[str]:
-    return sorted(named, key=lambda source: named[source])
 
 
 class BeamCaptioner:
@@ -120,13 +80,31 @@ class BeamCaptioner:
         return encoded.clip_embedding, captioner.decode(encoded, self._beam)
 
 
-def heard_recordings(listen: BeamCaptioner, references: Sequence[Reference], progress: Progress) -> list[Heard]:
+class SourceTagger:
+    """The tagger's scores of the sources that captions name."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CheckpointError without the tagger."""
+        self._teacher = TaggingTeacher(load_tagger(folder))
+        named = [named_sources(name) for name in class_names(folder)]
+        self._columns = [[column for column, sources in enumerate(named) if source in sources] for source in NAMES]
+
+    def __call__(self, file: Path) -> Floats:
+        """Scores (sources,) of a sound's first window. Raises AudioError."""
+        wide = decode(file, self._teacher.sample_rate, WINDOW_SECONDS)
+        tags = 1.0 / (1.0 + np.exp(-self._teacher.tags(wide).logits[0].cpu().numpy()))
+        return np.array([tags[column].max() if column else 0.0 for column in self._columns], np.float32)
+
+
+def heard_recordings(
+    listen: BeamCaptioner, references: Sequence[Reference], tagger: SourceTagger, progress: Progress
+) -> list[Heard]:
     """Recordings with captions, as they are and under every condition. One that cannot be read is left out."""
     rows = []
     for done, reference in enumerate(references):
         progress(done, len(references), "recordings")
         try:
-            samples = decode(reference.file, listen.rate, WINDOW_SECONDS)
+            samples, scores = decode(reference.file, listen.rate, WINDOW_SECONDS), tagger(reference.file)
         except AudioError:
             continue
         judge = judged_by_people(reference.captions)
@@ -137,7 +115,7 @@ def heard_recordings(listen: BeamCaptioner, references: Sequence[Reference], pro
         for condition, sound in sounds:
             if (answer := listen(sound)) is not None:
                 right, broad = judge(answer[1][0].text)
-                rows.append(Heard(str(reference.file), side, condition, *answer, right, broad))
+                rows.append(Heard(str(reference.file), side, condition, *answer, right, broad, scores, people=True))
     progress(len(references), len(references))
     return rows
 
@@ -146,38 +124,35 @@ def heard_sets(
     listen: BeamCaptioner,
     pools: Sequence[Path],
     held_out: Sequence[str],
-    tagger: Path,
+    tagger: SourceTagger,
     progress: Progress,
     *,
     most: int,
 ) -> list[Heard]:
     """At most `most` clips of each held-out set of the pools, as they are and each under one condition.
 
-    Raises TableError for a set that no pool has, CheckpointError without the tagger.
+    Raises TableError for a set that no pool has.
     """
     listed = [(pool / row["file"], row["set"]) for pool in pools for row in read_manifest(pool)]
     if unknown := sorted(set(held_out) - {name for _, name in listed}):
         raise TableError(f"no pool has a set {unknown[0]!r}; there are {', '.join(sorted({n for _, n in listed}))}")
-    teacher, columns = TaggingTeacher(load_tagger(tagger)), _columns(class_names(tagger))
     chosen = []
     for name in sorted(set(held_out)):
         files = [file for file, of in listed if of == name]
-        chosen += [files[place] for place in sorted(np.random.default_rng(0).permutation(len(files))[:most])]
+        chosen += [(files[place], name) for place in sorted(np.random.default_rng(0).permutation(len(files))[:most])]
     rows = []
-    for done, file in enumerate(chosen):
+    for done, (file, side) in enumerate(chosen):
         progress(done, len(chosen), "held-out sets")
         try:
-            samples, wide = (decode(file, rate, WINDOW_SECONDS) for rate in (listen.rate, teacher.sample_rate))
+            samples, scores = decode(file, listen.rate, WINDOW_SECONDS), tagger(file)
         except AudioError:
             continue
-        tags = 1.0 / (1.0 + np.exp(-teacher.tags(wide).logits[0].cpu().numpy()))
-        scores = np.array([tags[column].max() if column else 0.0 for column in columns], np.float32)
         judge, condition = judged_by_tagger(scores), CONDITIONS[done % len(CONDITIONS)]
         degraded = condition.degrade(samples, listen.rate, np.random.default_rng(done))
         for name, sound in ((PLAIN, samples), (condition.name, degraded)):
             if (answer := listen(sound)) is not None:
                 right, broad = judge(answer[1][0].text)
-                rows.append(Heard(str(file), "", name, *answer, right, broad, scores))
+                rows.append(Heard(str(file), side, name, *answer, right, broad, scores))
     progress(len(chosen), len(chosen))
     return rows
 
@@ -191,9 +166,3 @@ def heard_faults(listen: BeamCaptioner, progress: Progress, *, each: int = SIGNA
             rows.append(Heard(f"fault {seed} {done}", "", signal.kind, *answer, False, False, fault=True))
     progress(len(signals), len(signals))
     return rows
-
-
-def _columns(classes: Sequence[str]) -> list[list[int]]:
-    """The tagger's classes that are each source, by their names."""
-    named = [named_sources(name) for name in classes]
-    return [[column for column, sources in enumerate(named) if source in sources] for source in NAMES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from edgecap_train.evaluation.fault_signals import fault_signals
 from edgecap_train.evaluation.held_out import Reference, cider_d
 from edgecap_train.text.main_source import names_main_source
 
+Floats = NDArray[np.float64]
 BINS = 10
 CLAIM = 0.5
 """Confidence above which a caption counts as a claim."""
@@ -32,6 +34,10 @@ class CalibrationFigures:
     """Mean confidence."""
     error: float
     """Expected calibration error: mean distance between confidence and share right, in ten bins of as many captions."""
+    by_chance: float
+    """What `error` would be on average if the confidences were true, with so few recordings, some heard many times."""
+    excess: float
+    """Root mean square of that distance less what chance adds to it; 0 where chance is all of it."""
     ranking: float
     """Share of pairs of a right and a wrong caption in which the right one has the higher confidence."""
     claims: float
@@ -92,17 +98,38 @@ def confidence_worth(
     )
 
 
-def calibration(confidences: Sequence[float], right: Sequence[bool]) -> CalibrationFigures:
-    """The figures of at least one caption."""
+def calibration(
+    confidences: Sequence[float], right: Sequence[float], clips: Sequence[str] | None = None
+) -> CalibrationFigures:
+    """The figures of at least one caption; `right` is 1 or 0, or a probability where nobody knows better.
+
+    `clips` says which recording each caption is of: what happens to captions of one recording is one chance, not
+    several. Without it each is of its own.
+    """
     values, truth = np.asarray(confidences, np.float64), np.asarray(right, np.float64)
     order = np.argsort(values, kind="stable")
-    bins = [places for places in np.array_split(order, BINS) if places.size]
-    error = sum(len(places) * abs(values[places].mean() - truth[places].mean()) for places in bins) / len(values)
+    _, owners = np.unique(np.arange(len(values)) if clips is None else np.asarray(clips), return_inverse=True)
+    error = by_chance = excess = 0.0
+    for places in np.array_split(order, BINS):
+        if not places.size:
+            continue
+        gaps, share = values[places] - truth[places], len(places) / len(values)
+        gap, variance = float(gaps.mean()), _variance_of_mean(gaps, owners[places])
+        error += share * abs(gap)
+        by_chance += share * math.sqrt(2.0 * variance / math.pi)  # the mean distance of a Gaussian from its centre
+        excess += share * (gap**2 - variance)
     claims = values > CLAIM
-    higher = _ranking(values, truth)
-    right_claims = float(truth[claims].mean()) if claims.any() else 0.0
-    shares = (float(truth.mean()), float(values.mean()), float(error), higher, float(claims.mean()), right_claims)
-    return CalibrationFigures(len(values), *shares)
+    return CalibrationFigures(
+        captions=len(values),
+        right=float(truth.mean()),
+        confidence=float(values.mean()),
+        error=error,
+        by_chance=by_chance,
+        excess=math.sqrt(max(0.0, excess)),
+        ranking=_ranking(values, truth),
+        claims=float(claims.mean()),
+        right_claims=float(truth[claims].mean()) if claims.any() else 0.0,
+    )
 
 
 def at_half_coverage(confidences: Sequence[float], worth: Sequence[float]) -> float:
@@ -112,9 +139,17 @@ def at_half_coverage(confidences: Sequence[float], worth: Sequence[float]) -> fl
     return float(scores[surest].mean() / max(float(scores.mean()), 1e-12))
 
 
-def _ranking(values: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+def _variance_of_mean(gaps: Floats, owners: NDArray[np.intp]) -> float:
+    """Variance of the mean of gaps (n,), of which those of one owner are not independent (cluster-robust)."""
+    sums = np.bincount(np.unique(owners, return_inverse=True)[1], gaps - gaps.mean())
+    return float(np.square(sums).sum() / len(gaps) ** 2 * len(sums) / max(1, len(sums) - 1))
+
+
+def _ranking(values: Floats, truth: Floats) -> float:
     """Area under the receiver's curve; one half where all are right or all wrong."""
-    good, bad = values[truth == 1.0], values[truth == 0.0]
-    if not good.size or not bad.size:
+    good, bad = truth[:, None], 1.0 - truth
+    pairs = float(truth.sum() * bad.sum())
+    if not pairs:
         return 0.5
-    return float(((good[:, None] > bad).mean() + (good[:, None] >= bad).mean()) / 2.0)
+    above = ((values[:, None] > values).astype(np.float64) + (values[:, None] >= values)) / 2.0
+    return float((good * bad * above).sum() / pairs)
