@@ -109,9 +109,9 @@ def test_a_caption_of_which_the_tagger_does_not_know_counts_as_people_call_such_
         replace(unclear, clip=f"recording {number}", side="people", people=True, right=number < 45, broad=True)
         for number in range(50)
     ]
-    found = targets([replace(unclear, right=None, broad=None), *judged])
-    assert found.right[0] == pytest.approx((45 + 2.5) / 55)
-    assert found.right[1] == 1.0
+    counted = targets([replace(unclear, right=None, broad=None), *judged])
+    assert counted.right[0] == pytest.approx((45 + 2.5) / 55)
+    assert counted.right[1] == 1.0
     assert targets([replace(unclear, right=None, people=True)]).known.size == 0
 
 

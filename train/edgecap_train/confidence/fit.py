@@ -63,7 +63,7 @@ def fit(rows: Sequence[Heard], vocabulary: Sequence[str]) -> ConfidenceSpec:
     sides = np.repeat(np.unique([rows[place].side for place in places], return_inverse=True)[1], 2)
 
     def fitted(probabilities: Floats) -> tuple[float, ...]:
-        found = logistic_regression(
+        fitted_weights = logistic_regression(
             inputs,
             np.repeat(probabilities[places], 2),
             weights,
@@ -72,7 +72,7 @@ def fit(rows: Sequence[Heard], vocabulary: Sequence[str]) -> ConfidenceSpec:
             sides=sides,
             spread=SIDE_SPREAD,
         )
-        return _numbers(np.concatenate((found[:-1], np.zeros(len(sources)), found[-1:])))
+        return _numbers(np.concatenate((fitted_weights[:-1], np.zeros(len(sources)), fitted_weights[-1:])))
 
     columns, scales = _int8((final := projection(rows)).weights)
     return ConfidenceSpec(

@@ -50,7 +50,7 @@ def logistic_regression(
         return float(value), slope + shrunk * parameters
 
     start = np.zeros(columns + count)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x[:columns]
-    plain = found[:-1] / deviation
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x[:columns]
+    plain = fitted[:-1] / deviation
     flattened = 1.0 / math.sqrt(1.0 + math.pi * spread**2 / 8.0) if sides is not None else 1.0
-    return flattened * np.append(plain, found[-1] - mean @ plain)
+    return flattened * np.append(plain, fitted[-1] - mean @ plain)

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Targets:
+class FitTargets:
     """Of rows, in their order."""
 
     right: Floats
@@ -40,10 +40,10 @@ class Targets:
         return np.flatnonzero(~np.isnan(self.right) & ~np.isnan(self.broad))
 
 
-def targets(rows: Sequence[Heard], judges: Sequence[Heard] | None = None) -> Targets:
+def targets(rows: Sequence[Heard], judges: Sequence[Heard] | None = None) -> FitTargets:
     """What the rows count for; people's judgement of `judges` (the rows themselves) tells what the tagger does not."""
     right, broad = _unknown_shares(rows if judges is None else judges)
-    return Targets(
+    return FitTargets(
         np.array([_target(row, row.right, right) for row in rows]),
         np.array([_target(row, row.broad, broad) for row in rows]),
         row_weights(rows),
