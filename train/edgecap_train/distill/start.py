@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edgecap_train.data.shards import Shard
 from edgecap_train.distill.augment import FULL_SCALE
 from edgecap_train.distill.losses import TeachingHeads
 from edgecap_train.distill.recipe import TrainingRecipe
+from edgecap_train.models.decoder import length_mask
 from edgecap_train.models.encoder import Encoder, load_pretrained
 from edgecap_train.models.frontend import LogMelLayer
 from edgecap_train.models.student import Student
@@ -24,6 +25,10 @@ from edgecap_train.training.run_folder import RunFolder
 
 STATISTICS_BATCHES, STATISTICS_BATCH = 8, 16
 """Scenes that BatchNorm's first statistics are taken from."""
+FIT_BATCHES = 16
+"""As many scenes that a fresh frame head is fitted to."""
+RIDGE = 1e-2
+"""Penalty of that fit, times the mean variance of the memory's dimensions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,8 @@ def initialise(
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
     if start.runs:
         start_from_all(student, heads, start.runs, vocabulary)
+        if recipe.loss.frames and start.runs[0].is_file():
+            fit_frame_head(student, heads, first)
         if start.weights is not None:
             mix_encoder(student, untrained, recipe.model.encoder_share)
 
@@ -83,14 +90,47 @@ def start_from_pretrained(
     if pretrained.classifier is not None and tagger is not None:
         heads.start_tags(pretrained.classifier, class_names(tagger))
     if pretrained.needs_statistics:
-        front_end = LogMelLayer(student.config.front_end)
-        most = min(STATISTICS_BATCHES * STATISTICS_BATCH, len(shard.lengths))
-        log_mels = []
-        for row in range(0, most, STATISTICS_BATCH):
-            rows = slice(row, row + STATISTICS_BATCH)
-            samples = torch.from_numpy(shard.audio[rows].astype(np.float32)) / FULL_SCALE
-            log_mels.append(front_end(samples, torch.from_numpy(shard.lengths[rows].astype(np.int64))))
+        log_mels = list(_log_mels(student, shard, STATISTICS_BATCHES))
         measure_statistics(student.encoder, log_mels)
+
+
+def _log_mels(student: Student, shard: Shard, batches: int) -> Iterator[torch.Tensor]:
+    """The front end's output of the shard's first scenes, (STATISTICS_BATCH, frames, bands) each."""
+    front_end = LogMelLayer(student.config.front_end)
+    for row in range(0, min(batches * STATISTICS_BATCH, len(shard.lengths)), STATISTICS_BATCH):
+        rows = slice(row, row + STATISTICS_BATCH)
+        samples = torch.from_numpy(shard.audio[rows].astype(np.float32)) / FULL_SCALE
+        yield front_end(samples, torch.from_numpy(shard.lengths[rows].astype(np.int64)))
+
+
+@torch.no_grad()
+def fit_frame_head(student: Student, heads: TeachingHeads, shard: Shard) -> None:
+    """Fit a fresh frame head to what the encoder hears already, by ridge regression on the shard's first scenes.
+
+    A random head would first pull a trained encoder away from what it knows (Kumar et al. 2022, arXiv 2202.10054).
+    """
+    student.eval()
+    front_end = LogMelLayer(student.config.front_end)
+    memories, targets = [], []
+    for number, log_mel in enumerate(_log_mels(student, shard, FIT_BATCHES)):
+        memory = student.encode(log_mel)
+        first = number * STATISTICS_BATCH
+        frames = torch.from_numpy(shard.frames[first : first + len(memory)].astype(np.float32))
+        shared = min(memory.shape[1], frames.shape[1])
+        samples = torch.from_numpy(shard.lengths[first : first + len(memory)].astype(np.int64))
+        lengths = student.memory_length(front_end.frames(samples))
+        heard = length_mask(lengths.clamp(max=shared), shared)
+        memories.append(memory[:, :shared][heard])
+        targets.append(heads.standardise(frames[:, :shared])[heard])
+    inputs, wanted = torch.cat(memories), torch.cat(targets)
+    mean, target_mean = inputs.mean(0), wanted.mean(0)
+    inputs = inputs - mean
+    covariance = inputs.T @ inputs / len(inputs)
+    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+    weight = torch.linalg.solve(covariance + ridge, inputs.T @ (wanted - target_mean) / len(inputs)).T
+    heads.frames.weight.copy_(weight)
+    heads.frames.bias.copy_(target_mean - weight @ mean)
+    student.train()
 
 
 def start_from(student: Student, heads: TeachingHeads, start: Path, vocabulary: tuple[str, ...]) -> None:
