@@ -25,7 +25,7 @@ def shard_of(folder: Path, student: Student) -> tuple[Shard, torch.Tensor]:
     """Tones and noise whose teacher's frames are a linear function of what the student hears; and its memory."""
     shard = read_shard(write_shards(folder, seconds=2.0, shards=1) / "0000")
     noise = np.random.default_rng(7).normal(0.0, 3_000.0, shard.audio.shape).astype(np.int16)
-    shard = replace(shard, audio=(shard.audio // 4 + noise))
+    shard = replace(shard, audio=(np.asarray(shard.audio, np.int16) // 4 + noise).astype(np.int16))
     samples = torch.from_numpy(shard.audio.astype(np.float32)) / FULL_SCALE
     log_mel = LogMelLayer(student.config.front_end)(samples, torch.from_numpy(shard.lengths.astype(np.int64)))
     with torch.no_grad():
@@ -33,7 +33,7 @@ def shard_of(folder: Path, student: Student) -> tuple[Shard, torch.Tensor]:
     weights = torch.randn(memory.shape[2], shard.frames.shape[2], generator=torch.Generator().manual_seed(1))
     frames = np.zeros(shard.frames.shape, np.float32)
     frames[:, : memory.shape[1]] = (memory @ weights + 3.0).numpy()
-    return replace(shard, frames=frames), memory
+    return replace(shard, frames=frames.astype(np.float16)), memory
 
 
 def test_a_frame_head_is_fitted_to_what_the_encoder_hears_already(tmp_path: Path) -> None:
