@@ -64,10 +64,10 @@ def initialise(
     heads.measure(torch.from_numpy(first.frames[:200].astype(np.float32)).flatten(0, 1))
     if start.runs:
         start_from_all(student, heads, start.runs, vocabulary)
-        if recipe.loss.frames and start.runs[0].is_file():
-            fit_frame_head(student, heads, first)
         if start.weights is not None:
             mix_encoder(student, untrained, recipe.model.encoder_share)
+        if recipe.loss.frames and start.runs[0].is_file():
+            fit_frame_head(student, heads, first)  # of the encoder that learns on
 
 
 def configure_encoder(student: Student, recipe: TrainingRecipe) -> None:
@@ -90,17 +90,21 @@ def start_from_pretrained(
     if pretrained.classifier is not None and tagger is not None:
         heads.start_tags(pretrained.classifier, class_names(tagger))
     if pretrained.needs_statistics:
-        log_mels = list(_log_mels(student, shard, STATISTICS_BATCHES))
-        measure_statistics(student.encoder, log_mels)
+        front_end = LogMelLayer(student.config.front_end)
+        measure_statistics(
+            student.encoder, [log_mels for _, log_mels, _ in _first_scenes(front_end, shard, STATISTICS_BATCHES)]
+        )
 
 
-def _log_mels(student: Student, shard: Shard, batches: int) -> Iterator[torch.Tensor]:
-    """The front end's output of the shard's first scenes, (STATISTICS_BATCH, frames, bands) each."""
-    front_end = LogMelLayer(student.config.front_end)
+def _first_scenes(
+    front_end: LogMelLayer, shard: Shard, batches: int
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Batches of a shard's scenes: their rows, log-mels (B, n_mels, T), and log-mel frames of each, (B,)."""
     for row in range(0, min(batches * STATISTICS_BATCH, len(shard.lengths)), STATISTICS_BATCH):
         rows = slice(row, row + STATISTICS_BATCH)
         samples = torch.from_numpy(shard.audio[rows].astype(np.float32)) / FULL_SCALE
-        yield front_end(samples, torch.from_numpy(shard.lengths[rows].astype(np.int64)))
+        lengths = torch.from_numpy(shard.lengths[rows].astype(np.int64))
+        yield rows, front_end(samples, lengths), front_end.frames(lengths)
 
 
 @torch.no_grad()
@@ -110,24 +114,20 @@ def fit_frame_head(student: Student, heads: TeachingHeads, shard: Shard) -> None
     A random head would first pull a trained encoder away from what it knows (Kumar et al. 2022, arXiv 2202.10054).
     """
     student.eval()
-    front_end = LogMelLayer(student.config.front_end)
     memories, targets = [], []
-    for number, log_mel in enumerate(_log_mels(student, shard, FIT_BATCHES)):
-        memory = student.encode(log_mel)
-        first = number * STATISTICS_BATCH
-        frames = torch.from_numpy(shard.frames[first : first + len(memory)].astype(np.float32))
-        shared = min(memory.shape[1], frames.shape[1])
-        samples = torch.from_numpy(shard.lengths[first : first + len(memory)].astype(np.int64))
-        lengths = student.memory_length(front_end.frames(samples))
-        heard = length_mask(lengths.clamp(max=shared), shared)
+    for rows, log_mels, frames in _first_scenes(LogMelLayer(student.config.front_end), shard, FIT_BATCHES):
+        memory = student.encode(log_mels)
+        wanted = heads.standardise(torch.from_numpy(shard.frames[rows].astype(np.float32)))
+        shared = min(memory.shape[1], wanted.shape[1])
+        heard = length_mask(student.memory_length(frames).clamp(max=shared), shared)
         memories.append(memory[:, :shared][heard])
-        targets.append(heads.standardise(frames[:, :shared])[heard])
-    inputs, wanted = torch.cat(memories), torch.cat(targets)
-    mean, target_mean = inputs.mean(0), wanted.mean(0)
+        targets.append(wanted[:, :shared][heard])
+    inputs, target = torch.cat(memories), torch.cat(targets)
+    mean, target_mean = inputs.mean(0), target.mean(0)
     inputs = inputs - mean
     covariance = inputs.T @ inputs / len(inputs)
     ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
-    weight = torch.linalg.solve(covariance + ridge, inputs.T @ (wanted - target_mean) / len(inputs)).T
+    weight = torch.linalg.solve(covariance + ridge, inputs.T @ (target - target_mean) / len(inputs)).T
     heads.frames.weight.copy_(weight)
     heads.frames.bias.copy_(target_mean - weight @ mean)
     student.train()

@@ -31,6 +31,7 @@ ABOUT = {
 def report(results: Results, comparisons: Comparisons) -> str:
     """RESULTS.md as text."""
     by_source = sources(results)
+    counts = [len(seeds) for seeds in results.seeds.values()]
     seconds = [float(run["seconds"]) for run in results.runs if "seconds" in run]
     return TEMPLATE.read_text(encoding="utf-8").format(
         recipe=results.recipe,
@@ -44,7 +45,7 @@ def report(results: Results, comparisons: Comparisons) -> str:
             "\n".join([f"On {MEASURES[name]}, {sum(of.values())} clips:", "", *power_table(results, name, comparisons)])  # type: ignore[index]
             for name, of in results.sets.items()
         ),
-        seeds=max(map(len, results.seeds.values())),
+        seeds=" to ".join(map(str, sorted({min(counts), max(counts)}))),
         hours=sum(seconds) / 3600,
         per_run=float(np.median(seconds)) if seconds else 0.0,
         notes="".join(f"\n{note}\n" for note in results.notes),
