@@ -90,7 +90,7 @@ def test_weights_are_found_below_a_ceiling() -> None:
 
 def test_the_level_is_that_of_a_side_nobody_knows_and_not_of_the_largest() -> None:
     random = np.random.default_rng(0)
-    sides = np.repeat([0, 1, 2, 3, 4, 5], [5000, 100, 100, 100, 100, 100])
+    sides = np.repeat([0, 1, 2, 3, 4, 5], [50_000, *[1_000] * 5])
     levels = np.array([2.0, -1.0, -1.0, -1.0, -1.0, -1.0])[sides]
     inputs = random.standard_normal((len(sides), 1))
     truth = (random.random(len(sides)) < 1 / (1 + np.exp(-levels - inputs[:, 0]))).astype(float)
@@ -98,7 +98,7 @@ def test_the_level_is_that_of_a_side_nobody_knows_and_not_of_the_largest() -> No
     each = logistic_regression(inputs, truth, np.ones(len(sides)), 1.0, sides=sides, spread=1.0)
     assert one[1] > 1.2
     assert each[1] < 0.2
-    assert each[0] == pytest.approx(1.0 / np.sqrt(1 + np.pi / 8), abs=0.1)  # less sure, since the side is unknown
+    assert each[0] == pytest.approx(1.0 / np.sqrt(1 + np.pi / 8), abs=0.04)  # less sure, since the side is unknown
 
 
 def test_a_caption_of_which_the_tagger_does_not_know_counts_as_people_call_such_captions() -> None:
