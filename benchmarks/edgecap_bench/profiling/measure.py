@@ -160,7 +160,7 @@ def _divided(stage: Stage, seconds: float, layers: Sequence[LayerTime], runs: fl
         )
         for layer in layers
     ]
-    return [*parts, Part(stage=stage, name=CALLS, seconds=seconds - scale * inside)]
+    return [*parts, Part(stage=stage, name=CALLS, seconds=max(0.0, seconds - inside))]
 
 
 @dataclass(frozen=True)
