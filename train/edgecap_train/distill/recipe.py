@@ -34,7 +34,7 @@ class ModelRecipe:
     feed_forward: Width = 640
     dropout: Share = 0.2
     frozen_blocks: Whole = 0
-    """First blocks of YAMNet that keep their weights: they cost half of the backward pass and detect only edges."""
+    """First blocks that keep their weights: they cost half of the backward pass and detect only edges."""
     freeze_encoder: bool = False
     """Whether the decoder learns alone, from features of all scenes that the encoder computes once, beside the run.
     `augment` is applied before they are computed, and losses other than the captions' must be 0."""

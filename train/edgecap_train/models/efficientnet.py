@@ -8,10 +8,11 @@ was trained in (Xu et al. 2024, arXiv 2407.14329): its padding is a constant, se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from edgecap.audio.frontend import FrontEnd
@@ -75,7 +76,42 @@ class PaddedConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (B, C, H, W) → (B, C', H', W')."""
-        return super().forward(x if self.ends is None else functional.pad(x, self.ends))
+        x = x if self.ends is None else functional.pad(x, self.ends)
+        if self.training and self.groups > 1 and self.weight.requires_grad and x.device.type == "cpu":
+            learnt: Tensor = _LearntDepthwise.apply(x, self.weight, self.stride, self.padding)  # type: ignore[no-untyped-call]
+            return learnt
+        return super().forward(x)
+
+
+class _LearntDepthwise(torch.autograd.Function):
+    """A depthwise convolution whose weights get their gradient in float32, as it is faster on processors.
+
+    oneDNN has no fast one in bfloat16: for 288 channels, 5 x 5 and maps of 8 x 40 in a batch of 32 it takes 110 ms in
+    bfloat16 and 23 in float32 (PyTorch 2.13.0, channels last, one thread of an Intel Xeon with AMX).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:  # noqa: ANN401
+        """`x` (B, C, H, W), `weight` (C, 1, k, k) → (B, C, H', W')."""
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = list(stride), list(padding)
+        return functional.conv2d(x, weight, stride=stride, padding=padding, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:  # noqa: ANN401
+        """Gradients of `x`, in the precision of the forward pass, and of `weight`."""
+        x, weight = ctx.saved_tensors
+        (gradient,) = gradients
+
+        def part(dtype: torch.dtype, *, of_input: bool) -> Tensor:
+            tensors = (tensor.to(dtype) for tensor in (gradient, x, weight))
+            place = (ctx.stride, ctx.padding, [1, 1], False, [0, 0], len(weight), [of_input, not of_input, False])
+            found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(*tensors, [0], *place)
+            return found[0 if of_input else 1]
+
+        of_input = part(gradient.dtype, of_input=True).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return of_input, part(torch.float32, of_input=False).to(weight.dtype), None, None
 
 
 def _norm(width: int) -> nn.BatchNorm2d:
@@ -153,11 +189,27 @@ class EfficientNet(Encoder):
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Conv2d(width, DIM, 1, bias=False)
         self.head_norm = _norm(DIM)
+        self._frozen: list[nn.Module] = []
 
     def configure(self, *, frozen_blocks: int, drop_connect: float) -> None:
-        """Let training skip the last block with the chance `drop_connect`; it grows linearly from 0 over the blocks."""
+        """Freeze the stem and the first `frozen_blocks` blocks, their statistics too; let training skip the last block.
+
+        That happens with the chance `drop_connect`, which grows linearly from 0 over the blocks. Channels last is the
+        faster memory format.
+        """
         for index, block in enumerate(self.blocks):
             cast(Block, block).drop = drop_connect * index / len(self.blocks)
+        self._frozen = [self.stem, self.stem_norm, *self.blocks[:frozen_blocks]] if frozen_blocks else []
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module, but what is frozen stays as it is in use."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """`log_mel` (B, n_mels, T) in decibels → memory (B, ceil(T / 32), 1408): the mean over frequency."""
