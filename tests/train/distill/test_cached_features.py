@@ -14,12 +14,13 @@ import torch
 
 from edgecap.errors import RecipeError
 from edgecap_train.checkpoints.checkpoint import load_student
-from edgecap_train.distill.cached_features import SOUND
+from edgecap_train.distill.cached_features import SOUND, write_features
 from edgecap_train.distill.losses import teaching_heads
 from edgecap_train.distill.recipe import AugmentRecipe, LossRecipe, ModelRecipe, StudentOptimizer, TrainingRecipe
 from edgecap_train.distill.run_student import build_student, train_student
 from edgecap_train.distill.start import Start, start_from
 from edgecap_train.models.frontend import LogMelLayer
+from edgecap_train.text.tokenizer import Tokenizer
 from support.training_run import VOCABULARY, write_shards
 
 RECIPE = TrainingRecipe(
@@ -89,6 +90,20 @@ def test_features_are_computed_once_with_and_without_augmentation(data: Path) ->
     written = (folder / "0000-0" / f"{SOUND}.npy").stat().st_mtime_ns
     run(data)
     assert (folder / "0000-0" / f"{SOUND}.npy").stat().st_mtime_ns == written
+
+
+def test_processes_compute_the_features_of_their_own_shards_which_are_those_of_one_process(data: Path) -> None:
+    torch.manual_seed(RECIPE.seed)
+    student, tokenizer = build_student(RECIPE, VOCABULARY), Tokenizer(VOCABULARY)
+    whole = write_features(student, RECIPE, data, data / "whole", tokenizer)
+    names = sorted(path.name for path in whole.iterdir())
+    assert names == ["0000-0", "0000-1", "0001-0", "0001-1"]
+    for process in (0, 1):
+        write_features(student, RECIPE, data, data / "shared", tokenizer, (process, 2))
+        assert sorted(path.name for path in (data / "shared").iterdir()) == names[: 2 * process + 2]
+    for name in names:
+        ours, theirs = (np.load(data / folder / name / f"{SOUND}.npy") for folder in ("shared", "whole"))
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_losses_that_only_an_encoder_can_learn_from_are_refused(data: Path) -> None:

@@ -69,8 +69,17 @@ def cached_batch(batch: Batch, draws: Draws) -> AugmentedBatch:
 
 
 @torch.inference_mode()
-def write_features(student: Student, recipe: TrainingRecipe, data: Path, out: Path, tokenizer: Tokenizer) -> Path:
-    """Compute the features of all shards of `data` into shards in `out`, and return it; complete ones are kept.
+def write_features(  # noqa: PLR0917
+    student: Student,
+    recipe: TrainingRecipe,
+    data: Path,
+    out: Path,
+    tokenizer: Tokenizer,
+    part: tuple[int, int] = (0, 1),
+) -> Path:
+    """Compute the features of the shards of `data` into shards in `out`, and return it; complete ones are kept.
+
+    `part`: (this process, all of them), each of which computes those of its own shards.
 
     `model.feature_variants` shards for each: the first of the scenes as they are, the others with the gain, noise and
     masks of `recipe.augment`. A shard of features has `lengths.npy` in memory frames, copies of the captions and of the
@@ -80,7 +89,10 @@ def write_features(student: Student, recipe: TrainingRecipe, data: Path, out: Pa
     student.eval().to(device)
     plain = AugmentRecipe(chance=0.0, gain=0.0)
     varied = replace(recipe.augment, mix=0.0, concatenate=0.0, crop=0.0)  # the captions stay as they are
+    process, processes = part
     for number, folder in enumerate(shard_folders(data / "shards")):
+        if number % processes != process:
+            continue
         for variant in range(recipe.model.feature_variants):
             target = out / f"{folder.name}-{variant}"
             if not target.is_dir():

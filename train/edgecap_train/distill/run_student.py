@@ -122,8 +122,8 @@ def train_student(
     part, most = process_part(), student.config.max_tokens
     stream: Stream[Batch]
     if frozen:
-        with accelerator().main_process_first():
-            features = write_features(student, recipe, labelled.folder, run / "features", tokenizer)
+        features = write_features(student, recipe, labelled.folder, run / "features", tokenizer, part)
+        accelerator().wait_for_everyone()
         student.encoder = CachedFeatures(student.dim)
         stream = ShardStream(features, tokenizer, most, recipe.seed, recipe.optimizer.batch, part=part, sound=SOUND)
         prepare: Prepare = cached_batch
