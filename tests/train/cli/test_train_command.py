@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,13 @@ def test_of_several_processes_the_first_says_what_was_made(
         monkeypatch.setattr("edgecap_train.training.distributed.process_index", lambda here=process: here)
         assert run(command) == 0
         assert len(capsys.readouterr().out.splitlines()) == lines
+
+
+def test_torchrun_leaves_the_options_behind_edgecap_to_edgecap(tmp_path: Path) -> None:
+    """As docs/training.md writes it; without "--" PyTorch 2.13.0 takes --start for its own --start-method."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m", "--"]
+    command = [*torchrun, "edgecap", "train", "student", "tiny", "--start", "run", "--data", "scenes", "-o", "out"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert "edgecap train student tiny, and --development CSV" in " ".join(done.stderr.split())

@@ -210,7 +210,7 @@ def student(
     """Train a student by a recipe. Stop it at any time; the same command resumes, with the losses it would have had.
 
     It learns from scenes (--data) or from recordings of your own (--audio, --captions). On several processes:
-    torchrun --nproc-per-node 2 -m edgecap train student … (on GPUs also: accelerate launch), or on a Ray cluster:
+    torchrun --nproc-per-node 2 -m -- edgecap train student … (on GPUs also: accelerate launch), or on a Ray cluster:
     --engine ray --workers 2 --address HOST:PORT.
 
     \b
