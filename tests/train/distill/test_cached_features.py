@@ -95,8 +95,8 @@ def test_features_are_computed_once_with_and_without_augmentation(data: Path) ->
 def test_processes_compute_the_features_of_their_own_shards_which_are_those_of_one_process(data: Path) -> None:
     torch.manual_seed(RECIPE.seed)
     student, tokenizer = build_student(RECIPE, VOCABULARY), Tokenizer(VOCABULARY)
-    whole = write_features(student, RECIPE, data, data / "whole", tokenizer)
-    names = sorted(path.name for path in whole.iterdir())
+    alone = write_features(student, RECIPE, data, data / "whole", tokenizer)
+    names = sorted(path.name for path in alone.iterdir())
     assert names == ["0000-0", "0000-1", "0001-0", "0001-1"]
     for process in (0, 1):
         write_features(student, RECIPE, data, data / "shared", tokenizer, (process, 2))

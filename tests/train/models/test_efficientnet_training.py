@@ -42,9 +42,9 @@ def test_a_depthwise_convolution_learns_with_the_gradients_of_pytorchs(
     convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(3, 24, 10, 14)
     target = torch.randn_like(convolution(x))
-    found = gradients(convolution, x, target, own=True, bf16=bf16)
+    learnt = gradients(convolution, x, target, own=True, bf16=bf16)
     exact = gradients(convolution, x, target, own=False, bf16=False)
-    for name, one, other in zip(("output", "of the input", "of the weights"), found, exact, strict=True):
+    for name, one, other in zip(("output", "of the input", "of the weights"), learnt, exact, strict=True):
         assert one.dtype == torch.float32
         assert (one - other).norm() <= (0.01 if bf16 else 1e-6) * other.norm(), name
 

@@ -107,8 +107,8 @@ class _LearntDepthwise(torch.autograd.Function):
         def part(dtype: torch.dtype, *, of_input: bool) -> Tensor:
             tensors = (tensor.to(dtype) for tensor in (gradient, x, weight))
             place = (ctx.stride, ctx.padding, [1, 1], False, [0, 0], len(weight), [of_input, not of_input, False])
-            found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(*tensors, [0], *place)
-            return found[0 if of_input else 1]
+            computed: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(*tensors, [0], *place)
+            return computed[0 if of_input else 1]
 
         of_input = part(gradient.dtype, of_input=True).to(x.dtype) if ctx.needs_input_grad[0] else None
         return of_input, part(torch.float32, of_input=False).to(weight.dtype), None, None
