@@ -67,9 +67,10 @@ def confidence(
         def shown(done: float, total: float | None, label: str = "") -> None:
             progress(done, total, clean(label))
 
-        rows = heard_recordings(listen, references, ask, shown)
-        rows += heard_sets(listen, pool, held_out, ask, shown, most=most)
-        rows += heard_faults(listen, shown)
+        sets = heard_sets(
+            listen, pool, held_out, ask, shown, most=most
+        )  # first, so that an unknown one is told at once
+        rows = [*heard_recordings(listen, references, ask, shown), *sets, *heard_faults(listen, shown)]
         unheard = heard_faults(listen, shown, each=TEST_EACH, seed=TEST_SEED)
         spec = fit(rows, loaded.vocabulary)
         report = cross_validated(rows, loaded.vocabulary, references, spec, unheard, progress=shown)

@@ -69,10 +69,10 @@ def robustness(
         def shown(done: float, total: float | None, label: str = "") -> None:
             progress(done, total, clean(label))
 
-        sides, conditions = evaluate_robustness(evaluated, readable, sounds, beam=beam, progress=shown)
         agreement = None
-        if pool and held_out and tagger is not None:
+        if pool and held_out and tagger is not None:  # first, so that an unknown set is told at once
             agreement = tag_agreement(evaluated, pool, held_out, tagger, beam=beam, progress=shown, most=most)
+        sides, conditions = evaluate_robustness(evaluated, readable, sounds, beam=beam, progress=shown)
         worth = None
         if isinstance(evaluated, EvaluatedBundle) and evaluated.is_calibrated:
             worth = confidence_worth(evaluated, readable, sounds, beam=beam, progress=shown)
