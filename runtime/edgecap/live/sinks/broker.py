@@ -221,8 +221,8 @@ class Broker:
             return  # the end of a connection that was refused
         else:
             self._unanswered += 1
-        if self._short > MOST_TOLD:
-            return
+        if self._short > MOST_TOLD or (self._short == MOST_TOLD and not accepted):
+            return  # that no more is told was said when the last connection ended
         client_id = self._access.client_id
         what = ended(happened.reason, happened.logged, accepted=accepted, config=self._config, client_id=client_id)
         if self._short == MOST_TOLD:  # not every broker says that somebody else took the place
