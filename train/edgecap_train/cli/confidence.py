@@ -67,9 +67,8 @@ def confidence(
         def shown(done: float, total: float | None, label: str = "") -> None:
             progress(done, total, clean(label))
 
-        sets = heard_sets(
-            listen, pool, held_out, ask, shown, most=most
-        )  # first, so that an unknown one is told at once
+        # Sets first, so that an unknown one is told at once.
+        sets = heard_sets(listen, pool, held_out, ask, shown, most=most)
         rows = [*heard_recordings(listen, references, ask, shown), *sets, *heard_faults(listen, shown)]
         unheard = heard_faults(listen, shown, each=TEST_EACH, seed=TEST_SEED)
         spec = fit(rows, loaded.vocabulary)
